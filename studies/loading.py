@@ -1,0 +1,115 @@
+"""Reading a study file, or a shipped study by its name.
+
+What cannot run is refused in one line that names the file, the key, what was found and what would be right.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from studies.study import Study, StudyError, explain_one
+
+SHIPPED = Path(__file__).parent
+_PATH_KEYS = ("train", "test", "labels")
+_UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}
+
+
+def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = None) -> Study:
+    """Read a study file, or a shipped study by its name.
+
+    Args:
+        path: a TOML file, or the name of a shipped study (`demo`).
+        overrides: `section.key=value` each; the value is TOML, or else taken as text; a path in it is
+            relative to the current folder.
+        name: another name for the study.
+
+    Raises:
+        StudyError: the file is missing, is not TOML, or does not describe a study that can run.
+    """
+    source = find(path)
+    try:
+        raw = tomllib.loads(source.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise StudyError(f"{source}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{source}: not a TOML file: {error}") from None
+    if name is not None:
+        raw["name"] = name
+    raw = _with_absolute_paths(raw, source.parent)
+    if "FOLDRACE_STORAGE" in os.environ:
+        _override(raw, "search.storage", os.environ["FOLDRACE_STORAGE"])
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
+            raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
+        _override(raw, key, _value(key, text))
+    study = parse(raw, str(source))
+    _check_files(study, source)
+    return study
+
+
+def parse(raw: Mapping[str, Any], source: str) -> Study:
+    """A study from plain data; `source` is named in errors."""
+    try:
+        return Study.model_validate(raw)
+    except ValidationError as error:
+        raise StudyError(f"{source}: {_explain(error)}") from None
+
+
+def find(path: str | Path) -> Path:
+    """The study file that is meant: a path, or the name of a shipped study."""
+    candidate = Path(path)
+    shipped = SHIPPED / f"{path}.toml"
+    if candidate.is_file():
+        return candidate
+    if candidate.name == str(path) and shipped.is_file():
+        return shipped
+    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+    raise StudyError(f"{path}: no such study file; shipped studies: {names}")
+
+
+def _check_files(study: Study, source: Path) -> None:
+    for key in _PATH_KEYS:
+        file: Path | None = getattr(study.data, key)
+        if file is not None and not file.is_file():
+            raise StudyError(f"{source}: data.{key}: no file {file}; give one there or with --set data.{key}=PATH")
+
+
+def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    data = raw.get("data")
+    if not isinstance(data, dict):
+        return dict(raw)
+    paths = {key: str((folder / data[key]).absolute()) for key in _PATH_KEYS if isinstance(data.get(key), str)}
+    return {**raw, "data": {**data, **paths}}
+
+
+def _override(raw: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = raw.get(section, {})
+        if not isinstance(inner, dict):
+            raise StudyError(f"--set {key}: {section} is a value, not a section")
+        raw[section] = dict(inner)
+        raw = raw[section]
+    raw[last] = value
+
+
+def _value(key: str, text: str) -> Any:
+    if key in {f"data.{k}" for k in _PATH_KEYS}:
+        return str(Path(text).absolute())
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    """The first of a validation's errors, as `key: what is wrong`."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
+    return f"{key}: {explain_one(first)}" if key else explain_one(first)
