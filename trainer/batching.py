@@ -1,0 +1,90 @@
+"""Which rows go into which batch, and a batch as padded tensors. The order is a pure function of seed and epoch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+IntArray = NDArray[np.int64]
+
+POOL_BATCHES = 50  # batches are cut from pools of so many, sorted by length
+LENGTH_JITTER = 0.1  # lengths are blurred by so much before sorting, so that no epoch repeats another's batches
+PAD_MULTIPLE = 8  # tokens; matrix units want their sizes even
+EVALUATION_TOKENS = 8192  # padded tokens in a batch that needs no gradients
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Rows of token ids of different lengths, end to end.
+
+    Attributes:
+        ids: (tokens,) int64, the ids of all rows.
+        types: (tokens,) int64, token type ids; None for a model without them.
+        offsets: (rows + 1,) int64, row i is `ids[offsets[i]:offsets[i + 1]]`.
+        truncated: how many rows were cut at the maximal length.
+    """
+
+    ids: IntArray
+    types: IntArray | None
+    offsets: IntArray
+    truncated: int = 0
+
+    @property
+    def lengths(self) -> IntArray:
+        """(rows,), in tokens."""
+        return np.diff(self.offsets)
+
+
+Batch = dict[str, Tensor]  # the model's keyword arguments, each (rows, longest row rounded up to a multiple of 8)
+
+
+def assemble(tokens: Tokens, rows: IntArray, pad_id: int, device: torch.device) -> Batch:
+    """The padded batch of the given rows, in their order."""
+    lengths = tokens.lengths[rows]
+    width = -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
+    mask = np.arange(width) < lengths[:, None]
+    source = (tokens.offsets[rows][:, None] + np.arange(width))[mask]
+    columns = {"input_ids": np.full(mask.shape, pad_id), "attention_mask": mask.astype(np.int64)}
+    columns["input_ids"][mask] = tokens.ids[source]
+    if tokens.types is not None:
+        columns["token_type_ids"] = np.zeros(mask.shape, dtype=np.int64)
+        columns["token_type_ids"][mask] = tokens.types[source]
+    return {name: to_device(column, device) for name, column in columns.items()}
+
+
+def to_device(array: IntArray, device: torch.device) -> Tensor:
+    """A tensor of the array; to a CUDA device the copy is asynchronous, from pinned memory."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def epoch_batches(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> list[IntArray]:
+    """A shuffled epoch, cut into batches of rows of similar length.
+
+    Args:
+        lengths: (rows,), tokens in each row of the training part.
+
+    Returns:
+        Positions in `lengths`, each once; every batch but one holds `batch_size` of them.
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(lengths))
+    blurred = lengths * random.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(lengths))
+    pools = [order[i : i + POOL_BATCHES * batch_size] for i in range(0, len(order), POOL_BATCHES * batch_size)]
+    pooled = np.concatenate([pool[np.argsort(blurred[pool], kind="stable")] for pool in pools])
+    batches = [pooled[i : i + batch_size] for i in range(0, len(pooled), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def evaluation_batches(lengths: IntArray) -> list[IntArray]:
+    """All rows, sorted by length, in batches of about `EVALUATION_TOKENS`; positions in `lengths`, each once."""
+    order = np.argsort(lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        padded = np.maximum.accumulate(lengths[order[start:]]) * np.arange(1, len(order) - start + 1)
+        count = max(1, int(np.searchsorted(padded, EVALUATION_TOKENS, side="right")))
+        batches.append(order[start : start + count])
+        start += count
+    return batches

@@ -1,0 +1,40 @@
+"""What differs between a CPU and a CUDA device: the optimiser's kernels, the precision, the memory."""
+
+import resource
+
+import torch
+from transformers import PreTrainedModel
+
+from studies.knobs import Hyperparameters
+
+
+def make_optimizer(model: PreTrainedModel, knobs: Hyperparameters, device: torch.device) -> torch.optim.Optimizer:
+    """AdamW (fused) or SGD with momentum; biases and the weights of norms do not decay."""
+    decaying = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decaying, "weight_decay": knobs.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if knobs.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=knobs.lr, momentum=knobs.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=knobs.lr, fused=True)
+
+
+def autocast_dtype(knobs: Hyperparameters, device: torch.device) -> torch.dtype | None:
+    """The precision to compute in; None: fp32. `auto` takes bf16 where the device has instructions for it."""
+    if knobs.precision == "fp32":
+        return None
+    if knobs.precision == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if capable else None
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
