@@ -1,0 +1,81 @@
+"""Where a database is: its URL, checked before anything is opened, and shown without what is secret in it.
+
+A password must never leave this module except towards the driver.
+"""
+
+import logging
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from storage.errors import StorageError
+
+EXAMPLES = "sqlite:///study.db or postgresql+psycopg://USER@HOST/DATABASE"
+_NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "gluster", "fuse.sshfs")
+_SECRETS = ("password", "sslpassword")
+_logger = logging.getLogger("foldrace.storage")
+
+
+def parse(url: str) -> sa.URL:
+    """The address a URL means; a relative SQLite path is taken from the current folder.
+
+    Raises:
+        StorageError: it is not a URL, or not one of a database that workers can share.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        # The driver's own words would repeat parts of a password with special characters.
+        raise StorageError(f"the storage URL does not parse; {_hint()}") from None
+    if "@" in (parsed.host or ""):
+        raise StorageError(f"the storage URL has more than one @; {_hint()}")
+    if parsed.drivername in ("postgresql", "postgres"):
+        raise StorageError(f"storage {shown(parsed)}: write postgresql+psycopg:// instead of {parsed.drivername}://")
+    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise StorageError(f"storage {shown(parsed)}: neither SQLite nor PostgreSQL; {_hint()}")
+    return _absolute(parsed) if parsed.drivername == "sqlite" else parsed
+
+
+def shown(url: sa.URL) -> str:
+    """The URL for people: without password and without options."""
+    return url._replace(password=None, query=sa.util.EMPTY_DICT).render_as_string()
+
+
+def scrub(text: str, url: sa.URL) -> str:
+    """A driver's message in one line, should it ever repeat a password."""
+    secrets = [url.password, *(url.query.get(key) for key in _SECRETS)]
+    for secret in secrets:
+        if isinstance(secret, str) and secret:
+            text = text.replace(secret, "***")
+    return " ".join(text.split())
+
+
+def file_of(url: sa.URL) -> Path:
+    """The file of an SQLite database."""
+    return Path(str(url.database))
+
+
+def warn_of_network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
+    """SQLite's locks do not hold on most network file systems, and nobody would notice."""
+    kind = _file_system(path, mounts)
+    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+        _logger.warning("%s is on a network file system (%s), where SQLite loses data; use PostgreSQL", path, kind)
+
+
+def _file_system(path: Path, mounts: Path) -> str:
+    try:
+        rows = [line.split() for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        return ""
+    found = [(len(row[1]), row[2]) for row in rows if len(row) > 2 and path.is_relative_to(row[1])]
+    return max(found, default=(0, ""))[1]
+
+
+def _absolute(url: sa.URL) -> sa.URL:
+    if url.database in (None, "", ":memory:"):
+        raise StorageError(f"storage {shown(url)}: in memory, so no second process could see it; {_hint()}")
+    return url.set(database=str(Path(str(url.database)).absolute()))
+
+
+def _hint() -> str:
+    return f"write {EXAMPLES}, with special characters of a password percent-encoded"

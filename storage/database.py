@@ -1,0 +1,275 @@
+"""A URL -> a database that many processes may share: our own tables, and Optuna's storage beside them.
+
+SQLite and PostgreSQL alike. A dropped connection or a locked database is waited out, and a password is never shown.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import filelock
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from storage import outages, tables
+from storage.address import file_of, parse, scrub, shown, warn_of_network_file_system
+from storage.errors import StorageError
+
+if TYPE_CHECKING:
+    import optuna
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 60.0  # how long SQLite waits for a lock before it gives up for once
+PATIENCE_SECONDS = 600.0  # how long work is repeated through an outage
+_ADVISORY_LOCK = 0x666F6C6472616365  # "foldrace"
+_POSTGRES_CONNECTION = {
+    "connect_timeout": 10,
+    "application_name": "foldrace",
+    # Else a connection to a machine that vanished blocks its worker for hours.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+
+class Database:
+    """An open database. `engine` is for our own tables, `storage` is Optuna's view of the same database."""
+
+    def __init__(
+        self, url: sa.URL, patience: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    ) -> None:
+        self._url = url
+        self._patience, self._clock, self._sleep = patience, clock, sleep
+        self._local = threading.local()
+        self._storage_lock = threading.Lock()
+        self.engine = sa.create_engine(url, **self._engine_settings())
+        self._configure(self.engine)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        wait_seconds: float = 0.0,
+        *,
+        create: bool = True,
+        patience_seconds: float = PATIENCE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> "Database":
+        """Open a database, and make its tables where they are missing (unless `create` is False).
+
+        Args:
+            url: `sqlite:///FILE` or `postgresql+psycopg://USER@HOST/NAME`; a password may be left to PGPASSWORD
+                or ~/.pgpass.
+            wait_seconds: how long to wait for a server that does not answer yet.
+            patience_seconds: how long `retrying` repeats work through a later outage.
+
+        Raises:
+            StorageError: the URL is wrong, the database does not answer, or a newer foldrace made it.
+        """
+        database = cls(parse(url), patience_seconds, clock, sleep)
+        try:
+            database._prepare_file(create)
+            outages.wait_out(lambda: database._prepare(create), wait_seconds, clock, sleep)
+        except Exception as error:
+            database.close()
+            raise database._explained(error) from None
+        return database
+
+    def __repr__(self) -> str:
+        return f"Database({self.address})"
+
+    @property
+    def address(self) -> str:
+        """The URL as it may be shown: without its password."""
+        return shown(self._url)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._url.drivername == "sqlite"
+
+    @property
+    def storage(self) -> "optuna.storages.BaseStorage":
+        """Optuna's storage of this database; it caches finished trials, so there is one for each process."""
+        with self._storage_lock:
+            return self._storage
+
+    def retrying(self, work: Callable[[], T]) -> T:
+        """Do idempotent work, again and again through an outage, for at most the patience of this database.
+
+        Raises:
+            StorageError: the database has not answered for that long, or cannot do it (its disk is full, say).
+        """
+        try:
+            return outages.wait_out(work, self._patience, self._clock, self._sleep)
+        except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
+            raise  # a clash of keys is for the caller to handle, a wrong statement is a fault of ours
+        except Exception as error:
+            raise self._explained(error) from None
+
+    def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """`retrying` a transaction; `work` must do no harm when it is done twice."""
+        return self.retrying(lambda: self.once(work))
+
+    def once(self, work: Callable[[sa.Connection], T]) -> T:
+        """One transaction, tried once; the driver's errors pass through."""
+        with self.engine.begin() as connection:
+            return work(connection)
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """`transact` for work that only reads: on SQLite it waits for no writer and holds none up."""
+        with self.reading():
+            return self.transact(work)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """This thread only reads meanwhile, through `engine` or `storage`."""
+        before = getattr(self._local, "reading", False)
+        self._local.reading = True
+        try:
+            yield
+        finally:
+            self._local.reading = before
+
+    def seconds_now(self) -> "sa.ColumnElement[float]":
+        """The database's own clock as an SQL expression, in seconds: for showing ages, never for deciding."""
+        if self.is_sqlite:
+            return (sa.func.julianday("now") - 2440587.5) * 86400.0
+        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float(53))
+
+    def close(self) -> None:
+        self.engine.dispose()
+        if "_storage" in self.__dict__:
+            self._optuna_engine.dispose()
+
+    @cached_property
+    def _storage(self) -> "optuna.storages.BaseStorage":
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return optuna.storages.get_storage(self._optuna_storage(create=False))
+
+    def _optuna_storage(self, create: bool) -> "optuna.storages.RDBStorage":
+        import optuna
+
+        # Optuna fills a template in its URL, so a brace in a password has to be doubled.
+        url = self._url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+        try:
+            storage = optuna.storages.RDBStorage(
+                url, engine_kwargs=self._engine_settings(), skip_table_creation=not create
+            )
+        except RuntimeError as error:  # tables of an Optuna that this one does not know
+            raise StorageError(f"{self.address}: {error}") from None
+        # Its connections so far were made before ours could be told how to behave.
+        storage.engine.dispose()
+        self._configure(storage.engine)
+        self._optuna_engine = storage.engine
+        return storage
+
+    def _engine_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = {"hide_parameters": True}
+        if self.is_sqlite:
+            return settings | {"connect_args": {"timeout": BUSY_SECONDS}}
+        given = {key: value for key, value in _POSTGRES_CONNECTION.items() if key not in self._url.query}
+        return settings | {"connect_args": given, "pool_pre_ping": True}
+
+    def _configure(self, engine: sa.Engine) -> None:
+        event.listen(engine, "connect", _set_up_sqlite if self.is_sqlite else _set_up_postgres)
+        if self.is_sqlite:
+            event.listen(engine, "begin", self._begin)
+
+    def _begin(self, connection: sa.Connection) -> None:
+        # A transaction that reads first and writes later would lose what it read to a writer in between.
+        reading = getattr(self._local, "reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    def _prepare_file(self, create: bool) -> None:
+        if not self.is_sqlite:
+            return
+        path = file_of(self._url)
+        if not create and not path.is_file():
+            raise StorageError(f"{self.address}: no such database; `foldrace run` makes one")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.address}: its folder cannot be made: {error.strerror}") from None
+        warn_of_network_file_system(path)
+
+    def _prepare(self, create: bool) -> None:
+        found = self._version()
+        if found is None and not create:
+            raise StorageError(f"{self.address}: not a database of foldrace; `foldrace run` makes one")
+        if found is None or found < tables.VERSION:
+            with self._alone():
+                self._make_tables()
+        elif found > tables.VERSION:
+            raise StorageError(
+                f"{self.address}: made by a newer foldrace (tables of version {found}, this one knows "
+                f"{tables.VERSION}); update foldrace"
+            )
+
+    def _version(self) -> int | None:
+        with self.reading(), self.engine.begin() as connection:
+            if not sa.inspect(connection).has_table(tables.version.name):
+                return None
+            found: int | None = connection.execute(sa.select(tables.version.c.version)).scalar()
+            return found
+
+    def _make_tables(self) -> None:
+        """Optuna's tables first and our version last, so that a version found means that all is there."""
+        found = self._version()
+        if found is None:
+            self._optuna_storage(create=True).engine.dispose()
+        with self.engine.begin() as connection:
+            if found is None:
+                tables.ours.create_all(connection)
+                connection.execute(sa.insert(tables.version).values(id=1, version=tables.VERSION))
+                return
+            for step in range(found, tables.VERSION):
+                tables.MIGRATIONS[step](connection)
+            connection.execute(sa.update(tables.version).values(version=tables.VERSION))
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time: tables are made once."""
+        if self.is_sqlite:
+            with filelock.FileLock(f"{file_of(self._url)}.lock"):
+                with self.engine.connect() as connection:
+                    connection.exec_driver_sql("COMMIT")  # the journal's mode cannot change inside a transaction
+                    connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                yield
+            return
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_lock(_ADVISORY_LOCK)))
+            try:
+                yield
+            finally:
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(_ADVISORY_LOCK)))
+
+    def _explained(self, error: Exception) -> Exception:
+        """What the database or its driver says, as one line without secrets; any other error as it is."""
+        cause = outages.cause_of(error)
+        if isinstance(cause, sa.exc.NoSuchModuleError):
+            return StorageError(f"{self.address}: its driver is not installed; install foldrace[postgres]")
+        if isinstance(cause, sa.exc.TimeoutError):
+            return StorageError(f"{self.address}: no connection became free")
+        if isinstance(cause, sa.exc.DBAPIError):
+            return StorageError(f"{self.address}: {scrub(str(cause.orig), self._url)}")
+        return error
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # `begin` above begins; the driver would begin late, and not IMMEDIATE
+    connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _set_up_postgres(connection: Any, _: Any) -> None:
+    # A worker that is stopped in the middle of a transaction must not keep its rows from the others.
+    connection.execute("SET idle_in_transaction_session_timeout = '30s'")
+    connection.commit()

@@ -1,0 +1,220 @@
+"""Who owns which trial: docs/design.md, section 5.
+
+A lease is a row with a token and a counter. It is dead when its counter stood still for one lease time on the clock
+of the process that looks, with the database answering throughout: no clock is ever compared with another one.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from foldrace import FoldraceError
+from storage import rows, tables, workers
+from storage.database import Database
+
+T = TypeVar("T")
+
+MAX_FRUITLESS = 3  # attempts in a row without a new checkpoint or evaluation; then the trial fails
+_LEASES = tables.leases.c
+
+
+class LeaseLost(FoldraceError):  # noqa: N818, it is news rather than an error
+    """The trial is not this worker's any more: another one adopted it, or it has ended."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A trial that is ours as long as the row holds `token`. `attempt` counts from 1."""
+
+    study_id: int
+    trial_id: int
+    token: str
+    attempt: int
+
+    @property
+    def adopted(self) -> bool:
+        return self.attempt > 1
+
+
+class Watch:
+    """Which leases stand still, by this process's own monotonic clock."""
+
+    def __init__(self, lease_seconds: float, clock: Callable[[], float]) -> None:
+        self._lease_seconds, self._clock = lease_seconds, clock
+        self._last_look = -float("inf")
+        self._since: dict[tuple[str, int], float] = {}
+
+    def look(self, seen: Iterable[tuple[str, int]]) -> set[str]:
+        """The tokens that are dead, of all (token, counter) there are now."""
+        now = self._clock()
+        if now - self._last_look > self._lease_seconds / 2:
+            self.lose_sight()  # who knows whether the database answered meanwhile
+        self._last_look = now
+        self._since = {key: self._since.get(key, now) for key in seen}
+        return {token for (token, _), since in self._since.items() if now - since >= self._lease_seconds}
+
+    def lose_sight(self) -> None:
+        """The database did not answer, so nobody could renew: begin anew."""
+        self._since = {}
+
+
+class Leases:
+    """The leases of one study, as one worker sees them."""
+
+    def __init__(
+        self,
+        database: Database,
+        study_id: int,
+        worker: workers.Worker,
+        lease_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._database, self._study_id, self._worker = database, study_id, worker
+        self._watch = Watch(lease_seconds, clock)
+
+    def take(self) -> Lease | None:
+        """A trial to work on: an orphan first, else the first that waits. None: paused, stopping, or none is free."""
+        token = uuid.uuid4().hex
+        return self._database.retrying(lambda: self._watching(lambda connection: self._take(connection, token)))
+
+    def renew(self, lease: Lease, number: int, note: workers.Note) -> workers.Control:
+        """One heartbeat, in one transaction, tried once; the driver's errors pass through.
+
+        Raises:
+            LeaseLost: the token in the row is not ours any more, or the trial has ended.
+        """
+
+        def work(connection: sa.Connection) -> workers.Control:
+            hold(connection, lease)
+            mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
+            connection.execute(mine.values(counter=_LEASES.counter + 1))
+            workers.sign(self._database, connection, self._worker, self._study_id, number, note)
+            self._look(connection)
+            return workers.control(connection, self._study_id)
+
+        return self._watching(work)
+
+    def release(self, lease: Lease) -> None:
+        """Let a trial go in good order: it is free at once, and the attempt does not count."""
+        mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
+        self._database.transact(lambda connection: connection.execute(mine.values(state="released")))
+
+    def abandon(self, lease: Lease, reason: str) -> None:
+        """Let a trial go because it went wrong: it is free at once, and the attempt counts."""
+        mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
+        self._database.transact(lambda connection: connection.execute(mine.values(state="orphaned", note=reason)))
+
+    def _watching(self, work: Callable[[sa.Connection], T]) -> T:
+        try:
+            return self._database.once(work)
+        except LeaseLost:
+            raise
+        except Exception:
+            self._watch.lose_sight()
+            raise
+
+    def _take(self, connection: sa.Connection, token: str) -> Lease | None:
+        before = connection.execute(sa.select(tables.leases).where(_LEASES.token == token)).first()
+        if before is not None:  # the commit had arrived when the connection dropped
+            return Lease(self._study_id, before.trial_id, token, before.attempt)
+        workers.sign(self._database, connection, self._worker, self._study_id, None, workers.Note())
+        dead = self._look(connection)
+        if workers.control(connection, self._study_id) != "running":
+            return None
+        return self._adopt(connection, token, dead) or self._take_waiting(connection, token)
+
+    def _look(self, connection: sa.Connection) -> set[str]:
+        held = sa.select(_LEASES.token, _LEASES.counter).where(
+            _LEASES.study_id == self._study_id, _LEASES.state == "held"
+        )
+        return self._watch.look((row.token, row.counter) for row in connection.execute(held))
+
+    def _adopt(self, connection: sa.Connection, token: str, dead: set[str]) -> Lease | None:
+        free = sa.or_(_LEASES.state != "held", _LEASES.token.in_(dead))
+        orphans = sa.select(tables.leases).where(_LEASES.study_id == self._study_id, free).order_by(_LEASES.trial_id)
+        for orphan in connection.execute(orphans).all():
+            lease = self._adopt_one(connection, token, orphan)
+            if lease is not None:
+                return lease
+        return None
+
+    def _adopt_one(self, connection: sa.Connection, token: str, orphan: Any) -> Lease | None:
+        same = sa.and_(_LEASES.token == orphan.token, _LEASES.counter == orphan.counter)
+        # Not waiting for a row that somebody else is about to adopt, or to renew.
+        if connection.execute(sa.select(_LEASES.token).where(same).with_for_update(skip_locked=True)).first() is None:
+            return None
+        fruitless = 0 if orphan.progressed else orphan.fruitless + (orphan.state != "released")
+        if fruitless >= MAX_FRUITLESS:
+            _fail(connection, orphan)
+        if fruitless >= MAX_FRUITLESS or not _is_running(connection, orphan.trial_id):
+            connection.execute(sa.delete(tables.leases).where(same))
+            return None
+        changed = {"owner": self._worker.owner, "token": token, "counter": 0, "state": "held", "progressed": False}
+        changed |= {"attempt": orphan.attempt + 1, "fruitless": fruitless}
+        connection.execute(sa.update(tables.leases).where(same).values(**changed))
+        return Lease(self._study_id, orphan.trial_id, token, orphan.attempt + 1)
+
+    def _take_waiting(self, connection: sa.Connection, token: str) -> Lease | None:
+        trials = tables.trials.c
+        first = sa.select(trials.trial_id).where(trials.study_id == self._study_id, trials.state == "WAITING")
+        # Each worker takes another one, and none waits for another. On SQLite, transactions come one by one.
+        first = first.order_by(trials.trial_id).limit(1).with_for_update(skip_locked=True)
+        trial_id = connection.execute(first).scalar()
+        if trial_id is None or not rows.begin_trial(connection, trial_id):
+            return None
+        row = {"study_id": self._study_id, "trial_id": trial_id, "owner": self._worker.owner, "token": token}
+        row |= {"counter": 0, "state": "held", "attempt": 1, "fruitless": 0, "progressed": False, "note": None}
+        # A row can only be there from a study that was deleted, whose ids SQLite gives out again.
+        rows.upsert(connection, tables.leases, ("study_id", "trial_id"), row)
+        return Lease(self._study_id, trial_id, token, 1)
+
+
+def hold(connection: sa.Connection, lease: Lease) -> None:
+    """The fence: after it, and until the transaction ends, nobody can take the trial from us.
+
+    Raises:
+        LeaseLost: it has been taken already, or has ended.
+    """
+    row = sa.select(_LEASES.token).where(_LEASES.token == lease.token).with_for_update()
+    if connection.execute(row).first() is None:
+        raise LeaseLost("another worker adopted the trial, or it has ended")
+    if not _is_running(connection, lease.trial_id):
+        raise LeaseLost("the trial has ended")
+
+
+def mark_progress(connection: sa.Connection, lease: Lease) -> None:
+    """This attempt left something new, so it and those before it do not count against the trial."""
+    mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
+    connection.execute(mine.values(progressed=True))
+
+
+def drop(connection: sa.Connection, lease: Lease) -> None:
+    """The trial has ended: there is nothing left to own."""
+    connection.execute(sa.delete(tables.leases).where(_LEASES.token == lease.token))
+
+
+def orphan(database: Database, owner: str, reason: str) -> None:
+    """Free the trial of a worker that is known to be dead (its parent process waited for it): adopted at once."""
+
+    def work(connection: sa.Connection) -> None:
+        held = sa.update(tables.leases).where(_LEASES.owner == owner, _LEASES.state == "held")
+        connection.execute(held.values(state="orphaned", note=reason))
+        workers.sign_off(connection, owner)
+
+    database.transact(work)
+
+
+def _is_running(connection: sa.Connection, trial_id: int) -> bool:
+    trials = tables.trials.c
+    return connection.execute(sa.select(trials.state).where(trials.trial_id == trial_id)).scalar() == "RUNNING"
+
+
+def _fail(connection: sa.Connection, orphan: Any) -> None:
+    last = orphan.note or f"its worker {orphan.owner} died and left no error"
+    reason = f"{MAX_FRUITLESS} attempts in a row ended without a new checkpoint or evaluation; the last one: {last}"
+    if rows.end_trial(connection, orphan.trial_id, "FAIL"):
+        rows.set_attr(connection, orphan.trial_id, rows.FAILURE, reason)
+        rows.set_attr(connection, orphan.trial_id, "attempts", orphan.attempt)
