@@ -1,0 +1,144 @@
+"""Claim a trial: the only door through which a worker comes to a study's trials.
+
+The protocol is in docs/design.md, section 5. Optuna's own heartbeat and retry callbacks are never used.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+import optuna
+import sqlalchemy as sa
+from optuna.pruners import BasePruner, NopPruner
+
+from search.claim import Claim
+from search.heartbeat import Heartbeat, end_process
+from search.history import History
+from search.sampling import draw
+from search.space import distributions
+from storage import tables, workers
+from storage.database import Database
+from storage.errors import StorageError
+from storage.leases import Lease, LeaseLost, Leases
+from storage.workers import Control, Worker
+from studies.knobs import Hyperparameters
+from studies.study import Study
+
+__all__ = ["Claim", "LeaseLost", "Outlook", "Trials"]
+
+HEARTBEAT_SECONDS = 10.0
+_TRIALS = tables.trials.c
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is left to do in a study, and what was asked of its workers."""
+
+    control: Control
+    waiting: int
+    running: int
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing is left, or the workers were asked to stop."""
+        return self.control == "stopping" or self.waiting + self.running == 0
+
+
+class Trials:
+    """The trials of one study, for one worker."""
+
+    def __init__(
+        self,
+        database: Database,
+        study: Study,
+        worker: Worker,
+        *,
+        name: str | None = None,
+        pruner: BasePruner | None = None,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        on_hang: Callable[[], None] = end_process,
+    ) -> None:
+        """A study that `open_study` or `queue_folds` has made.
+
+        Args:
+            name: the name of a final job's study; else the study's own.
+            pruner: what `Claim.should_prune` asks; without one, nothing is pruned.
+            heartbeat_seconds: a lease is renewed this often; 0: never by itself (call `Claim.beat`).
+            on_hang: called, in the heartbeat's thread, when the loop of a claim hangs.
+
+        Raises:
+            StorageError: no such study, or a lease time shorter than three heartbeats.
+        """
+        lease_seconds = study.search.lease_seconds
+        if lease_seconds < 3 * heartbeat_seconds:
+            raise StorageError(
+                f"search.lease_seconds: {lease_seconds:g} is shorter than three heartbeats; "
+                f"give at least {3 * heartbeat_seconds:g}"
+            )
+        self._database, self._worker, self._clock, self._on_hang = database, worker, clock, on_hang
+        self._heartbeat_seconds = heartbeat_seconds
+        name = name or study.name
+        self._study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
+        self._leases = Leases(database, self._study_id, worker, lease_seconds, clock)
+        self._space, self._seed = distributions(study.searched), study.search.seed
+        self._per_fold = Hyperparameters.model_validate(study.fixed).evaluations
+        self._optuna = database.retrying(
+            lambda: optuna.load_study(study_name=name, storage=database.storage, pruner=pruner or NopPruner())
+        )
+        self._history = History(database, self._study_id)
+        self._warm = False
+
+    def claim(self) -> Claim | None:
+        """A trial of which this worker is the only owner: an orphaned one where it stood, else the next in the queue.
+
+        None: the workers were asked to pause or stop, or nothing is free now; `outlook` says which. Ask again
+        within half a lease time: only who keeps looking can tell that a lease is dead.
+        """
+        while (lease := self._leases.take()) is not None:
+            with suppress(LeaseLost):  # it took so long to draw that another worker has it by now
+                return self._begin(lease)
+        return None
+
+    def is_over(self) -> bool:
+        """This worker may end: nothing is left to do, or it was asked to stop."""
+        return self.outlook().is_over
+
+    def outlook(self) -> Outlook:
+        """What is left, for a worker that was given nothing."""
+        return self._database.read(self._outlook)
+
+    def leave(self) -> None:
+        """This worker ends; its claim, if it has one, must have ended before."""
+        self._database.transact(lambda connection: workers.sign_off(connection, self._worker.owner))
+
+    def _begin(self, lease: Lease) -> Claim:
+        trial = self._database.retrying(lambda: self._database.storage.get_trial(lease.trial_id))
+        claim = Claim(self._database, self._leases, lease, trial, self._optuna, self._per_fold, self._should_prune)
+        with ExitStack() as stack:
+            stack.enter_context(claim)  # an error lets go of it again
+            if self._heartbeat_seconds:
+                claim.keep_alive(Heartbeat(claim.beat, self._heartbeat_seconds, self._clock, self._on_hang))
+            # All values are stored at once, so a trial has either all of them or none.
+            if self._space.keys() - trial.params.keys():
+                claim.set_sampled(self._space, draw(self._history, trial, self._space, self._seed))
+            stack.pop_all()
+        return claim
+
+    def _outlook(self, connection: sa.Connection) -> Outlook:
+        query = sa.select(_TRIALS.state, sa.func.count()).where(_TRIALS.study_id == self._study_id)
+        counts: dict[str, int] = dict(connection.execute(query.group_by(_TRIALS.state)).all())
+        asked = workers.control(connection, self._study_id)
+        return Outlook(asked, counts.get("WAITING", 0), counts.get("RUNNING", 0))
+
+    def _should_prune(self, trial_id: int) -> bool:
+        if isinstance(self._optuna.pruner, NopPruner):
+            return False
+        if not self._warm:
+            # The first read of a long study takes seconds: on SQLite it must not hold up those who write.
+            with self._database.reading():
+                self._database.retrying(lambda: self._optuna.get_trials(deepcopy=False))
+            self._warm = True
+        storage, pruner = self._database.storage, self._optuna.pruner
+        return self._database.retrying(lambda: pruner.prune(self._optuna, storage.get_trial(trial_id)))
