@@ -23,10 +23,12 @@ def distinct(n: int) -> list[str]:
 @st.composite
 def splits(draw: st.DrawFn) -> tuple[list[int], list[str], FoldPlan]:
     """Rows of four classes over few sentences, so that copies and rare classes abound, and a plan that exists."""
-    cells = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 25)), min_size=2, max_size=80))
-    labels, sentences = [label for label, _ in cells], [f"sentence {s}" for _, s in cells]
+    count = draw(st.integers(2, 6))
+    cells = draw(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 25)), max_size=80))
+    labels = [label for label, _ in cells] + [0] * count
+    sentences = [f"sentence {s}" for _, s in cells] + [f"plain {i}" for i in range(count)]
     try:
-        found = plan(labels, sentences, draw(st.integers(2, 6)), draw(st.integers(0, 9)), draw(st.booleans()))
+        found = plan(labels, sentences, count, draw(st.integers(0, 9)), draw(st.booleans()))
     except FoldError:
         assume(False)
     return labels, sentences, found

@@ -1,0 +1,134 @@
+"""What is handed in, and the tables beside it, as text; and the folder that a submission gets.
+
+Cells are known ids and labels and numbers, never changed on the way; an earlier submission is never overwritten.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from foldrace import FoldraceError
+from trainer.ensemble import OutOfFold
+from trainer.labels import Labels
+from trainer.metrics import FloatArray
+
+Format = Literal["pred", "probs"]
+Cell = str | int | float
+
+_QUOTED = re.compile(r"[=+\-@]|.*[\x00-\x1f\x7f]", re.DOTALL)  # what a spreadsheet might take for more than text
+
+
+class SubmissionError(FoldraceError):
+    """The submission cannot be written as asked."""
+
+
+def submission_text(
+    form: Format, ids: Sequence[str], probabilities: FloatArray, labels: Labels, excluded: int = 0
+) -> str:
+    """The submission file, rows in test order.
+
+    Args:
+        form: `pred` (P-Stage, as in the retrospective): a column `pred` of label codes. `probs` (Boostcamp): id, name
+            of the label, and the probabilities of all labels in the order of their codes as a Python list.
+        probabilities: (rows, classes), classes as in `labels`.
+        excluded: how many labels of the competition were left out of training; `probs` gives them 0.0.
+
+    Raises:
+        SubmissionError: ids and probabilities do not fit, or `probs` has no place for a label's code.
+    """
+    _check(ids, probabilities, labels)
+    best = probabilities.argmax(axis=1).tolist()
+    if form == "pred":
+        return _csv(["pred"], ([labels.codes[c]] for c in best))
+    every = _in_code_order(probabilities, labels, excluded)
+    cells = zip(ids, best, every, strict=True)
+    return _csv(["id", "pred_label", "probs"], ([id_, labels.names[c], str(row)] for id_, c, row in cells))
+
+
+def oof_csv(out_of_fold: OutOfFold, ids: Sequence[str], labels: Labels) -> str:
+    """Each answer of each seed: id, fold, seed, label, predicted label, and the probability of each label.
+
+    Args:
+        ids: of all training rows.
+
+    Raises:
+        SubmissionError: the probabilities are not those of `labels`.
+    """
+    of = out_of_fold
+    answered = [ids[row] for row in of.rows]
+    _check(answered, of.answers, labels)
+    truth = dict(zip(of.scored.tolist(), of.labels.tolist(), strict=True))
+    true = [labels.names[truth[row]] for row in of.rows.tolist()]
+    predicted = [labels.names[c] for c in of.answers.argmax(axis=1).tolist()]
+    columns = zip(answered, of.fold.tolist(), of.seed.tolist(), true, predicted, _rounded(of.answers), strict=True)
+    header = ["id", "fold", "seed", "label", "predicted", *labels.names]
+    return _csv(header, ([*cells, *row] for *cells, row in columns))
+
+
+def test_probabilities_csv(ids: Sequence[str], probabilities: FloatArray, labels: Labels) -> str:
+    """The probability of each label for each test row, in test order. Raises SubmissionError when they do not fit."""
+    _check(ids, probabilities, labels)
+    rows = zip(ids, _rounded(probabilities), strict=True)
+    return _csv(["id", *labels.names], ([id_, *row] for id_, row in rows))
+
+
+def submission_folder(parent: Path, count: int, model_name: str) -> Path:
+    """Make the next free folder of `{count}fold_{model}{number}`; its submission file is named like the folder.
+
+    To make a folder either succeeds or finds it there, so two processes never get the same one. Of a model's name
+    its last part counts, in letters, digits, dots, hyphens and underscores.
+
+    Raises:
+        SubmissionError: `parent` cannot be written.
+    """
+    model = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(model_name).name)[:100] or "model"
+    number = 1
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = parent / f"{count}fold_{model}{number}"
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return folder
+    except OSError as error:
+        raise SubmissionError(f"{parent}: no submission folder can be made there: {error.strerror}") from error
+
+
+def _check(ids: Sequence[str], probabilities: FloatArray, labels: Labels) -> None:
+    expected = (len(ids), len(labels.names))
+    if probabilities.shape != expected:
+        raise SubmissionError(f"probabilities of shape {probabilities.shape}, expected {expected} (rows, labels)")
+
+
+def _in_code_order(probabilities: FloatArray, labels: Labels, excluded: int) -> Iterable[list[float]]:
+    classes = len(labels.codes) + excluded
+    if max(labels.codes) >= classes:
+        raise SubmissionError(
+            f"label code {max(labels.codes)}: a probs submission of {classes} labels has 0 to {classes - 1}"
+        )
+    for row in _rounded(probabilities):
+        every = [0.0] * classes
+        for code, probability in zip(labels.codes, row, strict=True):
+            every[code] = probability
+        yield every
+
+
+def _rounded(probabilities: FloatArray) -> list[list[float]]:
+    """Nine digits: what a 32-bit probability needs to be read back as it was."""
+    return [[float(f"{p:.9g}") for p in row] for row in probabilities.tolist()]
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    text = io.StringIO(newline="")
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    for row in (header, *rows):
+        odd = any(isinstance(cell, str) and _QUOTED.match(cell) for cell in row)
+        (quoted if odd else plain).writerow(row)
+    return text.getvalue()
