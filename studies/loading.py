@@ -19,7 +19,7 @@ _PATH_KEYS = ("train", "test", "labels")
 _UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = None) -> Study:
+def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = None, runs: Path | None = None) -> Study:
     """Read a study file, or a shipped study by its name.
 
     Args:
@@ -27,11 +27,12 @@ def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = Non
         overrides: `section.key=value` each; the value is TOML, or else taken as text; a path in it is
             relative to the current folder.
         name: another name for the study.
+        runs: a workspace; there, the name of a run means the study as it was run.
 
     Raises:
         StudyError: the file is missing, is not TOML, or does not describe a study that can run.
     """
-    source = find(path)
+    source = find(path, runs)
     try:
         raw = tomllib.loads(source.read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -61,14 +62,18 @@ def parse(raw: Mapping[str, Any], source: str) -> Study:
         raise StudyError(f"{source}: {_explain(error)}") from None
 
 
-def find(path: str | Path) -> Path:
-    """The study file that is meant: a path, or the name of a shipped study."""
+def find(path: str | Path, runs: Path | None = None) -> Path:
+    """The study file that is meant: a path, the name of a run in the workspace `runs`, or of a shipped study."""
     candidate = Path(path)
     shipped = SHIPPED / f"{path}.toml"
     if candidate.is_file():
         return candidate
-    if candidate.name == str(path) and shipped.is_file():
-        return shipped
+    if candidate.name == str(path):
+        run = None if runs is None else runs / candidate / "study.toml"
+        if run is not None and run.is_file():
+            return run
+        if shipped.is_file():
+            return shipped
     names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
     raise StudyError(f"{path}: no such study file; shipped studies: {names}")
 

@@ -1,5 +1,6 @@
 """What differs between a CPU and a CUDA device: the optimiser's kernels, the precision, the memory."""
 
+import os
 import resource
 
 import torch
@@ -38,3 +39,15 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def resolve(device: str) -> str:
+    """`cpu` or `cuda`; `auto` is CUDA where there is some."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def describe(device: str) -> str:
+    """The device for people: of several CUDA devices, which one this process was given."""
+    return f"cuda:{os.environ.get('CUDA_VISIBLE_DEVICES', '0')}" if device == "cuda" else device

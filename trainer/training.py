@@ -5,7 +5,7 @@ context manager, and nothing it does depends on when or how often it yields.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class OutOfMemoryError(FoldraceError):
 
 def train_fold(
     task: FoldTask, resume: Checkpoint | None = None, progress_seconds: float = PROGRESS_SECONDS
-) -> Iterator[Progress | Evaluation | FoldResult]:
+) -> Generator[Progress | Evaluation | FoldResult]:
     """Train a fold from its start, or go on from a checkpoint of the same task.
 
     Yields:

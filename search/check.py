@@ -1,0 +1,106 @@
+"""What a study would run, before it runs: its data, folds and knobs, and how long it would take on this device."""
+
+import statistics
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+
+from studies.knobs import Hyperparameters, Range
+from studies.study import Study
+from trainer.folds import FoldPlan, normalised
+from trainer.job import Job
+from trainer.tasks import FoldTask, Progress
+from trainer.training import train_fold
+
+WARM_UP_STEPS = 3
+TIMED_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long a study takes on one device, without pruning.
+
+    Attributes:
+        rows_per_second: of training, from a few steps of the real model.
+        fold_epochs: passes over a training part, over all trials and folds, at the middle of the searched epochs.
+        hours: on one device.
+    """
+
+    rows_per_second: float
+    fold_epochs: float
+    hours: float
+
+
+def forecast(job: Job, plan: FoldPlan, device: str) -> Forecast:
+    """Time a few steps and say what the whole search would take. Training time only."""
+    task = job.task(typical_knobs(job.study), plan, 0, device)
+    rate = task.knobs.batch_size / _seconds_per_step(task)
+    fold_epochs = expected_epochs(job.study) * plan.count * job.study.search.trials
+    rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
+    return Forecast(rate, fold_epochs, fold_epochs * rows / rate / 3600)
+
+
+def expected_epochs(study: Study) -> float:
+    """The mean of the epochs that random trials would draw."""
+    searched = study.searched.get("epochs")
+    if searched is None:
+        return float(Hyperparameters.model_validate(study.fixed).epochs)
+    if isinstance(searched, Range):
+        return (searched.low + searched.high) / 2
+    return statistics.mean(float(choice) for choice in searched.choices)
+
+
+def typical_knobs(study: Study) -> Hyperparameters:
+    """One trial's knobs: the baseline, and the low end of what it leaves open."""
+    low = {knob: s.low if isinstance(s, Range) else s.choices[0] for knob, s in study.searched.items()}
+    return study.hyperparameters({**low, **study.search.baseline})
+
+
+def describe(job: Job, plan: FoldPlan) -> list[str]:
+    """The data, the folds and the knobs, a line each."""
+    study, rows = job.study, job.examples.rows
+    names = job.examples.labels.names
+    counts = Counter(names[row.label] for row in rows if row.label is not None)
+    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+    copies = len(rows) - len({normalised(row.sentence) for row in rows})
+    tokens = job.encoded(typical_knobs(study).entity_marking)
+    training = [len(plan.training(fold)) for fold in range(plan.count)]
+    validation = [len(plan.validation(fold)) for fold in range(plan.count)]
+    lines = [
+        f"data      {len(rows)} rows, {len(counts)} labels: {most} {many / len(rows):.1%} ... {least} {few} rows",
+        f"          {copies} repeated sentences; {job.examples.repaired} spans repaired, "
+        f"{len(job.examples.mismatched)} that do not match their entity",
+        f"          test: {'none' if job.test is None else f'{len(job.test.rows)} rows'}",
+        f"model     {study.model.name}, {len(job.tokenizer)} pieces; "
+        f"{tokens.lengths.mean():.0f} tokens a row, {tokens.truncated} rows cut at {study.model.max_length}",
+        f"folds     {plan.count}: training {min(training)}-{max(training)} rows, validation "
+        f"{min(validation)}-{max(validation)}",
+    ]
+    if plan.pinned_labels:
+        lines.append(f"          too rare to score, kept in training: {', '.join(plan.pinned_labels)}")
+    if study.folds.leaky_oversampling:
+        lines.append("          leaky_oversampling: copies cross the folds, so the score is optimistic")
+    lines += [f"searched  {knob}: {_range(study, knob)}" for knob in study.searched]
+    return lines
+
+
+def _range(study: Study, knob: str) -> str:
+    setting = study.searched[knob]
+    if isinstance(setting, Range):
+        return f"{setting.low:g} to {setting.high:g}{', log' if setting.log else ''}"
+    return ", ".join(str(choice) for choice in setting.choices)
+
+
+def _seconds_per_step(task: FoldTask) -> float:
+    """The median of a few steps after a warm-up; evaluations are not counted."""
+    seconds: list[float] = []
+    with closing(train_fold(task, progress_seconds=0)) as events:
+        last = time.perf_counter()
+        for event in events:
+            if isinstance(event, Progress):
+                seconds.append(time.perf_counter() - last)
+            if len(seconds) >= WARM_UP_STEPS + TIMED_STEPS:
+                break
+            last = time.perf_counter()
+    return statistics.median(seconds[WARM_UP_STEPS:] or seconds)

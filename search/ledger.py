@@ -1,0 +1,70 @@
+"""What a study has spent, and what pruning saved, in fold-epochs: counted by the database, not trial by trial."""
+
+import json
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from storage import tables
+from storage.database import Database
+from storage.workers import study_id_of
+from studies.knobs import Hyperparameters
+from studies.study import Study
+
+_TRIALS, _PARAMS, _REPORTS = tables.trials.c, tables.trial_params.c, tables.trial_intermediate_values.c
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Fold-epochs (one pass over one training part) of all trials so far.
+
+    Attributes:
+        spent: by trials in any state, up to their last evaluation.
+        saved: that pruned trials would have cost further.
+    """
+
+    spent: float
+    saved: float
+
+
+def ledger(database: Database, study: Study) -> Ledger:
+    """Raises StorageError when there is no such study."""
+    defaults = Hyperparameters.model_validate(study.fixed)
+    cells_per_trial = study.folds.count * defaults.evaluations
+    spent = saved = 0.0
+    for row in database.read(lambda connection: _groups(database, connection, study.name)):
+        epochs = _epochs(row.param_value, row.distribution_json) or defaults.epochs
+        spent += row.cells * epochs / defaults.evaluations
+        if row.state == "PRUNED":
+            saved += (row.trials * cells_per_trial - row.cells) * epochs / defaults.evaluations
+    return Ledger(spent, saved)
+
+
+def _groups(database: Database, connection: sa.Connection, name: str) -> list[sa.Row[tuple[str, float, str, int, int]]]:
+    """Trials and their reported cells, by state and epochs."""
+    study_id = study_id_of(database, connection, name)
+    cells = sa.select(_REPORTS.trial_id, sa.func.count().label("cells")).group_by(_REPORTS.trial_id).subquery()
+    epochs = sa.and_(_PARAMS.trial_id == _TRIALS.trial_id, _PARAMS.param_name == "epochs")
+    query = (
+        sa.select(
+            _TRIALS.state,
+            _PARAMS.param_value,
+            sa.func.max(_PARAMS.distribution_json).label("distribution_json"),
+            sa.func.count().label("trials"),
+            sa.func.coalesce(sa.func.sum(cells.c.cells), 0).label("cells"),
+        )
+        .select_from(tables.trials)
+        .outerjoin(tables.trial_params, epochs)
+        .outerjoin(cells, cells.c.trial_id == _TRIALS.trial_id)
+        .where(_TRIALS.study_id == study_id)
+        .group_by(_TRIALS.state, _PARAMS.param_value)
+    )
+    return list(connection.execute(query))
+
+
+def _epochs(stored: float | None, distribution_json: str | None) -> float | None:
+    """The epochs that Optuna's stored number means: an index, where they are searched over choices."""
+    if stored is None or distribution_json is None:
+        return None
+    choices = json.loads(distribution_json)["attributes"].get("choices")
+    return stored if choices is None else float(choices[int(stored)])

@@ -1,0 +1,74 @@
+"""A finished ensemble on new data: every fold's model votes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foldrace import FoldraceError
+from search.final import LABELS_FILE, STUDY_FILE, SUMMARY_FILE
+from storage.workspace import atomic_write
+from studies.loading import load
+from studies.study import Study
+from trainer.devices import autocast_dtype
+from trainer.encoding import encode
+from trainer.ensemble import Votes, vote
+from trainer.examples import Examples, read_test
+from trainer.labels import read_labels
+from trainer.metrics import FloatArray
+from trainer.prediction import load_model, predict
+from trainer.results import MODEL_FOLDER
+from trainer.submission import submission_text
+from trainer.tokenizer import load_tokenizer
+
+
+class PredictError(FoldraceError):
+    """The run cannot predict."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an ensemble made of a file: (rows, classes) votes, and the accuracy where the file holds true labels."""
+
+    examples: Examples
+    votes: Votes
+    accuracy: float | None
+
+
+def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction:
+    """Let the ensemble of a final job's folder vote on a data file, and write a submission of it.
+
+    Raises:
+        PredictError: the folder holds no finished ensemble.
+        DataError: the file cannot be read.
+    """
+    if not (run / SUMMARY_FILE).is_file():
+        raise PredictError(
+            f"{run}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
+        )
+    study = load(run / STUDY_FILE)
+    examples = read_test(file, read_labels(run / LABELS_FILE))
+    folders = sorted(run.glob(f"seed-*/fold-*/{MODEL_FOLDER}"))
+    votes = vote([_predict_with(folder, examples, study, device) for folder in folders], study.final.vote)
+    ids = [row.id for row in examples.rows]
+    excluded = len(study.data.exclude_labels)
+    atomic_write(output, submission_text(study.final.submission, ids, votes, examples.labels, excluded))
+    return Prediction(examples, votes, _accuracy(examples, votes))
+
+
+def _predict_with(folder: Path, examples: Examples, study: Study, device: str) -> FloatArray:
+    model, tokenizer = load_model(folder, device), load_tokenizer(folder)
+    knobs = study.hyperparameters({})
+    tokens = encode(examples.rows, tokenizer, knobs.entity_marking, study.model.max_length)
+    rows = np.arange(len(examples.rows))
+    return predict(model, tokens, rows, tokenizer.pad_token_id or 0, autocast_dtype(knobs, model.device))
+
+
+def _accuracy(examples: Examples, votes: Votes) -> float | None:
+    """Over the rows whose true label is known and was not excluded."""
+    known = [
+        (row.label, best)
+        for row, best in zip(examples.rows, votes.argmax(axis=1), strict=True)
+        if row.label is not None
+    ]
+    return sum(label == best for label, best in known) / len(known) if known else None

@@ -1,0 +1,177 @@
+"""What a person sees of a search: the live view of `run`, and `status`. Plain lines when nobody looks at a terminal."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search.ledger import Ledger, ledger
+from search.session import Session
+from search.summary import Summary, WorkerLine, summarise
+from search.supervisor import Snapshot, Supervisor
+from studies.knobs import Hyperparameters
+from studies.study import Study
+
+REFRESH_SECONDS = 1.0
+ENDED = ("COMPLETE", "PRUNED", "FAIL")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a search stands."""
+
+    study: Study
+    summary: Summary
+    ledger: Ledger
+
+    @property
+    def ended(self) -> int:
+        return sum(self.summary.trials.get(state, 0) for state in ENDED)
+
+    @property
+    def total(self) -> int:
+        return sum(self.summary.trials.values())
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, for JSON."""
+        return asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.ledger)}
+
+
+def standing(session: Session, name: str | None = None) -> Standing:
+    """Raises StorageError when there is no such study."""
+    study = session.study if name is None else session.study.model_copy(update={"name": name})
+    summary = summarise(session.database, study.name, study.search.lease_seconds)
+    return Standing(session.study, summary, _ledger(session, study))
+
+
+def _ledger(session: Session, study: Study) -> Ledger:
+    return ledger(session.database, study)
+
+
+def describe(now: Standing) -> list[str]:
+    """The standing in plain lines."""
+    summary, trials = now.summary, now.summary.trials
+    counts = ", ".join(
+        f"{trials[state]} {state.lower()}" for state in (*ENDED, "RUNNING", "WAITING") if state in trials
+    )
+    lines = [f"study     {summary.name} ({summary.control}): {now.ended} of {now.total} trials done: {counts}"]
+    if summary.best is not None:
+        lines.append(f"best      trial {summary.best.number}: {now.study.search.metric} {summary.best.value:.4f}")
+    whole = now.ledger.spent + now.ledger.saved
+    share = f" ({now.ledger.saved / whole:.0%} of what it would have cost)" if whole else ""
+    lines.append(f"compute   {now.ledger.spent:.0f} fold-epochs spent, {now.ledger.saved:.0f} saved by pruning{share}")
+    lines += [f"worker    {_worker_text(worker)}" for worker in summary.workers if not worker.stopped]
+    lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in summary.orphans]
+    lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in summary.failures]
+    return lines
+
+
+def watch(session: Session, supervisor: Supervisor, name: str | None = None) -> int:
+    """Run the supervisor to its end while showing how the search stands; returns the supervisor's exit status."""
+    console = Console()
+    if not console.is_terminal:
+        view = _Lines(session, name)
+        return supervisor.run(view.tick)
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
+        view_ = _Screen(session, name, live)
+        return supervisor.run(view_.tick)
+
+
+def watch_status(session: Session, seconds: float = 2.0) -> None:
+    """Refresh the status until interrupted."""
+    console = Console()
+    with Live(console=console, refresh_per_second=2) as live:
+        while True:
+            live.update(picture(standing(session), None))
+            time.sleep(seconds)
+
+
+class _Every:
+    """Calls for a new look at the database at most once in `seconds`."""
+
+    def __init__(self, look: Callable[[], Standing], seconds: float) -> None:
+        self._look, self._seconds, self._last = look, seconds, float("-inf")
+        self._seen: Standing | None = None
+
+    def __call__(self, anew: bool = False) -> Standing:
+        if self._seen is None or anew or time.monotonic() - self._last >= self._seconds:
+            self._seen, self._last = self._look(), time.monotonic()
+        return self._seen
+
+
+class _Lines:
+    """One line whenever a trial ends or a worker is in trouble: for logs."""
+
+    def __init__(self, session: Session, name: str | None) -> None:
+        self._look = _Every(lambda: standing(session, name), REFRESH_SECONDS)
+        self._shown: set[str] = set()
+
+    def tick(self, snapshot: Snapshot) -> None:
+        for line in (headline(self._look()), *troubles(snapshot)):
+            if line not in self._shown:
+                self._shown.add(line)
+                print(line, flush=True, file=sys.stdout)  # noqa: T201, this is the view
+
+
+class _Screen:
+    """One row a worker, with a bar for its epoch, and the study above."""
+
+    def __init__(self, session: Session, name: str | None, live: Live) -> None:
+        self._look, self._live = _Every(lambda: standing(session, name), REFRESH_SECONDS), live
+
+    def tick(self, snapshot: Snapshot) -> None:
+        self._live.update(picture(self._look(), snapshot))
+
+
+def headline(now: Standing) -> str:
+    """The search in one line."""
+    trials, best = now.summary.trials, now.summary.best
+    told = f"{now.ended}/{now.total} trials, {trials.get('PRUNED', 0)} pruned, {trials.get('FAIL', 0)} failed"
+    return told if best is None else f"{told}, best {best.value:.4f} (trial {best.number})"
+
+
+def troubles(snapshot: Snapshot) -> list[str]:
+    """Why the run ends early, and what went wrong in its workers, with their last lines."""
+    lines = [snapshot.stopping] if snapshot.stopping else []
+    for worker in snapshot.workers:
+        if worker.note:
+            lines += [worker.note, *(f"    {line}" for line in worker.last_lines)]
+    return lines
+
+
+def picture(now: Standing, snapshot: Snapshot | None) -> RenderableType:
+    """The live view; fits 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    for column in ("worker", "trial", "fold", "epoch", "", now.study.search.metric, "rows/s"):
+        table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
+    for worker in now.summary.workers:
+        if not worker.stopped:
+            table.add_row(*_worker_cells(worker, now.study))
+    parts: list[RenderableType] = [Text(headline(now), style="bold"), table]
+    parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
+    return Group(*parts)
+
+
+def _worker_cells(worker: WorkerLine, study: Study) -> list[RenderableType]:
+    if worker.number is None or worker.epoch is None:
+        return [worker.device, "", "", "idle" if worker.number is None else "starting", "", "", ""]
+    epochs = Hyperparameters.model_validate(study.fixed).epochs if "epochs" not in study.searched else None
+    bar: RenderableType = "" if epochs is None else ProgressBar(total=epochs, completed=worker.epoch, width=16)
+    accuracy = "" if worker.accuracy is None else f"{worker.accuracy:.4f}"
+    rate = "" if worker.rows_per_second is None else f"{worker.rows_per_second:.0f}"
+    return [worker.device, str(worker.number), str(worker.fold), f"{worker.epoch:.1f}", bar, accuracy, rate]
+
+
+def _worker_text(worker: WorkerLine) -> str:
+    where = f"{worker.device} on {worker.host}, pid {worker.pid}, last sign {worker.silent_seconds:.0f} s ago"
+    if worker.number is None or worker.epoch is None:
+        return f"{where}: {'idle' if worker.number is None else f'trial {worker.number}, starting'}"
+    accuracy = "" if worker.accuracy is None else f", best {worker.accuracy:.4f}"
+    return f"{where}: trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f}{accuracy}"

@@ -1,0 +1,74 @@
+"""A worker process put together: from an open session to a worker that knows what each claim asks for."""
+
+from collections.abc import Callable
+
+from search.claim import Claim
+from search.final import fold_folder
+from search.pruning import make_pruner
+from search.queue import FoldJob, final_name, open_study
+from search.session import Session
+from search.trials import Trials
+from search.worker import Assignment, Worker
+from storage import workers
+from trainer.devices import describe, resolve
+from trainer.job import Job, open_job
+
+
+def serve(
+    session: Session,
+    device: str,
+    final: int | None,
+    seconds_left: Callable[[], float],
+    stopping: Callable[[], bool],
+) -> None:
+    """Be one worker of a study, or of one of its final jobs, until nothing is left to do or it must stop.
+
+    Args:
+        device: `cpu`, `cuda`, or `auto` for CUDA where there is some.
+        final: the number of the final job; None: the search itself, made here when this worker is the first.
+    """
+    study = session.study
+    job = open_job(study, session.workspace)
+    device = resolve(device)
+    me = workers.Worker(device=describe(device))
+    if final is None:
+        open_study(session.database, study)
+        trials = Trials(session.database, study, me, pruner=make_pruner(study))
+        assign = _search_assignment(session, job)
+    else:
+        trials = Trials(session.database, study, me, name=final_name(study.name, final))
+        assign = _final_assignment(session, job, final)
+    try:
+        Worker(trials, job, assign, device, seconds_left, stopping).run()
+    finally:
+        trials.leave()
+
+
+def _search_assignment(session: Session, job: Job) -> Callable[[Claim], Assignment]:
+    """A trial of a search: every fold, with the sampled knobs."""
+    folds = session.study.folds
+    plan = job.plan(folds.count, folds.seed)
+
+    def assign(claim: Claim) -> Assignment:
+        knobs = session.study.hyperparameters(claim.sampled)
+        return Assignment(
+            knobs,
+            plan,
+            tuple(range(folds.count)),
+            lambda fold: session.workspace.fold(claim.number, fold),
+            is_final=False,
+        )
+
+    return assign
+
+
+def _final_assignment(session: Session, job: Job, final: int) -> Callable[[Claim], Assignment]:
+    """A trial of a final job: the one fold that its attributes name."""
+
+    def assign(claim: Claim) -> Assignment:
+        fold, seed = int(claim.user_attrs["fold"]), int(claim.user_attrs["seed"])
+        plan = job.plan(session.study.final.folds, seed)
+        folder = fold_folder(session.workspace, final, FoldJob(fold, seed))
+        return Assignment(session.study.hyperparameters({}), plan, (fold,), lambda _: folder, is_final=True)
+
+    return assign

@@ -1,0 +1,196 @@
+"""One worker's life: claim a trial, train its folds, report and judge each evaluation, go on to the next.
+
+A worker lets go of its trial at the next `Progress` when it is asked to stop or its time is up, and drops it when the
+trial is no longer its own. It never decides what is run: that is the claim's and the study's to say.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldrace import FoldraceError
+from search.claim import Claim
+from search.trials import Trials
+from storage.leases import LeaseLost
+from storage.workspace import attempts_in
+from studies.knobs import Hyperparameters
+from trainer.checkpoint import Checkpoint, CheckpointError, load, saved
+from trainer.folds import FoldPlan
+from trainer.job import Job
+from trainer.results import ResultError, load_result, save_model, save_result
+from trainer.tasks import Evaluation, FoldResult, FoldTask, Progress
+from trainer.training import NonFiniteLossError, OutOfMemoryError, train_fold
+
+IDLE_SECONDS = 2.0  # between two looks for a trial to adopt, when every one has an owner
+
+logger = logging.getLogger("foldrace.worker")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a claimed trial asks for: these folds of this plan, with these values of the knobs.
+
+    Attributes:
+        folder: of a fold's files, by its number.
+        is_final: the fold is part of an ensemble: it is not pruned, it predicts the test rows, its model is kept.
+    """
+
+    knobs: Hyperparameters
+    plan: FoldPlan
+    folds: tuple[int, ...]
+    folder: Callable[[int], Path]
+    is_final: bool
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Runs the trials of one study, or the folds of one final job, on one device.
+
+    Attributes:
+        assign: what a claim asks for.
+        seconds_left: until the worker must let go; infinite when it has no limit.
+        stopping: True once a signal asked the worker to stop.
+    """
+
+    trials: Trials
+    job: Job
+    assign: Callable[[Claim], Assignment]
+    device: str
+    seconds_left: Callable[[], float]
+    stopping: Callable[[], bool]
+
+    def run(self) -> None:
+        """Work until nothing is left to do, or until asked to stop."""
+        while not self._must_stop():
+            claim = self.trials.claim()
+            if claim is not None:
+                self._run_claim(claim)
+                continue
+            if self.trials.is_over():
+                return
+            time.sleep(IDLE_SECONDS)
+
+    def _must_stop(self) -> bool:
+        return self.stopping() or self.seconds_left() <= 0
+
+    def _run_claim(self, claim: Claim) -> None:
+        logger.info("trial %d, attempt %d: %s", claim.number, claim.attempt, claim.sampled)
+        with claim:  # an error that nobody foresaw counts as an attempt, and ends this worker
+            try:
+                self._run_trial(claim)
+            except (NonFiniteLossError, OutOfMemoryError) as error:
+                logger.warning("trial %d failed: %s", claim.number, error)
+                claim.fail(str(error))
+            except LeaseLost:
+                logger.warning("trial %d was taken over by another worker", claim.number)
+            except FoldraceError:
+                claim.release()  # not the trial's fault: it waits until the user has mended it
+                raise
+
+    def _run_trial(self, claim: Claim) -> None:
+        assignment = self.assign(claim)
+        bests: list[float] = []
+        for fold in assignment.folds:
+            best = self._run_fold(claim, assignment, fold, bests)
+            if best is None:
+                return
+            bests.append(best)
+        claim.finish(sum(bests) / len(bests))
+        logger.info("trial %d complete: %.4f", claim.number, sum(bests) / len(bests))
+
+    def _run_fold(self, claim: Claim, assignment: Assignment, fold: int, bests: list[float]) -> float | None:
+        """The best evaluation of a fold; None when the trial ended, or was let go, before the fold did."""
+        task = self.job.task(assignment.knobs, assignment.plan, fold, self.device, assignment.is_final)
+        folder = assignment.folder(fold)
+        done = _finished(claim, fold, task, folder)
+        if done is not None:
+            return done
+        clock = _Interval(self.job.study.search.checkpoint_minutes * 60)
+        with closing(train_fold(task, _checkpoint(task, folder))) as events:
+            for event in events:
+                if isinstance(event, Progress):
+                    if not self._goes_on(claim, fold, event, clock, folder):
+                        return None
+                elif isinstance(event, Evaluation):
+                    if not self._survives(claim, assignment, fold, event, bests):
+                        return None
+                else:
+                    self._keep(event, task, folder, assignment)
+                    return event.best.best
+        raise RuntimeError(f"fold {fold} of trial {claim.number} ended without a result")
+
+    def _goes_on(self, claim: Claim, fold: int, progress: Progress, clock: "_Interval", folder: Path) -> bool:
+        """Show a sign of life, and save the fold where it is due; False when the trial is let go here."""
+        claim.progress(fold=fold, epoch=progress.epoch, rows_per_second=progress.rows_per_second)
+        if not claim.alive:
+            raise LeaseLost(f"trial {claim.number}")
+        leaving = self._must_stop() or claim.stop_requested
+        if leaving or clock.has_passed():
+            progress.snapshot().save(folder / f"attempt-{claim.attempt}")
+            claim.note_checkpoint()
+        if leaving:
+            claim.release()
+            logger.info("trial %d let go at fold %d, epoch %.1f", claim.number, fold, progress.epoch)
+        return not leaving
+
+    def _survives(
+        self, claim: Claim, assignment: Assignment, fold: int, evaluation: Evaluation, bests: list[float]
+    ) -> bool:
+        """Report an evaluation; False when the trial is pruned by it."""
+        share = (evaluation.index + 1) / assignment.knobs.evaluations
+        estimate = (sum(bests) + share * evaluation.best) / (len(bests) + share)
+        claim.report(fold, evaluation.index, estimate, evaluation.record())
+        if assignment.is_final or not claim.should_prune():
+            return True
+        claim.prune(f"fold {fold}, epoch {evaluation.epoch:.1f}: {estimate:.4f} on average so far")
+        logger.info("trial %d pruned at fold %d, epoch %.1f", claim.number, fold, evaluation.epoch)
+        return False
+
+    def _keep(self, result: FoldResult, task: FoldTask, folder: Path, assignment: Assignment) -> None:
+        """Leave the fold's result, and drop the checkpoints that led to it."""
+        if assignment.is_final:
+            save_model(result, task, self.job, folder)
+        save_result(result, task.hash(), folder)
+        for attempt in attempts_in(folder):
+            for checkpoint in saved(attempt):
+                checkpoint.unlink(missing_ok=True)
+
+
+def _finished(claim: Claim, fold: int, task: FoldTask, folder: Path) -> float | None:
+    """The best of a fold that an earlier attempt finished: by its file, or in a search by its last report."""
+    with suppress(ResultError):
+        result = load_result(folder)
+        if result.task == task.hash():
+            return result.best.best
+    last = claim.evaluations.get((fold, min(task.knobs.evaluations, task.total_steps) - 1))
+    return None if last is None or task.test is not None else float(last["best"])
+
+
+def _checkpoint(task: FoldTask, folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint of any attempt at the fold; None: start it anew."""
+    paths = [path for attempt in attempts_in(folder) for path in saved(attempt)]
+    for path in sorted(paths, key=lambda path: path.name, reverse=True):
+        try:
+            return load(path, task.hash())
+        except CheckpointError as error:
+            logger.warning("%s; going back to the one before it", error)
+    return None
+
+
+@dataclass
+class _Interval:
+    """Says whether `seconds` have passed since it last said so."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        self._last = time.monotonic()
+
+    def has_passed(self) -> bool:
+        passed = time.monotonic() - self._last >= self.seconds
+        if passed:
+            self._last = time.monotonic()
+        return passed

@@ -1,0 +1,92 @@
+"""What a finished fold leaves on disk: its curve and probabilities in one file, its best weights as a model folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from foldrace import FoldraceError
+from storage.workspace import atomic_write, new_folder
+from trainer.job import Job
+from trainer.model import build_model
+from trainer.tasks import Evaluation, FloatArray, FoldResult, FoldTask
+
+RESULT_FILE = "result.safetensors"
+MODEL_FOLDER = "model"
+
+
+class ResultError(FoldraceError):
+    """A fold's result cannot be read."""
+
+
+@dataclass(frozen=True)
+class SavedResult:
+    """A fold's result, without its weights.
+
+    Attributes:
+        task: the hash of the task that it answers.
+        probabilities: (validation rows, classes), of the best weights, in validation order.
+        test_probabilities, train_probabilities: the same for the test rows and the training part; None in a search.
+        about: seconds, rows per second, peak memory (bytes), threads, micro-batch.
+    """
+
+    task: str
+    curve: tuple[Evaluation, ...]
+    probabilities: FloatArray
+    test_probabilities: FloatArray | None
+    train_probabilities: FloatArray | None
+    about: dict[str, Any]
+
+    @property
+    def best(self) -> Evaluation:
+        return next(e for e in self.curve if e.best == self.curve[-1].best)
+
+
+_ABOUT = ("seconds_training", "seconds_evaluating", "rows_per_second", "peak_memory", "threads", "micro_batch")
+_ARRAYS = ("probabilities", "test_probabilities", "train_probabilities")
+
+
+def save_result(result: FoldResult, task: str, folder: Path) -> None:
+    """Write a fold's result into `folder`, whole or not at all."""
+    arrays = {name: np.ascontiguousarray(a) for name in _ARRAYS if (a := getattr(result, name)) is not None}
+    about = {name: getattr(result, name) for name in _ABOUT}
+    curve = [evaluation.record() for evaluation in result.curve]
+    described = json.dumps({"task": task, "about": about, "curve": curve})
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic_write(folder / RESULT_FILE, save(arrays, {"described": described}))
+
+
+def save_model(result: FoldResult, task: FoldTask, job: Job, folder: Path) -> None:
+    """Write the best weights, with their tokenizer, as a model folder that `from_pretrained` loads."""
+    model = build_model(task.source, task.knobs, task.seed)
+    model.load_state_dict(result.weights)
+    model.config.id2label = dict(enumerate(job.examples.labels.names))
+    model.config.label2id = {name: i for i, name in model.config.id2label.items()}
+    if not (folder / MODEL_FOLDER).exists():
+        with new_folder(folder / MODEL_FOLDER) as building:
+            model.save_pretrained(building)
+            job.tokenizer.save_pretrained(building)
+
+
+def load_result(folder: Path) -> SavedResult:
+    """The result in a fold's folder; ResultError when there is none, or a damaged one."""
+    path = folder / RESULT_FILE
+    try:
+        with safe_open(path, framework="np") as file:
+            described = json.loads(file.metadata()["described"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"{path}: no whole result there: {error}") from error
+    curve = tuple(Evaluation.from_record(record) for record in described["curve"])
+    return SavedResult(
+        described["task"],
+        curve,
+        arrays["probabilities"],
+        arrays.get("test_probabilities"),
+        arrays.get("train_probabilities"),
+        described["about"],
+    )
