@@ -14,7 +14,7 @@ import typer
 import foldrace
 from foldrace import FoldraceError
 from search.devices import slots
-from search.session import Session, StopSignals, countdown, open_session, seconds, worker_command
+from search.session import Session, StopSignals, countdown, open_session, seconds
 from studies.loading import load
 from studies.study import Study
 
@@ -99,8 +99,7 @@ def run(
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
     from search.progress import describe, standing, watch
-    from search.queue import open_study
-    from search.supervisor import Supervisor
+    from search.queue import is_there, open_study
     from storage.workers import set_control
     from trainer.examples import read_training
 
@@ -108,11 +107,12 @@ def run(
     places = slots(devices, workers, per_device)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
     with open_session(asked, workspace, wait) as session:
-        open_study(session.database, asked)
-        set_control(session.database, asked.name, "running")
-        supervisor = Supervisor(worker_command(session), places, session.workspace.folder / "logs")
-        status = watch(session, supervisor)
-        _print(describe(standing(session)))
+        if is_there(session.database, asked.name):
+            open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
+            set_control(session.database, asked.name, "running")
+        status = watch(session, places)
+        if is_there(session.database, asked.name):  # a run may be stopped before its first worker made it
+            _print(describe(standing(session)))
     raise typer.Exit(status)
 
 
@@ -130,6 +130,7 @@ def worker(
     wait: WaitOption = 0.0,
     final: Annotated[int | None, typer.Option("--final", hidden=True)] = None,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+    owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
 ) -> None:
     """Be one worker of a study, under any scheduler; creates the study when it is the first."""
     from search.supervisor import end_with_parent
@@ -144,7 +145,7 @@ def worker(
     with open_session(asked, workspace, wait) as session:
         from search.serve import serve
 
-        serve(session, device, final, left, lambda: signals.asked)
+        serve(session, device, final, owner, left, lambda: signals.asked)
 
 
 @app.command()
@@ -165,6 +166,24 @@ def status(
             return
         now = standing(session)
     _print([json.dumps(now.plain(), ensure_ascii=False)] if as_json else describe(now))
+
+
+@app.command()
+def dashboard(
+    study: StudyArgument,
+    name: NameOption = None,
+    workspace: WorkspaceOption = WORKSPACE,
+    host: Annotated[str, typer.Option("--host", help="The name or address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8080,
+    allow_edit: Annotated[
+        bool, typer.Option("--allow-edit", help="Let who has the link change notes, trials and studies.")
+    ] = False,
+) -> None:
+    """Show a search in the browser, in optuna-dashboard behind a link with a key."""
+    from search.dashboard import serve
+
+    with open_session(_load_run(study, [], name, workspace), workspace, create=False) as session:
+        serve(session, host, port, allow_edit, typer.echo)
 
 
 @app.command()
@@ -206,7 +225,6 @@ def final(
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     from search.final import begin
     from search.progress import watch
-    from search.supervisor import Supervisor
     from storage.workers import set_control
     from trainer.examples import read_test, read_training
 
@@ -219,8 +237,7 @@ def final(
         job = begin(asked, session.database, session.workspace)
         set_control(session.database, job.name, "running")
         session = Session(job.study, session.workspace, session.database)
-        supervisor = Supervisor(worker_command(session, job.number), places, job.folder / "logs")
-        status = watch(session, supervisor, job.name)
+        status = watch(session, places, job.number)
         if status:
             raise typer.Exit(status)
         _hand_in(job)

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from foldrace import FoldraceError
-from search.queue import FoldJob, final_name, queue_folds, stored_study
+from search.queue import FoldJob, final_name, is_there, queue_folds, stored_study
 from storage.database import Database
-from storage.errors import StorageError
 from storage.workspace import Workspace, atomic_write
 from studies.study import Study
 from trainer.ensemble import OutOfFold, Votes, out_of_fold, per_class_report, vote
@@ -110,13 +109,11 @@ def begin(study: Study, database: Database, workspace: Workspace) -> Final:
 def _number(study: Study, database: Database) -> int:
     """That of the final job with the same settings, or else the next free one."""
     number, identity = 1, study.identity()
-    while True:
-        try:
-            if stored_study(database, final_name(study.name, number))[0] == identity:
-                return number
-        except StorageError:
-            return number
+    while is_there(database, name := final_name(study.name, number)):
+        if stored_study(database, name)[0] == identity:
+            break
         number += 1
+    return number
 
 
 def ensemble(final: Final, job: Job) -> HandedIn:

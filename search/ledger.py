@@ -27,12 +27,12 @@ class Ledger:
     saved: float
 
 
-def ledger(database: Database, study: Study) -> Ledger:
-    """Raises StorageError when there is no such study."""
+def ledger(database: Database, study: Study, name: str) -> Ledger:
+    """What the study of that name has spent: `study` itself, or a final job of it. StorageError: there is none."""
     defaults = Hyperparameters.model_validate(study.fixed)
     cells_per_trial = study.folds.count * defaults.evaluations
     spent = saved = 0.0
-    for row in database.read(lambda connection: _groups(database, connection, study.name)):
+    for row in database.read(lambda connection: _groups(database, connection, name)):
         epochs = _epochs(row.param_value, row.distribution_json) or defaults.epochs
         spent += row.cells * epochs / defaults.evaluations
         if row.state == "PRUNED":

@@ -1,8 +1,8 @@
 """What a person sees of a search: the live view of `run`, and `status`. Plain lines when nobody looks at a terminal."""
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,10 +12,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from foldrace import FoldraceError
+from search.devices import Slot
 from search.ledger import Ledger, ledger
-from search.session import Session
+from search.queue import final_name, is_there
+from search.session import Session, WorkerCommand
 from search.summary import Summary, WorkerLine, summarise
 from search.supervisor import Snapshot, Supervisor
+from storage.database import Database
+from storage.leases import orphan
 from studies.knobs import Hyperparameters
 from studies.study import Study
 
@@ -45,14 +50,10 @@ class Standing:
 
 
 def standing(session: Session, name: str | None = None) -> Standing:
-    """Raises StorageError when there is no such study."""
-    study = session.study if name is None else session.study.model_copy(update={"name": name})
-    summary = summarise(session.database, study.name, study.search.lease_seconds)
-    return Standing(session.study, summary, _ledger(session, study))
-
-
-def _ledger(session: Session, study: Study) -> Ledger:
-    return ledger(session.database, study)
+    """How a study stands; `name` is that of a final job. Raises StorageError when there is none of that name."""
+    name = name or session.study.name
+    summary = summarise(session.database, name, session.study.search.lease_seconds)
+    return Standing(session.study, summary, ledger(session.database, session.study, name))
 
 
 def describe(now: Standing) -> list[str]:
@@ -73,15 +74,46 @@ def describe(now: Standing) -> list[str]:
     return lines
 
 
-def watch(session: Session, supervisor: Supervisor, name: str | None = None) -> int:
-    """Run the supervisor to its end while showing how the search stands; returns the supervisor's exit status."""
+def watch(session: Session, places: Sequence[Slot], final: int | None = None) -> int:
+    """Run a worker in each slot to the end of the work, while showing how it stands; returns the exit status.
+
+    Raises:
+        FoldraceError: a worker met what the user has to mend.
+    """
+    command = WorkerCommand(session, final)
+    folder = session.workspace.folder if final is None else session.workspace.final(final).folder
+    name = session.study.name if final is None else final_name(session.study.name, final)
+    supervisor = Supervisor(command, places, folder / "logs")
+    burials = _Burials(session.database, command)
     console = Console()
-    if not console.is_terminal:
-        view = _Lines(session, name)
-        return supervisor.run(view.tick)
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        view_ = _Screen(session, name, live)
-        return supervisor.run(view_.tick)
+    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
+        view = _Lines(session, name) if live is None else _Screen(session, name, live)
+
+        def tick(snapshot: Snapshot) -> None:
+            burials.tick(snapshot)
+            view.tick(snapshot)
+
+        status = supervisor.run(tick)
+    refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]
+    if refused:
+        raise FoldraceError(refused[0].removeprefix("foldrace: "))
+    return status
+
+
+class _Burials:
+    """Frees the trial of a worker that crashed, so that another adopts it at once."""
+
+    def __init__(self, database: Database, command: WorkerCommand) -> None:
+        self._database, self._command = database, command
+        self._buried: set[str] = set()
+
+    def tick(self, snapshot: Snapshot) -> None:
+        for worker in snapshot.workers:
+            owner = self._command.owners.get(worker.slot.index)
+            crashed = worker.pid is None and worker.state in ("waiting", "given up")
+            if owner is not None and crashed and owner not in self._buried:
+                self._buried.add(owner)
+                orphan(self._database, owner, ": ".join((worker.note, *worker.last_lines[-1:])))
 
 
 def watch_status(session: Session, seconds: float = 2.0) -> None:
@@ -94,44 +126,49 @@ def watch_status(session: Session, seconds: float = 2.0) -> None:
 
 
 class _Every:
-    """Calls for a new look at the database at most once in `seconds`."""
+    """Looks at the database anew at most once in `REFRESH_SECONDS`; None until the first worker made the study."""
 
-    def __init__(self, look: Callable[[], Standing], seconds: float) -> None:
-        self._look, self._seconds, self._last = look, seconds, float("-inf")
+    def __init__(self, session: Session, name: str) -> None:
+        self._session, self._name = session, name
         self._seen: Standing | None = None
+        self._last = float("-inf")
 
-    def __call__(self, anew: bool = False) -> Standing:
-        if self._seen is None or anew or time.monotonic() - self._last >= self._seconds:
-            self._seen, self._last = self._look(), time.monotonic()
+    def __call__(self) -> Standing | None:
+        if time.monotonic() - self._last >= REFRESH_SECONDS:
+            self._last = time.monotonic()
+            if self._seen is not None or is_there(self._session.database, self._name):
+                self._seen = standing(self._session, self._name)
         return self._seen
 
 
 class _Lines:
     """One line whenever a trial ends or a worker is in trouble: for logs."""
 
-    def __init__(self, session: Session, name: str | None) -> None:
-        self._look = _Every(lambda: standing(session, name), REFRESH_SECONDS)
+    def __init__(self, session: Session, name: str) -> None:
+        self._look = _Every(session, name)
         self._shown: set[str] = set()
 
     def tick(self, snapshot: Snapshot) -> None:
         for line in (headline(self._look()), *troubles(snapshot)):
             if line not in self._shown:
                 self._shown.add(line)
-                print(line, flush=True, file=sys.stdout)  # noqa: T201, this is the view
+                print(line, flush=True)  # noqa: T201, this is the view
 
 
 class _Screen:
     """One row a worker, with a bar for its epoch, and the study above."""
 
-    def __init__(self, session: Session, name: str | None, live: Live) -> None:
-        self._look, self._live = _Every(lambda: standing(session, name), REFRESH_SECONDS), live
+    def __init__(self, session: Session, name: str, live: Live) -> None:
+        self._look, self._live = _Every(session, name), live
 
     def tick(self, snapshot: Snapshot) -> None:
         self._live.update(picture(self._look(), snapshot))
 
 
-def headline(now: Standing) -> str:
+def headline(now: Standing | None) -> str:
     """The search in one line."""
+    if now is None:
+        return "preparing the data and the model"
     trials, best = now.summary.trials, now.summary.best
     told = f"{now.ended}/{now.total} trials, {trials.get('PRUNED', 0)} pruned, {trials.get('FAIL', 0)} failed"
     return told if best is None else f"{told}, best {best.value:.4f} (trial {best.number})"
@@ -139,15 +176,18 @@ def headline(now: Standing) -> str:
 
 def troubles(snapshot: Snapshot) -> list[str]:
     """Why the run ends early, and what went wrong in its workers, with their last lines."""
-    lines = [snapshot.stopping] if snapshot.stopping else []
+    refused = any(worker.state == "refused" for worker in snapshot.workers)
+    lines = [snapshot.stopping] if snapshot.stopping and not refused else []
     for worker in snapshot.workers:
-        if worker.note:
+        if worker.note and worker.state != "refused":
             lines += [worker.note, *(f"    {line}" for line in worker.last_lines)]
     return lines
 
 
-def picture(now: Standing, snapshot: Snapshot | None) -> RenderableType:
+def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
     """The live view; fits 80 columns."""
+    if now is None:
+        return Text(headline(now), style="bold")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for column in ("worker", "trial", "fold", "epoch", "", now.study.search.metric, "rows/s"):
         table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)

@@ -87,6 +87,12 @@ def stored_names(database: Database) -> list[str]:
     return database.read(lambda connection: list(connection.execute(names).scalars()))
 
 
+def is_there(database: Database, name: str) -> bool:
+    """Whether there is a study of that name."""
+    query = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
+    return database.read(lambda connection: connection.execute(query).first()) is not None
+
+
 def stored_study(database: Database, name: str) -> tuple[dict[str, str], str]:
     """Identity and TOML of a study that is there.
 

@@ -12,12 +12,14 @@ from search.worker import Assignment, Worker
 from storage import workers
 from trainer.devices import describe, resolve
 from trainer.job import Job, open_job
+from trainer.model import check_source
 
 
 def serve(
     session: Session,
     device: str,
     final: int | None,
+    owner: str | None,
     seconds_left: Callable[[], float],
     stopping: Callable[[], bool],
 ) -> None:
@@ -25,16 +27,18 @@ def serve(
 
     Args:
         device: `cpu`, `cuda`, or `auto` for CUDA where there is some.
+        owner: a name that nobody else ever has; None: one is made.
         final: the number of the final job; None: the search itself, made here when this worker is the first.
     """
     study = session.study
     job = open_job(study, session.workspace)
+    check_source(job.source)
     device = resolve(device)
-    me = workers.Worker(device=describe(device))
+    me = workers.Worker(device=describe(device), owner=owner or workers.new_owner())
     if final is None:
-        open_study(session.database, study)
-        trials = Trials(session.database, study, me, pruner=make_pruner(study))
         assign = _search_assignment(session, job)
+        open_study(session.database, study)  # only now: nothing is left behind by a study that cannot run
+        trials = Trials(session.database, study, me, pruner=make_pruner(study))
     else:
         trials = Trials(session.database, study, me, name=final_name(study.name, final))
         assign = _final_assignment(session, job, final)

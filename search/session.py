@@ -15,8 +15,11 @@ from pathlib import Path
 from search.devices import Slot
 from search.queue import public_toml
 from storage.database import Database
+from storage.workers import new_owner
 from storage.workspace import Workspace, atomic_write
 from studies.study import Study
+
+SAME_WISH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -47,34 +50,48 @@ def storage_url(study: Study, workspace: Workspace) -> str:
     return study.search.storage or f"sqlite:///{workspace.folder / 'study.db'}"
 
 
-def worker_command(session: Session, final: int | None = None) -> Callable[[Slot], Sequence[str]]:
-    """The command line of a worker process; the storage goes by the environment, for a URL may hold a password."""
-    folder = session.workspace.folder if final is None else session.workspace.final(final).folder
-    path = folder / "study.toml"
-    atomic_write(path, public_toml(session.study))
-    os.environ["FOLDRACE_STORAGE"] = storage_url(session.study, session.workspace)
-    command = [sys.executable, "-m", "search.cli", "worker", str(path), "--workspace", str(session.workspace.root)]
-    if final is not None:
-        command += ["--final", str(final)]
+class WorkerCommand:
+    """The command line of a worker process, and the name of the one started last in each slot.
 
-    def of_slot(slot: Slot) -> Sequence[str]:
-        return [*command, "--device", slot.device.partition(":")[0], "--parent", str(os.getpid())]
+    The storage goes by the environment: a URL may hold a password, and a command line can be seen by all.
+    """
 
-    return of_slot
+    def __init__(self, session: Session, final: int | None = None) -> None:
+        folder = session.workspace.folder if final is None else session.workspace.final(final).folder
+        path = folder / "study.toml"
+        atomic_write(path, public_toml(session.study))
+        os.environ["FOLDRACE_STORAGE"] = storage_url(session.study, session.workspace)
+        self._command = [sys.executable, "-m", "search.cli", "worker", str(path)]
+        self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]
+        self._command += [] if final is None else ["--final", str(final)]
+        self.owners: dict[int, str] = {}
+
+    def __call__(self, slot: Slot) -> Sequence[str]:
+        self.owners[slot.index] = new_owner()
+        return [*self._command, "--device", slot.device.partition(":")[0], "--owner", self.owners[slot.index]]
 
 
 class StopSignals:
-    """Turns a first SIGTERM or SIGINT into a wish, and a second one into an end at once."""
+    """Turns a first SIGTERM or SIGINT into a wish, and a later one into an end at once.
+
+    A scheduler often signals every process of a job while the supervisor passes the signal on: what arrives within
+    two seconds is the same wish.
+    """
 
     def __init__(self) -> None:
-        self.asked = False
+        self._asked_at: float | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
+    @property
+    def asked(self) -> bool:
+        return self._asked_at is not None
+
     def _on_signal(self, number: int, frame: object) -> None:
-        if self.asked:
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        elif time.monotonic() - self._asked_at > SAME_WISH_SECONDS:
             os._exit(128 + number)
-        self.asked = True
 
 
 def seconds(text: str) -> float:
