@@ -22,4 +22,5 @@ def loss_sum(logits: Tensor, labels: Tensor, knobs: Hyperparameters) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=knobs.label_smoothing, reduction="sum")
     losses = F.cross_entropy(logits, labels, label_smoothing=knobs.label_smoothing, reduction="none")
     true = torch.gather(F.softmax(logits, dim=-1), 1, labels[:, None]).squeeze(1)
-    return ((1 - true) ** knobs.focal_gamma * losses).sum()
+    doubt = (1 - true).clamp_min(torch.finfo(true.dtype).eps)  # at 0 a power below 1 has an infinite gradient
+    return (doubt**knobs.focal_gamma * losses).sum()

@@ -5,6 +5,7 @@ each cycle and a shrinking peak. docs/design.md, section 4, has the formula. No 
 """
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +46,7 @@ class Schedule:
 
     def lr(self, step: int) -> float:
         """The learning rate of optimiser step `step`, counted from 0."""
-        cycle = next(cycle for cycle in self.cycles if step < cycle.end)
+        cycle = self.cycles[bisect_right(self.cycles, step, key=lambda cycle: cycle.end)]
         u = step - cycle.start
         if u < cycle.warmup:
             return self.min_lr + (cycle.peak - self.min_lr) * u / cycle.warmup
@@ -76,28 +77,33 @@ def make_schedule(total: int, knobs: Hyperparameters) -> Schedule:
     """The schedule of a fold of `total` optimiser steps, at least 1."""
     if total < 1:
         raise ValueError(f"a schedule needs at least one step, found {total}")
-    first = math.ceil(knobs.first_cycle_ratio * total)
+    first = math.ceil(_share(knobs.first_cycle_ratio, total))
     spans = (
         _whole_cycles(total, first, knobs.cycle_mult) if knobs.whole_cycles else _cut(total, first, knobs.cycle_mult)
     )
     cycles, start = [], 0
     for k, (span, length) in enumerate(spans):
         rising_over = length if knobs.whole_cycles else first
-        warmup = math.floor(knobs.warmup_ratio * rising_over)
+        warmup = math.floor(_share(knobs.warmup_ratio, rising_over))
         peak = max(knobs.min_lr, knobs.lr * knobs.gamma**k)
         cycles.append(Cycle(start, start + span, length, warmup, peak))
         start += span
     return Schedule(total, tuple(cycles), knobs.min_lr)
 
 
-def _lengths(first: int, mult: float, k: int) -> int:
+def _share(ratio: float, steps: int) -> float:
+    """`ratio * steps` without the last bits: .035 of 200 is 7, and not the 7.000000000000001 that rounds up to 8."""
+    return round(ratio * steps, 6)
+
+
+def _length(first: int, mult: float, k: int) -> int:
     return round(first * mult**k)
 
 
 def _whole_cycles(total: int, first: int, mult: float) -> list[tuple[int, int]]:
     """(steps, length) of each cycle: what remains is a compressed cycle, or joins the one before."""
     lengths = [first]
-    while sum(lengths) + (following := _lengths(first, mult, len(lengths))) <= total:
+    while sum(lengths) + (following := _length(first, mult, len(lengths))) <= total:
         lengths.append(following)
     rest = total - sum(lengths)
     if rest >= following / 2:
@@ -112,7 +118,7 @@ def _cut(total: int, first: int, mult: float) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     remaining = total
     while remaining > 0:
-        length = _lengths(first, mult, len(spans))
+        length = _length(first, mult, len(spans))
         spans.append((min(length, remaining), length))
         remaining -= length
     return spans

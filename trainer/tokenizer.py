@@ -8,17 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from foldrace import FoldraceError
+from trainer.hub import ModelError, load_pretrained, unloadable
+
+__all__ = ["ModelError", "build_tokenizer", "load_tokenizer", "unloadable"]
 
 TINY = "tiny"
 TINY_VOCABULARY = 6000  # pieces, at most
 SMALLEST_VOCABULARY = 100  # pieces; a tokenizer with fewer was loaded from the wrong files
-
-
-class ModelError(FoldraceError):
-    """The model or its tokenizer cannot be loaded."""
 
 
 def build_tokenizer(name: str, sentences: Iterable[str], markers: list[str]) -> PreTrainedTokenizerBase:
@@ -27,39 +25,36 @@ def build_tokenizer(name: str, sentences: Iterable[str], markers: list[str]) -> 
     Raises:
         ModelError: no such folder or hub model, or a vocabulary of a handful of pieces.
     """
-    tokenizer = _train_wordpiece(sentences) if name == TINY else load_tokenizer(name)
-    if len(tokenizer) < SMALLEST_VOCABULARY and name != TINY:
-        raise ModelError(
-            f"model.name: the tokenizer of {name} has {len(tokenizer)} pieces; its vocabulary did not load"
-        )
+    tokenizer = _train_wordpiece(sentences) if name == TINY else _of_pretrained(name)
     tokenizer.add_special_tokens({"additional_special_tokens": markers})
     return tokenizer
 
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub; ModelError when there is none."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(unloadable(str(name), "tokenizer", error)) from error
+    tokenizer = load_pretrained(AutoTokenizer, name, "tokenizer")
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ModelError(unloadable(str(name), "tokenizer", TypeError("no tokenizer there")))
     return tokenizer
 
 
-def unloadable(name: str, what: str, error: Exception) -> str:
-    """One line: what could not be loaded, why, and what would be right."""
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if Path(name).is_dir():
-        return f"model.name: the folder {name} holds no {what} that loads ({reason}); save one with save_pretrained"
-    return (
-        f"model.name: no {what} {name!r} here or on the hub ({reason}); "
-        "without a connection, download it elsewhere and give its folder: --set model.name=FOLDER"
-    )
+def _of_pretrained(name: str) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(name)
+    if len(tokenizer) < SMALLEST_VOCABULARY:
+        raise ModelError(
+            f"model.name: the tokenizer of {name} has {len(tokenizer)} pieces; its vocabulary did not load"
+        )
+    config = load_pretrained(AutoConfig, name, "model")
+    if getattr(config, "type_vocab_size", 0) < 2:
+        # klue/roberta: a tokenizer that numbers the segments of a pair, and a model that knows of one segment alone.
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = names
+        tokenizer.init_kwargs["model_input_names"] = names  # what is saved
+    return tokenizer
 
 
 def _train_wordpiece(sentences: Iterable[str]) -> PreTrainedTokenizerBase:
-    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     wordpiece.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -77,4 +72,5 @@ def _train_wordpiece(sentences: Iterable[str]) -> PreTrainedTokenizerBase:
         cls_token="[CLS]",
         sep_token="[SEP]",
         mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )

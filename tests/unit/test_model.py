@@ -1,0 +1,264 @@
+"""Models of every family in use, tiny and random: the trial's dropout, seeds, lengths, and folders of weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    AlbertConfig,
+    AutoModel,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    ElectraForPreTraining,
+    ElectraForSequenceClassification,
+    ElectraModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    RobertaConfig,
+)
+
+from studies.knobs import Hyperparameters
+from trainer.model import ModelSource, build_model, check_source
+from trainer.tokenizer import ModelError, load_tokenizer
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 60,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+}
+ELECTRA = ElectraConfig(**SIZES, embedding_size=16)
+FAMILIES: dict[str, PretrainedConfig] = {
+    "electra": ELECTRA,
+    "bert": BertConfig(**SIZES),
+    "roberta": RobertaConfig(**SIZES, type_vocab_size=1),
+    "albert": AlbertConfig(**SIZES, embedding_size=16),
+    "distilbert": DistilBertConfig(
+        vocab_size=60, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=64
+    ),
+}
+TINY = ModelSource("tiny", 60, 3, 64)
+IDS = torch.arange(5, 25)[None]
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> Any:
+    """The folder of a checkpoint with random weights, without a classifier: what encoders on the hub are."""
+
+    def make(config: PretrainedConfig, kind: Any = None) -> str:
+        model = AutoModel.from_config(config) if kind is None else kind(config)
+        model.save_pretrained(tmp_path)
+        return str(tmp_path)
+
+    return make
+
+
+def source(name: str, vocabulary: int = 60, classes: int = 3, max_length: int = 32) -> ModelSource:
+    return ModelSource(name, vocabulary, classes, max_length)
+
+
+def same_weights(one: PreTrainedModel, other: PreTrainedModel) -> bool:
+    others = other.state_dict()
+    return all(torch.equal(tensor, others[name]) for name, tensor in one.state_dict().items())
+
+
+# Dropout
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_trials_dropout_lands_in_every_layer(family: str, make_folder: Any) -> None:
+    model = build_model(source(make_folder(FAMILIES[family])), Hyperparameters(dropout=0.37), seed=0)
+
+    rates = {name: module.p for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+    assert set(rates.values()) == {0.37}
+    assert any("attention" in name for name in rates)
+    assert any("attention" not in name and name.startswith(model.base_model_prefix) for name in rates)
+    assert any(not name.startswith(model.base_model_prefix) for name in rates)  # the classifier's
+
+
+def test_dropout_zero_switches_it_off() -> None:
+    model = build_model(TINY, Hyperparameters(dropout=0.0), seed=0)
+
+    assert model.training
+    assert torch.equal(model(input_ids=IDS).logits, model(input_ids=IDS).logits)
+
+
+def test_dropout_changes_what_is_computed() -> None:
+    model = build_model(TINY, Hyperparameters(dropout=0.3), seed=0)
+
+    assert not torch.equal(model(input_ids=IDS).logits, model(input_ids=IDS).logits)
+
+
+# Seeds
+
+
+def test_a_seed_decides_the_weights() -> None:
+    torch.manual_seed(1)
+    one = build_model(TINY, Hyperparameters(), seed=7)
+    torch.manual_seed(2)
+
+    assert same_weights(one, build_model(TINY, Hyperparameters(dropout=0.5), seed=7))
+    assert not same_weights(one, build_model(TINY, Hyperparameters(), seed=8))
+
+
+def test_a_seed_decides_the_new_weights_of_a_folder(make_folder: Any) -> None:
+    folder = source(make_folder(ELECTRA), vocabulary=64)
+    torch.manual_seed(1)
+    one = build_model(folder, Hyperparameters(), seed=7)
+    torch.manual_seed(2)
+
+    assert same_weights(one, build_model(folder, Hyperparameters(), seed=7))
+    other = build_model(folder, Hyperparameters(), seed=8)
+    assert not torch.equal(one.classifier.out_proj.weight, other.classifier.out_proj.weight)
+
+
+# Sizes
+
+
+def test_embeddings_grow_for_markers_and_keep_their_weights(make_folder: Any) -> None:
+    folder = make_folder(ELECTRA)
+    before = AutoModel.from_pretrained(folder).get_input_embeddings().weight
+
+    model = build_model(source(folder, vocabulary=64), Hyperparameters(), seed=0)
+
+    after = model.get_input_embeddings().weight
+    assert after.shape == (64, 16)
+    assert torch.equal(after[:60], before)
+    assert model.config.vocab_size == 64
+    assert model(input_ids=torch.tensor([[63]])).logits.shape == (1, 3)
+
+
+def test_embeddings_never_shrink(make_folder: Any) -> None:
+    model = build_model(source(make_folder(ELECTRA), vocabulary=50), Hyperparameters(), seed=0)
+
+    assert model.get_input_embeddings().num_embeddings == 60
+
+
+@pytest.mark.parametrize(("family", "positions"), [("electra", 64), ("bert", 64), ("distilbert", 64), ("roberta", 62)])
+def test_max_length_is_held_against_the_positions(family: str, positions: int, make_folder: Any) -> None:
+    folder = make_folder(FAMILIES[family])
+    longest, above = source(folder, max_length=positions), source(folder, max_length=positions + 1)
+
+    check_source(longest)
+    model = build_model(longest, Hyperparameters(), seed=0)
+    assert model(input_ids=torch.full((1, positions), 7)).logits.shape == (1, 3)
+    message = rf"^model\.max_length: {positions + 1} is above the {positions} positions of .*; ask for fewer$"
+    with pytest.raises(ModelError, match=message):
+        check_source(above)
+    with pytest.raises(ModelError, match=message):
+        build_model(above, Hyperparameters(), seed=0)
+
+
+def test_tiny_grows_to_any_length() -> None:
+    check_source(source("tiny", max_length=1000))
+
+    model = build_model(source("tiny", max_length=1000), Hyperparameters(), seed=0)
+
+    assert model(input_ids=torch.full((1, 1000), 7)).logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize("family", ["electra", "bert", "roberta", "distilbert"])
+def test_gradient_checkpointing_computes_the_same_gradients(family: str, make_folder: Any) -> None:
+    folder = source(make_folder(FAMILIES[family]))
+    gradients = []
+    for checkpointing in (False, True):
+        knobs = Hyperparameters(dropout=0.0, gradient_checkpointing=checkpointing)
+        model = build_model(folder, knobs, seed=0)
+        model(input_ids=IDS).logits.sum().backward()
+        gradients.append(model.get_input_embeddings().weight.grad)
+
+    assert torch.allclose(gradients[0], gradients[1])
+    assert model.is_activation_checkpointing
+
+
+def test_gradient_checkpointing_is_refused_where_it_does_nothing(make_folder: Any) -> None:
+    folder = source(make_folder(FAMILIES["albert"]))
+
+    with pytest.raises(ModelError, match=r"^training\.gradient_checkpointing: .* is not made for it"):
+        build_model(folder, Hyperparameters(gradient_checkpointing=True), seed=0)
+
+
+# Folders of weights
+
+
+@pytest.mark.parametrize("kind", [ElectraModel, ElectraForPreTraining])
+def test_a_checkpoint_without_a_classifier_loads_quietly(
+    kind: Any, make_folder: Any, tokenizer_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_folder(ELECTRA, kind)
+    tokenizer = load_tokenizer(tokenizer_folder)
+    capfd.readouterr()
+
+    model = build_model(source(folder, vocabulary=len(tokenizer)), Hyperparameters(), seed=0)
+
+    assert capfd.readouterr() == ("", "")
+    weights = AutoModel.from_pretrained(folder).encoder.layer[1].output.dense.weight
+    assert torch.equal(model.electra.encoder.layer[1].output.dense.weight, weights)
+    assert model(**tokenizer(["이순신 은"], return_tensors="pt")).logits.shape == (1, 3)
+
+
+def test_weights_of_the_older_format_load(tmp_path: Path) -> None:
+    saved = ElectraForPreTraining(ELECTRA)
+    ELECTRA.save_pretrained(tmp_path)
+    torch.save(saved.state_dict(), tmp_path / "pytorch_model.bin")
+
+    model = build_model(source(str(tmp_path)), Hyperparameters(), seed=0)
+
+    assert torch.equal(model.electra.embeddings.word_embeddings.weight, saved.electra.embeddings.word_embeddings.weight)
+
+
+def test_a_classifier_of_another_task_is_replaced(tmp_path: Path) -> None:
+    config = ElectraConfig(**SIZES, embedding_size=16, num_labels=7)
+    ElectraForSequenceClassification(config).save_pretrained(tmp_path)
+
+    model = build_model(source(str(tmp_path)), Hyperparameters(), seed=0)
+
+    assert model.classifier.out_proj.weight.shape == (3, 16)
+
+
+def test_weights_are_in_fp32_whatever_the_checkpoint_is_in(tmp_path: Path) -> None:
+    ElectraModel(ELECTRA).half().save_pretrained(tmp_path)
+
+    model = build_model(source(str(tmp_path)), Hyperparameters(), seed=0)
+
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
+    AutoModel.from_config(FAMILIES["distilbert"]).save_pretrained(tmp_path)
+    ELECTRA.save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match=r"do not fit its config.json: \d+ of \d+ tensors are missing"):
+        build_model(source(str(tmp_path)), Hyperparameters(), seed=0)
+
+
+def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+    ElectraModel(ELECTRA).save_pretrained(tmp_path)
+    ElectraConfig(**SIZES | {"vocab_size": 90}, embedding_size=16).save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match="1 have another shape"):
+        build_model(source(str(tmp_path)), Hyperparameters(), seed=0)
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_a_folder_without_a_whole_model_is_one_clear_line(missing: str, make_folder: Any) -> None:
+    folder = make_folder(ELECTRA)
+    (Path(folder) / missing).unlink()
+
+    with pytest.raises(ModelError, match="holds no model that loads") as caught:
+        build_model(source(folder), Hyperparameters(), seed=0)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_weights_are_one_clear_line(make_folder: Any) -> None:
+    weights = Path(make_folder(ELECTRA)) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:200])
+
+    with pytest.raises(ModelError, match="holds no model that loads"):
+        build_model(source(str(weights.parent)), Hyperparameters(), seed=0)

@@ -1,0 +1,81 @@
+"""Models and tokenizers from a folder or the hub: quietly, and within seconds when the hub cannot be reached.
+
+Whatever comes from there is data: no code of it is ever executed, and nothing is sent.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError
+from transformers.utils import logging
+
+from foldrace import FoldraceError
+
+PATIENCE = 5.0  # seconds for the hub to answer the first question
+
+# Else transformers asks a service of the hub to rewrite the weights of a model that has only the older format.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
+
+class ModelError(FoldraceError):
+    """The model or its tokenizer cannot be loaded."""
+
+
+def load_pretrained(auto: Any, name: str | Path, what: str, **options: Any) -> Any:
+    """What `auto.from_pretrained` finds in a folder or on the hub; in the hub's cache when there is no connection.
+
+    Args:
+        auto: one of the Auto classes of transformers.
+        what: what it loads, as errors call it.
+
+    Raises:
+        ModelError: there is no such thing, or it does not load.
+    """
+    is_local = Path(name).is_dir() or not _is_reachable(str(name))
+    try:
+        with _quiet():
+            return auto.from_pretrained(name, trust_remote_code=False, local_files_only=is_local, **options)
+    except Exception as error:  # tokenizers, safetensors and transformers raise errors that share no base
+        raise ModelError(unloadable(str(name), what, error)) from error
+
+
+def unloadable(name: str, what: str, error: Exception) -> str:
+    """One line: what could not be loaded, why, and what would be right."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if Path(name).is_dir():
+        return f"model.name: the folder {name} holds no {what} that loads ({reason}); save one with save_pretrained"
+    return (
+        f"model.name: no {what} {name!r} here or on the hub ({reason}); "
+        "without a connection, download it elsewhere and give its folder: --set model.name=FOLDER"
+    )
+
+
+@cache
+def _is_reachable(name: str) -> bool:
+    """Whether the hub answers, asked once: its own library goes on asking for most of a minute."""
+    try:
+        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=PATIENCE)
+    except HfHubHTTPError:
+        return True
+    except Exception:  # no connection, offline mode, not a hub name: errors that share no base
+        return False
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars and its table of new weights: a new classifier head is what we ask for."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
