@@ -33,7 +33,10 @@ def parse(url: str) -> sa.URL:
         raise StorageError(f"storage {shown(parsed)}: write postgresql+psycopg:// instead of {parsed.drivername}://")
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
         raise StorageError(f"storage {shown(parsed)}: neither SQLite nor PostgreSQL; {_hint()}")
-    return _absolute(parsed) if parsed.drivername == "sqlite" else parsed
+    if parsed.drivername == "sqlite":
+        return _absolute(parsed)
+    # An empty password would keep the driver from looking for one in PGPASSWORD or ~/.pgpass.
+    return parsed if parsed.password else parsed._replace(password=None)
 
 
 def shown(url: sa.URL) -> str:

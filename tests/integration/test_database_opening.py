@@ -1,0 +1,192 @@
+"""Opening a database: by many at once, by URLs right and wrong, of other versions; and no password ever shown."""
+
+import logging
+import sqlite3
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkContext
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+
+from storage import address, tables
+from storage.database import Database
+from storage.errors import StorageError
+
+CANARY = "hunter2-canary"
+
+
+def open_and_ask(url: str) -> int:
+    database = Database.open(url)
+    study = optuna.create_study(storage=database.storage, study_name="shared", load_if_exists=True)
+    return study.ask().number
+
+
+def test_sixteen_processes_open_a_new_database_at_once(empty_url: str, forks: ForkContext) -> None:
+    with forks.Pool(16) as pool:
+        numbers = pool.map(open_and_ask, [empty_url] * 16, chunksize=1)
+    assert sorted(numbers) == list(range(16))
+
+
+def test_a_missing_database_is_not_made_by_looking(empty_url: str) -> None:
+    with pytest.raises(StorageError, match="`foldrace run` makes one"):
+        Database.open(empty_url, create=False)
+
+
+def test_our_copies_of_optunas_tables_match(database: Database) -> None:
+    inspector = sa.inspect(database.engine)
+    for table in tables.optunas.tables.values():
+        there = {column["name"]: column["type"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if isinstance(there[column.name], sa.Enum):
+                assert set(column.type.enums) <= set(there[column.name].enums)  # type: ignore[attr-defined]
+            assert column.type.python_type is there[column.name].python_type
+
+
+def test_both_engines_of_sqlite_begin_immediate(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'study.db'}")
+    optuna.create_study(storage=database.storage, study_name="other")
+    writer = sqlite3.connect(tmp_path / "study.db", timeout=0)
+    with database.engine.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        writer.execute("BEGIN IMMEDIATE")
+    session = database.storage._backend.scoped_session()  # type: ignore[attr-defined]
+    session.execute(sa.text("SELECT 1"))
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        writer.execute("BEGIN IMMEDIATE")
+    session.rollback()
+    with database.reading(), database.engine.begin():
+        writer.execute("BEGIN IMMEDIATE")
+    writer.close()
+    database.close()
+
+
+def test_sqlite_writes_ahead_waits_for_locks_and_syncs(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'deep' / 'study.db'}")
+    with database.engine.begin() as connection:
+        found = {n: connection.exec_driver_sql(f"PRAGMA {n}").scalar() for n in ("journal_mode", "busy_timeout")}
+        assert found == {"journal_mode": "wal", "busy_timeout": 60_000}
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("study.db", "does not parse"),
+        (f"postgresql+psycopg://me:{CANARY}@host:port/db", "does not parse"),
+        (f"postgresql+psycopg://me:x@{CANARY}@host/db", "percent-encoded"),
+        (f"postgresql://me:{CANARY}@host/db", r"write postgresql\+psycopg://"),
+        (f"mysql://me:{CANARY}@host/db", "neither SQLite nor PostgreSQL"),
+        (f"postgresql+psycopg://me:{CANARY}@127.0.0.1:1/db", "me@127.0.0.1:1/db: .*refused"),
+        (f"postgresql+psycopg://me@127.0.0.1:1/db?password={CANARY}", "refused"),
+        ("sqlite://", "in memory"),
+        ("sqlite:////proc/none/study.db", "folder cannot be made"),
+    ],
+)
+def test_a_wrong_url_is_one_line_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(StorageError, match=message) as caught:
+        Database.open(url)
+    text = "".join(traceback.format_exception(caught.value))
+    assert CANARY not in text
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_text("no database " * 100)
+    with pytest.raises(StorageError, match=r"study\.db: file is not a database"):
+        Database.open(f"sqlite:///{tmp_path / 'study.db'}")
+
+
+def test_a_server_that_does_not_answer_is_waited_for(now: list[float]) -> None:
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    with pytest.raises(StorageError, match="refused"):
+        Database.open("postgresql+psycopg://me@127.0.0.1:1/db", 30, clock=lambda: now[0], sleep=sleep)
+    assert 20 < now[0] <= 30
+
+
+def test_a_newer_database_is_refused(database: Database, storage_url: str) -> None:
+    database.transact(lambda connection: connection.execute(sa.update(tables.version).values(version=99)))
+    with pytest.raises(StorageError, match=r"newer foldrace.*update foldrace"):
+        Database.open(storage_url)
+
+
+def test_an_older_database_is_migrated_once(
+    database: Database, storage_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(tables, "VERSION", tables.VERSION + 1)
+    monkeypatch.setitem(tables.MIGRATIONS, tables.VERSION - 1, lambda _: steps.append(1))
+    for _ in range(2):
+        Database.open(storage_url).close()
+    assert steps == [1]
+
+
+@pytest.fixture
+def locked_url(fresh_postgres: Callable[[str], str]) -> Iterator[sa.URL]:
+    """A database whose user has to give a password."""
+    empty = fresh_postgres("template0")
+    owner = sa.create_engine(empty, isolation_level="AUTOCOMMIT")
+    url = sa.make_url(empty).set(username="locked")
+    with owner.connect() as connection:
+        connection.execute(sa.text(f"CREATE ROLE locked LOGIN PASSWORD '{CANARY}'"))
+        connection.execute(sa.text(f'ALTER DATABASE "{url.database}" OWNER TO locked'))
+        rules = Path(str(connection.execute(sa.text("SHOW hba_file")).scalar()))
+        before = rules.read_text()
+        rules.write_text("local all locked scram-sha-256\n" + before)
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
+        yield url
+        rules.write_text(before)
+        connection.execute(sa.text("SELECT pg_reload_conf()"))
+        connection.execute(sa.text(f'ALTER DATABASE "{url.database}" OWNER TO postgres'))
+        connection.execute(sa.text("REASSIGN OWNED BY locked TO postgres"))
+        connection.execute(sa.text("DROP OWNED BY locked"))
+        connection.execute(sa.text("DROP ROLE locked"))
+    owner.dispose()
+
+
+def test_a_password_may_come_from_the_environment_or_a_file(
+    locked_url: sa.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = locked_url.render_as_string()
+    with pytest.raises(StorageError, match="no password supplied"):
+        Database.open(bare)
+    monkeypatch.setenv("PGPASSWORD", CANARY)
+    Database.open(bare).close()
+    monkeypatch.delenv("PGPASSWORD")
+    (tmp_path / "pgpass").write_text(f"*:*:*:locked:{CANARY}\n")
+    (tmp_path / "pgpass").chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "pgpass"))
+    Database.open(bare).close()
+
+
+def test_a_password_with_any_character_works_and_is_never_shown(
+    locked_url: sa.URL, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    odd = CANARY + "{}@/%:#?"
+    owner = sa.create_engine(locked_url.set(username="postgres"), isolation_level="AUTOCOMMIT")
+    with owner.connect() as connection:
+        connection.exec_driver_sql(f"ALTER ROLE locked PASSWORD '{odd.replace('%', '%%')}'")
+    owner.dispose()
+    database = Database.open(locked_url.set(password=odd).render_as_string(hide_password=False))
+    assert database.storage.get_all_studies() == []
+    shown = [repr(database), str(database), database.address, repr(database.engine), caplog.text]
+    assert CANARY not in "".join(shown)
+    database.close()
+    with pytest.raises(StorageError, match="password authentication failed") as caught:
+        Database.open(locked_url.set(password=CANARY + "wrong").render_as_string(hide_password=False))
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(("kind", "warned"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False)])
+def test_sqlite_on_a_network_file_system_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str, warned: bool
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"root / ext4 rw 0 0\nserver:/x /shared {kind} rw 0 0\n")
+    address.warn_of_network_file_system(Path("/shared/study.db"), mounts)
+    assert ("use PostgreSQL" in caplog.text) is warned

@@ -1,0 +1,124 @@
+"""Work goes through dropped connections, locks and lost acknowledgements; what cannot pass is told."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from storage import database as database_module
+from storage import tables
+from storage.database import Database
+from storage.errors import StorageError
+
+Sleep = Callable[[float], None]
+
+
+def open_impatient(url: str, now: list[float], meanwhile: Sleep = lambda _: None) -> Database:
+    """A database that does `meanwhile` instead of sleeping, and moves the clock."""
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+        meanwhile(seconds)
+
+    return Database.open(url, clock=lambda: now[0], sleep=sleep)
+
+
+def count_up(connection: sa.Connection) -> int:
+    connection.execute(sa.update(tables.version).values(version=tables.version.c.version + 1))
+    found: int = connection.execute(sa.select(tables.version.c.version)).scalar_one()
+    return found
+
+
+def test_dropped_connections_are_replaced(postgres_url: str, now: list[float]) -> None:
+    database = open_impatient(postgres_url, now)
+    for _ in range(3):
+        assert database.transact(lambda c: c.execute(sa.text("SELECT 1")).scalar()) == 1
+        drop_connections(postgres_url)
+    assert database.storage.get_all_studies() == []
+    database.close()
+
+
+def test_a_connection_dropped_in_the_middle_is_no_half_work(postgres_url: str, now: list[float]) -> None:
+    database = open_impatient(postgres_url, now)
+    tries = []
+
+    def work(connection: sa.Connection) -> int:
+        found = count_up(connection)
+        tries.append(found)
+        if len(tries) == 1:
+            drop_connections(postgres_url)
+        connection.execute(sa.text("SELECT 1"))
+        return found
+
+    assert database.transact(work) == 2
+    assert tries == [2, 2]
+    database.close()
+
+
+@pytest.mark.parametrize("seconds", [0, 20, 60])
+def test_a_lock_of_any_length_is_waited_out(
+    tmp_path: Path, now: list[float], monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
+    other = sqlite3.connect(tmp_path / "study.db", isolation_level=None, timeout=0)
+
+    def let_go(_: float) -> None:
+        if other.in_transaction and now[0] >= seconds:
+            other.execute("ROLLBACK")
+
+    database = open_impatient(f"sqlite:///{tmp_path / 'study.db'}", now, let_go)
+    other.execute("BEGIN EXCLUSIVE")
+    assert database.transact(count_up) == 2
+    assert now[0] >= seconds
+    other.close()
+    database.close()
+
+
+def test_patience_ends_with_one_line(tmp_path: Path, now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.0)
+    database = open_impatient(f"sqlite:///{tmp_path / 'study.db'}", now)
+    other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StorageError, match=r"study\.db: database is locked"):
+        database.transact(count_up)
+    assert 590 < now[0] <= 600
+    other.close()
+    database.close()
+
+
+def test_a_full_disk_is_told_at_once_and_loses_nothing(tmp_path: Path, now: list[float]) -> None:
+    database = open_impatient(f"sqlite:///{tmp_path / 'study.db'}", now)
+
+    def fill(connection: sa.Connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        count_up(connection)
+        connection.execute(sa.insert(tables.studies).values(study_name="x" * 100_000))
+
+    with pytest.raises(StorageError, match="full"):
+        database.transact(fill)
+    assert now[0] == 0
+    assert database.read(lambda c: c.execute(sa.select(tables.version.c.version)).scalar()) == 1
+    database.close()
+
+
+def test_a_fault_of_ours_is_not_repeated(database: Database) -> None:
+    tries = []
+
+    def work(_: sa.Connection) -> None:
+        tries.append(1)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        database.transact(work)
+    assert tries == [1]
+
+
+def drop_connections(url: str) -> None:
+    admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        mine = "pid <> pg_backend_pid() AND datname = current_database()"
+        connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}"))
+    admin.dispose()

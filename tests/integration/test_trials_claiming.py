@@ -1,0 +1,369 @@
+"""The queue is the budget, each trial is claimed once, and an orphaned one is adopted where it stood."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.context import ForkContext
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+
+from search.queue import FoldJob, open_study, public_toml, queue_folds, stored_names, stored_study
+from search.trials import Claim, LeaseLost, Trials
+from storage import leases, tables
+from storage.database import Database
+from storage.errors import StorageError
+from storage.workers import Worker, set_control
+from studies.study import Study
+
+LEASE = 60.0
+View = Callable[..., Trials]
+MakeStudy = Callable[..., Study]
+
+
+def must(trials: Trials) -> Claim:
+    claim = trials.claim()
+    assert claim is not None
+    return claim
+
+
+def states(database: Database, name: str = "small") -> list[str]:
+    study = optuna.load_study(study_name=name, storage=database.storage)
+    return [trial.state.name for trial in study.get_trials(deepcopy=False)]
+
+
+def watch(trials: Trials, now: list[float], seconds: float = LEASE) -> None:
+    """Look at the leases every ten seconds; whatever is claimed meanwhile is let go again."""
+    for _ in range(int(seconds // 10)):
+        claim = trials.claim()
+        if claim is not None:
+            claim.release()
+        now[0] += 10
+
+
+# The queue
+
+
+def test_the_baseline_comes_first_and_the_rest_is_sampled(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=3, baseline={"gamma": 0.5, "epochs": 7})
+    open_study(database, study)
+    sampled = [must(trials_of(study)).sampled for _ in range(3)]
+    assert sampled[0] == {"gamma": 0.5, "epochs": 7}
+    assert all(0.4 <= float(s["gamma"]) <= 1.0 and 5 <= int(s["epochs"]) <= 40 for s in sampled[1:])
+    assert trials_of(study).claim() is None
+
+
+def queue_in_a_process(url: str, study: Study) -> None:
+    database = Database.open(url)
+    open_study(database, study)
+    database.close()
+
+
+@pytest.mark.parametrize("processes", [1, 4, 16])
+def test_the_budget_is_exact_however_many_queue_it(
+    database: Database, storage_url: str, make_study: MakeStudy, forks: ForkContext, processes: int
+) -> None:
+    for budget in (30, 50):
+        with forks.Pool(processes) as pool:
+            pool.starmap(queue_in_a_process, [(storage_url, make_study(trials=budget))] * processes, chunksize=1)
+        numbers = [trial.number for trial in database.storage.get_all_trials(1)]
+        assert numbers == list(range(budget))
+
+
+def test_a_study_with_other_settings_is_refused(database: Database, make_study: MakeStudy) -> None:
+    open_study(database, make_study())
+    open_study(database, make_study(trials=5, pruner="none"))
+    with pytest.raises(StorageError, match=r"search\.seed is 1, was 0; --as NEW_NAME"):
+        open_study(database, make_study(seed=1))
+
+
+def test_a_study_that_foldrace_did_not_make_is_refused(database: Database, make_study: MakeStudy) -> None:
+    optuna.create_study(storage=database.storage, study_name="small")
+    with pytest.raises(StorageError, match="not made by foldrace"):
+        open_study(database, make_study())
+
+
+def test_what_is_stored_of_a_study_has_no_password(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(storage="postgresql+psycopg://me:canary@host/db")
+    open_study(database, study)
+    assert stored_study(database, "small") == (study.identity(), public_toml(study))
+    assert "canary" not in str(database.storage.get_study_user_attrs(1))
+
+
+def test_ids_of_a_deleted_study_bring_nothing_back(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    must(trials_of(study)).note_checkpoint()
+    set_control(database, "small", "stopping")
+    database.storage.delete_study(1)
+    open_study(database, study)
+    assert must(trials_of(study)).attempt == 1
+
+
+# Claiming
+
+
+def claim_all(url: str, study: Study) -> list[int]:
+    database = Database.open(url)
+    trials = Trials(database, study, Worker(), heartbeat_seconds=0)
+    numbers = []
+    while (claim := trials.claim()) is not None:
+        numbers.append(claim.number)
+    database.close()
+    return numbers
+
+
+def test_sixteen_workers_claim_each_trial_once(
+    database: Database, storage_url: str, make_study: MakeStudy, forks: ForkContext
+) -> None:
+    study = make_study(trials=200)
+    open_study(database, study)
+    with forks.Pool(16) as pool:
+        claimed = pool.starmap(claim_all, [(storage_url, study)] * 16, chunksize=1)
+    assert sorted(number for numbers in claimed for number in numbers) == list(range(200))
+    assert states(database) == ["RUNNING"] * 200
+
+
+def test_a_draw_is_determined_by_seed_number_and_history(tmp_path: Path, make_study: MakeStudy) -> None:
+    runs = []
+    for run, seed in enumerate((7, 7, 8)):
+        database = Database.open(f"sqlite:///{tmp_path / f'{run}.db'}")
+        study = make_study(trials=14, seed=seed)
+        open_study(database, study)
+        drawn = []
+        for number in range(14):
+            claim = must(Trials(database, study, Worker(), heartbeat_seconds=0))
+            drawn.append(claim.sampled)
+            claim.finish(number / 14)
+        runs.append(drawn)
+        database.close()
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+    assert len({str(values) for values in runs[0]}) == 14
+
+
+def test_trials_in_flight_are_drawn_apart(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=16)
+    open_study(database, study)
+    for number in range(12):
+        must(trials_of(study)).finish(number / 12)
+    in_flight = [must(trials_of(study)).sampled for _ in range(4)]
+    assert len({str(values) for values in in_flight}) == 4
+
+
+def test_pause_and_stop_reach_all_and_resume_goes_on(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study()
+    open_study(database, study)
+    trials, claim = trials_of(study), must(trials_of(study))
+    set_control(database, "small", "paused")
+    assert (trials.claim(), trials.is_over()) == (None, False)
+    assert (claim.beat(), claim.stop_requested) == (True, False)
+    set_control(database, "small", "stopping")
+    assert (trials.claim(), trials.is_over()) == (None, True)
+    assert (claim.beat(), claim.stop_requested) == (True, True)
+    set_control(database, "small", "running")
+    assert must(trials).number == 1
+
+
+def test_an_unknown_study_is_named_with_those_there_are(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    open_study(database, make_study())
+    with pytest.raises(StorageError, match="no study other; there: small"):
+        trials_of(make_study("other"))
+    with pytest.raises(StorageError, match="no study other"):
+        set_control(database, "other", "paused")
+
+
+def test_a_lease_shorter_than_three_heartbeats_is_refused(database: Database, make_study: MakeStudy) -> None:
+    with pytest.raises(StorageError, match=r"search\.lease_seconds: 20 .* at least 30"):
+        Trials(database, make_study(lease_seconds=20), Worker())
+
+
+# Adopting
+
+
+def test_a_dead_workers_trial_goes_on_where_it_stood(
+    database: Database, make_study: MakeStudy, trials_of: View, now: list[float]
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    dead, survivor = must(trials_of(study)), trials_of(study)
+    dead.report(0, 3, 0.7, {"value": 0.7})
+    watch(survivor, now)
+    adopted = must(survivor)
+    assert (adopted.number, adopted.attempt, adopted.adopted) == (dead.number, 2, True)
+    assert adopted.sampled == dead.sampled
+    assert adopted.evaluations == {(0, 3): {"value": 0.7}}
+    assert adopted.trial.params == dead.sampled
+    assert states(database) == ["RUNNING"]
+
+
+def test_a_trial_whose_draw_was_never_stored_is_drawn_by_its_adopter(
+    database: Database, make_study: MakeStudy, trials_of: View, monkeypatch: pytest.MonkeyPatch, now: list[float]
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    with monkeypatch.context() as patch:
+        patch.setattr("search.trials.draw", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        with pytest.raises(MemoryError):
+            trials_of(study).claim()
+    assert set(must(trials_of(study)).sampled) == {"gamma", "epochs"}
+
+
+def test_a_living_workers_trial_is_left_alone(
+    database: Database, make_study: MakeStudy, trials_of: View, now: list[float]
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    alive, other = must(trials_of(study)), trials_of(study)
+    for _ in range(30):
+        assert other.claim() is None
+        assert alive.beat()
+        now[0] += 10
+
+
+def test_a_clock_that_is_wrong_by_an_hour_takes_no_trial(
+    database: Database, make_study: MakeStudy, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    alive = must(Trials(database, study, Worker(), clock=lambda: now[0], heartbeat_seconds=0))
+    monkeypatch.setattr(time, "time", lambda real=time.time: real() + 3600)
+    ahead = Trials(database, study, Worker(), clock=lambda: now[0] + 3600, heartbeat_seconds=0)
+    for _ in range(12):
+        assert ahead.claim() is None
+        assert alive.beat()
+        now[0] += 10
+
+
+def test_a_zombies_late_writes_are_refused(
+    database: Database, make_study: MakeStudy, trials_of: View, now: list[float]
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    zombie, survivor = must(trials_of(study)), trials_of(study)
+    watch(survivor, now)
+    adopted = must(survivor)
+    adopted.report(0, 0, 0.9, {"value": 0.9})
+    with pytest.raises(LeaseLost):
+        zombie.report(0, 0, 0.1, {"value": 0.1})
+    with pytest.raises(LeaseLost):
+        zombie.note_checkpoint()
+    assert (zombie.alive, zombie.beat(), zombie.finish(0.1)) == (False, False, False)
+    assert adopted.finish(0.9)
+    trial = database.storage.get_trial(1)
+    assert (trial.value, trial.intermediate_values, trial.user_attrs["fold0/eval0"]) == (0.9, {0: 0.9}, {"value": 0.9})
+
+
+def test_a_trial_let_go_is_adopted_at_once_and_never_counts(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    for attempt in range(1, 8):
+        claim = must(trials_of(study))
+        assert claim.attempt == attempt
+        claim.release()
+    assert states(database) == ["RUNNING"]
+
+
+def test_three_attempts_without_progress_fail_a_trial_with_its_last_error(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    for attempt in range(1, 4):
+        with suppress(ZeroDivisionError), must(trials_of(study)):
+            raise ZeroDivisionError(f"error {attempt}")
+    assert trials_of(study).claim() is None
+    trial = database.storage.get_trial(1)
+    assert trial.state.name == "FAIL"
+    assert trial.user_attrs["failure"].endswith("the last one: ZeroDivisionError: error 3")
+    assert trial.user_attrs["attempts"] == 3
+
+
+def test_attempts_that_each_leave_something_never_fail_a_trial(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    for attempt in range(12):
+        claim = must(trials_of(study))
+        claim.note_checkpoint() if attempt % 2 else claim.report(0, attempt, 0.5, {})
+        claim.abandon("killed")
+    assert must(trials_of(study)).attempt == 13
+
+
+def test_an_evaluation_that_was_there_already_is_no_progress(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    for _ in range(4):
+        claim = must(trials_of(study))
+        claim.report(0, 0, 0.5, {"value": 0.5})
+        claim.abandon("killed")
+    assert trials_of(study).claim() is None
+    assert states(database) == ["FAIL"]
+
+
+def test_the_trial_of_a_worker_known_to_be_dead_is_adopted_at_once(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    worker = Worker()
+    dead = must(Trials(database, study, worker, heartbeat_seconds=0))
+    leases.orphan(database, worker.owner, "killed by signal 9")
+    assert must(trials_of(study)).number == dead.number
+
+
+def test_a_heart_beats_by_itself_and_stops_with_its_claim(database: Database, make_study: MakeStudy) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    claim = must(Trials(database, study, Worker(), heartbeat_seconds=0.01))
+    counter = sa.select(tables.leases.c.counter)
+    deadline = threading.Event()
+    while database.read(lambda connection: connection.execute(counter).scalar_one()) < 3:
+        assert not deadline.wait(0.01)
+    claim.finish(0.5)
+    assert not [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+
+
+# Final jobs
+
+
+def test_each_fold_of_a_final_is_queued_once_and_again_when_it_failed(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study().with_fixed({"gamma": 0.5, "epochs": 7})
+    jobs = [FoldJob(fold, seed) for seed in (77, 78) for fold in range(2)]
+    name = queue_folds(database, study, jobs)
+    claims = [must(trials_of(study, name=name)) for _ in jobs]
+    assert [FoldJob(c.user_attrs["fold"], c.user_attrs["seed"]) for c in claims] == jobs
+    assert all(claim.sampled == {} for claim in claims)
+    claims[1].fail("no memory")
+    claims[2].finish(0.5)
+    assert queue_folds(database, study, jobs) == name
+    again = must(trials_of(study, name=name))
+    assert (again.number, again.user_attrs) == (4, {"fold": 1, "seed": 77})
+    assert trials_of(study, name=name).claim() is None
+    assert stored_names(database) == ["small/final-1"]
+
+
+def test_asking_a_study_to_stop_stops_its_final_jobs(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    open_study(database, make_study())
+    fixed = make_study().with_fixed({"gamma": 0.5, "epochs": 7})
+    name = queue_folds(database, fixed, [FoldJob(0, 77)])
+    set_control(database, "small", "stopping")
+    assert trials_of(fixed, name=name).is_over()

@@ -1,0 +1,167 @@
+"""What a claim stores is what Optuna, its pruners and `foldrace status` read."""
+
+import json
+import math
+from collections.abc import Callable
+
+import optuna
+import pytest
+from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
+
+from search.history import History
+from search.queue import open_study
+from search.summary import Best, Failure, summarise
+from search.trials import Claim, Trials
+from storage.database import Database
+from storage.errors import StorageError
+from storage.workers import Worker
+from studies.study import Study
+
+View = Callable[..., Trials]
+MakeStudy = Callable[..., Study]
+
+
+def must(trials: Trials) -> Claim:
+    claim = trials.claim()
+    assert claim is not None
+    return claim
+
+
+def end_some(trials: Trials) -> None:
+    """One of each: complete, pruned, failed, running with two reports, and what is left waits."""
+    must(trials).finish(0.8)
+    pruned = must(trials)
+    pruned.report(0, 0, 0.5, {"value": 0.5})
+    pruned.report(1, 7, 0.6, {"value": 0.7})
+    pruned.prune("no better than the best one")
+    must(trials).fail("its loss is not finite")
+    running = must(trials)
+    running.progress(fold=1, epoch=2.5, rows_per_second=100.0)
+    running.report(0, 0, 0.4, {"value": 0.4})
+    running.report(0, 1, 0.45, {"value": 0.5})
+    assert running.beat()
+
+
+def test_optuna_reads_each_end_as_its_own(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=5)
+    open_study(database, study)
+    end_some(trials_of(study))
+    plain = optuna.storages.RDBStorage(database.engine.url.render_as_string(hide_password=False))
+    read = optuna.load_study(study_name="small", storage=plain)
+    trials = read.get_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING"]
+    assert (read.best_value, trials[1].value) == (0.8, 0.6)
+    assert trials[1].intermediate_values == {0: 0.5, 15: 0.6}
+    assert trials[1].user_attrs["reason"] == "no better than the best one"
+    assert trials[2].user_attrs["failure"] == "its loss is not finite"
+    plain.engine.dispose()
+    assert all(trial.duration is not None and trial.duration.total_seconds() < 60 for trial in trials[:3])
+
+
+def test_a_value_that_is_not_finite_is_a_failure(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    claim = must(trials_of(study))
+    claim.report(0, 0, math.nan, {"value": math.nan, "losses": [1.0, math.inf]})
+    assert claim.finish(math.nan)
+    trial = database.storage.get_trial(1)
+    assert (trial.state.name, trial.user_attrs["failure"]) == ("FAIL", "its value is nan")
+    assert json.dumps(trial.user_attrs["fold0/eval0"], allow_nan=False) == '{"value": null, "losses": [1.0, null]}'
+
+
+def test_a_report_done_twice_is_one_report(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    claim = must(trials_of(study))
+    for _ in range(2):
+        claim.report(0, 1, 0.5, {"value": 0.5})
+    assert database.storage.get_trial(1).intermediate_values == {1: 0.5}
+    assert (claim.finish(0.5), claim.finish(0.4)) == (True, False)
+    assert database.storage.get_trial(1).value == 0.5
+
+
+@pytest.mark.parametrize("pruner", [MedianPruner(n_startup_trials=2), SuccessiveHalvingPruner()])
+def test_stock_pruners_see_the_reports(
+    database: Database, make_study: MakeStudy, trials_of: View, pruner: optuna.pruners.BasePruner
+) -> None:
+    study = make_study(trials=8)
+    open_study(database, study)
+    trials = trials_of(study, pruner=pruner)
+    judged = []
+    for value in (0.9, 0.8, 0.7, 0.85, 0.1):
+        claim = must(trials)
+        claim.report(0, 0, value, {})
+        claim.report(0, 1, value, {})
+        judged.append(claim.should_prune())
+        claim.finish(value)
+    assert judged[-1]
+    assert not judged[0]
+
+
+def test_the_history_is_what_optuna_reads(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=5)
+    open_study(database, study)
+    history = History(database, 1)
+    for _ in range(2):
+        history.refresh()
+        end_some(trials_of(study)) if not history.get_all_trials(0) else None
+    plain = [t for t in database.storage.get_all_trials(1) if t.state.name not in ("FAIL", "WAITING")]
+    for ours, theirs in zip(history.get_all_trials(0), plain, strict=True):
+        assert (ours.number, ours.state, ours.value, ours.params) == (
+            theirs.number,
+            theirs.state,
+            theirs.value,
+            theirs.params,
+        )
+        assert ours.distributions == theirs.distributions
+        assert ours.last_step == (theirs.last_step if ours.state.name == "PRUNED" else None)
+
+
+def test_the_history_follows_a_straggler(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=6)
+    open_study(database, study)
+    history, straggler = History(database, 1), must(trials_of(study))
+    for _ in range(3):
+        must(trials_of(study)).finish(0.5)
+        history.refresh()
+    straggler.finish(0.9)
+    for _ in range(2):
+        history.refresh()
+        assert [t.value for t in history.get_all_trials(0)] == [0.9, 0.5, 0.5, 0.5]
+
+
+def test_the_summary_counts_in_the_database(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    study = make_study(trials=6)
+    open_study(database, study)
+    trials = trials_of(study)
+    end_some(trials)
+    must(trials).release()
+    found = summarise(database, "small")
+    assert found.trials == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 2, "WAITING": 1}
+    assert found.evaluations == {"PRUNED": 2, "RUNNING": 2}
+    assert found.best == Best(0, 0.8)
+    assert found.failures == (Failure(2, "its loss is not finite"),)
+    assert [(orphan.number, orphan.why) for orphan in found.orphans] == [(4, "let go in good order")]
+
+
+def test_the_summary_shows_what_each_worker_does(database: Database, make_study: MakeStudy) -> None:
+    study = make_study()
+    open_study(database, study)
+    worker = Worker(device="cuda:1")
+    trials = Trials(database, study, worker, heartbeat_seconds=0)
+    claim = must(trials)
+    claim.progress(fold=2, epoch=3.5, rows_per_second=120.0)
+    claim.report(2, 4, 0.75, {})
+    assert claim.beat()
+    [line] = summarise(database, "small").workers
+    assert (line.owner, line.device, line.pid) == (worker.owner, "cuda:1", worker.pid)
+    assert (line.number, line.fold, line.epoch, line.accuracy, line.rows_per_second) == (0, 2, 3.5, 0.75, 120.0)
+    assert 0 <= line.silent_seconds < 30
+    claim.release()
+    trials.leave()
+    assert [line.stopped for line in summarise(database, "small").workers] == [True]
+
+
+def test_a_summary_of_nothing_says_what_there_is(database: Database) -> None:
+    with pytest.raises(StorageError, match="no study small; there: none"):
+        summarise(database, "small")

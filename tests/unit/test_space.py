@@ -1,0 +1,47 @@
+"""Knobs as Optuna's distributions."""
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from search.space import distributions, only_value, stored
+from studies.knobs import Choices, Range
+
+
+def test_each_kind_of_setting_has_its_distribution() -> None:
+    space = distributions(
+        {
+            "epochs": Range(low=5, high=40),
+            "batch_size": Range(low=8, high=64, log=True),
+            "lr": Range(low=1e-5, high=1e-3, log=True),
+            "gamma": Range(low=0.4, high=1.0, step=0.2),
+            "entity_marking": Choices(choices=("none", "concat")),
+        }
+    )
+    assert space == {
+        "batch_size": IntDistribution(8, 64, log=True),
+        "entity_marking": CategoricalDistribution(("none", "concat")),
+        "epochs": IntDistribution(5, 40),
+        "gamma": FloatDistribution(0.4, 1.0, step=0.2),
+        "lr": FloatDistribution(1e-5, 1e-3, log=True),
+    }
+
+
+def test_the_order_of_the_file_does_not_matter() -> None:
+    one, other = {"lr": Range(low=1e-5, high=1e-3)}, {"epochs": Range(low=5, high=9)}
+    assert list(distributions(one | other)) == list(distributions(other | one))
+
+
+def test_an_integer_range_ends_at_the_last_step_it_reaches() -> None:
+    space = distributions({"epochs": Range(low=5, high=40, step=10)})
+    assert space == {"epochs": IntDistribution(5, 35, step=10)}
+
+
+def test_values_are_stored_as_optuna_stores_them() -> None:
+    space = distributions({"entity_marking": Choices(choices=("none", "concat"))})
+    [(value, text)] = stored(space, {"entity_marking": "concat"}).values()
+    assert value == 1
+    assert "concat" in text
+
+
+def test_a_range_of_one_value_needs_no_draw() -> None:
+    space = distributions({"epochs": Range(low=7, high=7), "loss": Choices(choices=("focal",))})
+    assert {knob: only_value(d) for knob, d in space.items()} == {"epochs": 7, "loss": "focal"}
