@@ -6,6 +6,7 @@ from search.claim import Claim
 from search.final import fold_folder
 from search.pruning import make_pruner
 from search.queue import FoldJob, final_name, open_study
+from search.record import Recorder
 from search.session import Session
 from search.trials import Trials
 from search.worker import Assignment, Worker
@@ -42,8 +43,10 @@ def serve(
     else:
         trials = Trials(session.database, study, me, name=final_name(study.name, final))
         assign = _final_assignment(session, job, final)
+    recorder = Recorder(session, job, me, final)
     try:
-        Worker(trials, job, assign, device, seconds_left, stopping).run()
+        Worker(trials, job, assign, device, seconds_left, stopping, recorder).run()
+        recorder.close()
     finally:
         trials.leave()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from foldrace import FoldraceError
 from search.claim import Claim
+from search.record import Recorder
 from search.trials import Trials
 from storage.leases import LeaseLost
 from storage.workspace import attempts_in
@@ -53,6 +54,7 @@ class Worker:
         assign: what a claim asks for.
         seconds_left: until the worker must let go; infinite when it has no limit.
         stopping: True once a signal asked the worker to stop.
+        recorder: is told of each trial before it ends.
     """
 
     trials: Trials
@@ -61,6 +63,7 @@ class Worker:
     device: str
     seconds_left: Callable[[], float]
     stopping: Callable[[], bool]
+    recorder: Recorder
 
     def run(self) -> None:
         """Work until nothing is left to do, or until asked to stop."""
@@ -68,6 +71,7 @@ class Worker:
             claim = self.trials.claim()
             if claim is not None:
                 self._run_claim(claim)
+                self.recorder.between_trials()
                 continue
             if self.trials.is_over():
                 return
@@ -80,26 +84,32 @@ class Worker:
         logger.info("trial %d, attempt %d: %s", claim.number, claim.attempt, claim.sampled)
         with claim:  # an error that nobody foresaw counts as an attempt, and ends this worker
             try:
-                self._run_trial(claim)
-            except (NonFiniteLossError, OutOfMemoryError) as error:
-                logger.warning("trial %d failed: %s", claim.number, error)
-                claim.fail(str(error))
+                self._run_trial(claim, self.assign(claim))
             except LeaseLost:
                 logger.warning("trial %d was taken over by another worker", claim.number)
             except FoldraceError:
                 claim.release()  # not the trial's fault: it waits until the user has mended it
                 raise
 
-    def _run_trial(self, claim: Claim) -> None:
-        assignment = self.assign(claim)
+    def _run_trial(self, claim: Claim, assignment: Assignment) -> None:
+        try:
+            self._run_folds(claim, assignment)
+        except (NonFiniteLossError, OutOfMemoryError) as error:
+            logger.warning("trial %d failed: %s", claim.number, error)
+            self.recorder.ending(claim, assignment, "FAIL", reason=str(error))
+            claim.fail(str(error))
+
+    def _run_folds(self, claim: Claim, assignment: Assignment) -> None:
         bests: list[float] = []
         for fold in assignment.folds:
             best = self._run_fold(claim, assignment, fold, bests)
             if best is None:
                 return
             bests.append(best)
-        claim.finish(sum(bests) / len(bests))
-        logger.info("trial %d complete: %.4f", claim.number, sum(bests) / len(bests))
+        value = sum(bests) / len(bests)
+        self.recorder.ending(claim, assignment, "COMPLETE", value=value)
+        claim.finish(value)
+        logger.info("trial %d complete: %.4f", claim.number, value)
 
     def _run_fold(self, claim: Claim, assignment: Assignment, fold: int, bests: list[float]) -> float | None:
         """The best evaluation of a fold; None when the trial ended, or was let go, before the fold did."""
@@ -145,7 +155,9 @@ class Worker:
         claim.report(fold, evaluation.index, estimate, evaluation.record())
         if assignment.is_final or not claim.should_prune():
             return True
-        claim.prune(f"fold {fold}, epoch {evaluation.epoch:.1f}: {estimate:.4f} on average so far")
+        reason = f"fold {fold}, epoch {evaluation.epoch:.1f}: {estimate:.4f} on average so far"
+        self.recorder.ending(claim, assignment, "PRUNED", reason=reason)
+        claim.prune(reason)
         logger.info("trial %d pruned at fold %d, epoch %.1f", claim.number, fold, evaluation.epoch)
         return False
 

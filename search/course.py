@@ -1,0 +1,143 @@
+"""The course of a search, as numbers to draw: who led after how much compute, how far each trial was behind, and what
+the knobs have to do with it. Read from ended trials only; a study without any gives empty answers.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.evidence import FloatArray, read_evidence
+from storage.database import Database
+from studies.knobs import Hyperparameters
+from studies.study import Study
+
+MOST_RIVALS = 100  # a picture of more trials shows less
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A trial that ended: the fold-epochs spent by then on it and on all before it, and the best value by then."""
+
+    number: int
+    state: str
+    spent: float
+    value: float | None
+    best: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A trial against the incumbent.
+
+    Attributes:
+        folds: how many folds were done at each of its evaluations, (evaluations,).
+        gaps: by how much it was then above the incumbent, over the same folds and evaluations, (evaluations,).
+    """
+
+    number: int
+    state: str
+    folds: FloatArray
+    gaps: FloatArray
+
+
+@dataclass(frozen=True)
+class Course:
+    """All that is drawn of a search. `incumbent` is the best complete trial; importances add up to 1."""
+
+    study: Study
+    trials: tuple[FrozenTrial, ...]
+    incumbent: FrozenTrial | None
+    steps: tuple[Step, ...]
+    rivals: tuple[Rival, ...]
+    importances: dict[str, float]
+
+    @property
+    def bests(self) -> list[tuple[float, float]]:
+        """(fold-epochs spent, best value by then) after each trial that ended since the first complete one."""
+        return [(step.spent, step.best) for step in self.steps if step.best is not None]
+
+    @property
+    def values(self) -> list[tuple[int, float, float]]:
+        """(number, fold-epochs spent by its end, value) of each complete trial."""
+        return [(step.number, step.spent, step.value) for step in self.steps if step.value is not None]
+
+    @property
+    def baseline(self) -> float | None:
+        """The value of the baseline, where the study has one and it is complete."""
+        has_one = bool(self.study.search.baseline)
+        return next((value for number, _, value in self.values if number == 0 and has_one), None)
+
+
+def follow(database: Database, study: Study) -> Course:
+    """The course of a study so far. Raises StorageError when there is no such study."""
+    with database.reading():
+        name, storage = study.name, database.storage
+        stored = database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
+        trials = database.retrying(lambda: stored.get_trials(deepcopy=False, states=_ENDED))
+        importances = _importances(stored, trials)
+    trials = sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    incumbent = max(complete, key=lambda trial: (_value(trial), -trial.number), default=None)
+    return Course(study, tuple(trials), incumbent, _steps(trials, study), _race(trials, incumbent, study), importances)
+
+
+def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
+    spent, best, steps = 0.0, None, []
+    for trial in trials:
+        spent += _fold_epochs(trial, study)
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        best = value if best is None or (value is not None and value > best) else best
+        steps.append(Step(trial.number, trial.state.name, spent, value, best))
+    return tuple(steps)
+
+
+def _fold_epochs(trial: FrozenTrial, study: Study) -> float:
+    defaults = Hyperparameters.model_validate(study.fixed)
+    epochs = float(trial.params.get("epochs", defaults.epochs))
+    return len(trial.intermediate_values) * epochs / defaults.evaluations
+
+
+def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: Study) -> tuple[Rival, ...]:
+    if incumbent is None:
+        return ()
+    leader, parts = _estimates(incumbent, study)
+    rivals = []
+    for trial in trials[-MOST_RIVALS:]:
+        gaps = _estimates(trial, study)[0] - leader
+        seen = np.isfinite(gaps)
+        if seen.any():
+            rivals.append(Rival(trial.number, trial.state.name, parts[seen], gaps[seen]))
+    return tuple(rivals)
+
+
+def _estimates(trial: FrozenTrial, study: Study) -> tuple[FloatArray, FloatArray]:
+    """The running estimate at each evaluation, in order, NaN where there was none; and the folds done by then."""
+    evaluations = Hyperparameters.model_validate(study.fixed).evaluations
+    best = read_evidence(trial, study.folds.count, evaluations).best
+    share = np.arange(1, evaluations + 1) / evaluations
+    before = np.concatenate([[0.0], best[:-1, -1].cumsum()])
+    parts = np.arange(study.folds.count)[:, None] + share
+    return ((before[:, None] + share * best) / parts).ravel(), parts.ravel()
+
+
+def _importances(stored: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """How much each searched knob matters to the value, by Optuna's default measure (PED-ANOVA); {} when too few."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.params]
+    if len({trial.value for trial in complete}) < 4:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its being new
+        try:
+            return dict(optuna.importance.get_param_importances(stored))
+        except (ValueError, RuntimeError):  # a knob that took one value only, for one
+            return {}
+
+
+def _value(trial: FrozenTrial) -> float:
+    return -np.inf if trial.value is None else trial.value
