@@ -1,0 +1,96 @@
+"""What a user can mend: exit status 2, one clear line that names the place, nothing left half written."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from studies.loading import SHIPPED
+from tests.acceptance.conftest import SMALL, Command, Finished, foldrace_in
+
+
+def refusal(told: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a refused command prints to standard error."""
+    assert told.returncode == 2, (told.returncode, told.stdout, told.stderr)
+    lines = told.stderr.splitlines()
+    assert len(lines) == 1, told.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.learning_rate=1e-3", r"training\.learning_rate: unknown knob"),
+        ("search.trails=3", r"search\.trails: unknown key"),
+        ("training.lr={low=1e-2,high=1e-3}", r"training\.lr: the range is upside down: low 0\.01 is above high 0\.001"),
+        ("training.dropout=1.0", r"training\.dropout: Input should be less than 1, found 1\.0"),
+        ("training.batch_size=0", r"training\.batch_size: .* 1, found 0"),
+        ("data.train=nowhere.tsv", r"data\.train: no file .*nowhere\.tsv; .* --set data\.train=PATH"),
+        ("search.storage=nonsense", r"the storage URL does not parse"),
+    ],
+)
+def test_a_study_that_cannot_run_is_refused(foldrace: Command, tmp_path: Path, override: str, expected: str) -> None:
+    line = refusal(foldrace("run", "demo", "--set", override))
+
+    assert re.search(expected, line)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_data_file_with_a_bad_row_is_refused_with_its_line(foldrace: Command, tmp_path: Path) -> None:
+    rows = (SHIPPED / "demo/train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "train.tsv").write_text("".join([*rows[:4], "one\tcolumn\n", *rows[4:]]), encoding="utf-8")
+
+    line = refusal(foldrace("run", "demo", "--set", "data.train=train.tsv"))
+
+    assert "train.tsv, line 5" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_folds_than_groups_is_refused(foldrace: Command, tmp_path: Path) -> None:
+    rows = (SHIPPED / "demo/train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "train.tsv").write_text("".join(rows[:20]), encoding="utf-8")
+
+    line = refusal(foldrace("check", "demo", "--set", "data.train=train.tsv", "--set", "folds.count=50"))
+
+    assert "50" in line
+    assert "fold" in line
+
+
+def test_a_model_that_is_not_there_is_refused_before_the_study_is_made(foldrace: Command) -> None:
+    line = refusal(foldrace("run", "demo", "--workers", "1", "--set", "model.name=nobody/nothing", *SMALL))
+
+    assert "nobody/nothing" in line
+    assert "--set model.name=FOLDER" in line
+    assert "no study demo" in refusal(foldrace("status", "demo"))
+
+
+def test_final_without_a_test_file_is_refused(finished: Finished, tmp_path: Path) -> None:
+    text = (finished.workspace / "final.toml").read_text(encoding="utf-8")
+    (tmp_path / "final.toml").write_text(re.sub(r'(?m)^test = ".*"\n', "", text), encoding="utf-8")
+
+    assert "data.test is missing" in refusal(foldrace_in(tmp_path, "final", "final.toml"))
+
+
+def test_final_of_a_study_that_is_still_searched_is_refused(foldrace: Command) -> None:
+    assert "foldrace export" in refusal(foldrace("final", "demo"))
+
+
+def test_export_without_a_study_or_a_complete_trial_is_refused(finished: Finished) -> None:
+    assert "no such database" in refusal(foldrace_in(finished.folder, "export", "demo", "--as", "other"))
+    assert "trial 99 is not complete" in refusal(foldrace_in(finished.folder, "export", "demo", "--trial", "99"))
+
+
+def test_a_study_file_that_changed_under_its_run_is_refused_with_what_differs(finished: Finished) -> None:
+    changed = ("run", "runs/demo/study.toml", "--set", "training.lr=2e-3")
+
+    line = refusal(foldrace_in(finished.folder, *changed))
+
+    assert "training.lr is 0.002, was 0.001" in line
+    assert "--as NEW_NAME" in line
+
+
+def test_debug_shows_the_traceback(foldrace: Command) -> None:
+    told = foldrace("run", "demo", "--set", "training.batch_size=0", "--debug")
+
+    assert "Traceback" in told.stderr

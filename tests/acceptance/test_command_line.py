@@ -1,0 +1,76 @@
+"""What the commands promise beside their work: quick starts, and an installation that needs no checkout."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.wheel import WheelBuilder
+
+from tests.acceptance.conftest import Command, Finished
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "transformers", "neptune")
+REPORT_IMPORTS = f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
+
+
+def imported_by(arguments: list[str], folder: Path) -> list[str]:
+    """Which of the heavy packages a command imports."""
+    program = [
+        "import json, sys",
+        f"sys.argv[1:] = {arguments!r}",
+        "from search.cli import main",
+        "try: main()",
+        "except SystemExit: pass",
+        REPORT_IMPORTS,
+    ]
+    command = [sys.executable, "-c", "\n".join(program)]
+    told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    found: list[str] = json.loads(told.stdout.splitlines()[-1])
+    return found
+
+
+def test_help_and_status_import_neither_torch_nor_transformers(finished: Finished) -> None:
+    assert imported_by(["--help"], finished.folder) == []
+    assert imported_by(["status", "demo"], finished.folder) == []
+
+
+def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
+    told = foldrace("check", "demo")
+
+    assert told.returncode == 0, told.stderr
+    for word in ("rows", "too rare to score", "searched  dropout", "fold-epochs", "hours"):
+        assert word in told.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    return Path(next(WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])))
+
+
+def test_the_wheel_holds_the_rooms_and_the_shipped_studies_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+
+    assert {"foldrace.py", "search/cli.py", "studies/demo.toml", "studies/demo/train.tsv"} <= set(names)
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
+        *("foldrace.py", "search", "trainer", "studies", "storage")
+    }
+
+
+def test_the_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    site = next((tmp_path / "venv/lib").glob("python*/site-packages"))
+    zipfile.ZipFile(wheel).extractall(site)
+    (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    program = "import sys, search; from search.cli import main; print(search.__file__); main()"
+
+    command = [tmp_path / "venv/bin/python", "-c", program, "check", "demo"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert str(site) in told.stdout
+    assert "fold-epochs" in told.stdout, told.stderr

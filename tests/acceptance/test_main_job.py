@@ -1,0 +1,93 @@
+"""The main job, end to end, as a user runs it: search with two workers, export, final, predict."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from studies.loading import SHIPPED, load
+from tests.acceptance.conftest import Finished, foldrace_in
+
+
+def read(path: Path, delimiter: str = ",") -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, delimiter=delimiter))
+
+
+def test_a_search_finishes_its_budget_and_names_its_best_trial(finished: Finished) -> None:
+    lines = finished.run.splitlines()
+
+    assert any("3 of 3 trials done" in line for line in lines)
+    assert any(line.startswith("best") and "accuracy 0." in line for line in lines)
+
+
+def test_status_tells_the_same_as_json(finished: Finished) -> None:
+    told = json.loads(foldrace_in(finished.folder, "status", "demo", "--json").stdout)
+
+    assert sum(told["trials"].values()) == 3
+    assert 0 < told["best"]["value"] < 1
+    assert told["fold_epochs"]["spent"] > 0
+
+
+def test_the_exported_file_is_a_study_with_every_knob_fixed(finished: Finished) -> None:
+    exported = load(finished.workspace / "final.toml")
+
+    assert not exported.searched
+    assert exported.training["epochs"] in (1, 2)
+
+
+def test_the_submission_has_a_known_code_for_every_test_row(finished: Finished) -> None:
+    codes = {str(code) for code in json.loads((SHIPPED / "demo/label_type.json").read_text(encoding="utf-8")).values()}
+
+    header, *rows = read(finished.workspace / "submissions/3fold_tiny1/3fold_tiny1.csv")
+
+    assert header == ["pred"]
+    assert len(rows) == len(read(SHIPPED / "demo/test.tsv", "\t"))
+    assert all(row[0] in codes for row in rows)
+
+
+def test_the_submission_is_the_argmax_of_the_stored_test_probabilities(finished: Finished) -> None:
+    codes = json.loads((finished.workspace / "final-1/labels.json").read_text(encoding="utf-8"))
+    header, *rows = read(finished.workspace / "final-1/test_probabilities.csv")
+    voted = [codes[header[1 + max(range(len(row) - 1), key=lambda i: float(row[1 + i]))]] for row in rows]
+
+    submitted = read(finished.workspace / "submissions/3fold_tiny1/3fold_tiny1.csv")[1:]
+
+    assert [int(row[0]) for row in submitted] == voted
+    assert [row[0] for row in rows] == [row[0] for row in read(SHIPPED / "demo/test.tsv", "\t")]
+
+
+def test_out_of_fold_rows_are_each_scored_once_and_give_the_accuracy_told(finished: Finished) -> None:
+    summary = json.loads((finished.workspace / "final-1/ensemble.json").read_text(encoding="utf-8"))
+    rows = read(finished.workspace / "final-1/oof.csv")[1:]
+
+    assert len({row[0] for row in rows}) == len(rows)
+    assert sum(row[3] == row[4] for row in rows) / len(rows) == pytest.approx(summary["accuracy"])
+    assert f"{summary['accuracy']:.4f}" in finished.final
+
+
+def test_final_again_trains_nothing_and_hands_in_the_same_file(finished: Finished) -> None:
+    again = foldrace_in(finished.folder, "final", "runs/demo/final.toml", "--workers", "1", "--set", "final.folds=3")
+
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in (finished.workspace / "submissions").iterdir()] == ["3fold_tiny1"]
+    assert again.stdout.splitlines()[-1] == finished.final.splitlines()[-1]
+
+
+def test_predict_gives_the_rows_of_the_submission_again(finished: Finished) -> None:
+    told = foldrace_in(finished.folder, "predict", "runs/demo/final-1", str(SHIPPED / "demo/test.tsv"))
+
+    assert told.returncode == 0, told.stderr
+    predicted = read(finished.workspace / "final-1/predictions.csv")
+    assert predicted == read(finished.workspace / "submissions/3fold_tiny1/3fold_tiny1.csv")
+
+
+def test_a_finished_search_goes_on_when_its_budget_is_raised(finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+
+    told = foldrace_in(tmp_path, "run", "runs/demo/study.toml", "--trials", "4", "--workers", "1")
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "4 of 4 trials done" in told.stdout
