@@ -1,0 +1,183 @@
+"""Study files as a user has them: found, read, overridden, and refused in one line."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from studies.knobs import Range
+from studies.loading import SHIPPED, find, load, parse
+from studies.study import Study, StudyError
+
+FILE = """
+name = "small"
+
+[data]
+train = "data/train.tsv"
+
+[training]
+lr = 1e-3
+gamma = { low = 0.4, high = 1.0 }
+
+[search]
+trials = 7
+storage = "sqlite:///file.db"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study file beside its data; the current folder is another one."""
+    monkeypatch.delenv("FOLDRACE_STORAGE", raising=False)
+    (tmp_path / "study" / "data").mkdir(parents=True)
+    (tmp_path / "study" / "data" / "train.tsv").write_text("a row\n", encoding="utf-8")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = tmp_path / "study" / "small.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return path
+
+
+def refusal(path: str | Path, *overrides: str) -> str:
+    with pytest.raises(StudyError) as caught:
+        load(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+# Finding and reading
+
+
+def test_a_studys_paths_are_relative_to_its_file(file: Path) -> None:
+    assert load(file).data.train == file.parent / "data" / "train.tsv"
+    assert load("../study/small.toml").data.train.is_absolute()
+
+
+def test_a_file_as_windows_writes_it_is_read(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + FILE.replace("\n", "\r\n").encode())
+
+    assert load(file).name == "small"
+
+
+def test_another_name_may_be_given(file: Path) -> None:
+    assert load(file, name="again").name == "again"
+
+
+def test_no_such_study_names_the_shipped_ones() -> None:
+    assert refusal("dmeo").startswith("dmeo: no such study file; shipped studies: ")
+    assert "klue_re_tiny, koelectra_re" in refusal("dmeo")
+
+
+def test_a_file_goes_before_a_shipped_study_of_its_name(file: Path) -> None:
+    Path("koelectra_re").write_text(FILE, encoding="utf-8")
+
+    assert find("koelectra_re") == Path("koelectra_re")
+    assert find("klue_re_tiny") == SHIPPED / "klue_re_tiny.toml"
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_study_can_be_run(path: Path) -> None:
+    study = parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+
+    assert study.name == path.stem
+    assert not study.searched or set(study.search.baseline) == set(study.searched)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name = \n", "not a TOML file: Invalid value (at line 1, column 8)"),
+        (b"name = '\xff'\n", "not a TOML file: 'utf-8' codec can't decode"),
+        (b"", "name: missing"),
+        (b"name = 's'\ndata = 'train.tsv'\n", "data: Input should be"),
+        (FILE.replace("lr =", "lrr =").encode(), "training.lrr: unknown knob; known: "),
+    ],
+)
+def test_a_file_that_is_no_study_is_refused(file: Path, content: bytes, message: str) -> None:
+    file.write_bytes(content)
+
+    assert refusal(file).startswith(f"{file}: {message}")
+
+
+def test_a_folder_is_no_study_file(file: Path) -> None:
+    assert refusal(file.parent).startswith(f"{file.parent}: no such study file")
+
+
+@pytest.mark.parametrize("key", ["train", "test", "labels"])
+def test_a_missing_data_file_is_named_with_its_key(file: Path, key: str) -> None:
+    message = refusal(file, f"data.{key}=none.tsv")
+
+    missing = Path("none.tsv").absolute()
+    assert message == f"{file}: data.{key}: no file {missing}; give one there or with --set data.{key}=PATH"
+
+
+# Overrides
+
+
+def overridden(file: Path, *overrides: str) -> Study:
+    return load(file, overrides)
+
+
+def test_an_override_sets_any_key(file: Path) -> None:
+    study = overridden(file, "training.lr=3e-5", "search.trials=3", "model.name=my/model", "final.seeds=[1, 2]")
+
+    assert study.fixed["lr"] == 3e-5
+    assert study.search.trials == 3
+    assert study.model.name == "my/model"
+    assert study.final.seeds == (1, 2)
+
+
+def test_an_override_may_search_a_knob_or_fix_one(file: Path) -> None:
+    study = overridden(file, "training.lr={low = 1e-5, high = 1e-3, log = true}", "training.gamma=1.0")
+
+    assert study.searched == {"lr": Range(low=1e-5, high=1e-3, log=True)}
+    assert study.fixed == {"gamma": 1.0}
+
+
+def test_an_override_may_move_one_end_of_a_range(file: Path) -> None:
+    assert overridden(file, "training.gamma.low=0.9").searched == {"gamma": Range(low=0.9, high=1.0)}
+
+
+def test_the_last_override_of_a_key_holds(file: Path) -> None:
+    assert overridden(file, "search.trials=3", "search.trials=4").search.trials == 4
+
+
+def test_an_overridden_path_is_relative_to_the_current_folder(file: Path) -> None:
+    Path("mine.tsv").write_text("a row\n", encoding="utf-8")
+
+    study = overridden(file, "data.train=mine.tsv")
+
+    assert study.data.train == Path.cwd() / "mine.tsv"
+
+
+def test_a_value_that_is_not_toml_is_text(file: Path) -> None:
+    assert overridden(file, "model.name=../models/koelectra").model.name == "../models/koelectra"
+    assert overridden(file, "search.storage=sqlite:///a=b.db").search.storage == "sqlite:///a=b.db"
+
+
+@pytest.mark.parametrize("override", ["training.lr", "=3", "training..lr=3", "training.LR=3", "lr = 3"])
+def test_an_override_that_is_not_key_and_value_is_refused(file: Path, override: str) -> None:
+    assert refusal(file, override) == f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5"
+
+
+def test_an_override_inside_a_value_is_refused(file: Path) -> None:
+    assert refusal(file, "training.lr.low=1e-5") == "--set training.lr.low: lr is a value, not a section"
+
+
+def test_an_override_with_an_unknown_key_is_refused(file: Path) -> None:
+    assert refusal(file, "search.trails=3") == f"{file}: search.trails: unknown key"
+
+
+# The environment
+
+
+def test_the_environment_goes_before_the_file_and_an_override_before_both(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert load(file).search.storage == "sqlite:///file.db"
+
+    monkeypatch.setenv("FOLDRACE_STORAGE", "postgresql+psycopg://db/env")
+
+    assert load(file).search.storage == "postgresql+psycopg://db/env"
+    assert load(file, ["search.storage=sqlite:///set.db"]).search.storage == "sqlite:///set.db"

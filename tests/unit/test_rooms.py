@@ -1,0 +1,28 @@
+"""The rooms keep to their floor at run time too: what an import linter cannot see is what libraries bring along."""
+
+import subprocess
+import sys
+
+import pytest
+
+IMPORT_A_ROOM = """
+import importlib, pkgutil, sys
+room = importlib.import_module(sys.argv[1])
+for module in pkgutil.iter_modules(room.__path__, f"{sys.argv[1]}."):
+    importlib.import_module(module.name)
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("room", "strangers"),
+    [
+        ("studies", {"storage", "trainer", "search", "torch", "transformers", "optuna", "pandas"}),
+        ("storage", {"studies", "trainer", "search", "torch", "transformers"}),
+        ("trainer", {"search", "optuna", "sqlalchemy"}),
+    ],
+)
+def test_a_room_brings_no_strangers(room: str, strangers: set[str]) -> None:
+    found = subprocess.run([sys.executable, "-c", IMPORT_A_ROOM, room], capture_output=True, text=True, check=True)
+
+    assert set(found.stdout.split()) & strangers == set()

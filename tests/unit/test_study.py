@@ -1,0 +1,270 @@
+"""Studies: what is accepted, what is refused and in which words, and what makes two studies the same one."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studies.knobs import Choices, Hyperparameters, Range, Setting, bounds, is_integer, is_numeric, is_searchable
+from studies.loading import parse
+from studies.study import Study, StudyError, differences
+
+
+def study(**sections: Any) -> Study:
+    return parse({"name": "s", "data": {"train": "train.tsv"}, **sections}, "s.toml")
+
+
+def refusal(**sections: Any) -> str:
+    with pytest.raises(StudyError) as caught:
+        study(**sections)
+    message = str(caught.value)
+    assert message.startswith("s.toml: ")
+    assert "\n" not in message
+    return message.removeprefix("s.toml: ")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"serach": {}}, "serach: unknown key"),
+        ({"data": {"train": "t", "tset": "t"}}, "data.tset: unknown key"),
+        ({"data": {}}, "data.train: missing"),
+        ({"name": "../evil"}, "name: String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$', found '../evil'"),
+        ({"folds": {"count": 1}}, "folds.count: Input should be greater than or equal to 2, found 1"),
+        ({"search": {"trials": 0}}, "search.trials: Input should be greater than or equal to 1, found 0"),
+        ({"search": {"trials": "many"}}, "search.trials: Input should be a valid integer"),
+        ({"search": {"lease_seconds": float("nan")}}, "search.lease_seconds: Input should be"),
+        ({"search": {"metric": "f1"}}, "search.metric: Input should be 'accuracy', 'micro_f1', 'macro_f1' or 'auprc'"),
+        ({"model": {"max_length": 4}}, "model.max_length: Input should be greater than or equal to 8, found 4"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named(sections: dict[str, Any], message: str) -> None:
+    assert refusal(**sections).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("knob", "setting", "message"),
+    [
+        ("learning_rate", 1e-3, "unknown knob; known: optimizer, lr, "),
+        ("batch_size", 0, "Input should be greater than or equal to 1, found 0"),
+        ("batch_size", 2.5, "Input should be a valid integer"),
+        ("dropout", 1.0, "Input should be less than 1, found 1.0"),
+        ("dropout", {"low": 0.1, "high": 1.0}, "Input should be less than 1, found 1.0"),
+        ("lr", "fast", "Input should be a valid number"),
+        ("lr", 2.0, "Input should be less than or equal to 1, found 2.0"),
+        ("entity_marking", "bold", "Input should be 'none', 'concat' or 'typed_markers', found 'bold'"),
+        ("entity_marking", {"choices": ["none", "bold"]}, "Input should be 'none', 'concat' or 'typed_markers'"),
+        ("entity_marking", {"low": 0, "high": 1}, "not a number; search it with { choices = [...] }"),
+        ("gamma", {"low": 1.0, "high": 0.4}, "the range is upside down: low 1 is above high 0.4"),
+        ("gamma", {"low": 0.5, "high": 1.5}, "the range 0.5 to 1.5 leaves the knob's bounds, 0 to 1"),
+        ("gamma", {"low": 0.5}, "missing"),
+        ("gamma", {"low": 0.5, "high": 1.0, "hihg": 1.0}, "unknown key"),
+        ("gamma", {"low": 0.5, "high": 1.0, "step": 0}, "Input should be greater than 0, found 0"),
+        ("min_lr", {"low": 0.0, "high": 1e-3, "log": True}, "a log range needs low above 0, found 0"),
+        ("lr", {"low": 1e-5, "high": 1e-3, "log": True, "step": 1e-5}, "a range has a step or is log, not both"),
+        ("epochs", {"low": 1.5, "high": 4}, "counts whole epochs; the range 1.5 to 4 does not"),
+        ("evaluations", {"low": 4, "high": 8}, "cannot be searched; give it one value"),
+        ("epochs", {"choices": [5, 5]}, "the choice 5 is listed twice"),
+    ],
+)
+def test_a_setting_that_a_knob_cannot_have_is_refused(knob: str, setting: Any, message: str) -> None:
+    refused = refusal(training={knob: setting})
+
+    key, _, reason = refused.partition(": ")
+    assert key.startswith(f"training.{knob}")
+    assert reason.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        ({"gamma": 0.3}, "search.baseline.gamma: 0.3 lies outside the searched 0.4 to 1"),
+        ({"loss": "mse"}, "search.baseline.loss: Input should be 'cross_entropy' or 'focal', found 'mse'"),
+        (
+            {"entity_marking": "none"},
+            "search.baseline.entity_marking: 'none' is not one of ['concat', 'typed_markers']",
+        ),
+        ({"dropout": 0.2}, "search.baseline.dropout: not a knob that [training] searches"),
+        ({"warmup": 0.2}, "search.baseline.warmup: not a knob that [training] searches"),
+    ],
+)
+def test_a_baseline_that_the_search_could_not_reach_is_refused(baseline: dict[str, Any], message: str) -> None:
+    training = {
+        "gamma": {"low": 0.4, "high": 1.0},
+        "loss": {"choices": ["cross_entropy", "focal"]},
+        "entity_marking": {"choices": ["concat", "typed_markers"]},
+        "dropout": 0.1,
+    }
+
+    assert refusal(training=training, search={"baseline": baseline}) == message
+
+
+# What is asked for
+
+
+TRAINING = {"lr": 1e-3, "gamma": {"low": 0.4, "high": 1.0}, "entity_marking": {"choices": ["none", "concat"]}}
+
+
+def test_a_value_fixes_a_knob_and_a_range_or_choices_search_it() -> None:
+    found = study(training=TRAINING)
+
+    assert found.fixed == {"lr": 1e-3}
+    assert found.searched == {"gamma": Range(low=0.4, high=1.0), "entity_marking": Choices(choices=("none", "concat"))}
+
+
+def test_a_trial_has_a_value_for_every_knob() -> None:
+    knobs = study(training=TRAINING).hyperparameters({"gamma": 0.5, "entity_marking": "none"})
+
+    assert knobs == Hyperparameters(lr=1e-3, gamma=0.5, entity_marking="none")
+
+
+def test_a_searched_knob_without_a_value_is_no_trial() -> None:
+    with pytest.raises(StudyError, match=r"training\.entity_marking is searched, so it has no one value; export first"):
+        study(training=TRAINING).hyperparameters({"gamma": 0.5})
+
+
+def test_fixing_a_trials_values_leaves_nothing_to_search() -> None:
+    searched = study(training=TRAINING, search={"baseline": {"gamma": 1.0}})
+
+    fixed = searched.with_fixed({"gamma": 0.5, "entity_marking": "none"})
+
+    assert fixed.searched == {}
+    assert fixed.hyperparameters({}) == searched.hyperparameters({"gamma": 0.5, "entity_marking": "none"})
+    assert parse(tomllib.loads(fixed.to_toml()), "") == fixed
+
+
+def test_every_knob_has_a_meaning_and_a_default_within_its_bounds() -> None:
+    for knob, field in Hyperparameters.model_fields.items():
+        assert field.description
+        study(training={knob: field.default})
+
+
+# Written and read again
+
+
+def fixed_value(knob: str) -> st.SearchStrategy[Any]:
+    if not is_numeric(knob):
+        return st.sampled_from(_values(knob))
+    low, high = bounds(knob)
+    if is_integer(knob):
+        return st.integers(int(low), int(high))
+    return st.floats(low, high, exclude_max=knob in {"momentum", "warmup_ratio", "label_smoothing", "dropout"})
+
+
+def _values(knob: str) -> list[Any]:
+    default = Hyperparameters.model_fields[knob].default
+    if isinstance(default, bool):
+        return [True, False]
+    return list(Hyperparameters.model_fields[knob].annotation.__args__)  # type: ignore[union-attr]
+
+
+@st.composite
+def settings(draw: st.DrawFn, knob: str) -> Setting:
+    kinds = ["value", *(["choices"] if is_searchable(knob) else [])]
+    if is_searchable(knob) and is_numeric(knob):
+        kinds.append("range")
+    kind = draw(st.sampled_from(kinds))
+    if kind == "choices":
+        return Choices(choices=tuple(draw(st.lists(fixed_value(knob), min_size=1, max_size=4, unique=True))))
+    if kind == "range":
+        low, high = sorted((draw(fixed_value(knob)), draw(fixed_value(knob))))
+        return Range(low=low, high=high, log=low > 0 and draw(st.booleans()))
+    value: Setting = draw(fixed_value(knob))
+    return value
+
+
+@given(st.data())
+def test_a_study_survives_its_file(data: st.DataObject) -> None:
+    knobs = data.draw(st.sets(st.sampled_from(sorted(Hyperparameters.model_fields))))
+    written = study(
+        training={knob: data.draw(settings(knob)) for knob in sorted(knobs)},
+        data={"train": "/d/t.tsv", "exclude_labels": data.draw(st.lists(st.text(), max_size=3))},
+        search={"trials": data.draw(st.integers(1, 1000)), "trackers": ["mlflow"], "storage": "sqlite:///x.db"},
+        final={"seeds": data.draw(st.lists(st.integers(0, 99), min_size=1, max_size=3))},
+    )
+
+    read = parse(tomllib.loads(written.to_toml()), "written.toml")
+
+    assert read == written
+    assert list(read.searched) == list(written.searched)
+
+
+# What makes two studies the same one
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    path = tmp_path / "train.tsv"
+    path.write_text("a row\n", encoding="utf-8")
+    return path
+
+
+def with_data(train: Path, **sections: Any) -> Study:
+    return study(**{"data": {"train": str(train)}, "training": TRAINING, **sections})
+
+
+def test_a_data_file_may_move(train: Path, tmp_path: Path) -> None:
+    before = with_data(train).hash()
+    moved = train.rename(tmp_path / "elsewhere.tsv")
+
+    assert with_data(moved).hash() == before
+
+
+def test_a_data_file_may_not_change(train: Path) -> None:
+    before = with_data(train)
+    stored = before.identity()
+    train.write_text("another row\n", encoding="utf-8")
+
+    assert [clause.split()[0] for clause in differences(stored, before.identity())] == ["data.train"]
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"name": "another"},
+        {"search": {"trials": 5}},
+        {"search": {"storage": "sqlite:///x.db", "pruner": "none", "trackers": ["mlflow"], "lease_seconds": 5.0}},
+        {"final": {"folds": 3}},
+        {"training": {**TRAINING, "dropout": 0.1}},  # its default
+        {"folds": {"count": 5}},
+    ],
+)
+def test_budgets_places_and_defaults_are_no_part_of_the_identity(train: Path, sections: dict[str, Any]) -> None:
+    assert with_data(train, **sections).hash() == with_data(train).hash()
+
+
+@pytest.mark.parametrize(
+    ("sections", "difference"),
+    [
+        (
+            {"training": {**TRAINING, "gamma": {"low": 0.5, "high": 1.0}}},
+            'training.gamma is {"low": 0.5, "high": 1.0}, was {"low": 0.4, "high": 1.0}',
+        ),
+        ({"training": {**TRAINING, "lr": 2e-3}}, "training.lr is 0.002, was 0.001"),
+        ({"folds": {"count": 8}}, "folds.count is 8, was 5"),
+        ({"model": {"name": "models/koelectra"}}, 'model.name is "models/koelectra", was "tiny"'),
+        ({"search": {"metric": "auprc"}}, 'search.metric is "auprc", was "accuracy"'),
+        ({"search": {"baseline": {"gamma": 0.9}}}, 'search.baseline is {"gamma": 0.9}, was {}'),
+    ],
+)
+def test_what_decides_a_trial_is_the_identity(train: Path, sections: dict[str, Any], difference: str) -> None:
+    stored, asked = with_data(train), with_data(train, **sections)
+
+    assert stored.hash() != asked.hash()
+    assert differences(stored.identity(), asked.identity()) == [difference]
+
+
+def test_a_key_that_one_identity_lacks_is_a_difference() -> None:
+    assert differences({"a.b": "1"}, {}) == ["a.b is absent, was 1"]
+    assert differences({}, {"a.b": "1"}) == ["a.b is 1, was absent"]
+
+
+def test_the_identity_of_missing_data_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"none\.tsv: cannot be read: No such file"):
+        with_data(tmp_path / "none.tsv").hash()
