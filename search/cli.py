@@ -94,6 +94,7 @@ def run(
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
+    hours: Annotated[float | None, typer.Option("--hours", min=0, help="Let go in good order after so long.")] = None,
     workspace: WorkspaceOption = WORKSPACE,
     wait: WaitOption = 0.0,
 ) -> None:
@@ -105,12 +106,13 @@ def run(
 
     asked = _load(study, set_, trials, name)
     places = slots(devices, workers, per_device)
+    left = countdown(None if hours is None else hours * 3600)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
     with open_session(asked, workspace, wait) as session:
         if is_there(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
             set_control(session.database, asked.name, "running")
-        status = watch(session, places)
+        status = watch(session, places, seconds_left=left)
         if is_there(session.database, asked.name):  # a run may be stopped before its first worker made it
             _print(describe(standing(session)))
     raise typer.Exit(status)

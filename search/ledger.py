@@ -40,6 +40,20 @@ def ledger(database: Database, study: Study, name: str) -> Ledger:
     return Ledger(spent, saved)
 
 
+def running_epochs(database: Database, study: Study, name: str) -> dict[int, float]:
+    """The epochs of each fold of the trials that run now, by trial number."""
+
+    def work(connection: sa.Connection) -> dict[int, float]:
+        epochs = sa.and_(_PARAMS.trial_id == _TRIALS.trial_id, _PARAMS.param_name == "epochs")
+        query = sa.select(_TRIALS.number, _PARAMS.param_value, _PARAMS.distribution_json)
+        query = query.select_from(tables.trials).outerjoin(tables.trial_params, epochs)
+        query = query.where(_TRIALS.study_id == study_id_of(database, connection, name), _TRIALS.state == "RUNNING")
+        default = Hyperparameters.model_validate(study.fixed).epochs
+        return {number: _epochs(stored, text) or default for number, stored, text in connection.execute(query)}
+
+    return database.read(work)
+
+
 def _groups(database: Database, connection: sa.Connection, name: str) -> list[sa.Row[tuple[str, float, str, int, int]]]:
     """Trials and their reported cells, by state and epochs."""
     study_id = study_id_of(database, connection, name)

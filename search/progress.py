@@ -1,7 +1,7 @@
 """What a person sees of a search: the live view of `run`, and `status`. Plain lines when nobody looks at a terminal."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,14 +14,13 @@ from rich.text import Text
 
 from foldrace import FoldraceError
 from search.devices import Slot
-from search.ledger import Ledger, ledger
+from search.ledger import Ledger, ledger, running_epochs
 from search.queue import final_name, is_there
 from search.session import Session, WorkerCommand
 from search.summary import Summary, WorkerLine, summarise
 from search.supervisor import Snapshot, Supervisor
 from storage.database import Database
 from storage.leases import orphan
-from studies.knobs import Hyperparameters
 from studies.study import Study
 
 REFRESH_SECONDS = 1.0
@@ -30,11 +29,12 @@ ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 @dataclass(frozen=True)
 class Standing:
-    """How a search stands."""
+    """How a search stands; `epochs` of a fold, by the number of each running trial."""
 
     study: Study
     summary: Summary
     ledger: Ledger
+    epochs: dict[int, float]
 
     @property
     def ended(self) -> int:
@@ -53,7 +53,8 @@ def standing(session: Session, name: str | None = None) -> Standing:
     """How a study stands; `name` is that of a final job. Raises StorageError when there is none of that name."""
     name = name or session.study.name
     summary = summarise(session.database, name, session.study.search.lease_seconds)
-    return Standing(session.study, summary, ledger(session.database, session.study, name))
+    epochs = running_epochs(session.database, session.study, name)
+    return Standing(session.study, summary, ledger(session.database, session.study, name), epochs)
 
 
 def describe(now: Standing) -> list[str]:
@@ -74,13 +75,18 @@ def describe(now: Standing) -> list[str]:
     return lines
 
 
-def watch(session: Session, places: Sequence[Slot], final: int | None = None) -> int:
-    """Run a worker in each slot to the end of the work, while showing how it stands; returns the exit status.
+def watch(
+    session: Session,
+    places: Sequence[Slot],
+    final: int | None = None,
+    seconds_left: Callable[[], float] = lambda: float("inf"),
+) -> int:
+    """Run a worker in each slot to the end of the work or time, while showing how it stands; returns the exit status.
 
     Raises:
         FoldraceError: a worker met what the user has to mend.
     """
-    command = WorkerCommand(session, final)
+    command = WorkerCommand(session, final, seconds_left)
     folder = session.workspace.folder if final is None else session.workspace.final(final).folder
     name = session.study.name if final is None else final_name(session.study.name, final)
     supervisor = Supervisor(command, places, folder / "logs")
@@ -193,20 +199,27 @@ def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
         table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
     for worker in now.summary.workers:
         if not worker.stopped:
-            table.add_row(*_worker_cells(worker, now.study))
+            table.add_row(*_worker_cells(worker, now))
     parts: list[RenderableType] = [Text(headline(now), style="bold"), table]
     parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
     return Group(*parts)
 
 
-def _worker_cells(worker: WorkerLine, study: Study) -> list[RenderableType]:
-    if worker.number is None or worker.epoch is None:
+def _worker_cells(worker: WorkerLine, now: Standing) -> list[RenderableType]:
+    if worker.number is None or worker.fold is None or worker.epoch is None:
         return [worker.device, "", "", "idle" if worker.number is None else "starting", "", "", ""]
-    epochs = Hyperparameters.model_validate(study.fixed).epochs if "epochs" not in study.searched else None
-    bar: RenderableType = "" if epochs is None else ProgressBar(total=epochs, completed=worker.epoch, width=16)
-    accuracy = "" if worker.accuracy is None else f"{worker.accuracy:.4f}"
-    rate = "" if worker.rows_per_second is None else f"{worker.rows_per_second:.0f}"
-    return [worker.device, str(worker.number), str(worker.fold), f"{worker.epoch:.1f}", bar, accuracy, rate]
+    epochs = now.epochs.get(worker.number, worker.epoch)
+    best = now.summary.best
+    ahead = "" if best is None or worker.accuracy is None else f" ({worker.accuracy - best.value:+.4f})"
+    return [
+        worker.device,
+        str(worker.number),
+        str(worker.fold),
+        f"{worker.epoch:.1f}/{epochs:g}",
+        ProgressBar(total=epochs, completed=worker.epoch, width=14),
+        "" if worker.accuracy is None else f"{worker.accuracy:.4f}{ahead}",
+        "" if worker.rows_per_second is None else f"{worker.rows_per_second:.0f}",
+    ]
 
 
 def _worker_text(worker: WorkerLine) -> str:

@@ -56,7 +56,7 @@ class WorkerCommand:
     The storage goes by the environment: a URL may hold a password, and a command line can be seen by all.
     """
 
-    def __init__(self, session: Session, final: int | None = None) -> None:
+    def __init__(self, session: Session, final: int | None, seconds_left: Callable[[], float]) -> None:
         folder = session.workspace.folder if final is None else session.workspace.final(final).folder
         path = folder / "study.toml"
         atomic_write(path, public_toml(session.study))
@@ -64,11 +64,14 @@ class WorkerCommand:
         self._command = [sys.executable, "-m", "search.cli", "worker", str(path)]
         self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]
         self._command += [] if final is None else ["--final", str(final)]
+        self._seconds_left = seconds_left
         self.owners: dict[int, str] = {}
 
     def __call__(self, slot: Slot) -> Sequence[str]:
         self.owners[slot.index] = new_owner()
-        return [*self._command, "--device", slot.device.partition(":")[0], "--owner", self.owners[slot.index]]
+        command = [*self._command, "--device", slot.device.partition(":")[0], "--owner", self.owners[slot.index]]
+        left = self._seconds_left()
+        return command if left == float("inf") else [*command, "--time-limit", f"{max(left, 1):.0f}s"]
 
 
 class StopSignals:
