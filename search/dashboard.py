@@ -7,9 +7,8 @@ import logging
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from secrets import token_urlsafe
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import bottle
@@ -25,7 +24,7 @@ from search.session import Session
 from storage import tables, workers
 from storage.database import Database
 
-LOOPBACK, PORT = "127.0.0.1", 8080
+LOOPBACK = "127.0.0.1"
 _THREADS = 8  # a browser opens six connections
 _LARGEST_BODY = 64 * 2**20  # bytes; what --allow-edit may upload
 
@@ -34,20 +33,29 @@ class DashboardError(FoldraceError):
     """The dashboard cannot be served as asked."""
 
 
-def serve(
-    session: Session,
-    host: str = LOOPBACK,
-    port: int = PORT,
-    allow_edit: bool = False,
-    say: Callable[[str], None] = print,
-) -> None:
-    """Serve the dashboard until Ctrl-C.
+def serve(session: Session, host: str, port: int, allow_edit: bool, say: Callable[[str], None]) -> None:
+    """Serve the dashboard until Ctrl-C; `say` is given the lines for the user, the link first.
+
+    Raises:
+        StorageError: the study is not in the database.
+        DashboardError: host and port cannot be listened on.
+    """
+    with suppress(KeyboardInterrupt):
+        server, link = open_server(session, host, port, allow_edit)
+        say(f"open      {link}")
+        say(f"editing   {'anything can be changed, by who has the link' if allow_edit else 'off'}; Ctrl-C ends it")
+        if not names_of(LOOPBACK)(host):
+            say("network   who reads its traffic has the link too; an SSH tunnel to a loopback port is safer")
+        server.run()
+
+
+def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edit: bool = False) -> tuple[Any, str]:
+    """A waitress server that listens already, to be `run`; and the link that lets in.
 
     Args:
         host: the name or address to listen on.
         port: 0: any free one.
         allow_edit: whether notes, trials and studies may be changed.
-        say: is given the lines for the user, first the link.
 
     Raises:
         StorageError: the study is not in the database.
@@ -55,35 +63,29 @@ def serve(
     """
     database = session.database
     database.read(lambda connection: workers.study_id_of(database, connection, session.study.name))
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page that asks for much at once is no news
-    with suppress(KeyboardInterrupt), _listen(host, port) as listener:
-        port, token = listener.getsockname()[1], token_urlsafe(32)
-        app = make_app(database, session.workspace.inside("artifacts"), host, port, token, allow_edit)
-        server = waitress.create_server(
-            app, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
-        )
-        say(f"open      http://{_for_link(host)}:{port}/?token={token}")
-        say(f"may edit  {'yes, everything' if allow_edit else 'no; --allow-edit'}; Ctrl-C ends it")
-        if not names_of(LOOPBACK)(host):
-            say("network   whoever reads its traffic reads the key; `ssh -L` to a loopback port is safer")
-        server.run()
-
-
-def make_app(
-    database: Database, artifacts: Path, host: str, port: int, token: str, allow_edit: bool = False
-) -> WSGIApplication:
-    """The dashboard of a database behind its door; the folder of artifacts is made when it is missing."""
-    with suppress(OSError):  # without one there is nothing to show, and no harm in it
-        artifacts.mkdir(parents=True, exist_ok=True)
-    dashboard = optuna_dashboard.wsgi(database.storage, artifact_store=_Artifacts(artifacts))
-    return Door(
-        _reading(database, dashboard),
+    listener = _listen(host, port)
+    port, token = listener.getsockname()[1], token_urlsafe(32)
+    door = Door(
+        _reading(database, _dashboard(session)),
         token=token,
         cookie=f"foldrace-{port}",
         is_our_name=names_of(host),
         held=lambda study_id: _held(database, study_id),
         allow_edit=allow_edit,
     )
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page that asks for much at once is no news
+    server = waitress.create_server(
+        door, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
+    )
+    return server, f"http://{_for_link(host)}:{port}/?token={token}"
+
+
+def _dashboard(session: Session) -> WSGIApplication:
+    folder = session.workspace.inside("artifacts")
+    with suppress(OSError):  # without the folder there are no pictures, and no harm in it
+        folder.mkdir(parents=True, exist_ok=True)
+    app: WSGIApplication = optuna_dashboard.wsgi(session.database.storage, artifact_store=_Artifacts(folder))
+    return app
 
 
 class _Artifacts(FileSystemArtifactStore):
@@ -128,7 +130,10 @@ def _listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except OSError as error:
-        raise DashboardError(f"--host {host} --port {port}: {error.strerror}; --port 0 takes a free port") from None
+        reason = str(error.strerror).partition(" (while")[0]  # what follows repeats the address
+        raise DashboardError(
+            f"--host {host} --port {port}: {reason}; give another, or --port 0 for a free one"
+        ) from None
 
 
 def _for_link(host: str) -> str:

@@ -1,0 +1,232 @@
+"""The dashboard over real HTTP on loopback, on either database: what is seen, what is refused, what never shows."""
+
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna_dashboard import save_note
+from waitress import wasyncore
+
+from search.dashboard import DashboardError, open_server
+from search.queue import open_study, public_toml
+from search.session import Session
+from search.trials import Trials
+from storage.database import Database
+from storage.errors import StorageError
+from storage.workspace import Workspace, atomic_write
+from studies.study import Study
+
+CANARY = "hunter2-canary"
+STUDIES = "/api/studies"
+PAGES = ["/dashboard", "/api/meta", STUDIES, f"{STUDIES}/1", "/csv/1", f"{STUDIES}/1/plot/slice"]
+PAGES += [f"{STUDIES}/1/param_importances", f"{STUDIES}/999", f"{STUDIES}/x", "/csv/999", "/artifacts/1/ab", "/nowhere"]
+Reply = tuple[int, dict[str, str], str]
+
+
+class Visitor:
+    """A client that came by the link."""
+
+    def __init__(self, link: str) -> None:
+        self._address, _, query = link.removeprefix("http://").partition("/")
+        self.cookie = self.ask("/" + query, Cookie="")[1]["Set-Cookie"].partition(";")[0]
+
+    def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Reply:
+        with closing(http.client.HTTPConnection(self._address, timeout=20)) as connection:
+            sent = {"Cookie": getattr(self, "cookie", ""), "Content-Type": "application/json"} | headers
+            connection.request(method, path, body, sent)
+            reply = connection.getresponse()
+            return reply.status, dict(reply.getheaders()), reply.read().decode(errors="replace")
+
+
+@pytest.fixture
+def session(database: Database, make_study: Callable[..., Study], tmp_path: Path) -> Session:
+    study = make_study("small")
+    open_study(database, study)
+    return Session(study, Workspace(tmp_path / "runs", "small"), database)
+
+
+@pytest.fixture
+def open_door() -> Iterator[Callable[..., Visitor]]:
+    """Serve a session, and come in by the link."""
+    servers: list[tuple[Any, Thread]] = []
+
+    def come_in(session: Session, **arguments: Any) -> Visitor:
+        server, link = open_server(session, **arguments)
+        servers.append((server, Thread(target=server.run)))
+        servers[-1][1].start()
+        return Visitor(link)
+
+    yield come_in
+    for server, thread in servers:
+        server.trigger.pull_trigger(lambda server=server: wasyncore.close_all(server._map))
+        thread.join()
+        server.task_dispatcher.shutdown()
+
+
+def leave_artifact(session: Session, name: str, content: str) -> str:
+    """The path under which an artifact of a running trial is served."""
+    trial = optuna.load_study(study_name="small", storage=session.database.storage).ask()
+    folder, file = session.workspace.folder / "artifacts", session.workspace.folder / name
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(content)
+    store = FileSystemArtifactStore(folder)
+    artifact = upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)
+    return f"/artifacts/1/{trial._trial_id}/{artifact}"
+
+
+def names(session: Session) -> list[str]:
+    return optuna.get_all_study_names(session.database.storage)
+
+
+def test_who_has_the_link_sees_the_study_and_its_notes(session: Session, open_door: Callable[..., Visitor]) -> None:
+    save_note(optuna.load_study(study_name="small", storage=session.database.storage).ask(), "# fold table")
+    visitor = open_door(session)
+    assert '"study_name": "small"' in visitor.ask("/api/studies")[2]
+    assert "# fold table" in visitor.ask("/api/studies/1")[2]
+    assert visitor.ask("/static/bundle.js", **{"Accept-Encoding": "gzip"})[0] == 200
+
+
+def test_who_has_not_sees_nothing(session: Session, open_door: Callable[..., Visitor]) -> None:
+    visitor = open_door(session)
+    for path in PAGES:
+        assert visitor.ask(path, Cookie="")[::2] == (
+            401,
+            "open the link that `foldrace dashboard` printed; it holds the key\n",
+        )
+
+
+def test_a_name_that_is_not_ours_is_refused(session: Session, open_door: Callable[..., Visitor]) -> None:
+    assert open_door(session).ask("/api/studies", Host="evil.example")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../../../etc/passwd", "/static/%2e%2e/index.html", "/artifacts/1/..%2f..%2fstudy.db"]
+)
+def test_no_path_leads_out(session: Session, open_door: Callable[..., Visitor], path: str) -> None:
+    assert open_door(session).ask(path)[0] == 400
+
+
+def test_read_only_changes_nothing(session: Session, open_door: Callable[..., Visitor]) -> None:
+    visitor = open_door(session)
+    assert visitor.ask("/api/studies/1", "DELETE")[0] == 403
+    assert visitor.ask("/api/studies/1/rename", "POST", '{"study_name": "other"}')[0] == 403
+    assert visitor.ask("/api/studies/1/note", "PUT", '{"version": 1, "body": "x"}')[0] == 403
+    assert names(session) == ["small"]
+
+
+def test_a_study_is_neither_deleted_nor_renamed_while_a_worker_holds_a_trial(
+    session: Session, open_door: Callable[..., Visitor], trials_of: Callable[[Study], Trials]
+) -> None:
+    visitor, claim = open_door(session, allow_edit=True), trials_of(session.study).claim()
+    assert claim is not None
+    with claim:
+        status, _, line = visitor.ask("/api/studies/1", "DELETE")
+        assert status == 409
+        assert line.startswith("workers hold 1 of this study's trials; `foldrace stop` lets them go")
+        assert visitor.ask("/api/studies/1/rename", "POST", '{"study_name": "other"}')[0] == 409
+    assert visitor.ask("/api/studies/1", "DELETE")[0] == 204
+    assert names(session) == []
+
+
+def test_a_page_of_another_site_deletes_nothing(session: Session, open_door: Callable[..., Visitor]) -> None:
+    visitor = open_door(session, allow_edit=True)
+    assert visitor.ask("/api/studies/1", "DELETE", Origin="http://evil.example")[0] == 403
+    assert names(session) == ["small"]
+
+
+def test_an_html_artifact_is_a_file_and_a_png_is_shown(session: Session, open_door: Callable[..., Visitor]) -> None:
+    page, picture = leave_artifact(session, "a.html", "<script>"), leave_artifact(session, "a.png", "PNG")
+    visitor = open_door(session)
+    assert visitor.ask(page)[1]["Content-Disposition"] == "attachment"
+    assert visitor.ask(page)[1]["Content-Type"] == "application/octet-stream"
+    assert visitor.ask(picture)[1]["Content-Type"] == "image/png"
+    assert visitor.ask(picture)[2] == "PNG"
+
+
+def test_artifacts_that_are_gone_do_no_harm(session: Session, open_door: Callable[..., Visitor]) -> None:
+    picture = leave_artifact(session, "a.png", "PNG")
+    visitor = open_door(session, allow_edit=True)
+    shutil.rmtree(session.workspace.folder / "artifacts")
+    assert visitor.ask(picture)[0] == 404
+    assert visitor.ask("/api/studies/1")[0] == 200
+    assert visitor.ask("/api/studies/1", "DELETE")[0] == 204
+
+
+def test_a_file_in_the_artifacts_place_does_no_harm(session: Session, open_door: Callable[..., Visitor]) -> None:
+    atomic_write(session.workspace.folder / "artifacts", "not a folder")
+    assert open_door(session).ask("/api/studies/1")[0] == 200
+
+
+def test_looking_waits_for_no_writer(tmp_path: Path, session: Session, open_door: Callable[..., Visitor]) -> None:
+    visitor = open_door(session)
+    with session.database.engine.begin() as connection:  # on SQLite, the one that may write
+        connection.execute(sa.text("UPDATE studies SET study_name = 'small'"))
+        assert visitor.ask("/api/studies/1")[0] == 200
+
+
+def test_a_password_never_shows(
+    postgres_url: str, make_study: Callable[..., Study], tmp_path: Path, open_door: Callable[..., Visitor]
+) -> None:
+    url = sa.make_url(postgres_url).set(password=CANARY).render_as_string(hide_password=False)
+    study = make_study("small", storage=url)
+    with closing(Database.open(url)) as database:
+        open_study(database, study)
+        visitor = open_door(Session(study, Workspace(tmp_path, "small"), database))
+        replies = [visitor.ask(path) for path in PAGES]
+    assert {status for status, _, _ in replies} >= {200, 404}
+    assert not [reply for reply in replies if CANARY in str(reply)]
+
+
+def test_a_port_in_use_is_one_line(session: Session, open_door: Callable[..., Visitor]) -> None:
+    port = int(open_door(session)._address.partition(":")[2])
+    with pytest.raises(DashboardError, match=f"--port {port}: Address already in use; give another, or --port 0"):
+        open_server(session, port=port)
+
+
+def test_a_host_that_is_not_here_is_one_line(session: Session) -> None:
+    with pytest.raises(DashboardError, match=r"--host 192\.0\.2\.1 --port 0: Cannot assign requested address"):
+        open_server(session, "192.0.2.1")
+
+
+def test_a_study_that_is_not_there_is_one_line(session: Session, make_study: Callable[..., Study]) -> None:
+    with pytest.raises(StorageError, match="no study other; there: small"):
+        open_server(Session(make_study("other"), session.workspace, session.database))
+
+
+def test_the_command_ends_cleanly_on_ctrl_c(make_study: Callable[..., Study], tmp_path: Path) -> None:
+    workspace, study = Workspace(tmp_path / "runs", "small"), make_study("small")
+    with closing(Database.open(f"sqlite:///{workspace.folder / 'study.db'}")) as database:
+        open_study(database, study)
+    atomic_write(workspace.study_file, public_toml(study))
+    command = [
+        sys.executable,
+        "-m",
+        "search.cli",
+        "dashboard",
+        "small",
+        "--port",
+        "0",
+        "--workspace",
+        str(workspace.root),
+    ]
+    with subprocess.Popen(
+        command, stdout=-1, stderr=-1, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    ) as served:
+        assert served.stdout is not None
+        visitor = Visitor(served.stdout.readline().split()[1])
+        assert visitor.ask("/dashboard")[0] == 200
+        served.send_signal(signal.SIGINT)
+        _, errors = served.communicate(timeout=30)
+    assert (served.returncode, errors) == (0, "")
