@@ -58,7 +58,7 @@ class Claim:
         self.number = trial.number
         self.sampled: dict[str, Value] = dict(trial.params)
         self.user_attrs: dict[str, Any] = dict(trial.user_attrs)
-        self.evaluations = _cells(trial.user_attrs)
+        self.evaluations = cells_of(trial.user_attrs)
         self.alive = True
 
     def __enter__(self) -> Self:
@@ -227,6 +227,7 @@ class Claim:
 _RUNNING: Control = "running"
 
 
-def _cells(attrs: Mapping[str, Any]) -> dict[Cell, dict[str, Any]]:
+def cells_of(attrs: Mapping[str, Any]) -> dict[Cell, dict[str, Any]]:
+    """The records of all evaluations among a trial's user attributes."""
     found = ((_CELL.fullmatch(key), value) for key, value in attrs.items())
     return {(int(match[1]), int(match[2])): value for match, value in found if match}

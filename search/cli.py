@@ -242,14 +242,16 @@ def final(
         status = watch(session, places, job.number)
         if status:
             raise typer.Exit(status)
-        _hand_in(job)
+        _hand_in(job, session)
 
 
-def _hand_in(job: "Final") -> None:
+def _hand_in(job: "Final", session: Session) -> None:
     from search.final import ensemble
+    from search.record_final import record_final
     from trainer.job import open_job
 
-    done = ensemble(job, open_job(job.study, job.workspace))
+    opened = open_job(job.study, job.workspace)
+    done = ensemble(job, opened)
     metric, (low, high) = job.study.search.metric, done.interval
     _print(
         [
@@ -261,6 +263,33 @@ def _hand_in(job: "Final") -> None:
     )
     if job.study.folds.leaky_oversampling:
         typer.echo("leaky_oversampling: copies cross the folds, so these scores are optimistic")
+    record_final(session, job.number, opened, done)
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a final job.")],
+    output: Annotated[Path | None, typer.Option("--output", help="Where to write; report.html with the run.")] = None,
+    set_: SetOption = [],
+    name: NameOption = None,
+    workspace: WorkspaceOption = WORKSPACE,
+) -> None:
+    """Write one HTML file about a search or a final job, which opens without a network."""
+    from storage.workspace import atomic_write
+
+    if Path(study).is_dir() and Path(study).name.startswith("final-"):
+        from search.finished import open_finished
+        from search.report_final import final_report
+
+        path, text = Path(study), final_report(open_finished(Path(study)))
+    else:
+        from search.report import study_report
+
+        with open_session(_load_run(study, set_, name, workspace), workspace, create=False) as session:
+            path, text = session.workspace.folder, study_report(session)
+    path = output or path / "report.html"
+    atomic_write(path, text)
+    typer.echo(f"report    {path}")
 
 
 @app.command()

@@ -123,7 +123,7 @@ def ensemble(final: Final, job: Job) -> HandedIn:
         FinalError: a fold is missing, or was trained for other data.
     """
     with final.workspace.lock("ensemble"):
-        results = {fold_job: _result(final, job, fold_job) for fold_job in final.jobs}
+        results = {fold_job: fold_result(final, job, fold_job) for fold_job in final.jobs}
         how = final.study.final.vote
         trained = [
             (job.plan(final.study.final.folds, seed), [r.probabilities for j, r in results.items() if j.seed == seed])
@@ -135,7 +135,8 @@ def ensemble(final: Final, job: Job) -> HandedIn:
         return _hand_in(final, job, results, scored, votes)
 
 
-def _result(final: Final, job: Job, fold_job: FoldJob) -> SavedResult:
+def fold_result(final: Final, job: Job, fold_job: FoldJob) -> SavedResult:
+    """What a fold left. Raises ResultError when it is missing, FinalError when it was trained on other data."""
     folder = final.fold_folder(fold_job)
     result = load_result(folder)
     plan = job.plan(final.study.final.folds, fold_job.seed)

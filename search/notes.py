@@ -77,6 +77,13 @@ def escaped(text: object) -> str:
     return _HARMLESS.sub(lambda match: f"&#{ord(match[0])};", " ".join(str(text).split()))
 
 
+def markdown_table(header: Iterable[object], rows: Iterable[Sequence[object]]) -> str:
+    """Rows of cells, each escaped."""
+    head = [escaped(cell) for cell in header]
+    lines = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def _headline(ending: Ending) -> str:
     lines = []
     if ending.value is not None:
@@ -94,7 +101,7 @@ def _fold_table(ending: Ending) -> str:
     if not ending.folds:
         return "No fold was judged."
     header = ["fold", f"best {ending.metric}", "best epoch", "accuracy there", "last", "epochs", "seconds"]
-    return _table(header, [_fold_row(story, ending.metric) for story in ending.folds])
+    return markdown_table(header, [_fold_row(story, ending.metric) for story in ending.folds])
 
 
 def _fold_row(story: FoldStory, metric: str) -> list[object]:
@@ -107,7 +114,9 @@ def _fold_row(story: FoldStory, metric: str) -> list[object]:
 def _knob_table(ending: Ending) -> str:
     rest = {knob: value for knob, value in ending.knobs.model_dump().items() if knob not in ending.sampled}
     fixed = ", ".join(f"{escaped(knob)} {escaped(_shown(value))}" for knob, value in rest.items())
-    searched = _table(["knob", "value"], [[k, _shown(v)] for k, v in ending.sampled.items()]) if ending.sampled else ""
+    searched = (
+        markdown_table(["knob", "value"], [[k, _shown(v)] for k, v in ending.sampled.items()]) if ending.sampled else ""
+    )
     return f"{searched}\n\nNot searched: {fixed}".strip()
 
 
@@ -121,13 +130,7 @@ def _confused(confusion: IntArray, names: Sequence[str]) -> str:
     if not wrong:
         return ""
     worst = sorted(wrong, key=lambda found: -found[0])[:MOST_CONFUSED]
-    return _table(["rows", "true class", "was taken for"], worst)
-
-
-def _table(header: Iterable[object], rows: Iterable[Sequence[object]]) -> str:
-    head = [escaped(cell) for cell in header]
-    lines = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(["rows", "true class", "was taken for"], worst)
 
 
 def _shown(value: object) -> str:

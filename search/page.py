@@ -1,0 +1,59 @@
+"""HTML pages that open without a network: what puts text on a page escapes it, and pictures are inside the file.
+
+There is no script and no link to anything in a page, and a policy that forbids both.
+"""
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+th { border-bottom: 2px solid #888; }
+img { max-width: 100%; height: auto; }
+pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
+"""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+class Html(str):
+    """Text that is HTML already. Whatever is only a `str` is escaped before it comes onto a page."""
+
+
+def page(title: str, parts: Iterable[Html]) -> str:
+    """A whole document."""
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    head += f'<meta name="viewport" content="width=device-width"><title>{_escaped(title)}</title>'
+    body = f"<h1>{_escaped(title)}</h1>\n" + "\n".join(parts)
+    return f'<!doctype html>\n<html lang="en"><head>{head}<style>{_STYLE}</style></head>\n<body>{body}</body></html>\n'
+
+
+def section(title: str, *parts: Html) -> Html:
+    return Html(f"<h2>{_escaped(title)}</h2>\n" + "\n".join(parts))
+
+
+def paragraph(text: str) -> Html:
+    return Html(f"<p>{_escaped(text)}</p>")
+
+
+def code(text: str) -> Html:
+    return Html(f"<pre>{_escaped(text)}</pre>")
+
+
+def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
+    """Rows of cells, each shown as `str` gives it."""
+    head = "".join(f"<th>{_escaped(cell)}</th>" for cell in header)
+    lines = ["".join(f"<td>{_escaped(cell)}</td>" for cell in row) for row in rows]
+    return Html(f"<table><tr>{head}</tr>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>")
+
+
+def picture(png: bytes, words: str) -> Html:
+    """A PNG inside the page; `words` say what it shows to who cannot see it."""
+    data = base64.b64encode(png).decode("ascii")
+    return Html(f'<p><img alt="{_escaped(words)}" src="data:image/png;base64,{data}"></p>')
+
+
+def _escaped(text: object) -> str:
+    return text if isinstance(text, Html) else html.escape(str(text))

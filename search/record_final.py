@@ -1,0 +1,74 @@
+"""What a finished final job leaves for people to see: a note and pictures in the dashboard, a record in each tracker.
+
+As with trials, a failure in here is one line in the log, and the submission is handed in all the same.
+"""
+
+import numpy as np
+import optuna
+from optuna_dashboard import get_note, save_note
+
+from search.final import Final, HandedIn
+from search.finished import Finished, pictures, read_back
+from search.notes import escaped, markdown_table
+from search.record import attach, harmlessly, trackers_of
+from search.session import Session
+from search.tracked import average, series
+from storage.tracking import Points, Record
+from trainer.job import Job
+
+
+def record_final(session: Session, number: int, job: Job, done: HandedIn) -> None:
+    """Record final job `number` of the session's study, whose ensemble is made."""
+    with harmlessly(f"final job {number}"):
+        finished = read_back(Final(session.study, number, session.workspace), job)
+        name, storage = finished.final.name, session.database.storage
+        stored = session.database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
+        text = _note(finished, done)
+        if get_note(stored) == text:
+            return  # this job was recorded before
+        drawn = pictures(finished)
+        trackers = trackers_of(session)
+        trackers.log(_record(finished, done, drawn))
+        trackers.close()
+        attach(stored, {f"{picture}.png": png for picture, png in drawn.items()}, session.workspace)
+        save_note(stored, text)
+
+
+def _record(finished: Finished, done: HandedIn, drawn: dict[str, bytes]) -> Record:
+    study, results = finished.final.study, list(finished.results.values())
+    bests = [result.best.scores.accuracy for result in results]
+    lists: dict[str, Points] = {f"{len(results)}-fold val best acc list": list(enumerate(bests))}
+    return Record(
+        name=f"final-{finished.final.number}",
+        number=None,
+        state="COMPLETE",
+        value=done.mean,
+        parameters=study.hyperparameters({}).model_dump(),
+        series=series([result.curve for result in results]) | lists | _training_accuracies(finished),
+        values=average(bests, len(results)) | {"out-of-fold accuracy": done.accuracy},
+        texts={"inference_file_path": str(done.submission)},
+        pictures=drawn,
+    )
+
+
+def _training_accuracies(finished: Finished) -> dict[str, Points]:
+    """The accuracy of each model's best weights on its own training part, at the step that they are of."""
+    found: dict[str, Points] = {}
+    for i, (fold_job, result) in enumerate(finished.results.items()):
+        if result.train_probabilities is not None:
+            plan = finished.job.plan(finished.final.study.final.folds, fold_job.seed)
+            labels = finished.job.labels[plan.training(fold_job.fold)]
+            accuracy = float(np.mean(result.train_probabilities.argmax(axis=1) == labels))
+            found[f"{i}-th train_acc_score"] = [(result.best.step, accuracy)]
+    return found
+
+
+def _note(finished: Finished, done: HandedIn) -> str:
+    metric, (low, high) = finished.final.study.search.metric, done.interval
+    rows = [
+        [fold_job.seed, fold_job.fold, f"{result.best.best:.4f}", f"{result.best.epoch:.2f}"]
+        for fold_job, result in finished.results.items()
+    ]
+    head = f"**Out-of-fold accuracy {done.accuracy:.4f}** (95 % interval {low:.4f} to {high:.4f})"
+    handed_in = f"Handed in: {escaped(done.submission.name)}"
+    return "\n\n".join([head, handed_in, markdown_table(["seed", "fold", f"best {metric}", "best epoch"], rows)]) + "\n"
