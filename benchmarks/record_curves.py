@@ -1,0 +1,186 @@
+"""Record learning curves: real trainings of random configurations, each with two seeds, to replay pruning rules on.
+
+    python -m benchmarks.record_curves klue_re --data train.csv --minutes 90
+
+One JSON line a run, in the format of benchmarks/curves/README.md; what is already in the file is not trained again.
+Only curves are recorded, and which rows were right: no text of the data.
+"""
+
+import argparse
+import csv
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foldrace import FoldraceError
+from storage.workspace import Workspace
+from studies.knobs import Choices, Range
+from studies.loading import parse
+from studies.study import Study
+from trainer.job import Job, open_job
+from trainer.tasks import Evaluation
+from trainer.training import NonFiniteLossError, train_fold
+
+SEEDS = (77, 1078)  # of the folds, the weights and the order; configuration by configuration, so any prefix is of use
+OUTPUT = Path(__file__).parent / "curves"
+SEARCHED = {  # the ranges: chosen so that few configurations stay at the majority class
+    "lr": {"low": 4e-4, "high": 2e-3, "log": True},
+    "first_cycle_ratio": {"low": 0.06, "high": 1.0, "log": True},
+    "gamma": {"low": 0.4, "high": 1.0},
+    "min_lr": {"low": 1e-7, "high": 1e-4, "log": True},
+    "warmup_ratio": {"low": 0.0, "high": 0.3},
+    "label_smoothing": {"low": 0.0, "high": 0.3},
+    "dropout": {"low": 0.0, "high": 0.3},
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set to record on.
+
+    Attributes:
+        longest: characters of the longest sentence that is kept; short sentences make many configurations affordable.
+        training: the knobs beside `SEARCHED`.
+    """
+
+    exclude_labels: tuple[str, ...]
+    longest: int
+    training: dict[str, Any]
+    model: str = "tiny"
+    folds: int = 5
+
+
+SOURCES = {
+    "klue_re": Source(
+        ("no_relation",), 80, {"batch_size": 8, "entity_marking": "typed_markers", "epochs": {"low": 3, "high": 6}}
+    ),
+    "demo": Source((), 80, {"batch_size": 16, "entity_marking": "typed_markers", "epochs": {"low": 2, "high": 6}}),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", choices=SOURCES)
+    parser.add_argument("--data", type=Path, required=True, help="the training file")
+    parser.add_argument("--output", type=Path, help="default: benchmarks/curves/SOURCE.jsonl")
+    parser.add_argument("--configs", type=int, default=60)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after so many")
+    parser.add_argument("--workspace", type=Path, default=Path("runs/record-curves"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    output = arguments.output or OUTPUT / f"{arguments.source}.jsonl"
+    record(arguments.source, arguments.data, output, arguments.configs, arguments.minutes * 60, arguments.workspace)
+
+
+def record(name: str, data: Path, output: Path, configs: int, seconds: float, folder: Path) -> None:
+    """Append the runs that `output` does not hold yet, until `configs` are done or `seconds` are over."""
+    source, started = SOURCES[name], time.monotonic()
+    short = folder / name / f"short{data.suffix}"
+    write_short(data, short, source.longest)
+    study = study_of(name, source, short)
+    job = open_job(study, Workspace(folder, name))
+    done = recorded(output)
+    for config in range(configs):
+        for seed in SEEDS:
+            if time.monotonic() - started > seconds:
+                return
+            if (config, seed) not in done:
+                line = json.dumps(run(job, config, seed))
+                with output.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+
+
+def write_short(data: Path, output: Path, longest: int) -> None:
+    """The rows of a CSV or TSV file whose sentence (second column) has at most `longest` characters."""
+    delimiter = "\t" if data.suffix == ".tsv" else ","
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with data.open(encoding="utf-8", newline="") as read, output.open("w", encoding="utf-8", newline="") as written:
+        rows = csv.reader(read, delimiter=delimiter)
+        csv.writer(written, delimiter=delimiter).writerows(row for row in rows if len(row[1]) <= longest)
+
+
+def study_of(name: str, source: Source, data: Path) -> Study:
+    raw = {
+        "name": name,
+        "data": {"train": str(data.absolute()), "exclude_labels": list(source.exclude_labels)},
+        "model": {"name": source.model, "max_length": 128},
+        "folds": {"count": source.folds, "oversample_minority": False},
+        "training": SEARCHED | source.training,
+    }
+    return parse(raw, f"recording {name}")
+
+
+def recorded(path: Path) -> set[tuple[int, int]]:
+    """The configuration and seed of each run in the file; a line cut short by a kill is an error to be mended."""
+    if not path.exists():
+        return set()
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise FoldraceError(f"{path}: line cut short ({error}); delete its last line to go on") from None
+    return {(line["config"], line["seed"]) for line in lines}
+
+
+def draw(study: Study, config: int) -> dict[str, Any]:
+    """Configuration number `config`: a pure function of the number and the ranges."""
+    random = np.random.default_rng([20260, config])
+    return {knob: _draw_one(setting, random) for knob, setting in study.searched.items()}
+
+
+def _draw_one(setting: Range | Choices, random: np.random.Generator) -> Any:
+    if isinstance(setting, Choices):
+        return setting.choices[int(random.integers(len(setting.choices)))]
+    if setting.log:
+        return math.exp(random.uniform(math.log(setting.low), math.log(setting.high)))
+    if setting.low == int(setting.low) and setting.high == int(setting.high) and setting.high > 1:
+        return int(random.integers(int(setting.low), int(setting.high) + 1))
+    return random.uniform(setting.low, setting.high)
+
+
+def run(job: Job, config: int, seed: int) -> dict[str, Any]:
+    """One configuration with one seed over all folds, as the plain data of a line."""
+    sampled = draw(job.study, config)
+    knobs = job.study.hyperparameters(sampled)
+    plan = job.plan(job.study.folds.count, seed)
+    tasks = [job.task(knobs, plan, fold, "cpu") for fold in range(plan.count)]
+    started = time.perf_counter()
+    curves = [list(_points(train_fold(task), knobs.evaluations)) for task in tasks]
+    return {
+        "config": config,
+        "seed": seed,
+        "params": sampled,
+        "evaluations": knobs.evaluations,
+        "steps_per_epoch": tasks[0].total_steps // knobs.epochs,
+        "rows": [len(task.validation) for task in tasks],
+        "seconds": round(time.perf_counter() - started, 1),
+        "folds": curves,
+    }
+
+
+def _points(events: Iterator[Any], count: int) -> Iterator[list[Any]]:
+    """[step, at cycle end, accuracy, loss, bits] of each evaluation; a fold whose loss explodes repeats its last."""
+    point: list[Any] | None = None
+    found = 0
+    try:
+        for event in events:
+            if isinstance(event, Evaluation):
+                point = [event.step, int(event.cycle_end), round(event.scores.accuracy, 5)]
+                point += [round(event.eval_loss, 4), event.right]
+                found += 1
+                yield point
+    except NonFiniteLossError:
+        if point is None:
+            raise
+        for _ in range(count - found):
+            yield point
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Play recorded runs through a pruner as one study, by the public Optuna API; several workers are simulated in time.
+
+A trial's clock is its optimiser steps. Nothing is trained, and the pruner sees what it would see in a live study.
+"""
+
+import heapq
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.pruners import BasePruner
+from optuna.trial import Trial, TrialState
+
+from benchmarks.recordings import EVALUATIONS, Run
+
+Report = Callable[[Trial, Run, int, int], None]
+Steps = Generator[float, None, tuple[float, bool]]
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """What became of the runs of one study, in their order.
+
+    Attributes:
+        spent: (runs,), optimiser steps until the run ended.
+        complete: (runs,), it was not pruned.
+    """
+
+    spent: NDArray[np.float64]
+    complete: NDArray[np.bool_]
+
+    def chosen(self, runs: Sequence[Run]) -> int:
+        """The position of the complete run with the highest value."""
+        return max(np.flatnonzero(self.complete).tolist(), key=lambda i: (runs[i].value, -i))
+
+
+def report_estimate(trial: Trial, run: Run, fold: int, index: int) -> None:
+    """What a worker of foldrace reports after each evaluation: a running estimate, and the cell as an attribute."""
+    point = run.cells[fold][index]
+    if point is None:
+        return
+    best = float(run.best[fold, index])
+    share = (index + 1) / EVALUATIONS
+    estimate = (float(run.best[:fold, -1].sum()) + share * best) / (fold + share)
+    record: dict[str, Any] = {"value": point.value, "best": best, "step": point.step, "right": point.right}
+    record |= {"rows": point.rows, "epoch": point.step / run.steps_per_epoch}
+    trial.set_user_attr(f"fold{fold}/eval{index}", record)
+    trial.report(estimate, step=EVALUATIONS * fold + index)
+
+
+def report_folds(trial: Trial, run: Run, fold: int, index: int) -> None:
+    """What a rule that looks at whole folds is told: a fold's value, at its end."""
+    if index == EVALUATIONS - 1:
+        trial.report(float(run.best[fold, -1]), step=fold)
+
+
+def replay(runs: Sequence[Run], pruner: BasePruner, report: Report, workers: int = 1, name: str = "replay") -> Replay:
+    """Run a study of these runs, in their order, each started by the first worker that is free.
+
+    Args:
+        name: the study's; Hyperband draws its brackets from it.
+    """
+    study = optuna.create_study(
+        study_name=name, direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+    spent, complete = np.zeros(len(runs)), np.zeros(len(runs), dtype=np.bool_)
+    waiting = iter(range(len(runs)))
+    events: list[tuple[float, int, int, Steps]] = []
+
+    def start(now: float, worker: int) -> None:
+        position = next(waiting, None)
+        if position is not None:
+            steps = _trial(study, runs[position], report)
+            heapq.heappush(events, (now + next(steps), worker, position, steps))
+
+    for worker in range(workers):
+        start(0.0, worker)
+    while events:
+        now, worker, position, steps = heapq.heappop(events)
+        try:
+            heapq.heappush(events, (now + next(steps), worker, position, steps))
+        except StopIteration as ended:
+            spent[position], complete[position] = ended.value
+            start(now, worker)
+    return Replay(spent, complete)
+
+
+def _trial(study: optuna.Study, run: Run, report: Report) -> Steps:
+    """Yields the steps to its next cell; returns what it spent, and whether it was completed."""
+    trial = study.ask()
+    spent = 0.0
+    for fold in range(len(run.cells)):
+        for index in range(EVALUATIONS):
+            steps = run.steps[fold] / EVALUATIONS
+            yield steps
+            spent += steps
+            report(trial, run, fold, index)
+            is_last = fold == len(run.cells) - 1 and index == EVALUATIONS - 1
+            if not is_last and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                return spent, False
+    study.tell(trial, run.value)
+    return spent, True
