@@ -10,9 +10,9 @@ from torch import Tensor
 IntArray = NDArray[np.int64]
 
 POOL_BATCHES = 50  # batches are cut from pools of so many, sorted by length
-LENGTH_JITTER = 0.1  # lengths are blurred by so much before sorting, so that no epoch repeats another's batches
-PAD_MULTIPLE = 8  # tokens; matrix units want their sizes even
-EVALUATION_TOKENS = 8192  # padded tokens in a batch that needs no gradients
+LENGTH_JITTER = 0.03  # lengths are blurred by so much before sorting, so that no epoch repeats another's batches
+PAD_MULTIPLE = {"cpu": 2, "cuda": 8}  # tokens; bf16 products want even sizes, tensor cores multiples of 8
+EVALUATION_TOKENS = 3072  # padded tokens in a batch that needs no gradients; more does not fit a CPU's caches
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Tokens:
         return np.diff(self.offsets)
 
 
-Batch = dict[str, Tensor]  # the model's keyword arguments, each (rows, longest row rounded up to a multiple of 8)
+Batch = dict[str, Tensor]  # the model's keyword arguments, each (rows, longest row rounded up)
 
 
 def assemble(tokens: Tokens, rows: IntArray, pad_id: int, device: torch.device) -> Batch:
     """The padded batch of the given rows, in their order."""
     lengths = tokens.lengths[rows]
-    width = -(-int(lengths.max()) // PAD_MULTIPLE) * PAD_MULTIPLE
+    multiple = PAD_MULTIPLE[device.type]
+    width = -(-int(lengths.max()) // multiple) * multiple
     mask = np.arange(width) < lengths[:, None]
     source = (tokens.offsets[rows][:, None] + np.arange(width))[mask]
     columns = {"input_ids": np.full(mask.shape, pad_id), "attention_mask": mask.astype(np.int64)}

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from storage.workspace import atomic_write
 from torch import Tensor
 
 from foldrace import FoldraceError
+from storage.workspace import atomic_write
 
 KEPT = 2  # checkpoints in a folder: the newest, and the one before it in case the newest is damaged
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")

@@ -1,12 +1,17 @@
 """What differs between a CPU and a CUDA device: the optimiser's kernels, the precision, the memory."""
 
 import os
+import re
 import resource
+import sys
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
 from studies.knobs import Hyperparameters
+
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux alone has them
 
 
 def make_optimizer(model: PreTrainedModel, knobs: Hyperparameters, device: torch.device) -> torch.optim.Optimizer:
@@ -35,10 +40,22 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
+def prepare(device: torch.device) -> None:
+    """Before a fold: its peak memory is measured from here, and what stays fp32 on CUDA is computed in TF32."""
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR_REFS.exists():
+        _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
+
+
 def peak_memory(device: torch.device) -> int:
+    """Bytes, at most, since `prepare`; where the system cannot say that, since the process began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if _STATUS.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())):
+        return int(peak[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def resolve(device: str) -> str:

@@ -98,12 +98,17 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Progress:
-    """A sign of life between two optimiser steps; `snapshot` takes a checkpoint here, before iteration goes on."""
+    """A sign of life between two optimiser steps; `snapshot` takes a checkpoint here, before iteration goes on.
+
+    Attributes:
+        micro_batch: rows that go through the model at once; below `batch_size` once the device ran out of memory.
+    """
 
     step: int
     total_steps: int
     epoch: float
     rows_per_second: float
+    micro_batch: int
     snapshot: Callable[[], Checkpoint] = field(repr=False)
 
 
@@ -119,9 +124,9 @@ class FoldResult:
         weights: the best weights, on the CPU.
         seconds_training, seconds_evaluating: wall time, over all attempts.
         rows_per_second: training rows over seconds in training.
-        peak_memory: bytes: allocated on the CUDA device, or resident in this process.
+        peak_memory: bytes, since the fold or its last attempt began: allocated on the CUDA device, or resident here.
         threads: the CPU threads it ran with; one and two differ in the last bits.
-        micro_batch: rows that went through the model at once.
+        micro_batch: rows that went through the model at once; see `Progress`.
     """
 
     curve: tuple[Evaluation, ...]

@@ -6,22 +6,26 @@ context manager, and nothing it does depends on when or how often it yields.
 
 import time
 from collections.abc import Generator
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from foldrace import FoldraceError
-from trainer.batching import IntArray, Tokens, assemble, epoch_batches, evaluation_batches, to_device
+from trainer.batching import IntArray, assemble, epoch_batches, to_device
 from trainer.checkpoint import Checkpoint, CheckpointError
-from trainer.devices import autocast_dtype, is_out_of_memory, make_optimizer, peak_memory
+from trainer.devices import autocast_dtype, is_out_of_memory, make_optimizer, peak_memory, prepare
 from trainer.losses import loss_sum
 from trainer.metrics import right_bits, score
 from trainer.model import build_model
+from trainer.prediction import predict
 from trainer.schedule import make_schedule
-from trainer.tasks import Evaluation, FloatArray, FoldResult, FoldTask, Progress
+from trainer.shortcuts import shorten
+from trainer.tasks import Evaluation, FoldResult, FoldTask, Progress
 
 PROGRESS_SECONDS = 2.0  # between two signs of life
+_REMEDY = "a lower training.lr may help"
 
 
 class NonFiniteLossError(FoldraceError):
@@ -55,13 +59,14 @@ def train_fold(
         judged = fold.step in fold.points
         if judged:
             evaluation = fold.evaluate()
-            yield evaluation
-        if judged or time.monotonic() - shown >= progress_seconds:
-            shown = time.monotonic()
-            progress = fold.progress()
             random = fold.random_state()
+            yield evaluation
+            fold.go_on(random)
+        if judged or time.monotonic() - shown >= progress_seconds:
+            progress, random = fold.progress(), fold.random_state()
             yield progress
-            fold.set_random_state(random)  # whatever the consumer drew, the fold does not see it
+            fold.go_on(random)
+            shown = time.monotonic()
     yield fold.result()
 
 
@@ -72,7 +77,8 @@ class _Fold:
         self.task = task
         self.device = torch.device(task.device)
         self.dtype = autocast_dtype(task.knobs, self.device)
-        self.model = build_model(task.source, task.knobs, task.seed).to(self.device)
+        prepare(self.device)
+        self.model = shorten(build_model(task.source, task.knobs, task.seed).to(self.device), self.device)
         self.optimizer = make_optimizer(self.model, task.knobs, self.device)
         self.total = task.total_steps
         self.schedule = make_schedule(self.total, task.knobs)
@@ -158,7 +164,9 @@ class _Fold:
         train_loss = self._mean_loss()
         self._spent_training()
         task, step = self.task, self.step
-        probabilities = self._predict(task.tokens, task.validation)
+        probabilities = predict(self.model, task.tokens, task.validation, task.pad_id, self.dtype)
+        if not np.isfinite(probabilities).all():
+            raise NonFiniteLossError(f"the weights are not finite after step {step} of {self.total}; {_REMEDY}")
         labels = task.labels[task.validation]
         scores = score(probabilities, labels, task.no_relation)
         true = probabilities[np.arange(len(labels)), labels]
@@ -184,33 +192,22 @@ class _Fold:
         self._spent_evaluating()
         return evaluation
 
-    def _predict(self, tokens: Tokens, rows: IntArray) -> FloatArray:
-        """(rows, classes): the model's probabilities, in the order of `rows`."""
-        lengths = tokens.lengths[rows]
-        probabilities = np.empty((len(rows), self.task.source.classes), dtype=np.float32)
-        self.model.eval()
-        with torch.inference_mode(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            for positions in evaluation_batches(lengths):
-                batch = assemble(tokens, rows[positions], self.task.pad_id, self.device)
-                logits = self.model(**batch).logits
-                probabilities[positions] = torch.softmax(logits.float(), dim=-1).cpu().numpy()
-        self.model.train()
-        return probabilities
-
     # What the consumer sees
 
     def progress(self) -> Progress:
         self._mean_loss()
         self._spent_training()
         rate = self.step * self.task.knobs.batch_size / max(self.seconds_training, 1e-9)
-        return Progress(self.step, self.total, self.step / self.steps_per_epoch, rate, self.snapshot)
+        snapshot = partial(self.snapshot, self.random_state())  # before the consumer draws from it
+        return Progress(self.step, self.total, self.step / self.steps_per_epoch, rate, self.micro_batch, snapshot)
 
     def result(self) -> FoldResult:
         test = train = None
         if self.task.test is not None:
             self.model.load_state_dict(self.best_weights)
-            test = self._predict(self.task.test, np.arange(len(self.task.test.lengths)))
-            train = self._predict(self.task.tokens, self.task.training)
+            every = np.arange(len(self.task.test.lengths))
+            test = predict(self.model, self.task.test, every, self.task.pad_id, self.dtype)
+            train = predict(self.model, self.task.tokens, self.task.training, self.task.pad_id, self.dtype)
         self._spent_evaluating()
         return FoldResult(
             curve=tuple(self.curve),
@@ -232,7 +229,7 @@ class _Fold:
         if not np.isfinite(loss):
             raise NonFiniteLossError(
                 f"the training loss is {loss} by step {self.step} of {self.total} "
-                f"(lr {self.learning_rates[self.step - 1]:.3g}); a lower training.lr may help"
+                f"(lr {self.learning_rates[self.step - 1]:.3g}); {_REMEDY}"
             )
         return loss
 
@@ -252,20 +249,25 @@ class _Fold:
         """The state of the generator that dropout draws from."""
         return torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else torch.get_rng_state()
 
-    def set_random_state(self, state: Tensor) -> None:
+    def go_on(self, random: Tensor) -> None:
+        """Forget what the consumer did meanwhile: the numbers it drew and the time it took."""
+        self._set_random_state(random)
+        self._clock = time.perf_counter()
+
+    def _set_random_state(self, state: Tensor) -> None:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(state, self.device)
         else:
             torch.set_rng_state(state)
-        self._clock = time.perf_counter()  # what the consumer took is not the fold's time
 
-    def snapshot(self) -> Checkpoint:
+    def snapshot(self, random: Tensor) -> Checkpoint:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         for i, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{i}.{name}": tensor for name, tensor in state.items() if tensor is not None}
-        tensors |= {"random": self.random_state(), "loss": self.loss, "best_probabilities": self.best_probabilities}
+        tensors |= {"random": random, "loss": self.loss, "best_probabilities": self.best_probabilities}
         state = {
+            "device": self.device.type,
             "micro_batch": self.micro_batch,
             "loss_rows": self.loss_rows,
             "seconds_training": self.seconds_training,
@@ -290,7 +292,8 @@ class _Fold:
         self.best_weights = {name: t.to(self.device) for name, t in _within(tensors, "best").items()}
         self.model.load_state_dict(_within(tensors, "model"))
         self._restore_optimizer(_within(tensors, "optimizer"))
-        self.set_random_state(tensors["random"])
+        if state["device"] == self.device.type:  # one kind of device cannot read the other's random state
+            self._set_random_state(tensors["random"])
 
     def _restore_optimizer(self, tensors: dict[str, Tensor]) -> None:
         state: dict[int, dict[str, Tensor]] = {}

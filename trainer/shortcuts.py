@@ -1,0 +1,117 @@
+"""The same model, computed with less: what a classifier never reads, and what the CPU's kernels waste.
+
+Nothing here changes what is computed: outputs differ by rounding alone, and dropout is the same distribution, drawn
+from torch's own generator (so that checkpoints, and the recomputation of gradient checkpointing, find it there).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import sdpa_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.bert.modeling_bert import BertLayer
+from transformers.models.electra.modeling_electra import ElectraLayer
+from transformers.models.roberta.modeling_roberta import RobertaLayer
+from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
+
+# Encoders of one build, whose classifiers read the first token alone.
+_FIRST_TOKEN_LAYERS = (ElectraLayer, BertLayer, RobertaLayer, XLMRobertaLayer)
+
+_CPU_ATTENTION = "foldrace_cpu"
+_LEVELS = 2**16  # of a random number that decides over one element
+
+
+def shorten(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    """Give `model`, in place, every shortcut that fits it and the device; its weights keep their names."""
+    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    if isinstance(layers, nn.ModuleList) and isinstance(layers[-1], _FIRST_TOKEN_LAYERS):
+        layers[-1] = FirstTokenLayer(layers[-1])
+        model.base_model.register_forward_pre_hook(_widen_mask, with_kwargs=True)
+        if device.type == "cpu":
+            model.set_attn_implementation(_CPU_ATTENTION)
+    if device.type == "cpu":
+        for module in list(model.modules()):
+            for name, child in module.named_children():
+                if type(child) is nn.Dropout:
+                    setattr(module, name, CpuDropout(child.p))
+    return model
+
+
+class FirstTokenLayer(GradientCheckpointingLayer):
+    """An encoder's last layer, computed for the first token alone: (rows, tokens, width) -> (rows, 1, width).
+
+    In an encoder of n layers this saves most of one of them.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.__dict__.update(layer.__dict__)  # its parts under their names, and its gradient checkpointing
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None, *_: object, **__: object) -> Tensor:
+        attention = self.attention.self
+        first = hidden[:, :1]
+        query, key, value = (
+            part.view(len(hidden), -1, attention.num_attention_heads, attention.attention_head_size).transpose(1, 2)
+            for part in (attention.query(first), attention.key(hidden), attention.value(hidden))
+        )
+        dropout = attention.dropout.p if self.training else 0.0
+        attend = cpu_attention if hidden.device.type == "cpu" else F.scaled_dot_product_attention
+        mixed = attend(query, key, value, mask, dropout).transpose(1, 2).reshape(first.shape)
+        mixed = self.attention.output(mixed, first)
+        output: Tensor = self.output(self.intermediate(mixed), mixed)
+        return output
+
+
+class CpuDropout(nn.Dropout):
+    """Dropout whose mask is drawn 16 bits an element: torch's own kernel draws a double for each, one by one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cpu_dropout(x, self.p) if self.training else x
+
+
+def cpu_dropout(x: Tensor, p: float) -> Tensor:
+    """Zero each element of `x` with probability `p`, to within 1 / 131072, and scale the others up for it."""
+    dropped = round(p * _LEVELS)
+    if dropped == 0:
+        return x
+    words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    numbers = words.view(torch.int16)[: x.numel()].view(x.shape)
+    mask = torch.ge(numbers, dropped - _LEVELS // 2, out=torch.empty(x.shape, dtype=x.dtype))
+    return x * mask.mul_(_LEVELS / (_LEVELS - dropped))
+
+
+def cpu_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """Scaled dot product attention, (rows, heads, tokens, width of a head); `mask` is False where not to look.
+
+    torch's own takes a slow path when there is dropout. The softmax is in fp32, as there.
+    """
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores += torch.zeros(mask.shape, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
+    return cpu_dropout(weights, dropout) @ value
+
+
+def _attention_interface(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    **_: object,
+) -> tuple[Tensor, None]:
+    return cpu_attention(query, key, value, attention_mask, dropout).transpose(1, 2).contiguous(), None
+
+
+def _widen_mask(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[object, dict[str, object]]:
+    """(rows, tokens) -> (rows, 1, 1, tokens): left to transformers, it is copied for every token, after a wait."""
+    mask = kwargs["attention_mask"]
+    if isinstance(mask, Tensor):
+        kwargs["attention_mask"] = mask.bool()[:, None, None]
+    return args, kwargs
+
+
+AttentionInterface.register(_CPU_ATTENTION, _attention_interface)
+AttentionMaskInterface.register(_CPU_ATTENTION, sdpa_mask)
