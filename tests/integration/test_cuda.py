@@ -1,0 +1,38 @@
+"""A fold on a CUDA device: that it runs there at all. Deselected without one: `pytest -m cuda` selects it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from trainer.tasks import FoldResult, FoldTask, Progress
+from trainer.training import train_fold
+
+pytestmark = pytest.mark.cuda
+
+
+@pytest.mark.parametrize("knobs", [{"precision": "auto"}, {"precision": "fp32"}, {"gradient_checkpointing": True}])
+def test_a_fold_trains_and_resumes_on_cuda(make_task: Callable[..., FoldTask], knobs: dict[str, Any]) -> None:
+    task = make_task(device="cuda", epochs=6, **knobs)
+    checkpoint = None
+    for event in train_fold(task, progress_seconds=0):
+        if isinstance(event, Progress) and event.step == 20:
+            checkpoint = event.snapshot()
+    *_, resumed = train_fold(task, checkpoint)
+
+    assert isinstance(event, FoldResult)
+    assert isinstance(resumed, FoldResult)
+    assert event.best.scores.accuracy > 0.8
+    assert event.peak_memory > 0
+    assert resumed.last.eval_loss == pytest.approx(event.last.eval_loss, rel=0.05)
+
+
+def test_a_step_waits_for_nothing(make_task: Callable[..., FoldTask]) -> None:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        events = train_fold(make_task(device="cuda", evaluations=1, epochs=8), progress_seconds=1e9)
+        with pytest.raises(RuntimeError, match="synchronizing"):  # the evaluation at the end does wait
+            next(events)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,88 @@
+"""A fold that is interrupted anywhere and goes on from its checkpoint gives what it would have given, bit by bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.checkpoint import Checkpoint, CheckpointError, load
+from trainer.tasks import FoldResult, FoldTask, Progress
+from trainer.training import train_fold
+
+MakeTask = Callable[..., FoldTask]
+
+
+def train_with_checkpoints(task: FoldTask, folder: Path) -> tuple[list[Checkpoint], FoldResult]:
+    """A fold, with a checkpoint at each of its steps, each read back from its file."""
+    checkpoints = []
+    for event in train_fold(task, progress_seconds=0):
+        if isinstance(event, Progress):
+            torch.manual_seed(event.step)  # the consumer's doing must not show
+            checkpoints.append(load(event.snapshot().save(folder), task.hash()))
+    assert isinstance(event, FoldResult)
+    return checkpoints, event
+
+
+def resume(task: FoldTask, checkpoint: Checkpoint) -> FoldResult:
+    torch.manual_seed(4321)
+    *_, result = train_fold(task, checkpoint)
+    assert isinstance(result, FoldResult)
+    return result
+
+
+def assert_same(result: FoldResult, expected: FoldResult) -> None:
+    assert result.curve == expected.curve
+    assert np.array_equal(result.probabilities, expected.probabilities)
+    assert result.weights.keys() == expected.weights.keys()
+    assert all(torch.equal(result.weights[name], tensor) for name, tensor in expected.weights.items())
+
+
+def test_a_fold_resumes_from_each_of_its_steps(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task(dropout=0.2, first_cycle_ratio=0.3)
+    checkpoints, expected = train_with_checkpoints(task, tmp_path)
+    assert [checkpoint.step for checkpoint in checkpoints] == list(range(1, 13))
+
+    for checkpoint in checkpoints:
+        assert_same(resume(task, checkpoint), expected)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer": "sgd", "lr": 0.1}, {"loss": "focal"}],
+)
+def test_every_way_of_training_resumes(make_task: MakeTask, tmp_path: Path, knobs: dict[str, Any]) -> None:
+    task = make_task(**knobs)
+    checkpoints, expected = train_with_checkpoints(task, tmp_path)
+
+    assert_same(resume(task, checkpoints[6]), expected)
+
+
+def test_a_fold_resumes_twice(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task()
+    checkpoints, expected = train_with_checkpoints(task, tmp_path)
+    events = train_fold(task, checkpoints[2], progress_seconds=0)
+    later = next(event for event in events if isinstance(event, Progress) and event.step == 9).snapshot()
+    events.close()
+
+    assert_same(resume(task, later), expected)
+
+
+def test_a_resumed_fold_counts_the_seconds_of_all_its_attempts(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task()
+    checkpoints, _ = train_with_checkpoints(task, tmp_path)
+    checkpoints[-1].state.update(seconds_training=1000.0, seconds_evaluating=500.0)
+
+    result = resume(task, checkpoints[-1])
+
+    assert 1000 <= result.seconds_training < 1100
+    assert 500 <= result.seconds_evaluating < 600
+
+
+def test_a_checkpoint_of_another_trial_is_refused(make_task: MakeTask, tmp_path: Path) -> None:
+    checkpoints, _ = train_with_checkpoints(make_task(), tmp_path)
+
+    with pytest.raises(CheckpointError, match="belongs to another study, fold or trial"):
+        next(train_fold(make_task(dropout=0.3), checkpoints[0]))
