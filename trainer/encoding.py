@@ -45,7 +45,7 @@ def encode(
     else:
         texts = ([e.sentence for e in examples],)
     encoded = tokenizer(*texts, return_attention_mask=False, verbose=False)
-    columns = {name: encoded[name] for name in _COLUMNS if name in encoded and name in tokenizer.model_input_names}
+    columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
     return _cut(columns, max_length, markers)
 
 
