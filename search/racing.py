@@ -89,7 +89,7 @@ class RacingPruner(BasePruner):
             return Verdict(False, fold, index, None if here is None else here.epoch)
         so_far = read_evidence(trial, self._folds, self._evaluations)
         finished = so_far.best[:fold, -1].tolist()
-        scatter = _own_scatter(so_far, calibration)
+        scatter = own_scatter(so_far, calibration)
         forecast = calibration.forecast(finished, fold, index, here.best, scatter)
         if forecast is None or not all(map(math.isfinite, finished)):
             return Verdict(False, fold, index, here.epoch)
@@ -120,7 +120,7 @@ class RacingPruner(BasePruner):
         return self._seen[key]
 
 
-def _own_scatter(trial: Evidence, calibration: Calibration) -> float:
+def own_scatter(trial: Evidence, calibration: Calibration) -> float:
     """The scatter of this very pair of trials: what the rows on which they disagree say, beside the study's.
 
     Two trials that are right on nearly the same rows are compared more sharply than two that are not.

@@ -1,0 +1,107 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from benchmarks import racing
+from benchmarks.recordings import EVALUATIONS, Run, read
+from benchmarks.replay import replay, report_estimate
+from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
+from search.racing import RacingPruner
+
+LEVELS = [0.55, 0.42, 0.6, 0.3, 0.5, 0.25, 0.45, 0.35]
+RISE = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.0])
+
+
+@pytest.fixture
+def curves(tmp_path: Path) -> Path:
+    """Eight configurations of three folds, with two seeds each."""
+    path = tmp_path / "curves.jsonl"
+    lines: list[dict[str, object]] = []
+    for seed in (1, 2):
+        random = np.random.default_rng(seed)
+        for config, level in enumerate(LEVELS):
+            ends = level + random.normal(0, 0.02, 3)
+            values = [(0.2 + (end - 0.2) * RISE).tolist() for end in ends]
+            folds = [[[10 * (i + 1), 0, round(v, 4), 1.0] for i, v in enumerate(fold)] for fold in values]
+            lines.append({"config": config, "seed": seed, "params": {}, "steps_per_epoch": 20, "folds": folds})
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def runs(curves: Path) -> list[Run]:
+    return [run for run in read(curves) if run.seed == 1]
+
+
+def test_racing_finds_the_best_run_for_less(runs: list[Run]) -> None:
+    done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate)
+
+    assert done.chosen(runs) == LEVELS.index(max(LEVELS))
+    assert done.complete.sum() < len(runs)
+    assert done.spent.sum() < 0.6 * sum(run.total_cost for run in runs)
+
+
+def test_four_workers_end_every_run_too(runs: list[Run]) -> None:
+    done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate, workers=4)
+
+    assert done.chosen(runs) == LEVELS.index(max(LEVELS))
+    assert (done.spent > 0).all()
+    assert done.complete[:2].all()
+
+
+@pytest.mark.parametrize("rule", [*stock_rules(), *fold_rules(0.02), our_rule()], ids=lambda rule: str(rule.name))
+def test_every_rule_completes_a_trial_and_spends_at_most_all(runs: list[Run], rule: Rule) -> None:
+    done = replay(runs, rule.make(3), rule.report)
+
+    assert done.complete.any()
+    assert all(
+        spent <= run.total_cost and (spent == run.total_cost) == complete
+        for run, spent, complete in zip(runs, done.spent, done.complete, strict=True)
+    )
+
+
+def test_a_study_in_a_database_gives_the_same_verdicts(runs: list[Run], tmp_path: Path) -> None:
+    study = optuna.create_study(storage=f"sqlite:///{tmp_path / 'race.db'}", direction="maximize")
+    for run in runs[:2]:
+        trial = study.ask()
+        for fold in range(3):
+            for index in range(EVALUATIONS):
+                report_estimate(trial, run, fold, index)
+        study.tell(trial, run.value)
+    trial = study.ask()
+    for index in range(5):
+        report_estimate(trial, runs[3], 0, index)
+
+    verdict = RacingPruner(3, EVALUATIONS).verdict(study, study.get_trials(states=(TrialState.RUNNING,))[0])
+
+    assert verdict.prune
+    assert (verdict.fold, verdict.evaluation, verdict.incumbent) == (0, 4, 0)
+
+
+def test_the_benchmark_ends_with_one_line_of_json(
+    curves: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["racing", "--curves", str(curves), "--orders", "2", "--resamples", "2", "--tune-on", "--json"]
+    monkeypatch.setattr(sys, "argv", command)
+
+    racing.main()
+
+    rules = json.loads(capsys.readouterr().out.splitlines()[-1])["rules"]
+    assert {"none", "median", "wilcoxon", "aggressive", "foldrace", "oracle"} <= rules.keys()
+    assert rules["none"]["compute"] == 1
+    assert rules["oracle"]["compute"] < rules["foldrace"]["compute"] < 1
+    assert rules["foldrace"]["regret_mean"] >= 0
+
+
+def test_a_bad_curve_file_ends_the_benchmark_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"config": 0}\n', encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["racing", "--curves", str(path)])
+
+    with pytest.raises(SystemExit, match=r"bad\.jsonl, line 1: not a run"):
+        racing.main()

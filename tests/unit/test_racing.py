@@ -1,0 +1,261 @@
+import math
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.calibration import Calibration
+from search.evidence import disagreement, read_evidence
+from search.racing import BITS_WEIGHT, RacingPruner, own_scatter
+
+EVALUATIONS = 8
+RISE = np.array([0.0, 0.2, 0.5, 0.7, 0.85, 0.95, 1.0, 1.0])
+
+
+def cells(values: list[float], noise: int = 0) -> list[list[float]]:
+    """A smooth curve from 0.2 to each fold's value, with a little noise on its way."""
+    wobble = np.random.default_rng(noise).normal(0, 0.01, (len(values), EVALUATIONS)) * (1 - RISE)
+    return [(0.2 + (value - 0.2) * RISE + wobble[f]).tolist() for f, value in enumerate(values)]
+
+
+def attributes(folds: list[list[float]], until: int | None = None, right: str = "", rows: int = 0) -> dict[str, Any]:
+    best = [max(fold[: i + 1]) for fold in folds for i in range(len(fold))]
+    keys = [f"fold{f}/eval{i}" for f, fold in enumerate(folds) for i in range(len(fold))]
+    records = [{"best": b, "value": b, "right": right, "rows": rows, "step": 1, "epoch": 1.5} for b in best]
+    return dict(list(zip(keys, records, strict=True))[:until])
+
+
+def complete(values: list[float], noise: int = 0, **more: Any) -> FrozenTrial:
+    return create_trial(value=float(np.mean(values)), user_attrs=attributes(cells(values, noise), **more))
+
+
+def running(values: list[float], until: int, **more: Any) -> FrozenTrial:
+    trial = create_trial(state=TrialState.RUNNING, user_attrs=attributes(cells(values), until, **more))
+    trial.intermediate_values = dict.fromkeys(range(until), 0.5)
+    return trial
+
+
+def study_of(*trials: FrozenTrial) -> optuna.Study:
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    return study
+
+
+def usual_study() -> optuna.Study:
+    levels = [[0.60, 0.62, 0.58], [0.70, 0.72, 0.69], [0.65, 0.66, 0.62], [0.50, 0.55, 0.52]]
+    return study_of(*(complete(level, noise) for noise, level in enumerate(levels)))
+
+
+PRUNER = RacingPruner(folds=3, evaluations=EVALUATIONS)
+
+
+def test_a_trial_far_behind_is_stopped_half_way_through_its_first_fold() -> None:
+    verdict = PRUNER.verdict(usual_study(), running([0.4, 0.4, 0.4], until=4))
+
+    assert verdict.prune
+    assert (verdict.fold, verdict.evaluation, verdict.epoch, verdict.incumbent) == (0, 3, 1.5, 1)
+    assert verdict.difference < -0.2
+    assert "against trial 1, probability of beating it 0.0" in str(verdict)
+
+
+def test_no_trial_is_stopped_before_half_of_its_first_fold() -> None:
+    assert not PRUNER.prune(usual_study(), running([0.21, 0.21, 0.21], until=3))
+
+
+@pytest.mark.parametrize("until", [4, 8, 12, 23])
+def test_a_trial_that_leads_goes_on(until: int) -> None:
+    verdict = PRUNER.verdict(usual_study(), running([0.8, 0.8, 0.8], until))
+
+    assert not verdict.prune
+    assert verdict.probability > 0.5
+
+
+@pytest.mark.parametrize("until", [8, 16])
+def test_a_tie_goes_on(until: int) -> None:
+    assert not PRUNER.prune(usual_study(), running([0.70, 0.72, 0.69], until))
+
+
+def test_equal_trials_everywhere_are_never_stopped() -> None:
+    study = study_of(complete([1.0, 1.0, 1.0]), complete([1.0, 1.0, 1.0]), complete([1.0, 1.0, 1.0]))
+
+    assert not PRUNER.prune(study, running([1.0, 1.0, 1.0], until=8))
+
+
+def test_a_trial_behind_in_a_later_fold_is_stopped_there() -> None:
+    verdict = PRUNER.verdict(usual_study(), running([0.70, 0.45, 0.45], until=16))
+
+    assert verdict.prune
+    assert verdict.fold == 1
+
+
+def test_nothing_is_stopped_at_its_very_last_point() -> None:
+    assert not PRUNER.prune(usual_study(), running([0.3, 0.3, 0.3], until=24))
+
+
+def test_nothing_is_stopped_while_fewer_trials_are_whole_than_asked() -> None:
+    cut = create_trial(value=0.9, user_attrs=attributes(cells([0.9, 0.9, 0.9]), until=10))
+    study = study_of(complete([0.9, 0.9, 0.9]), cut)
+
+    verdict = PRUNER.verdict(study, running([0.3, 0.3, 0.3], until=8))
+
+    assert not verdict.prune
+    assert verdict.incumbent is None
+    assert "too little is known" in str(verdict)
+
+
+def test_no_risk_stops_nothing() -> None:
+    careful = RacingPruner(folds=3, evaluations=EVALUATIONS, risk=0)
+
+    assert not careful.prune(usual_study(), running([0.2, 0.2, 0.2], until=20))
+
+
+def test_more_risk_stops_a_trial_that_less_lets_go_on() -> None:
+    trial = running([0.69, 0.69, 0.69], until=8)
+    probability = PRUNER.verdict(usual_study(), trial).probability
+
+    assert 0.01 < probability < 0.49
+    assert RacingPruner(3, EVALUATIONS, risk=probability + 0.01).prune(usual_study(), trial)
+    assert not RacingPruner(3, EVALUATIONS, risk=probability - 0.01).prune(usual_study(), trial)
+
+
+def test_every_worker_decides_alike_whatever_it_saw_before() -> None:
+    study, trial = usual_study(), running([0.66, 0.66, 0.66], until=12)
+    old = RacingPruner(folds=3, evaluations=EVALUATIONS)
+    old.verdict(study_of(complete([0.5, 0.5, 0.5]), complete([0.4, 0.4, 0.4])), trial)
+    old.verdict(study, running([0.3, 0.3, 0.3], until=5))
+
+    assert old.verdict(study, trial) == RacingPruner(folds=3, evaluations=EVALUATIONS).verdict(study, trial)
+
+
+def test_a_trial_that_is_completed_is_the_next_incumbent() -> None:
+    study = usual_study()
+    PRUNER.verdict(study, running([0.8, 0.8, 0.8], until=8))
+    study.add_trial(complete([0.9, 0.9, 0.9]))
+
+    assert PRUNER.verdict(study, running([0.8, 0.8, 0.8], until=8)).incumbent == 4
+
+
+def test_trials_that_are_right_on_the_same_rows_are_compared_more_sharply() -> None:
+    whole = [complete(v, i, right="ff00", rows=16) for i, v in enumerate([[0.6, 0.7, 0.5], [0.7, 0.6, 0.8]])]
+    alike = running([0.65, 0.65, 0.65], until=8, right="ff00", rows=16)
+    unlike = running([0.65, 0.65, 0.65], until=8, right="00ff", rows=16)
+
+    sharper = PRUNER.verdict(study_of(*whole), alike).probability
+
+    assert abs(sharper - 0.5) > abs(PRUNER.verdict(study_of(*whole), unlike).probability - 0.5)
+
+
+def test_rows_of_different_folds_are_not_compared() -> None:
+    one = read_evidence(complete([0.5], right="ff", rows=8), 1, EVALUATIONS)
+    other = read_evidence(complete([0.5], right="ff00", rows=9), 1, EVALUATIONS)
+
+    assert disagreement(one, other) is None
+    assert disagreement(one, one) == 0.0
+
+
+def test_rows_that_one_of_two_gets_right_give_the_variance_of_their_difference() -> None:
+    one = read_evidence(complete([0.5], right="ff", rows=8), 1, EVALUATIONS)
+    other = read_evidence(complete([0.5], right="f0", rows=8), 1, EVALUATIONS)
+
+    assert disagreement(one, other) == pytest.approx(4 / 8 / 8)
+
+
+def test_the_scatter_of_a_pair_weighs_its_rows_against_the_whole_study() -> None:
+    study = study_of(*(complete(v, i, right="ff", rows=8) for i, v in enumerate([[0.6, 0.7, 0.5], [0.7, 0.6, 0.8]])))
+    calibration = PRUNER.calibration(study)
+    assert calibration is not None
+    trial = read_evidence(running([0.65, 0.65, 0.65], until=8, right="f0", rows=8), 3, EVALUATIONS)
+
+    # two degrees of freedom from two trials of three folds; four rows of eight, and half of a difference's variance
+    expected = (2 * calibration.scatter + BITS_WEIGHT * (4 / 8 / 8) / 2) / (2 + BITS_WEIGHT)
+
+    assert calibration.freedom == 2
+    assert own_scatter(trial, calibration) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.0004, math.inf])
+def test_a_forecast_is_the_exact_conditional_distribution(noise: float) -> None:
+    calibration = Calibration(
+        read_evidence(complete([0.0] * 4), 4, 2), np.zeros((4, 2)), np.ones(2), np.full(2, noise), 0.0009, 9
+    )
+
+    forecast = calibration.forecast([0.03, 0.05], fold=2, index=0, best=0.01)
+
+    # level, then the four folds, a priori: an almost flat level; seen are folds 0 and 1, and fold 2 with noise
+    prior = np.full((4, 4), 1e4) + 0.0009 * np.eye(4)
+    blur = 1e6 if math.isinf(noise) else noise
+    seen, found = prior[:3, :3] + np.diag([0, 0, blur]), np.array([0.03, 0.05, 0.01])
+    weights = np.linalg.solve(seen, prior[:3].mean(axis=1))
+    variance = prior.mean() - weights @ prior[:3].mean(axis=1)
+    assert forecast is not None
+    assert forecast.mean == pytest.approx(weights @ found, abs=1e-4)
+    assert forecast.deviation**2 == pytest.approx(variance, rel=0.02)
+
+
+def test_a_fold_that_was_judged_less_often_is_whole_when_the_next_one_began() -> None:
+    attrs = {"fold0/eval0": {"best": 0.4}, "fold0/eval2": {"best": 0.6}, "fold1/eval0": {"best": 0.5}}
+
+    best = read_evidence(create_trial(state=TrialState.RUNNING, user_attrs=attrs), 2, 4).best
+
+    assert best[0].tolist() == [0.4, 0.4, 0.6, 0.6]
+    assert np.isfinite(best[1]).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("folds", [1, 2, 5, 10])
+def test_any_number_of_folds_tells_a_loser_from_a_winner(folds: int) -> None:
+    study = study_of(*(complete((np.linspace(0.6, 0.64, folds) + 0.03 * i).tolist(), i) for i in range(4)))
+    pruner = RacingPruner(folds, EVALUATIONS)
+
+    assert pruner.prune(study, running([0.4] * folds, until=6))
+    assert not pruner.prune(study, running([0.9] * folds, until=6))
+
+
+def test_one_evaluation_in_a_fold_is_judged_at_its_end() -> None:
+    trials = [create_trial(value=v, user_attrs=attributes([[v], [v - 0.02]])) for v in (0.6, 0.65, 0.7)]
+    trial = create_trial(state=TrialState.RUNNING, user_attrs=attributes([[0.3], [0.3]], until=1))
+    trial.intermediate_values = {0: 0.3}
+
+    assert RacingPruner(folds=2, evaluations=1).prune(study_of(*trials), trial)
+
+
+Junk = st.one_of(
+    st.none(),
+    st.text(max_size=5),
+    st.floats(),
+    st.dictionaries(
+        st.sampled_from(["best", "right", "rows", "epoch"]),
+        st.one_of(st.none(), st.text(max_size=4), st.floats(), st.integers(-9, 9), st.lists(st.integers(), max_size=2)),
+    ),
+)
+
+
+@given(st.lists(Junk, min_size=4, max_size=16), st.integers(-3, 20))
+@settings(max_examples=60, deadline=None)
+def test_nothing_that_is_stored_makes_it_raise(junk: list[Any], step: int) -> None:
+    attrs = {f"fold{i // 4}/eval{i % 4}": record for i, record in enumerate(junk)}
+    bad = create_trial(value=0.5, user_attrs=attrs)
+    trial = create_trial(state=TrialState.RUNNING, user_attrs=attrs)
+    trial.intermediate_values = {step: 0.5}
+    good = [create_trial(value=v, user_attrs=attributes([[v] * 4] * 4)) for v in (0.5, 0.6)]
+
+    verdict = RacingPruner(folds=4, evaluations=4).verdict(study_of(bad, *good), trial)
+
+    assert 0 <= verdict.probability <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"folds": 0, "evaluations": 8}, "found 0 and 8"),
+        ({"folds": 5, "evaluations": 8, "risk": 0.6}, "found 0.6"),
+        ({"folds": 5, "evaluations": 8, "risk": -0.1}, "found -0.1"),
+        ({"folds": 5, "evaluations": 8, "startup": 0}, "found 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RacingPruner(**arguments)
