@@ -38,6 +38,7 @@ class Slot:
             **_visibility(self.device, os.environ),
             "OMP_NUM_THREADS": str(self.threads),
             "MKL_NUM_THREADS": str(self.threads),
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve whoever shares the cores
             "TOKENIZERS_PARALLELISM": "false",
         }
 

@@ -34,9 +34,10 @@ def ledger(database: Database, study: Study, name: str) -> Ledger:
     spent = saved = 0.0
     for row in database.read(lambda connection: _groups(database, connection, name)):
         epochs = _epochs(row.param_value, row.distribution_json) or defaults.epochs
-        spent += row.cells * epochs / defaults.evaluations
+        cells = int(row.cells)  # PostgreSQL sums to a Decimal
+        spent += cells * epochs / defaults.evaluations
         if row.state == "PRUNED":
-            saved += (row.trials * cells_per_trial - row.cells) * epochs / defaults.evaluations
+            saved += (row.trials * cells_per_trial - cells) * epochs / defaults.evaluations
     return Ledger(spent, saved)
 
 

@@ -88,6 +88,7 @@ def test_cpu_worker_sees_no_device_and_keeps_to_its_threads() -> None:
     assert Slot(0, "cpu", threads=3).environment() == {
         "CUDA_VISIBLE_DEVICES": "",
         "OMP_NUM_THREADS": "3",
+        "OMP_WAIT_POLICY": "PASSIVE",
         "MKL_NUM_THREADS": "3",
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -1,0 +1,52 @@
+"""What a study has spent is counted from its reports, whatever way its epochs were given."""
+
+from collections.abc import Callable
+
+import pytest
+
+from search.ledger import ledger, running_epochs
+from search.queue import open_study
+from search.trials import Trials
+from storage.database import Database
+from studies.knobs import Choices
+from studies.study import Study
+
+CELLS = 5 * 8  # folds and evaluations of a whole trial
+
+
+def test_a_pruned_trial_saves_what_it_did_not_run(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
+) -> None:
+    study = make_study(trials=1, baseline={"epochs": 16})
+    open_study(database, study)
+    claim = trials_of(study).claim()
+    assert claim is not None
+    for index in range(4):
+        claim.report(0, index, 0.5, {"best": 0.5})
+    claim.prune("too low")
+
+    spent = ledger(database, study, study.name)
+
+    assert spent.spent == pytest.approx(4 * 16 / 8)
+    assert spent.saved == pytest.approx((CELLS - 4) * 16 / 8)
+
+
+@pytest.mark.parametrize(("setting", "epochs"), [(Choices(choices=(7, 9)), 9), (12, 12)])
+def test_epochs_may_be_searched_over_choices_or_fixed(
+    database: Database,
+    make_study: Callable[..., Study],
+    trials_of: Callable[..., Trials],
+    setting: Choices | int,
+    epochs: int,
+) -> None:
+    study = make_study(trials=1)
+    baseline = {"epochs": 9} if isinstance(setting, Choices) else {}
+    search = study.search.model_copy(update={"baseline": baseline})
+    study = study.model_copy(update={"training": {**study.training, "epochs": setting}, "search": search})
+    open_study(database, study)
+    claim = trials_of(study).claim()
+    assert claim is not None
+    claim.report(0, 0, 0.5, {"best": 0.5})
+
+    assert running_epochs(database, study, study.name) == {0: epochs}
+    assert ledger(database, study, study.name).spent == pytest.approx(epochs / 8)

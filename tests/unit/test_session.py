@@ -1,0 +1,16 @@
+import pytest
+
+from search.session import seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("30s", 30), ("90m", 5400), ("11h", 39600), ("1h30m", 5400), ("0.5h", 1800), (" 2H ", 7200)]
+)
+def test_a_duration_is_read_in_seconds(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "11", "h", "1d", "1h30", "-1h", "1..5h", "0s"])
+def test_what_is_not_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        seconds(text)
