@@ -40,13 +40,12 @@ def serve(session: Session, host: str, port: int, allow_edit: bool, say: Callabl
         StorageError: the study is not in the database.
         DashboardError: host and port cannot be listened on.
     """
-    with suppress(KeyboardInterrupt):
-        server, link = open_server(session, host, port, allow_edit)
-        say(f"open      {link}")
-        say(f"editing   {'anything can be changed, by who has the link' if allow_edit else 'off'}; Ctrl-C ends it")
-        if not names_of(LOOPBACK)(host):
-            say("network   who reads its traffic has the link too; an SSH tunnel to a loopback port is safer")
-        server.run()
+    server, link = open_server(session, host, port, allow_edit)
+    say(f"open      {link}")
+    say(f"editing   {'anything can be changed, by who has the link' if allow_edit else 'off'}; Ctrl-C ends it")
+    if not names_of(LOOPBACK)(host):
+        say("network   who reads its traffic has the link too; an SSH tunnel to a loopback port is safer")
+    server.run()  # waitress takes Ctrl-C as a wish to end
 
 
 def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edit: bool = False) -> tuple[Any, str]:

@@ -76,9 +76,11 @@ def link(workspace: Workspace) -> Iterator[str]:
     command += ["--workspace", str(workspace.root)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as served:
-        assert served.stdout is not None
-        yield served.stdout.readline().split()[1]
-        served.terminate()
+        try:
+            assert served.stdout is not None
+            yield served.stdout.readline().split()[1]
+        finally:
+            served.terminate()
 
 
 def site(link: str) -> str:

@@ -224,9 +224,12 @@ def test_the_command_ends_cleanly_on_ctrl_c(make_study: Callable[..., Study], tm
     with subprocess.Popen(
         command, stdout=-1, stderr=-1, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     ) as served:
-        assert served.stdout is not None
-        visitor = Visitor(served.stdout.readline().split()[1])
-        assert visitor.ask("/dashboard")[0] == 200
-        served.send_signal(signal.SIGINT)
-        _, errors = served.communicate(timeout=30)
+        try:
+            assert served.stdout is not None
+            visitor = Visitor(served.stdout.readline().split()[1])
+            assert visitor.ask("/dashboard")[0] == 200
+            served.send_signal(signal.SIGINT)
+            _, errors = served.communicate(timeout=30)
+        finally:
+            served.kill()
     assert (served.returncode, errors) == (0, "")
