@@ -49,7 +49,7 @@ class Claim:
         trial: FrozenTrial,
         study: optuna.Study,
         per_fold: int,
-        judge: Callable[[int], bool],
+        judge: Callable[[int], str | None],
     ) -> None:
         self._database, self._leases, self._lease = database, owned, lease
         self._study, self._per_fold, self._judge = study, per_fold, judge
@@ -141,8 +141,8 @@ class Claim:
         self._write(lambda connection: rows.set_params(connection, self._lease.trial_id, drawn))
         self.sampled |= sampled
 
-    def should_prune(self) -> bool:
-        """What the study's pruner says to the reports so far."""
+    def reason_to_prune(self) -> str | None:
+        """What the study's pruner says to the reports so far; None: go on."""
         return self._judge(self._lease.trial_id)
 
     def finish(self, value: float) -> bool:

@@ -15,6 +15,7 @@ from optuna.pruners import BasePruner, NopPruner
 from search.claim import Claim
 from search.heartbeat import Heartbeat, end_process
 from search.history import History
+from search.pruning import reason_to_prune
 from search.sampling import draw
 from search.space import distributions
 from storage import tables, workers
@@ -64,7 +65,7 @@ class Trials:
 
         Args:
             name: the name of a final job's study; else the study's own.
-            pruner: what `Claim.should_prune` asks; without one, nothing is pruned.
+            pruner: what `Claim.reason_to_prune` asks; without one, nothing is pruned.
             heartbeat_seconds: a lease is renewed this often; 0: never by itself (call `Claim.beat`).
             on_hang: called, in the heartbeat's thread, when the loop of a claim hangs.
 
@@ -115,7 +116,7 @@ class Trials:
 
     def _begin(self, lease: Lease) -> Claim:
         trial = self._database.retrying(lambda: self._database.storage.get_trial(lease.trial_id))
-        claim = Claim(self._database, self._leases, lease, trial, self._optuna, self._per_fold, self._should_prune)
+        claim = Claim(self._database, self._leases, lease, trial, self._optuna, self._per_fold, self._reason_to_prune)
         with ExitStack() as stack:
             stack.enter_context(claim)  # an error lets go of it again
             if self._heartbeat_seconds:
@@ -132,13 +133,13 @@ class Trials:
         asked = workers.control(connection, self._study_id)
         return Outlook(asked, counts.get("WAITING", 0), counts.get("RUNNING", 0))
 
-    def _should_prune(self, trial_id: int) -> bool:
+    def _reason_to_prune(self, trial_id: int) -> str | None:
         if isinstance(self._optuna.pruner, NopPruner):
-            return False
+            return None
         if not self._warm:
             # The first read of a long study takes seconds: on SQLite it must not hold up those who write.
             with self._database.reading():
                 self._database.retrying(lambda: self._optuna.get_trials(deepcopy=False))
             self._warm = True
-        storage, pruner = self._database.storage, self._optuna.pruner
-        return self._database.retrying(lambda: pruner.prune(self._optuna, storage.get_trial(trial_id)))
+        storage = self._database.storage
+        return self._database.retrying(lambda: reason_to_prune(self._optuna, storage.get_trial(trial_id)))

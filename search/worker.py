@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from foldrace import FoldraceError
 from search.claim import Claim
@@ -152,14 +153,21 @@ class Worker:
         """Report an evaluation; False when the trial is pruned by it."""
         share = (evaluation.index + 1) / assignment.knobs.evaluations
         estimate = (sum(bests) + share * evaluation.best) / (len(bests) + share)
-        claim.report(fold, evaluation.index, estimate, evaluation.record())
-        if assignment.is_final or not claim.should_prune():
+        claim.report(fold, evaluation.index, estimate, self._record(evaluation, assignment, fold))
+        reason = None if assignment.is_final else claim.reason_to_prune()
+        if reason is None:
             return True
-        reason = f"fold {fold}, epoch {evaluation.epoch:.1f}: {estimate:.4f} on average so far"
         self.recorder.ending(claim, assignment, "PRUNED", reason=reason)
         claim.prune(reason)
-        logger.info("trial %d pruned at fold %d, epoch %.1f", claim.number, fold, evaluation.epoch)
+        logger.info("trial %d pruned: %s", claim.number, reason)
         return False
+
+    def _record(self, evaluation: Evaluation, assignment: Assignment, fold: int) -> dict[str, Any]:
+        """What is stored of an evaluation. The number of rows lets a pruner pair two trials row by row."""
+        metric = self.job.study.search.metric
+        record = evaluation.record() | {"value": getattr(evaluation.scores, metric)}
+        # Which rows were right says how an accuracy scatters, and nothing of another metric.
+        return record | {"rows": len(assignment.plan.validation(fold))} if metric == "accuracy" else record
 
     def _keep(self, result: FoldResult, task: FoldTask, folder: Path, assignment: Assignment) -> None:
         """Leave the fold's result, and drop the checkpoints that led to it."""

@@ -54,11 +54,15 @@ class Folds(_Section):
 
 
 class Search(_Section):
-    """The budget, what is maximised, and where it is remembered."""
+    """The budget, what is maximised, and where it is remembered.
+
+    `risk` is the racing pruner's: it stops a trial whose probability of beating the best one is below it.
+    """
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
-    pruner: Pruner = "median"
+    pruner: Pruner = "racing"
+    risk: float = Field(0.3, ge=0, le=0.5)
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
     trackers: tuple[Tracker, ...] = ()

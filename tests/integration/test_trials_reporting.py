@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
 from search.history import History
 from search.queue import open_study
 from search.summary import Best, Failure, summarise
 from search.trials import Claim, Trials
+from storage import tables
 from storage.database import Database
 from storage.errors import StorageError
 from storage.workers import Worker
@@ -92,7 +94,7 @@ def test_stock_pruners_see_the_reports(
         claim = must(trials)
         claim.report(0, 0, value, {})
         claim.report(0, 1, value, {})
-        judged.append(claim.should_prune())
+        judged.append(claim.reason_to_prune())
         claim.finish(value)
     assert judged[-1]
     assert not judged[0]
@@ -136,6 +138,7 @@ def test_the_summary_counts_in_the_database(database: Database, make_study: Make
     trials = trials_of(study)
     end_some(trials)
     must(trials).release()
+    assert database.read(lambda c: c.execute(sa.select(tables.leases.c.trial_id)).scalars().all()) == [4, 5]
     found = summarise(database, "small")
     assert found.trials == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 2, "WAITING": 1}
     assert found.evaluations == {"PRUNED": 2, "RUNNING": 2}
