@@ -1,5 +1,6 @@
 """Models of every family in use, tiny and random: the trial's dropout, seeds, lengths, and folders of weights."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 from transformers import (
     AlbertConfig,
     AutoModel,
+    AutoModelForSequenceClassification,
     BertConfig,
     DistilBertConfig,
     ElectraConfig,
@@ -187,19 +189,38 @@ def test_gradient_checkpointing_is_refused_where_it_does_nothing(make_folder: An
 
 
 @pytest.mark.parametrize("kind", [ElectraModel, ElectraForPreTraining])
-def test_a_checkpoint_without_a_classifier_loads_quietly(
-    kind: Any, make_folder: Any, tokenizer_folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_without_a_classifier_gets_one(kind: Any, make_folder: Any, tokenizer_folder: Path) -> None:
     folder = make_folder(ELECTRA, kind)
     tokenizer = load_tokenizer(tokenizer_folder)
-    capfd.readouterr()
 
     model = build_model(source(folder, vocabulary=len(tokenizer)), Hyperparameters(), seed=0)
 
-    assert capfd.readouterr() == ("", "")
     weights = AutoModel.from_pretrained(folder).encoder.layer[1].output.dense.weight
     assert torch.equal(model.electra.encoder.layer[1].output.dense.weight, weights)
     assert model(**tokenizer(["이순신 은"], return_tensors="pt")).logits.shape == (1, 3)
+    assert model.training
+
+
+def test_a_new_classifier_is_no_news(make_folder: Any, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_folder(ELECTRA)
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        build_model(source(folder), Hyperparameters(), seed=0)
+        assert caplog.records == []
+        AutoModelForSequenceClassification.from_pretrained(folder)
+        assert "MISSING" in caplog.text  # so the silence above was ours, and is over
+    finally:
+        logger.removeHandler(caplog.handler)
+
+
+def test_loading_shows_no_progress_bar(make_folder: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = make_folder(ELECTRA)
+    capfd.readouterr()
+
+    build_model(source(folder), Hyperparameters(), seed=0)
+
+    assert capfd.readouterr() == ("", "")
 
 
 def test_weights_of_the_older_format_load(tmp_path: Path) -> None:
