@@ -36,8 +36,8 @@ class History(InMemoryStorage):
     def __init__(self, database: Database, study_id: int) -> None:
         super().__init__()
         self._database, self._study = database, study_id
-        self._finished: dict[int, FrozenTrial] = {}  # by trial id, as are all below
-        self._running: dict[int, FrozenTrial] = {}
+        self._finished: dict[int, FrozenTrial] = {}  # by trial id
+        self._trials: list[FrozenTrial] = []  # these and the running ones, by number
         self._settled = -1  # every trial up to this id has ended
         self._distributions: dict[str, BaseDistribution] = {}
         self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
@@ -50,8 +50,7 @@ class History(InMemoryStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """The trials that began, without those that failed, by number. They are shared: never change one."""
-        trials = sorted((self._finished | self._running).values(), key=lambda trial: trial.number)
-        return [trial for trial in trials if states is None or trial.state in states]
+        return [trial for trial in self._trials if states is None or trial.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """TPE would tell the other workers of half a draw here; ours are stored whole, at once."""
@@ -68,8 +67,8 @@ class History(InMemoryStorage):
         trials = {
             r.trial_id: _frozen(r, params[r.trial_id], values.get(r.trial_id), reports.get(r.trial_id)) for r in begun
         }
-        self._running = {i: trial for i, trial in trials.items() if not trial.state.is_finished()}
         self._finished |= {i: trial for i, trial in trials.items() if trial.state.is_finished()}
+        self._trials = sorted((self._finished | trials).values(), key=lambda trial: trial.number)
         self._settle(found)
 
     def _settle(self, found: Sequence[Any]) -> None:
