@@ -101,6 +101,7 @@ def run(
     """Create or continue a search, with one worker process for each device slot."""
     from search.progress import describe, standing, watch
     from search.queue import is_there, open_study
+    from storage.tracking import NOTICES
     from storage.workers import set_control
     from trainer.examples import read_training
 
@@ -108,6 +109,7 @@ def run(
     places = slots(devices, workers, per_device)
     left = countdown(None if hours is None else hours * 3600)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
+    _print([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
     with open_session(asked, workspace, wait) as session:
         if is_there(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it

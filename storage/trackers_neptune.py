@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 
-from storage.tracking import Record, TrackedStudy
+from storage.tracking import NOTICES, Record, TrackedStudy
 
 with warnings.catch_warnings():  # of a package that is out of care: nobody here can mend it
     warnings.simplefilter("ignore")
@@ -22,7 +22,7 @@ class NeptuneTracker:
         folder = study.folder / "neptune"
         os.environ["NEPTUNE_DATA_DIRECTORY"] = str(folder)  # read at each start of a run
         logging.getLogger("neptune").setLevel(logging.ERROR)  # it advertises its app
-        logger.info("neptune: the hosted service closed on 2026-03-05; the record is kept offline in %s", folder)
+        logger.info("neptune: %s, in %s", NOTICES["neptune"], folder)
 
     def log(self, record: Record) -> None:
         with warnings.catch_warnings():

@@ -16,6 +16,7 @@ from storage.errors import StorageError
 REST_SECONDS = 600.0  # a tracker that failed is left alone for so long: its server may be down
 Parameter = bool | int | float | str
 Points = Sequence[tuple[int, float]]
+NOTICES = {"neptune": "the hosted service closed on 2026-03-05; the record is kept offline, with the run"}
 _USER = re.compile(r"//[^/@\s]+@")  # name and password in a URL
 
 logger = logging.getLogger("foldrace.tracking")

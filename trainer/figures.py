@@ -29,6 +29,7 @@ DPI = 80
 BOX = "□"
 _KOREAN, _OTHERS = "NanumGothic", "DejaVu Sans"  # the second comes with matplotlib
 _LONGEST_LABEL = 24  # characters of a class name beside a matrix
+_MOST_NUMBERS = 100  # cells of a matrix that show their number: the largest
 _RATE_POINTS = 300  # of a drawn learning rate
 
 
@@ -43,7 +44,8 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure, in inches, under a title."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
-    figure.suptitle(legible(title), fontproperties=font(), fontsize=10, parse_math=False)
+    top = 1 - 0.06 / height
+    figure.suptitle(legible(title), y=top, va="top", fontproperties=font(), fontsize=10, parse_math=False)
     return figure
 
 
@@ -80,14 +82,15 @@ def confusions(parts: Mapping[str, IntArray], names: Sequence[str], title: str) 
         names: of the classes.
     """
     side = max(3.6, 0.2 * len(names) + 1.2)
-    figure = new_figure(2 * side + 2.2, len(parts) * (side + 1.3) + 0.4, title)
+    figure = new_figure(2 * side + 1.7, len(parts) * (side + 1.3) + 0.4, title)
     below, left = 1.3 / figure.get_figheight(), 1.5 / figure.get_figwidth()  # room for the names of the classes
-    figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=1.5 / side, hspace=1.5 / side)
+    figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=0.05, hspace=1.6 / side)
     axes = figure.subplots(len(parts), 2, squeeze=False)
     for row, (part, counts) in zip(axes, parts.items(), strict=True):
         whole = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         _draw_matrix(row[0], counts, names, f"{part}: rows")
         _draw_matrix(row[1], counts / whole, names, f"{part}: fraction of the true class")
+        row[1].set_yticks([])  # the names are on the left
     return figure
 
 
@@ -183,7 +186,8 @@ def _draw_matrix(axes: Axes, cells: IntArray | FloatArray, names: Sequence[str],
     axes.set_xticks(ticks, shown, rotation=90, fontproperties=font(), fontsize=6, parse_math=False)
     axes.set_yticks(ticks, shown, fontproperties=font(), fontsize=6, parse_math=False)
     half = cells.max(initial=0) / 2
-    for i, j in zip(*np.nonzero(cells), strict=True):
+    largest = np.argsort(-cells, axis=None, kind="stable")[:_MOST_NUMBERS]
+    for i, j in zip(*np.unravel_index(largest[cells.flat[largest] > 0], cells.shape), strict=True):
         colour = "white" if cells[i, j] > half else "black"
         axes.text(j, i, _cell(cells[i, j]), ha="center", va="center", fontsize=5, color=colour)
 

@@ -1,0 +1,276 @@
+"""What a worker leaves of its trials in a real database and workspace, and what a report makes of it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.artifacts import get_all_artifact_meta
+from optuna_dashboard import get_note
+
+from search.claim import Claim
+from search.final import Final, begin, ensemble
+from search.finished import FinishedError, open_finished
+from search.queue import open_study
+from search.record import SECONDS, Recorder
+from search.record_final import record_final
+from search.report import study_report
+from search.report_final import final_report
+from search.session import Session, open_session
+from search.trials import Trials
+from search.worker import Assignment
+from storage.leases import LeaseLost
+from storage.workers import Worker
+from storage.workspace import atomic_write
+from studies.knobs import Range
+from studies.study import Data, Study
+from trainer.job import Job, open_job
+from trainer.metrics import Scores
+from trainer.results import save_result
+from trainer.tasks import Evaluation, FoldResult
+
+LABELS = ("관계_없음", "<script>alert(1)</script>", "$\\frac{")
+FOLDS = 2
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """A study of thirty rows, whose labels, ids and sentences are as hostile as a data file lets them be."""
+    entity = "{{'word': '{0}', 'start_idx': {1}, 'end_idx': {2}, 'type': 'PER'}}"
+    lines = ["id,sentence,subject_entity,object_entity,label"]
+    for i in range(30):
+        entities = f'"{entity.format("갑", 0, 0)}","{entity.format("을", 2, 2)}"'
+        lines.append(f"<b>{i},갑 을 <img src=x onerror=alert({i})>,{entities},{LABELS[i % 3]}")
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    training: dict[str, Any] = {"gamma": Range(low=0.4, high=1.0), "epochs": 2, "evaluations": 2}
+    search = {"trials": 4, "pruner": "none", "trackers": ("tensorboard",)}
+    sections = {"data": Data(train=path, test=path), "training": training, "search": search}
+    return Study.model_validate({"name": "small", "folds": {"count": FOLDS}, "final": {"folds": FOLDS}, **sections})
+
+
+@pytest.fixture
+def session(study: Study, tmp_path: Path) -> Iterator[Session]:
+    with open_session(study, tmp_path / "runs") as opened:
+        yield opened
+
+
+@pytest.fixture
+def job(session: Session) -> Job:
+    return open_job(session.study, session.workspace)
+
+
+@pytest.fixture
+def trials(session: Session) -> Trials:
+    open_study(session.database, session.study)
+    return Trials(session.database, session.study, Worker(), heartbeat_seconds=0)
+
+
+@pytest.fixture
+def recorder(session: Session, job: Job, trials: Trials) -> Recorder:
+    return Recorder(session, job, Worker(owner="host:<b>1"), None)
+
+
+@pytest.fixture
+def assign(session: Session, job: Job) -> Callable[[Claim], Assignment]:
+    """What a worker's claim asks for: every fold of the search."""
+    plan = job.plan(FOLDS, session.study.folds.seed)
+
+    def assignment(claim: Claim) -> Assignment:
+        knobs = session.study.hyperparameters(claim.sampled)
+        return Assignment(knobs, plan, (0, 1), lambda fold: session.workspace.fold(claim.number, fold), False)
+
+    return assignment
+
+
+def evaluation(index: int, accuracy: float) -> Evaluation:
+    scores = Scores(accuracy, accuracy, accuracy, accuracy, 0.1)
+    return Evaluation(index, index + 1, index + 1.0, index == 1, 1e-3, 2.0, 2.1, scores, "00", accuracy)
+
+
+def judged(trials: Trials, *accuracies: float) -> Claim:
+    """A claimed trial with these evaluations, two in each fold."""
+    claim = trials.claim()
+    assert claim is not None
+    for i, accuracy in enumerate(accuracies):
+        claim.report(i // 2, i % 2, accuracy, evaluation(i % 2, accuracy).record())
+    return claim
+
+
+def stored(session: Session) -> optuna.Study:
+    return optuna.load_study(study_name="small", storage=session.database.storage)
+
+
+def test_a_trial_has_a_note_and_a_picture_before_it_ends(
+    recorder: Recorder, trials: Trials, session: Session, assign: Callable[[Claim], Assignment]
+) -> None:
+    claim = judged(trials, 0.5, 0.6, 0.6, 0.8)
+
+    recorder.ending(claim, assign(claim), "COMPLETE", value=0.7)
+
+    trial = claim.trial
+    assert "**accuracy 0.7000**" in get_note(trial)
+    assert "host&#58;&#60;b&#62;1" in get_note(trial)
+    (meta,) = get_all_artifact_meta(trial)
+    assert (meta.filename, meta.mimetype) == ("curves.png", "image/png")
+    assert (session.workspace.folder / "artifacts" / meta.artifact_id).read_bytes().startswith(b"\x89PNG")
+    assert claim.finish(0.7)
+    assert 0 < stored(session).trials[0].user_attrs[SECONDS] == pytest.approx(recorder.seconds, abs=1e-3)
+
+
+def test_recording_a_trial_again_replaces_its_picture(
+    recorder: Recorder, trials: Trials, assign: Callable[[Claim], Assignment]
+) -> None:
+    claim = judged(trials, 0.5)
+
+    for _ in range(2):
+        recorder.ending(claim, assign(claim), "PRUNED", reason="no better")
+
+    assert len(get_all_artifact_meta(claim.trial)) == 1
+
+
+def test_a_lost_lease_passes_through_and_nothing_is_left(
+    recorder: Recorder, trials: Trials, session: Session, assign: Callable[[Claim], Assignment]
+) -> None:
+    claim = judged(trials, 0.5)
+    claim.release()
+    adopter = trials.claim()
+    assert adopter is not None
+    assert adopter.number == claim.number
+
+    with pytest.raises(LeaseLost):
+        recorder.ending(claim, assign(claim), "COMPLETE", value=0.5)
+
+    assert get_note(adopter.trial) == ""
+
+
+def test_an_artifact_folder_that_cannot_be_made_is_one_line_and_the_trial_ends(
+    recorder: Recorder,
+    trials: Trials,
+    session: Session,
+    assign: Callable[[Claim], Assignment],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    atomic_write(session.workspace.folder / "artifacts", "a file where the folder should be")
+    claim = judged(trials, 0.5, 0.6)
+
+    recorder.ending(claim, assign(claim), "PRUNED", reason="no better")
+
+    assert claim.prune("no better")
+    (line,) = [one.getMessage() for one in caplog.records if one.name == "foldrace.record"]
+    assert line.startswith("trial 0: not everything is recorded: FileExistsError: ")
+
+
+def test_the_trackers_hear_of_a_trial_that_ended(
+    recorder: Recorder, trials: Trials, session: Session, assign: Callable[[Claim], Assignment]
+) -> None:
+    claim = judged(trials, 0.5, 0.6, 0.6, 0.8)
+    recorder.ending(claim, assign(claim), "COMPLETE", value=0.7)
+    claim.finish(0.7)
+
+    recorder.between_trials()
+
+    assert list((session.workspace.folder / "tensorboard" / "trial-00000").iterdir())
+
+
+def test_one_worker_draws_the_study_when_it_ends(
+    recorder: Recorder, trials: Trials, session: Session, job: Job, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "foldrace.record")
+    judged(trials, 0.5, 0.6, 0.6, 0.8).finish(0.7)
+    judged(trials, 0.4).prune("no better")
+
+    recorder.close()
+    Recorder(session, job, Worker(), None).close()
+
+    attributes = session.database.storage.get_study_system_attrs(stored(session)._study_id)
+    drawn = {key.split(":")[2] for key in attributes if key.startswith("dashboard:plot_data:")}
+    assert drawn == {"incumbent", "race"}
+    assert caplog.messages[0].startswith("recording took ")
+
+
+def test_a_study_without_a_complete_trial_gives_a_harmless_report(trials: Trials, session: Session) -> None:
+    empty = study_report(session)
+    judged(trials, 0.4).prune("<script>alert(1)</script>")
+
+    text = study_report(session)
+
+    assert "No trial is complete yet" in empty
+    assert "No trial is complete yet" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert_harmless(text)
+
+
+def test_a_report_has_the_best_trial_the_ledger_and_the_commands(trials: Trials, session: Session) -> None:
+    judged(trials, 0.5, 0.6, 0.6, 0.8).finish(0.7)
+    judged(trials, 0.4).prune("no better")
+
+    text = study_report(session)
+
+    assert "The best is trial 0: mean fold accuracy 0.7000" in text
+    assert "<td>1</td><td>pruned</td><td>1</td><td>no better</td>" in text
+    assert "foldrace export small --trial 0" in text
+    assert text.count("data:image/png;base64,") == 4
+    assert_harmless(text)
+
+
+def test_a_final_job_is_reported_and_recorded(session: Session, job: Job) -> None:
+    final = final_of(session, job)
+    done = ensemble(final, job)
+
+    record_final(Session(final.study, session.workspace, session.database), 1, job, done)
+    text = final_report(open_finished(final.folder))
+
+    assert_harmless(text)
+    assert f"Out-of-fold accuracy {done.accuracy:.4f}" in text
+    assert "&lt;img src=x onerror=alert(" in text  # a hard row's sentence
+    assert text.count("data:image/png;base64,") == 3
+    read = optuna.load_study(study_name="small/final-1", storage=session.database.storage)
+    assert f"Out-of-fold accuracy {done.accuracy:.4f}" in get_note(read)
+    assert len(get_all_artifact_meta(read)) == 3
+    assert list((session.workspace.folder / "tensorboard" / "final-1").iterdir())
+
+
+def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FinishedError, match="no finished ensemble there"):
+        open_finished(tmp_path / "final-1")
+
+
+def final_of(session: Session, job: Job) -> Final:
+    """A final job whose folds left what a trained one leaves, with probabilities drawn at random."""
+    study = session.study.with_fixed({"gamma": 0.5})
+    final = begin(study, session.database, session.workspace)
+    atomic_write(final.folder / "study.toml", final.study.to_toml())
+    random = np.random.default_rng(0)
+    for fold_job in final.jobs:
+        plan = job.plan(FOLDS, fold_job.seed)
+        task = job.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
+        sizes = len(task.validation), len(job.test.rows if job.test else ()), len(task.training)
+        drawn, test, train = (random.dirichlet(np.ones(len(LABELS)), size).astype(np.float32) for size in sizes)
+        curve = (evaluation(0, 0.5), evaluation(1, 0.6))
+        result = FoldResult(curve, drawn, test, train, {}, 1.0, 0.1, 100.0, 1, 1, 32)
+        save_result(result, task.hash(), final.fold_folder(fold_job))
+    return final
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def assert_harmless(text: str) -> None:
+    """No script, nothing that is loaded from elsewhere, and no tag that the page does not make itself."""
+    tags = _Tags()
+    tags.feed(text)
+    ours = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "table", "tr", "th", "td", "pre", "img"}
+    assert {tag for tag, _ in tags.found} <= ours
+    assert all(str(attrs["src"]).startswith("data:image/png;base64,") for tag, attrs in tags.found if tag == "img")
+    assert not any(name.startswith("on") or name == "href" for _, attrs in tags.found for name in attrs)

@@ -1,0 +1,64 @@
+"""The note of a trial says what happened, and nothing in it can be anything but text."""
+
+import numpy as np
+
+from search.notes import Ending, FoldStory, escaped, note
+from studies.knobs import Hyperparameters
+from trainer.metrics import Scores
+from trainer.tasks import Evaluation
+
+
+def story(fold: int, *bests: float) -> FoldStory:
+    curve = tuple(
+        Evaluation(i, 10 * i + 10, i + 1.0, False, 1e-3, 2.0, 2.1, Scores(best, 0, 0, 0, 0), "00", best)
+        for i, best in enumerate(bests)
+    )
+    return FoldStory(fold, curve, 12.34)
+
+
+def ending(state: str = "COMPLETE", value: float | None = 0.65, reason: str = "") -> Ending:
+    folds = (story(0, 0.5, 0.6, 0.6), story(1, 0.7))
+    knobs = Hyperparameters(gamma=0.5)
+    return Ending(3, state, value, reason, "accuracy", {"gamma": 0.5}, knobs, folds, 2, "host:1 on cpu")
+
+
+def test_a_note_has_the_mean_the_deviation_and_a_row_for_each_fold() -> None:
+    text = note(ending())
+
+    assert "**accuracy 0.6500** (sd 0.0707 between folds)" in text
+    assert "| 0 | 0.6000 | 2.00 | 0.6000 | 0.6000 | 3.00 | 12.3 |" in text
+    assert "| 1 | 0.7000 | 1.00 |" in text
+
+
+def test_a_note_has_the_knobs_the_worker_and_the_attempt() -> None:
+    text = note(ending())
+
+    assert "| gamma | 0.5 |" in text
+    assert "dropout 0.1" in text
+    assert "Ended by host&#58;1 on cpu, attempt 2" in text
+
+
+def test_a_pruned_trial_says_why() -> None:
+    assert "**Pruned** because of fold 1, epoch 2.0" in note(ending("PRUNED", None, "fold 1, epoch 2.0"))
+
+
+def test_a_trial_that_failed_before_its_first_evaluation_has_a_note() -> None:
+    failed = Ending(0, "FAIL", None, "out of memory", "accuracy", {}, Hyperparameters(), (), 1, "host:1")
+
+    assert "**Failed**: out of memory" in note(failed)
+    assert "No fold was judged." in note(failed)
+
+
+def test_a_final_fold_lists_the_most_confused_classes_as_text() -> None:
+    confusion = np.array([[5, 2], [0, 7]])
+
+    text = note(ending(), confusion, ["<script>alert(1)</script>", "관계_없음"])
+
+    assert "| 2 | &#60;script&#62;alert&#40;1&#41;&#60;/script&#62; | 관계&#95;없음 |" in text
+    assert "<script" not in text
+
+
+def test_markup_is_escaped() -> None:
+    hostile = "<img src=x onerror=a()> | [x](javascript:a) **b** `c` $d$ _e_ \\f & \n# g"
+
+    assert not set("<>|[]()*`$_\\\n") & set(escaped(hostile))
