@@ -72,7 +72,7 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
         held=lambda study_id: _held(database, study_id),
         allow_edit=allow_edit,
     )
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page that asks for much at once is no news
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # that a page asks for much at once is no news
     server = waitress.create_server(
         door, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
     )
