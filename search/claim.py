@@ -114,7 +114,7 @@ class Claim:
         new = (fold, evaluation) not in self.evaluations
 
         def work(connection: sa.Connection) -> None:
-            rows.set_attr(connection, self._lease.trial_id, f"fold{fold}/eval{evaluation}", dict(record))
+            rows.set_attr(connection, self._lease.trial_id, rows.cell_key(fold, evaluation), dict(record))
             step = self._per_fold * fold + evaluation
             rows.set_intermediate(connection, self._lease.trial_id, step, float(running_estimate))
             if new:

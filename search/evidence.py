@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from storage.rows import cell_key
+
 FloatArray = NDArray[np.float64]
 
 
@@ -53,14 +55,9 @@ class Evidence:
         return float(self.best[:, -1].mean())
 
 
-def key(fold: int, index: int) -> str:
-    """The user attribute that holds an evaluation."""
-    return f"fold{fold}/eval{index}"
-
-
 def read_cell(attributes: Mapping[str, Any], fold: int, index: int) -> Cell | None:
     """One evaluation of a trial; None when it is not there, or holds no finite `best`."""
-    record = attributes.get(key(fold, index))
+    record = attributes.get(cell_key(fold, index))
     if isinstance(record, str):
         try:
             record = json.loads(record)
@@ -85,7 +82,9 @@ def read_evidence(trial: FrozenTrial, folds: int, evaluations: int) -> Evidence:
     for fold in range(folds):
         cells = [read_cell(trial.user_attrs, fold, index) for index in range(evaluations)]
         best[fold] = [math.nan if cell is None else cell.best for cell in cells]
-        has_ended = trial.state == TrialState.COMPLETE or key(fold + 1, 0) in trial.user_attrs or cells[-1] is not None
+        has_ended = (
+            trial.state == TrialState.COMPLETE or cell_key(fold + 1, 0) in trial.user_attrs or cells[-1] is not None
+        )
         if not has_ended:
             break
         _fill(best[fold])

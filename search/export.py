@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from foldrace import FoldraceError
 from storage.database import Database
+from storage.rows import cell_key
 from storage.workspace import atomic_write
 from studies.knobs import Hyperparameters, Value
 from studies.study import Study
@@ -65,11 +66,10 @@ def export(study: Study, best: Winner, path: Path) -> None:
 
 def _winner(trial: FrozenTrial, study: Study) -> Winner:
     last = Hyperparameters.model_validate(study.fixed).evaluations - 1
-    cells = {key: record for key, record in trial.user_attrs.items() if key.startswith("fold")}
     folds = []
     for fold in range(study.folds.count):
-        bests = [cells[f"fold{fold}/eval{i}"]["best"] for i in range(last + 1) if f"fold{fold}/eval{i}" in cells]
-        folds.append(float(bests[-1]))
+        cells = (trial.user_attrs.get(cell_key(fold, i)) for i in range(last + 1))
+        folds.append(float([cell["best"] for cell in cells if cell is not None][-1]))
     assert trial.value is not None
     return Winner(trial.number, trial.value, dict(trial.params), tuple(folds))
 

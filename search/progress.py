@@ -14,7 +14,9 @@ from rich.text import Text
 
 from foldrace import FoldraceError
 from search.devices import Slot
+from search.enough import Prospect
 from search.ledger import Ledger, ledger, running_epochs
+from search.prospects import prospect_of
 from search.queue import final_name, is_there
 from search.session import Session, WorkerCommand
 from search.summary import Summary, WorkerLine, summarise
@@ -35,6 +37,7 @@ class Standing:
     summary: Summary
     ledger: Ledger
     epochs: dict[int, float]
+    prospect: Prospect | None
 
     @property
     def ended(self) -> int:
@@ -46,7 +49,8 @@ class Standing:
 
     def plain(self) -> dict[str, Any]:
         """As plain data, for JSON."""
-        return asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.ledger)}
+        told = asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.ledger)}
+        return told | {"ahead": None if self.prospect is None else asdict(self.prospect)}
 
 
 def standing(session: Session, name: str | None = None) -> Standing:
@@ -54,7 +58,9 @@ def standing(session: Session, name: str | None = None) -> Standing:
     name = name or session.study.name
     summary = summarise(session.database, name, session.study.search.lease_seconds)
     epochs = running_epochs(session.database, session.study, name)
-    return Standing(session.study, summary, ledger(session.database, session.study, name), epochs)
+    spent = ledger(session.database, session.study, name)
+    ahead = prospect_of(session.database, session.study) if name == session.study.name else None
+    return Standing(session.study, summary, spent, epochs, ahead)
 
 
 def describe(now: Standing) -> list[str]:
@@ -69,6 +75,7 @@ def describe(now: Standing) -> list[str]:
     whole = now.ledger.spent + now.ledger.saved
     share = f" ({now.ledger.saved / whole:.0%} of what it would have cost)" if whole else ""
     lines.append(f"compute   {now.ledger.spent:.0f} fold-epochs spent, {now.ledger.saved:.0f} saved by pruning{share}")
+    lines += [] if now.prospect is None else [f"ahead     {now.prospect}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in summary.workers if not worker.stopped]
     lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in summary.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in summary.failures]

@@ -1,9 +1,11 @@
 """A worker process put together: from an open session to a worker that knows what each claim asks for."""
 
+import logging
 from collections.abc import Callable
 
 from search.claim import Claim
 from search.final import fold_folder
+from search.prospects import prospect_of
 from search.pruning import make_pruner
 from search.queue import FoldJob, final_name, open_study
 from search.record import Recorder
@@ -14,6 +16,8 @@ from storage import workers
 from trainer.devices import describe, resolve
 from trainer.job import Job, open_job
 from trainer.model import check_source
+
+logger = logging.getLogger("foldrace.worker")
 
 
 def serve(
@@ -45,10 +49,25 @@ def serve(
         assign = _final_assignment(session, job, final)
     recorder = Recorder(session, job, me, final)
     try:
-        Worker(trials, job, assign, device, seconds_left, stopping, recorder).run()
+        Worker(trials, job, assign, device, seconds_left, stopping, _enough(session, final), recorder).run()
         recorder.close()
     finally:
         trials.leave()
+
+
+def _enough(session: Session, final: int | None) -> Callable[[], bool]:
+    """Whether the search should end here, which all its workers are then asked to do."""
+
+    def enough() -> bool:
+        ahead = prospect_of(session.database, session.study)
+        if ahead is None or not ahead.is_enough:
+            return False
+        logger.info("the study ends: %s", ahead)
+        workers.set_control(session.database, session.study.name, "stopping")
+        return True
+
+    wanted = final is None and session.study.search.stop_below_noise
+    return enough if wanted else lambda: False
 
 
 def _search_assignment(session: Session, job: Job) -> Callable[[Claim], Assignment]:

@@ -55,6 +55,7 @@ class Worker:
         assign: what a claim asks for.
         seconds_left: until the worker must let go; infinite when it has no limit.
         stopping: True once a signal asked the worker to stop.
+        enough: True once the study is over before its budget is.
         recorder: is told of each trial before it ends.
     """
 
@@ -64,11 +65,12 @@ class Worker:
     device: str
     seconds_left: Callable[[], float]
     stopping: Callable[[], bool]
+    enough: Callable[[], bool]
     recorder: Recorder
 
     def run(self) -> None:
         """Work until nothing is left to do, or until asked to stop."""
-        while not self._must_stop():
+        while not self._must_stop() and not self.enough():
             claim = self.trials.claim()
             if claim is not None:
                 self._run_claim(claim)

@@ -20,6 +20,11 @@ FAILURE = "failure"  # the user attribute with the reason of a trial that failed
 UNFINISHED: tuple[State, ...] = ("RUNNING", "WAITING")
 
 
+def cell_key(fold: int, evaluation: int) -> str:
+    """The user attribute of a trial that holds the record of one evaluation of one fold, both from 0."""
+    return f"fold{fold}/eval{evaluation}"
+
+
 def insert_or(connection: sa.Connection, table: sa.Table) -> "postgresql.Insert | sqlite.Insert":
     """An INSERT that can say what to do on a conflict, in the database's own dialect."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

@@ -57,12 +57,14 @@ class Search(_Section):
     """The budget, what is maximised, and where it is remembered.
 
     `risk` is the racing pruner's: it stops a trial whose probability of beating the best one is below it.
+    `stop_below_noise` ends the study when further trials can be expected to gain less than the folds' noise.
     """
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
     pruner: Pruner = "racing"
     risk: float = Field(0.3, ge=0, le=0.5)
+    stop_below_noise: bool = False
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
     trackers: tuple[Tracker, ...] = ()
