@@ -12,7 +12,7 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
 
 RECORDED = Path(__file__).parent / "curves"
 PARALLEL = 4  # simulated workers
+PARALLEL_ORDERS = 60  # at most; enough for a check that nothing else happens there
 ORDERS_OF_A_RESAMPLE = 4
 MARGINS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)  # tried for the shrinking margin, in the metric's units
 DEFAULT_MARGIN = 0.04  # where there is no other data set to tune it on
@@ -66,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--curves", type=Path, required=True, help="the file that is replayed")
     parser.add_argument("--orders", type=int, default=200)
     parser.add_argument("--resamples", type=int, default=25, help="of the configurations, for the intervals")
+    parser.add_argument("--trials", type=int, help="draw so many configurations for each order, with replacement")
     parser.add_argument("--tune-on", type=Path, nargs="*", help="files to tune the shrinking margin on")
     parser.add_argument("--risks", type=float, nargs="*", default=[], help="more risks of ours to try")
     parser.add_argument("--with-collapsed", action="store_true")
@@ -85,8 +87,8 @@ def _compare(arguments: argparse.Namespace) -> None:
     ]
     if arguments.rules:
         rules = [rule for rule in rules if rule.name in arguments.rules]
-    orders = plain_orders(runs, arguments.orders)
-    resampled = resampled_orders(runs, arguments.resamples)
+    orders = plain_orders(runs, arguments.orders, arguments.trials)
+    resampled = resampled_orders(runs, arguments.resamples, arguments.trials)
     print(
         f"{arguments.curves.name}: {len({r.config for r in runs})} configurations, {arguments.orders} orders; ", end=""
     )
@@ -105,39 +107,54 @@ def kept(runs: list[Run], with_collapsed: bool) -> list[Run]:
     return [run for run in runs if run.config not in collapsed]
 
 
-def plain_orders(runs: Sequence[Run], count: int) -> list[Order]:
-    """Random orders of all configurations; the seeds take turns."""
-    return [_order(runs, i, np.random.default_rng([1, i]), resample=False) for i in range(count)]
+def plain_orders(runs: Sequence[Run], count: int, trials: int | None = None) -> list[Order]:
+    """Random orders of all configurations, or of `trials` draws of them; the seeds take turns."""
+    orders = []
+    for i in range(count):
+        random, played = np.random.default_rng([1, i]), _seed(runs, i)
+        configs = random.permutation(list(played)) if trials is None else random.choice(list(played), trials)
+        orders.append(_order(runs, played, configs.tolist(), f"order-{i}"))
+    return orders
 
 
-def resampled_orders(runs: Sequence[Run], count: int) -> list[list[Order]]:
+def resampled_orders(runs: Sequence[Run], count: int, trials: int | None = None) -> list[list[Order]]:
     """For each bootstrap resample of the configurations, some orders of it."""
-    return [
-        [_order(runs, i, np.random.default_rng([2, b]), resample=True, turn=i) for i in range(ORDERS_OF_A_RESAMPLE)]
-        for b in range(count)
-    ]
+    found = []
+    for b in range(count):
+        random, played = np.random.default_rng([2, b]), [_seed(runs, i) for i in range(ORDERS_OF_A_RESAMPLE)]
+        resample = random.choice(sorted(set.intersection(*map(set, played))), len(played[0]))
+        drawn = [random.permutation(resample) if trials is None else random.choice(resample, trials) for _ in played]
+        found.append(
+            [_order(runs, p, d.tolist(), f"order-{i}") for i, (p, d) in enumerate(zip(played, drawn, strict=True))]
+        )
+    return found
 
 
-def _order(runs: Sequence[Run], i: int, random: np.random.Generator, resample: bool, turn: int = 0) -> Order:
+def _seed(runs: Sequence[Run], turn: int) -> dict[int, Run]:
+    """The runs of one seed, by configuration; of the seeds that have nearly all, each in its turn."""
     by_seed: dict[int, dict[int, Run]] = {}
     for run in runs:
         by_seed.setdefault(run.seed, {})[run.config] = run
     most = max(len(of_seed) for of_seed in by_seed.values())
-    seeds = [seed for seed, of_seed in sorted(by_seed.items()) if len(of_seed) >= 0.8 * most]
-    seed = seeds[i % len(seeds)]
-    played = by_seed[seed]
-    configs = random.choice(list(played), len(played), replace=resample)
-    for _ in range(turn + 1):
-        configs = random.permutation(configs)
-    others = {c: [of[c].value for s, of in by_seed.items() if s != seed and c in of] for c in played}
-    scores = {c: float(np.mean(others[c])) if others[c] else played[c].value for c in played}
-    levels = {c: float(np.mean([*others[c], played[c].value])) for c in played}
-    return Order(
-        f"order-{i}",
-        tuple(played[c] for c in configs),
-        np.array([scores[c] for c in configs]),
-        np.array([levels[c] for c in configs]),
-    )
+    whole = [of_seed for _, of_seed in sorted(by_seed.items()) if len(of_seed) >= 0.8 * most]
+    return whole[turn % len(whole)]
+
+
+def _order(runs: Sequence[Run], played: dict[int, Run], configs: list[int], name: str) -> Order:
+    scores, levels, chosen = [], [], []
+    for i, config in enumerate(configs):
+        run = played[config]
+        others = [other.value for other in runs if other.config == config and other.seed != run.seed]
+        scores.append(float(np.mean(others)) if others else run.value)
+        levels.append(float(np.mean([*others, run.value])))
+        chosen.append(rotated(run, configs[:i].count(config)))
+    return Order(name, tuple(chosen), np.array(scores), np.array(levels))
+
+
+def rotated(run: Run, by: int) -> Run:
+    """The run with another fold first; so a configuration that is drawn again is not the same trial again."""
+    by %= len(run.cells)
+    return replace(run, cells=(*run.cells[by:], *run.cells[:by]), steps=(*run.steps[by:], *run.steps[:by]))
 
 
 def play(order: Order, name: str, rule: Rule | None, workers: int = 1) -> Result:
@@ -162,7 +179,7 @@ def _without_rule(order: Order, name: str) -> Replay:
 def summary(name: str, rule: Rule | None, orders: list[Order], resampled: list[list[Order]]) -> dict[str, Any]:
     """What `--json` prints for a rule."""
     alone = [play(order, name, rule) for order in orders]
-    parallel = alone if rule is None else [play(order, name, rule, PARALLEL) for order in orders]
+    parallel = alone if rule is None else [play(order, name, rule, PARALLEL) for order in orders[:PARALLEL_ORDERS]]
     none = np.array([play(order, "none", None).regret for order in orders])
     replicates = [[play(order, name, rule) for order in resample] for resample in resampled]
     base = [[play(order, "none", None).regret for order in resample] for resample in resampled]

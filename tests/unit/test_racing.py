@@ -53,17 +53,17 @@ def usual_study() -> optuna.Study:
 PRUNER = RacingPruner(folds=3, evaluations=EVALUATIONS)
 
 
-def test_a_trial_far_behind_is_stopped_half_way_through_its_first_fold() -> None:
-    verdict = PRUNER.verdict(usual_study(), running([0.4, 0.4, 0.4], until=4))
+def test_a_trial_far_behind_is_stopped_within_its_first_fold() -> None:
+    verdict = PRUNER.verdict(usual_study(), running([0.4, 0.4, 0.4], until=5))
 
     assert verdict.prune
-    assert (verdict.fold, verdict.evaluation, verdict.epoch, verdict.incumbent) == (0, 3, 1.5, 1)
+    assert (verdict.fold, verdict.evaluation, verdict.epoch, verdict.incumbent) == (0, 4, 1.5, 1)
     assert verdict.difference < -0.2
     assert "against trial 1, probability of beating it 0.0" in str(verdict)
 
 
-def test_no_trial_is_stopped_before_half_of_its_first_fold() -> None:
-    assert not PRUNER.prune(usual_study(), running([0.21, 0.21, 0.21], until=3))
+def test_no_trial_is_stopped_in_the_first_half_of_its_first_fold() -> None:
+    assert not PRUNER.prune(usual_study(), running([0.21, 0.21, 0.21], until=4))
 
 
 @pytest.mark.parametrize("until", [4, 8, 12, 23])
