@@ -24,8 +24,8 @@ def prospect_of(database: Database, study: Study) -> Prospect | None:
 def _read(database: Database, connection: sa.Connection, study: Study) -> tuple[list[list[float]], dict[str, int]]:
     """The bests of the folds of each complete trial; and how many trials are in each state."""
     of_study = _TRIALS.study_id == study_id_of(database, connection, study.name)
-    counted = sa.select(_TRIALS.state, sa.func.count()).where(of_study).group_by(_TRIALS.state)
-    states: dict[str, int] = dict(connection.execute(counted).tuples().all())
+    counted = sa.select(_TRIALS.state, sa.func.count().label("trials")).where(of_study).group_by(_TRIALS.state)
+    states = {row.state: int(row.trials) for row in connection.execute(counted)}
     last = Hyperparameters.model_validate(study.fixed).evaluations - 1
     keys = [rows.cell_key(fold, last) for fold in range(study.folds.count)]
     query = sa.select(_ATTRS.trial_id, _ATTRS.value_json).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)

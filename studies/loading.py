@@ -42,8 +42,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = Non
     if name is not None:
         raw["name"] = name
     raw = _with_absolute_paths(raw, source.parent)
-    if "FOLDRACE_STORAGE" in os.environ:
-        _override(raw, "search.storage", os.environ["FOLDRACE_STORAGE"])
+    if storage := os.environ.get("FOLDRACE_STORAGE"):
+        _override(raw, "search.storage", storage)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
@@ -117,4 +117,8 @@ def _explain(error: ValidationError) -> str:
     """The first of a validation's errors, as `key: what is wrong`."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
+    if first["loc"][-1:] == ("bool",):  # the first of the kinds that a value may be of
+        return (
+            f"{key}: expected a value, {{ low = ..., high = ... }} or {{ choices = [...] }}, found {first['input']!r}"
+        )
     return f"{key}: {explain_one(first)}" if key else explain_one(first)

@@ -147,8 +147,11 @@ class Study(_Section):
         data: dict[str, Any] = {"exclude_labels": self.data.exclude_labels, "train": _digest(self.data.train)}
         if self.data.labels is not None:
             data["labels"] = _digest(self.data.labels)
-        search = {"metric": self.search.metric, "seed": self.search.seed, "baseline": self.search.baseline}
-        training = Hyperparameters().model_dump() | self.model_dump()["training"]
+        plain = self.model_dump()["training"]
+        # As the knobs have them: 1 and 1.0 are the same learning rate.
+        training = Hyperparameters.model_validate(self.fixed).model_dump() | {k: plain[k] for k in self.searched}
+        baseline = Hyperparameters.model_validate(self.search.baseline).model_dump(include=set(self.search.baseline))
+        search = {"metric": self.search.metric, "seed": self.search.seed, "baseline": baseline}
         sections = {"data": data, "model": self.model.model_dump(), "folds": self.folds.model_dump()}
         sections |= {"training": training, "search": search}
         return {f"{s}.{k}": json.dumps(v, ensure_ascii=False) for s, kv in sections.items() for k, v in kv.items()}
@@ -177,7 +180,7 @@ def check_setting(knob: str, setting: Setting, where: str | None = None) -> None
         return
     for value in setting.choices if isinstance(setting, Choices) else (setting,):
         try:
-            Hyperparameters.model_validate({knob: value})
+            Hyperparameters.model_validate({knob: value}, strict=True)
         except ValidationError as error:
             raise ValueError(f"{where}: {explain_one(error.errors()[0])}") from None
 

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: a fresh database of either kind, and small studies."""
 
 import multiprocessing
+import os
 import shutil
 import tempfile
 import uuid
@@ -20,6 +21,8 @@ from studies.knobs import Range
 from studies.study import Data, Study
 
 DATABASES = ["sqlite", "postgresql"]
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: many processes of many threads crawl
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from trainer.batching import IntArray, Tokens, assemble, evaluation_batches
-from trainer.tokenizer import ModelError, unloadable
+from trainer.hub import load_pretrained
 
 FloatArray = NDArray[np.float32]
 
@@ -37,8 +37,5 @@ def predict(
 
 def load_model(folder: Path, device: str) -> PreTrainedModel:
     """A fold's model, as `save_model` wrote it; ModelError when the folder holds none."""
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(unloadable(str(folder), "model", error)) from error
+    model: PreTrainedModel = load_pretrained(AutoModelForSequenceClassification, folder, "model")
     return model.to(device)

@@ -12,8 +12,6 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Pre
 
 from trainer.hub import ModelError, load_pretrained, unloadable
 
-__all__ = ["ModelError", "build_tokenizer", "load_tokenizer", "unloadable"]
-
 TINY = "tiny"
 TINY_VOCABULARY = 6000  # pieces, at most
 SMALLEST_VOCABULARY = 100  # pieces; a tokenizer with fewer was loaded from the wrong files

@@ -69,7 +69,7 @@ def test_the_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Pa
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     program = "import sys, search; from search.cli import main; print(search.__file__); main()"
 
-    command = [tmp_path / "venv/bin/python", "-c", program, "check", "demo"]
+    command = [str(tmp_path / "venv/bin/python"), "-c", program, "check", "demo"]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert str(site) in told.stdout

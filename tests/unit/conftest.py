@@ -1,11 +1,8 @@
-"""Fixtures of the unit tests: one thread for torch, and a small tokenizer of the tiny model's kind."""
+"""Fixtures of the unit tests: a small tokenizer of the tiny model's kind."""
 
-import os
 from pathlib import Path
 
 import pytest
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two processes of many threads crawl
 
 SENTENCES = (
     "조지 해리슨이 쓰고 비틀즈가 부른 노래",

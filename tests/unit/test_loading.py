@@ -181,3 +181,9 @@ def test_the_environment_goes_before_the_file_and_an_override_before_both(
 
     assert load(file).search.storage == "postgresql+psycopg://db/env"
     assert load(file, ["search.storage=sqlite:///set.db"]).search.storage == "sqlite:///set.db"
+
+
+def test_an_empty_environment_variable_is_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDRACE_STORAGE", "")
+
+    assert load(file).search.storage == "sqlite:///file.db"

@@ -23,8 +23,9 @@ from transformers import (
 )
 
 from studies.knobs import Hyperparameters
+from trainer.hub import ModelError
 from trainer.model import ModelSource, build_model, check_source
-from trainer.tokenizer import ModelError, load_tokenizer
+from trainer.tokenizer import load_tokenizer
 
 SIZES: dict[str, Any] = {
     "vocab_size": 60,

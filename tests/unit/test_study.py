@@ -58,6 +58,10 @@ def test_a_wrong_key_or_value_is_named(sections: dict[str, Any], message: str) -
         ("dropout", {"low": 0.1, "high": 1.0}, "Input should be less than 1, found 1.0"),
         ("lr", "fast", "Input should be a valid number"),
         ("lr", 2.0, "Input should be less than or equal to 1, found 2.0"),
+        ("lr", float("inf"), "expected a value, { low = ..., high = ... } or { choices = [...] }, found inf"),
+        ("gamma", [0.4, 1.0], "expected a value, { low = ..., high = ... } or { choices = [...] }, found [0.4, 1.0]"),
+        ("lr", "3e-5", "Input should be a valid number, found '3e-5'"),
+        ("batch_size", True, "Input should be a valid integer, found True"),
         ("entity_marking", "bold", "Input should be 'none', 'concat' or 'typed_markers', found 'bold'"),
         ("entity_marking", {"choices": ["none", "bold"]}, "Input should be 'none', 'concat' or 'typed_markers'"),
         ("entity_marking", {"low": 0, "high": 1}, "not a number; search it with { choices = [...] }"),
@@ -232,6 +236,7 @@ def test_a_data_file_may_not_change(train: Path) -> None:
         {"search": {"storage": "sqlite:///x.db", "pruner": "none", "trackers": ["mlflow"], "lease_seconds": 5.0}},
         {"final": {"folds": 3}},
         {"training": {**TRAINING, "dropout": 0.1}},  # its default
+        {"training": {**TRAINING, "max_grad_norm": 1}},  # its default, written without a point
         {"folds": {"count": 5}},
     ],
 )

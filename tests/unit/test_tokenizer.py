@@ -9,7 +9,8 @@ from transformers import ElectraConfig, PretrainedConfig, RobertaConfig
 
 from tests.unit.conftest import SENTENCES
 from trainer import hub
-from trainer.tokenizer import SMALLEST_VOCABULARY, ModelError, build_tokenizer, load_tokenizer
+from trainer.hub import ModelError
+from trainer.tokenizer import SMALLEST_VOCABULARY, build_tokenizer, load_tokenizer
 
 MARKERS = ["[S:PER]", "[/S:PER]"]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
