@@ -23,7 +23,6 @@ from search.queue import final_name
 from search.session import Session
 from search.tracked import trial_record
 from storage.errors import StorageError
-from storage.leases import LeaseLost
 from storage.tracking import Record, TrackedStudy, Trackers
 from storage.workers import Worker
 from storage.workspace import Workspace
@@ -149,11 +148,9 @@ class Recorder:
 
 @contextmanager
 def harmlessly(what: str) -> Iterator[None]:
-    """Turn any error inside into one line of the log, but for a lost lease."""
+    """Turn any error inside into one line of the log."""
     try:
         yield
-    except LeaseLost:
-        raise
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         logger.warning("%s: not everything is recorded: %s: %s", what, type(error).__name__, text)

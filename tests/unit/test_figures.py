@@ -16,7 +16,7 @@ from trainer.metrics import Scores
 from trainer.tasks import Evaluation
 
 KNOBS = Hyperparameters(epochs=4, first_cycle_ratio=0.2, gamma=0.5, lr=1e-3)
-HOSTILE = ["관계_없음", "<script>alert(1)</script>", "$\\frac{", "🙂", "two\nlines", "x" * 60]
+HOSTILE = ["관계_없음", "<script>alert(1)</script>", "$\\frac{$", "🙂", "two\nlines", "x" * 60]
 
 
 def curve(points: int) -> Sequence[Evaluation]:
@@ -50,7 +50,7 @@ def test_a_character_that_no_font_has_becomes_a_box() -> None:
 def test_hostile_names_are_drawn_without_a_warning() -> None:
     counts = np.eye(len(HOSTILE), dtype=np.int64)
 
-    drawn = pixels(confusions({"validation": counts}, HOSTILE, "$\\frac{ 시험 🙂"))
+    drawn = pixels(confusions({"validation": counts}, HOSTILE, "$\\frac{$ 시험 🙂"))
 
     assert (drawn[..., :3] < 0.5).any()
 
