@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint format bench clean
+.PHONY: install demo test lint format bench bench-trainer bench-racing bench-search record-curves
 
 install: .venv/.installed
 
@@ -12,9 +12,10 @@ install: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# The main job on the embedded default: search with two workers, export, ensemble, submission.
 demo: install
 	$(BIN)/foldrace run demo --workers 2
-	$(BIN)/foldrace export demo --output runs/demo/final.toml
+	$(BIN)/foldrace export demo
 	$(BIN)/foldrace final runs/demo/final.toml --workers 2
 
 test: install
@@ -29,3 +30,18 @@ lint: install
 format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Measurements; docs/benchmarks.md and docs/racing.md hold what they gave.
+bench: bench-trainer bench-racing
+
+bench-trainer: install
+	$(BIN)/python -m benchmarks.trainer
+
+bench-racing: install
+	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.racing --curves $$file || exit 1; done
+
+bench-search: install
+	$(BIN)/python -m benchmarks.search
+
+record-curves: install
+	$(BIN)/python -m benchmarks.record_curves
