@@ -1,10 +1,10 @@
 """A fold as its consumer sees it: what it tells, what stops it, and what it leaves behind when it is left."""
 
 import gc
+import itertools
 import weakref
 from collections.abc import Callable
 from contextlib import closing
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def test_a_fold_tells_its_evaluations_in_order_and_its_result_last(make_task: Ma
     assert result.curve == tuple(event for event in events if isinstance(event, Evaluation))
     assert [e.step for e in result.curve] == [4, 8, 12]
     assert task.total_steps == 12
-    assert all(later.best >= earlier.best for earlier, later in pairwise(result.curve))
+    assert all(later.best >= earlier.best for earlier, later in itertools.pairwise(result.curve))
 
 
 def test_an_evaluation_scores_the_rows_in_their_order(make_task: MakeTask) -> None:
@@ -202,6 +202,24 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(make_task: Mak
     assert isinstance(events[-1], FoldResult)
     losses = [[e.train_loss, e.eval_loss] for e in events[-1].curve]
     np.testing.assert_allclose(losses, [[e.train_loss, e.eval_loss] for e in undisturbed.curve], rtol=1e-4)
+
+
+def test_a_batch_that_fails_half_way_counts_once(make_task: MakeTask, tamper: Tamper) -> None:
+    task = make_task(dropout=0.0)
+    undisturbed = finish(task)
+    calls = itertools.count()
+
+    def refuse(*_: object) -> None:  # the first batch, and then the second half of it
+        if next(calls) in (0, 2):
+            raise torch.OutOfMemoryError("no room")
+
+    tamper(lambda model: model.register_forward_pre_hook(refuse))
+
+    result = finish(task)
+
+    assert result.micro_batch == 2
+    losses = [e.train_loss for e in result.curve]
+    np.testing.assert_allclose(losses, [e.train_loss for e in undisturbed.curve], rtol=1e-4)
 
 
 def test_one_row_that_does_not_fit_ends_the_fold(make_task: MakeTask, tamper: Tamper) -> None:
