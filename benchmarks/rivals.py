@@ -1,0 +1,183 @@
+"""What a fold is timed against: transformers.Trainer as it was used in 2021 and at its best, and a bare loop.
+
+All train the same model from the same weights, on the same rows, with the same schedule. Seconds are those of the
+process's CPU: on one thread that is what a clock shows on an idle machine, and other work on a busy one is left out.
+"""
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from trainer.batching import assemble, epoch_batches
+from trainer.devices import autocast_dtype, make_optimizer
+from trainer.losses import loss_sum
+from trainer.model import build_model
+from trainer.prediction import predict
+from trainer.schedule import make_schedule
+from trainer.shortcuts import shorten
+from trainer.tasks import FoldResult, FoldTask
+from trainer.training import train_fold
+
+PADDED = 128  # tokens, of every row in 2021
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fold: its CPU seconds, those of them in evaluation, its number of evaluations, its last accuracy."""
+
+    seconds: float
+    evaluating: float
+    evaluations: int
+    accuracy: float
+
+
+def ours(task: FoldTask) -> Run:
+    started = time.process_time()
+    *_, result = train_fold(task)
+    if not isinstance(result, FoldResult):
+        raise RuntimeError("the fold ended without a result")
+    seconds = time.process_time() - started
+    return Run(seconds, math.nan, len(result.curve), result.last.scores.accuracy)
+
+
+def bare(task: FoldTask) -> Run:
+    """Forward, backward and optimiser step of our model on our batches, made beforehand; one evaluation at the end."""
+    knobs, device = task.knobs, CPU
+    lengths, rates = task.tokens.lengths[task.training], make_schedule(task.total_steps, knobs).curve()
+    batches: list[tuple[dict[str, Tensor], Tensor]] = []
+    for epoch in range(knobs.epochs):
+        for positions in epoch_batches(lengths, knobs.batch_size, task.seed, epoch):
+            rows = task.training[positions]
+            batches.append((assemble(task.tokens, rows, task.pad_id, device), torch.from_numpy(task.labels[rows])))
+    started = time.process_time()
+    model = shorten(build_model(task.source, knobs, task.seed), device)
+    optimizer, dtype = make_optimizer(model, knobs, device), autocast_dtype(knobs, device)
+    for (batch, labels), lr in zip(batches, rates, strict=True):
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            logits = model(**batch).logits
+        (loss_sum(logits, labels, knobs) / len(labels)).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), knobs.max_grad_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad()
+    probabilities = predict(model, task.tokens, task.validation, task.pad_id, dtype)
+    accuracy = float((probabilities.argmax(1) == task.labels[task.validation]).mean())
+    return Run(time.process_time() - started, math.nan, 1, accuracy)
+
+
+def retrospective(task: FoldTask, tokenizer: PreTrainedTokenizerBase, every: int) -> Run:
+    """Every row padded to 128, fp32, an evaluation every so many steps."""
+    points = {*range(every, task.total_steps, every), task.total_steps}
+    return _run(task, tokenizer, points, PADDED, bf16=False, per_device_eval_batch_size=task.knobs.batch_size)
+
+
+def tuned(task: FoldTask, tokenizer: PreTrainedTokenizerBase, bf16: bool) -> Run:
+    """Batches of similar length, padded to their longest row, fused AdamW, our evaluations in larger batches."""
+    points = set(make_schedule(task.total_steps, task.knobs).evaluation_points(task.knobs.evaluations))
+    return _run(
+        task,
+        tokenizer,
+        points,
+        None,
+        bf16=bf16,
+        per_device_eval_batch_size=64,
+        optim="adamw_torch_fused",
+        train_sampling_strategy="group_by_length",
+    )
+
+
+class _Rows(Dataset[dict[str, Any]]):
+    """The rows of a fold, as Trainer reads them."""
+
+    def __init__(self, task: FoldTask, rows: Any, width: int | None) -> None:
+        tokens, self.items = task.tokens, []
+        for row in rows:
+            ids = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]].tolist()
+            padding = 0 if width is None else width - len(ids)
+            mask = [1] * len(ids) + [0] * padding
+            label = int(task.labels[row])
+            self.items.append({"input_ids": ids + [task.pad_id] * padding, "attention_mask": mask, "labels": label})
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.items[index]
+
+
+class _EvaluateAt(TrainerCallback):
+    def __init__(self, points: set[int]) -> None:
+        self.points = points
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_evaluate = state.global_step in self.points
+
+
+class _Timed(Trainer):
+    """Trainer on our schedule, which notes what its evaluations cost and say."""
+
+    rates: np.ndarray[Any, Any]
+    evaluating, evaluations, accuracy = 0.0, 0, 0.0
+
+    def create_scheduler(self, *_: Any, **__: Any) -> Any:
+        rates, lr = self.rates, self.args.learning_rate
+        last = len(rates) - 1
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: rates[min(step, last)] / lr)
+        return self.lr_scheduler
+
+    def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
+        started = time.process_time()
+        found: dict[str, float] = super().evaluate(*arguments, **keywords)
+        self.evaluating += time.process_time() - started
+        self.evaluations, self.accuracy = self.evaluations + 1, found["eval_accuracy"]
+        return found
+
+
+def _run(
+    task: FoldTask, tokenizer: PreTrainedTokenizerBase, points: set[int], width: int | None, **arguments: Any
+) -> Run:
+    training, validation = (_Rows(task, rows, width) for rows in (task.training, task.validation))
+    knobs = task.knobs
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.process_time()
+        settings = TrainingArguments(
+            folder,
+            num_train_epochs=knobs.epochs,
+            per_device_train_batch_size=knobs.batch_size,
+            learning_rate=knobs.lr,
+            weight_decay=knobs.weight_decay,
+            max_grad_norm=knobs.max_grad_norm,
+            label_smoothing_factor=knobs.label_smoothing,
+            seed=task.seed,
+            logging_steps=100,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+            **arguments,
+        )
+        trainer = _Timed(
+            build_model(task.source, knobs, task.seed),
+            settings,
+            train_dataset=training,
+            eval_dataset=validation,
+            processing_class=tokenizer,  # its collator pads a batch to its longest row
+            compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())},
+            callbacks=[_EvaluateAt(points)],
+        )
+        trainer.rates = make_schedule(task.total_steps, knobs).curve()
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+        seconds = time.process_time() - started
+    return Run(seconds, trainer.evaluating, trainer.evaluations, trainer.accuracy)

@@ -1,0 +1,215 @@
+"""A whole fold, ours and transformers.Trainer's, in turns on one thread: seconds, rows per second, last accuracy.
+
+    python -m benchmarks.trainer [--quick] [--json] [--keep FILE] [--profile]
+
+The data is ../shared/data/klue_re without no_relation when it is there, else the demo's. `--keep` appends each timed
+fold to a file and does not time again what is in it, so a run can be interrupted. The last line is one JSON object
+with `--json`. Speedups are medians over rounds of the ratio within a round.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import profile
+from transformers import ElectraConfig, ElectraForSequenceClassification, logging
+
+from benchmarks.rivals import Run, bare, ours, retrospective, tuned
+from storage.workspace import Workspace
+from studies.knobs import Hyperparameters
+from studies.loading import parse
+from trainer.job import Job, open_job
+from trainer.tasks import FoldTask
+from trainer.training import train_fold
+
+ROOT = Path(__file__).resolve().parent.parent
+KLUE_RE, DEMO = ROOT.parent / "shared/data/klue_re/train.csv", ROOT / "studies/demo/train.tsv"
+ROUNDS = 5
+FOLDS = ("ours", "retrospective", "tuned")
+WHOLE_FOLDS = (*FOLDS, "same_evaluations")
+BASE_WIDTH = 768
+TRAINING = {"entity_marking": "typed_markers", "label_smoothing": 0.1, "warmup_ratio": 0.1}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and the fold it is timed on: one row in `share`; `every`: steps between evaluations as in 2021."""
+
+    name: str
+    batch_size: int
+    lr: float
+    epochs: int
+    share: int
+    every: int
+
+
+# A fold of base width is a small one, or an hour would go by: a twentieth of the rows, a quarter of the batch; its
+# evaluations are as many an epoch as every 25 steps are in the whole fold of 39 steps an epoch.
+CASES = (Case("tiny", 32, 1e-3, 8, 1, 25), Case("base_width", 8, 1e-4, 4, 20, 5))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one round of one epoch, for a look")
+    parser.add_argument("--json", action="store_true", help="the result as the last line")
+    parser.add_argument("--keep", type=Path, help="append each timed fold here, and go on from what is there")
+    parser.add_argument("--profile", action="store_true", help="only show where the steps of our fold spend their time")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with tempfile.TemporaryDirectory() as folder:
+        job = open_benchmark_job(Path(folder))
+        if arguments.profile:
+            for case in CASES:
+                show_profile(fold_task(job, replace(case, epochs=1), 0, Path(folder)))
+            return
+        cases = [replace(case, epochs=1) for case in CASES] if arguments.quick else CASES
+        rounds = 1 if arguments.quick else ROUNDS
+        results = {case.name: measure(job, case, rounds, Path(folder), arguments.keep) for case in cases}
+    show(results)
+    if arguments.json:
+        print(json.dumps(results))
+
+
+def open_benchmark_job(folder: Path) -> Job:
+    data, excluded = (KLUE_RE, ["no_relation"]) if KLUE_RE.exists() else (DEMO, [])
+    raw = {
+        "name": "bench",
+        "data": {"train": str(data), "exclude_labels": excluded},
+        "model": {"name": "tiny", "max_length": 128},
+        "folds": {"count": 5, "oversample_minority": False},
+        "training": TRAINING,
+    }
+    return open_job(parse(raw, "the benchmark"), Workspace(folder, "bench"))
+
+
+def fold_task(job: Job, case: Case, seed: int, folder: Path) -> FoldTask:
+    """The first fold of five; `seed` draws the weights, the order and the dropout."""
+    knobs = Hyperparameters(**TRAINING, epochs=case.epochs, batch_size=case.batch_size, lr=case.lr)
+    task = job.task(knobs, job.plan(5, 77), 0, "cpu")
+    source = task.source if case.name == "tiny" else replace(task.source, name=_base_width(job, folder))
+    training, validation = task.training[:: case.share], task.validation[:: case.share]
+    return replace(task, seed=seed, source=source, training=training, validation=validation)
+
+
+def _base_width(job: Job, folder: Path) -> str:
+    path = folder / "base-width"
+    if not path.exists():
+        config = ElectraConfig(
+            vocab_size=job.source.vocabulary,
+            embedding_size=BASE_WIDTH,
+            hidden_size=BASE_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=12,
+            intermediate_size=4 * BASE_WIDTH,
+            num_labels=job.source.classes,
+        )
+        torch.manual_seed(0)
+        ElectraForSequenceClassification(config).save_pretrained(path)
+    return str(path)
+
+
+def measure(job: Job, case: Case, rounds: int, folder: Path, keep: Path | None) -> dict[str, Any]:
+    """Time all contenders in each round, every other round in reverse, and set them side by side."""
+    short = fold_task(job, replace(case, epochs=1), 0, folder)
+    by_precision = {
+        bf16: _kept(keep, [case.name, "precision", bf16], lambda: tuned(short, job.tokenizer, bf16)).seconds  # noqa: B023
+        for bf16 in (True, False)
+    }
+    bf16 = by_precision[True] < by_precision[False]
+    contenders: dict[str, Callable[[FoldTask], Run]] = {
+        "ours": ours,
+        "retrospective": lambda task: retrospective(task, job.tokenizer, case.every),
+        "tuned": lambda task: tuned(task, job.tokenizer, bf16),
+        "ours_one_evaluation": lambda task: ours(_judged_once(task)),
+        "bare": lambda task: bare(_judged_once(task)),
+    }
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        task = fold_task(job, case, 100 + number, folder)
+        for name in list(contenders)[:: -1 if number % 2 else 1]:
+            runs[name].append(_kept(keep, [case.name, case.epochs, number, name], lambda: contenders[name](task)))  # noqa: B023, called at once
+    return summary(runs, case.epochs * len(short.training), "bf16" if bf16 else "fp32")
+
+
+def _judged_once(task: FoldTask) -> FoldTask:
+    return replace(task, knobs=task.knobs.model_copy(update={"evaluations": 1, "epochs": min(2, task.knobs.epochs)}))
+
+
+def _kept(path: Path | None, key: list[Any], run: Callable[[], Run]) -> Run:
+    """What the file says of `key`, or else what `run` gives, which is then added to the file."""
+    if path is not None and path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            piece = json.loads(line)
+            if piece["key"] == key:
+                return Run(**piece["run"])
+    found = run()
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, "run": asdict(found)}) + "\n")
+    return found
+
+
+def summary(runs: dict[str, list[Run]], rows: int, precision: str) -> dict[str, Any]:
+    """Speedups with their lowest and highest round, seconds, rows per second, and the last accuracy with its noise."""
+    seconds = {name: [run.seconds for run in found] for name, found in runs.items()}
+    evaluations = runs["ours"][0].evaluations
+    seconds["same_evaluations"] = [  # the same folds, with the evaluations that they would not have had taken off
+        run.seconds - run.evaluating * (1 - evaluations / run.evaluations) for run in runs["retrospective"]
+    ]
+    ratios = {
+        "fold_speedup_vs_retrospective": _ratios(seconds["retrospective"], seconds["ours"]),
+        "fold_speedup_same_evaluations": _ratios(seconds["same_evaluations"], seconds["ours"]),
+        "fold_speedup_vs_tuned": _ratios(seconds["tuned"], seconds["ours"]),
+        "loop_over_bare": _ratios(seconds["ours_one_evaluation"], seconds["bare"]),
+    }
+    accuracies = {name: [run.accuracy for run in runs[name]] for name in FOLDS}
+    return {
+        **{name: round(statistics.median(found), 3) for name, found in ratios.items()},
+        "spread": {name: [round(min(found), 3), round(max(found), 3)] for name, found in ratios.items()},
+        "seconds": {name: round(statistics.median(found), 2) for name, found in seconds.items()},
+        "rows_per_second": {name: round(rows / statistics.median(seconds[name])) for name in WHOLE_FOLDS},
+        "accuracy": {name: round(statistics.mean(found), 4) for name, found in accuracies.items()},
+        "accuracy_noise": {
+            name: round(statistics.stdev(found), 4) if len(found) > 1 else None for name, found in accuracies.items()
+        },
+        "evaluations": {name: runs[name][0].evaluations for name in FOLDS},
+        "tuned_precision": precision,
+        "rounds": len(runs["ours"]),
+    }
+
+
+def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
+    return [their / our for their, our in zip(theirs, ours, strict=True)]
+
+
+def show(results: dict[str, dict[str, Any]]) -> None:
+    print(f"{'model':12}{'fold':22}{'seconds':>9}{'rows/s':>8}{'last accuracy':>20}{'evaluations':>13}")
+    for model, found in results.items():
+        for name, seconds in found["seconds"].items():
+            accuracy, noise = found["accuracy"].get(name), found["accuracy_noise"].get(name)
+            last = "" if accuracy is None else f"{accuracy:.4f}" + ("" if noise is None else f" ± {noise:.4f}")
+            rows, evaluations = found["rows_per_second"].get(name, ""), found["evaluations"].get(name, "")
+            print(f"{model:12}{name:22}{seconds:9.2f}{rows:8}{last:>20}{evaluations:>13}")
+    for model, found in results.items():
+        for name, (low, high) in found["spread"].items():
+            print(f"{model:12}{name:32}{found[name]:7.2f}   ({low:.2f} to {high:.2f} in {found['rounds']} rounds)")
+        print(f"{model:12}{'precision of tuned':32}{found['tuned_precision']:>7}")
+
+
+def show_profile(task: FoldTask) -> None:
+    with profile() as profiler:
+        for _ in train_fold(_judged_once(task)):
+            pass
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=40))
+
+
+if __name__ == "__main__":
+    main()
