@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import rows, tables, workers
+from storage.address import without_secrets
 from storage.database import Database
 from storage.errors import StorageError
 from studies.study import Study, differences
@@ -77,8 +78,9 @@ def final_name(name: str, final: int) -> str:
 
 
 def public_toml(study: Study) -> str:
-    """The study file without its storage: a URL may hold a password, and what is stored is shown."""
-    return study.model_copy(update={"search": study.search.model_copy(update={"storage": None})}).to_toml()
+    """The study file as it may be shown: its storage without a password."""
+    storage = None if study.search.storage is None else without_secrets(study.search.storage)
+    return study.model_copy(update={"search": study.search.model_copy(update={"storage": storage})}).to_toml()
 
 
 def stored_names(database: Database) -> list[str]:

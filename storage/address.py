@@ -44,6 +44,12 @@ def shown(url: sa.URL) -> str:
     return url._replace(password=None, query=sa.util.EMPTY_DICT).render_as_string()
 
 
+def without_secrets(url: str) -> str:
+    """The same address as it may be written down: a password is then left to PGPASSWORD or ~/.pgpass."""
+    parsed = parse(url)
+    return parsed.difference_update_query(_SECRETS)._replace(password=None).render_as_string()
+
+
 def scrub(text: str, url: sa.URL) -> str:
     """A driver's message in one line, should it ever repeat a password."""
     secrets = [url.password, *(url.query.get(key) for key in _SECRETS)]

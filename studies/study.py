@@ -54,7 +54,7 @@ class Folds(_Section):
 
 
 class Search(_Section):
-    """The budget, what is maximised, and where it is remembered.
+    """The budget, what is maximised, and where it is remembered (a relative SQLite path: from the current folder).
 
     `risk` is the racing pruner's: it stops a trial whose probability of beating the best one is below it.
     `stop_below_noise` ends the study when further trials can be expected to gain less than the folds' noise.
