@@ -183,6 +183,8 @@ def headline(now: Standing | None) -> str:
     if now is None:
         return "preparing the data and the model"
     trials, best = now.summary.trials, now.summary.best
+    if now.summary.name != now.study.name:  # a final job: each of its trials is a fold, and none is pruned
+        return f"{now.ended}/{now.total} folds, {trials.get('FAIL', 0)} failed"
     told = f"{now.ended}/{now.total} trials, {trials.get('PRUNED', 0)} pruned, {trials.get('FAIL', 0)} failed"
     return told if best is None else f"{told}, best {best.value:.4f} (trial {best.number})"
 

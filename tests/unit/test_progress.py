@@ -1,0 +1,54 @@
+"""What a person is told, from made-up standings: the numbers come from the database, their tests are elsewhere."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from search.enough import Prospect
+from search.ledger import Ledger
+from search.progress import Standing, describe, headline, picture
+from search.summary import Best, Failure, Orphan, Summary, WorkerLine
+from studies.study import Study
+
+
+@pytest.fixture
+def now(make_study: Callable[..., Study]) -> Standing:
+    worker = WorkerLine("host:1", "host", 7, "cuda:0", 4, 2, 3.1, 0.71, 512.0, stopped=False, silent_seconds=3)
+    summary = Summary(
+        name="small",
+        control="running",
+        trials={"COMPLETE": 3, "PRUNED": 2, "FAIL": 1, "RUNNING": 1, "WAITING": 5},
+        evaluations={"COMPLETE": 120, "PRUNED": 20},
+        best=Best(1, 0.7),
+        workers=(worker,),
+        failures=(Failure(5, "out of memory"),),
+        orphans=(Orphan(6, 2, "host:2", "its worker died"),),
+    )
+    return Standing(make_study(), summary, Ledger(30.0, 90.0), {4: 8.0}, Prospect(5, 0.004, 0.01))
+
+
+def test_the_headline_counts_what_has_ended(now: Standing) -> None:
+    assert headline(now) == "6/12 trials, 2 pruned, 1 failed, best 0.7000 (trial 1)"
+    assert headline(None) == "preparing the data and the model"
+
+
+def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: Standing) -> None:
+    told = "\n".join(describe(now))
+
+    assert "trial 1: accuracy 0.7000" in told
+    assert "30 fold-epochs spent, 90 saved by pruning (75% of what it would have cost)" in told
+    assert "5 more trials can be expected to gain 0.0040, below the noise" in told
+    assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, best 0.7100" in told
+    assert "trial 6, attempt 2: its worker died" in told
+    assert "trial 5: out of memory" in told
+
+
+def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(now: Standing) -> None:
+    console = Console(width=80, record=True, force_terminal=False)
+    console.print(picture(now, None))
+    lines = console.export_text().splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert re.search(r"cuda:0\s+4\s+2\s+3\.1/8 .*0\.7100 \(\+0\.0100\)\s+512", lines[2])
