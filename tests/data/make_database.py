@@ -1,0 +1,67 @@
+"""Write the SQLite database that this version leaves behind, for every later version to open.
+
+    python -m tests.data.make_database
+
+Run once for each release; what it wrote is committed and never written again. Nothing of this machine is in it.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import foldrace
+from search.queue import FoldJob, open_study, queue_folds
+from search.trials import Claim, Trials
+from storage.database import Database
+from storage.workers import Worker
+from studies.knobs import Range
+from studies.study import Data, Study
+
+FOLDER = Path(__file__).parent
+ROWS = "old.tsv"  # the data of the study, beside the database
+
+
+def study(trials: int = 6, searched: bool = True) -> Study:
+    """The study in the database; its data is this folder's, wherever that is."""
+    training = {"gamma": Range(low=0.4, high=1.0), "epochs": Range(low=5, high=40)} if searched else {"gamma": 0.5}
+    asked = {"name": "old", "data": Data(train=FOLDER / ROWS), "folds": {"count": 2}, "training": training}
+    return Study.model_validate(asked | {"search": {"trials": trials, "baseline": {"gamma": 1.0} if searched else {}}})
+
+
+def main() -> None:
+    path = FOLDER / f"foldrace-{foldrace.__version__}.db"
+    with closing(Database.open(f"sqlite:///{path}")) as database:
+        fill(database)
+    with closing(sqlite3.connect(path)) as connection:
+        # A path of this machine, in the copy of the study file that is for people.
+        connection.execute("UPDATE study_user_attributes SET value_json = replace(value_json, ?, '')", (f"{FOLDER}/",))
+        connection.commit()
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("VACUUM")
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+
+
+def fill(database: Database) -> None:
+    """A trial of each kind: complete, pruned, failed, let go, held by a worker that is gone, waiting."""
+    open_study(database, study())
+    worker = Worker(owner="a-host:0123456789ab", host="a-host", pid=1)
+    trials = Trials(database, study(), worker, heartbeat_seconds=0)
+    claims = [begun(trials) for _ in range(5)]
+    claims[0].finish(0.75)
+    claims[1].prune("worse than trial 0")
+    claims[2].fail("the loss is nan")
+    claims[3].release()
+    claims[4].beat()
+    queue_folds(database, study(searched=False), [FoldJob(0, 77), FoldJob(1, 77)])
+
+
+def begun(trials: Trials) -> Claim:
+    claim = trials.claim()
+    assert claim is not None
+    claim.report(0, 0, 0.5, {"value": 0.5, "best": 0.5})
+    claim.note_checkpoint()
+    return claim
+
+
+if __name__ == "__main__":
+    main()

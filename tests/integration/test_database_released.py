@@ -1,0 +1,63 @@
+"""A database that any released version has left opens today, and its trials go on: `tests/data/make_database.py`."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import foldrace
+from search.queue import open_study, queue_folds, stored_study
+from search.summary import summarise
+from search.trials import Trials
+from storage.database import Database
+from storage.workers import Worker
+from tests.data.make_database import FOLDER, study
+
+RELEASED = sorted(FOLDER.glob("foldrace-*.db"))
+
+
+@pytest.fixture(params=RELEASED, ids=lambda path: path.stem)
+def released(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    shutil.copy(request.param, tmp_path / "old.db")
+    return Database.open(f"sqlite:///{tmp_path / 'old.db'}", create=False)
+
+
+def test_this_version_has_left_one_too() -> None:
+    assert f"foldrace-{foldrace.__version__}" in [path.stem for path in RELEASED]
+
+
+def test_an_old_database_says_how_its_study_stands(released: Database) -> None:
+    found = summarise(released, "old")
+
+    assert found.trials == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 2, "WAITING": 1}
+    assert found.best is not None
+    assert (found.best.number, found.best.value) == (0, 0.75)
+    assert [(orphan.number, orphan.why) for orphan in found.orphans] == [
+        (3, "let go in good order"),
+        (4, "its worker is silent"),
+    ]
+    assert found.failures[0].reason == "the loss is nan"
+    released.close()
+
+
+def test_an_old_study_goes_on_where_it_stood(released: Database, now: list[float]) -> None:
+    open_study(released, study(trials=7))  # the same study still, with one trial more
+    trials = Trials(released, study(trials=7), Worker(), clock=lambda: now[0], heartbeat_seconds=0)
+    taken = []
+    while not trials.is_over():
+        claim = trials.claim()
+        now[0] += 0 if claim else 20
+        if claim is not None:
+            taken.append((claim.number, claim.attempt, sorted(claim.evaluations)))
+            claim.finish(0.5)
+
+    assert taken == [(3, 2, [(0, 0)]), (5, 1, []), (6, 1, []), (4, 2, [(0, 0)])]
+    assert summarise(released, "old").trials == {"COMPLETE": 5, "PRUNED": 1, "FAIL": 1}
+    released.close()
+
+
+def test_an_old_final_job_is_found_again(released: Database) -> None:
+    assert stored_study(released, "old/final-1")[0] == study(searched=False).identity()
+    assert queue_folds(released, study(searched=False), []) == "old/final-1"
+    assert summarise(released, "old/final-1").trials == {"WAITING": 2}
+    released.close()
