@@ -51,20 +51,22 @@ class AgainstBestFew(RacingPruner):
         return replace(found, incumbent=fewer)
 
 
-def report_value(trial: Trial, run: Run, fold: int, index: int) -> None:
+def report_value(trial: Trial, run: Run, fold: int, index: int) -> bool:
     """The value itself in place of the best so far, but at the end of a fold."""
-    report_estimate(trial, run, fold, index)
+    is_told = report_estimate(trial, run, fold, index)
     point = run.cells[fold][index]
     if point is not None and index < EVALUATIONS - 1:
         key = f"fold{fold}/eval{index}"
         trial.set_user_attr(key, trial.user_attrs[key] | {"best": point.value})
+    return is_told
 
 
-def report_no_bits(trial: Trial, run: Run, fold: int, index: int) -> None:
-    report_estimate(trial, run, fold, index)
-    if run.cells[fold][index] is not None:
+def report_no_bits(trial: Trial, run: Run, fold: int, index: int) -> bool:
+    is_told = report_estimate(trial, run, fold, index)
+    if is_told:
         key = f"fold{fold}/eval{index}"
         trial.set_user_attr(key, trial.user_attrs[key] | {"right": ""})
+    return is_told
 
 
 def alternatives() -> list[Rule]:

@@ -16,7 +16,7 @@ from optuna.trial import Trial, TrialState
 
 from benchmarks.recordings import EVALUATIONS, Run
 
-Report = Callable[[Trial, Run, int, int], None]
+Report = Callable[[Trial, Run, int, int], bool]  # whether there was something to tell at this cell
 Steps = Generator[float, None, tuple[float, bool]]
 
 
@@ -37,11 +37,11 @@ class Replay:
         return max(np.flatnonzero(self.complete).tolist(), key=lambda i: (runs[i].value, -i))
 
 
-def report_estimate(trial: Trial, run: Run, fold: int, index: int) -> None:
+def report_estimate(trial: Trial, run: Run, fold: int, index: int) -> bool:
     """What a worker of foldrace reports after each evaluation: a running estimate, and the cell as an attribute."""
     point = run.cells[fold][index]
     if point is None:
-        return
+        return False
     best = float(run.best[fold, index])
     share = (index + 1) / EVALUATIONS
     estimate = (float(run.best[:fold, -1].sum()) + share * best) / (fold + share)
@@ -49,12 +49,15 @@ def report_estimate(trial: Trial, run: Run, fold: int, index: int) -> None:
     record |= {"rows": point.rows, "epoch": point.step / run.steps_per_epoch}
     trial.set_user_attr(f"fold{fold}/eval{index}", record)
     trial.report(estimate, step=EVALUATIONS * fold + index)
+    return True
 
 
-def report_folds(trial: Trial, run: Run, fold: int, index: int) -> None:
+def report_folds(trial: Trial, run: Run, fold: int, index: int) -> bool:
     """What a rule that looks at whole folds is told: a fold's value, at its end."""
-    if index == EVALUATIONS - 1:
-        trial.report(float(run.best[fold, -1]), step=fold)
+    if index < EVALUATIONS - 1:
+        return False
+    trial.report(float(run.best[fold, -1]), step=fold)
+    return True
 
 
 def replay(runs: Sequence[Run], pruner: BasePruner, report: Report, workers: int = 1, name: str = "replay") -> Replay:
@@ -97,9 +100,9 @@ def _trial(study: optuna.Study, run: Run, report: Report) -> Steps:
             steps = run.steps[fold] / EVALUATIONS
             yield steps
             spent += steps
-            report(trial, run, fold, index)
+            is_told = report(trial, run, fold, index)
             is_last = fold == len(run.cells) - 1 and index == EVALUATIONS - 1
-            if not is_last and trial.should_prune():
+            if is_told and not is_last and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 return spent, False
     study.tell(trial, run.value)

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.calibration import Calibration, calibrate
 from search.evidence import Evidence, disagreement, read_cell, read_evidence
 
-RISK = 0.4  # the probability of winning below which a trial is stopped; chosen by replay, docs/racing.md
+RISK = 0.2  # the probability of winning below which a trial is stopped; chosen by replay, docs/racing.md
 STARTUP = 2  # whole trials, before any is stopped
 FIRST_LOOK = 0.6  # of the first fold: what shows before says too little, and late risers are taken for losers
 BITS_WEIGHT = 4  # degrees of freedom that the rows of one pair of trials count for, beside the scatter of all
