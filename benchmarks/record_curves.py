@@ -1,6 +1,8 @@
 """Record learning curves: real trainings of random configurations, each with two seeds, to replay pruning rules on.
 
+    python -m benchmarks.record_curves demo
     python -m benchmarks.record_curves klue_re --data train.csv --minutes 90
+    python -m benchmarks.record_curves pretrained --data train.csv --model FOLDER --configs 12
 
 One JSON line a run, in the format of benchmarks/curves/README.md; what is already in the file is not trained again.
 Only curves are recorded, and which rows were right: no text of the data.
@@ -10,6 +12,7 @@ import argparse
 import csv
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ from trainer.training import NonFiniteLossError, train_fold
 
 SEEDS = (77, 1078)  # of the folds, the weights and the order; configuration by configuration, so any prefix is of use
 OUTPUT = Path(__file__).parent / "curves"
+DEMO = Path(__file__).parent.parent / "studies/demo/train.tsv"
 SEARCHED = {  # the ranges: chosen so that few configurations stay at the majority class
     "lr": {"low": 4e-4, "high": 2e-3, "log": True},
     "first_cycle_ratio": {"low": 0.06, "high": 1.0, "log": True},
@@ -53,40 +57,65 @@ class Source:
     exclude_labels: tuple[str, ...]
     longest: int
     training: dict[str, Any]
-    model: str = "tiny"
     folds: int = 5
+    data: Path | None = None
 
 
 SOURCES = {
     "klue_re": Source(
         ("no_relation",), 80, {"batch_size": 8, "entity_marking": "typed_markers", "epochs": {"low": 3, "high": 6}}
     ),
-    "demo": Source((), 80, {"batch_size": 16, "entity_marking": "typed_markers", "epochs": {"low": 2, "high": 6}}),
+    "demo": Source(
+        (), 60, {"batch_size": 8, "entity_marking": "typed_markers", "epochs": {"low": 3, "high": 8}}, data=DEMO
+    ),
+    "pretrained": Source(
+        ("no_relation",),
+        80,
+        {
+            "batch_size": 8,
+            "entity_marking": "typed_markers",
+            "epochs": {"low": 2, "high": 4},
+            "lr": {"low": 3e-5, "high": 3e-4, "log": True},
+            "min_lr": {"low": 1e-8, "high": 1e-5, "log": True},
+        },
+        folds=3,
+    ),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", choices=SOURCES)
-    parser.add_argument("--data", type=Path, required=True, help="the training file")
+    parser.add_argument("--data", type=Path, help="the training file; demo has its own")
+    parser.add_argument("--model", default="tiny", help="a folder with an encoder, or its name on the hub")
     parser.add_argument("--output", type=Path, help="default: benchmarks/curves/SOURCE.jsonl")
     parser.add_argument("--configs", type=int, default=60)
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after so many")
     parser.add_argument("--workspace", type=Path, default=Path("runs/record-curves"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    output = arguments.output or OUTPUT / f"{arguments.source}.jsonl"
-    record(arguments.source, arguments.data, output, arguments.configs, arguments.minutes * 60, arguments.workspace)
+    source = SOURCES[arguments.source]
+    data = arguments.data or source.data
+    if data is None:
+        parser.error(f"{arguments.source} needs --data")
+    try:
+        job = open_source(arguments.source, source, data, arguments.model, arguments.workspace)
+        output = arguments.output or OUTPUT / f"{arguments.source}.jsonl"
+        record(job, output, arguments.configs, arguments.minutes * 60)
+    except FoldraceError as error:
+        sys.exit(str(error))
 
 
-def record(name: str, data: Path, output: Path, configs: int, seconds: float, folder: Path) -> None:
-    """Append the runs that `output` does not hold yet, until `configs` are done or `seconds` are over."""
-    source, started = SOURCES[name], time.monotonic()
+def open_source(name: str, source: Source, data: Path, model: str, folder: Path) -> Job:
+    """The data set's short sentences, ready to be trained on; files go into `folder`."""
     short = folder / name / f"short{data.suffix}"
     write_short(data, short, source.longest)
-    study = study_of(name, source, short)
-    job = open_job(study, Workspace(folder, name))
-    done = recorded(output)
+    return open_job(study_of(name, source, short, model), Workspace(folder, name))
+
+
+def record(job: Job, output: Path, configs: int, seconds: float) -> None:
+    """Append the runs that `output` does not hold yet, until `configs` are done or `seconds` are over."""
+    started, done = time.monotonic(), recorded(output)
     for config in range(configs):
         for seed in SEEDS:
             if time.monotonic() - started > seconds:
@@ -106,11 +135,11 @@ def write_short(data: Path, output: Path, longest: int) -> None:
         csv.writer(written, delimiter=delimiter).writerows(row for row in rows if len(row[1]) <= longest)
 
 
-def study_of(name: str, source: Source, data: Path) -> Study:
+def study_of(name: str, source: Source, data: Path, model: str) -> Study:
     raw = {
         "name": name,
         "data": {"train": str(data.absolute()), "exclude_labels": list(source.exclude_labels)},
-        "model": {"name": source.model, "max_length": 128},
+        "model": {"name": model, "max_length": 128},
         "folds": {"count": source.folds, "oversample_minority": False},
         "training": SEARCHED | source.training,
     }
