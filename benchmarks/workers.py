@@ -1,0 +1,145 @@
+"""Workers under abuse, ours and plain Optuna's in one run: trials lost and repeated, claims and reports per second.
+
+    python -m benchmarks.workers [--quick] [--full] [--only queue kills claims cold reports] [--json]
+
+Plain Optuna has its heartbeat and its retry callback switched on. PostgreSQL is a server of our own that is started
+here. The last line is one JSON object with `--json`. `--full` is T13 whole: 1,000 reporters instead of 100.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: many processes of many threads crawl
+
+import optuna  # after the number of threads is said
+
+from benchmarks import abuse, claims
+from benchmarks.abuse import SYSTEMS, Plan
+from benchmarks.databases import KINDS, Databases, databases
+
+Row = dict[str, Any]
+
+QUEUE = Plan(workers=16, trials=500)
+KILLS = Plan(workers=8, trials=400, kills=200, cells=20, cell_seconds=0.1, limit_seconds=210, lease_seconds=3)
+HISTORIES, WORKERS = (0, 1_000, 10_000), (1, 8, 32)
+CLAIM_SECONDS, COLD_ROUNDS = 3.0, 3
+
+QUICK_QUEUE = Plan(workers=8, trials=40, limit_seconds=30)
+QUICK_KILLS = Plan(workers=4, trials=16, kills=6, cells=8, cell_seconds=0.1, limit_seconds=30, lease_seconds=3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a small one of each, for a look")
+    parser.add_argument("--full", action="store_true", help="1,000 reporters")
+    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
+    parser.add_argument("--json", action="store_true", help="the result as the last line")
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    result: dict[str, Any] = {"load_before": os.getloadavg()[0], "cores": os.cpu_count()}
+    with databases() as made:
+        for name in arguments.only:
+            print(f"\n{TITLES[name]}", flush=True)
+            result[name] = list(shown(MEASUREMENTS[name](made, arguments)))
+    result["load_after"] = os.getloadavg()[0]
+    print(
+        f"\nload before and after, on {result['cores']} cores: {result['load_before']:.1f}, {result['load_after']:.1f}"
+    )
+    if arguments.json:
+        print(json.dumps(result))
+
+
+def queue(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """T1: many workers, one queue."""
+    yield from _abused(made, QUICK_QUEUE if arguments.quick else QUEUE)
+
+
+def kills(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """T2: SIGKILL at random moments."""
+    yield from _abused(made, QUICK_KILLS if arguments.quick else KILLS)
+
+
+def _abused(made: Databases, plan: Plan) -> Iterator[Row]:
+    for kind in KINDS:
+        for system in SYSTEMS:
+            with tempfile.TemporaryDirectory() as folder:
+                outcome = abuse.abuse(system, made.fresh(kind), Path(folder) / "files", plan)
+            yield {"database": kind} | asdict(outcome)
+
+
+def claim_rates(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Warm claims; the two systems take turns."""
+    sizes = (0, 300) if arguments.quick else HISTORIES
+    counts = (1, 4) if arguments.quick else WORKERS
+    seconds = 0.5 if arguments.quick else CLAIM_SECONDS
+    for kind in KINDS:
+        url = made.fresh(kind)
+        for history in sizes:
+            for count in counts:
+                for system in SYSTEMS:
+                    yield {"database": kind} | asdict(claims.claim_rate(system, url, history, count, seconds))
+
+
+def cold_claims(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """The first claim of a process that has read nothing yet."""
+    history, rounds = (300, 1) if arguments.quick else (HISTORIES[-1], COLD_ROUNDS)
+    for kind in KINDS:
+        url = made.fresh(kind)
+        for _ in range(rounds):
+            for system in SYSTEMS:
+                seconds = claims.first_claim(system, url, history)
+                yield {"database": kind, "system": system, "history": history, "seconds": seconds}
+
+
+def reports(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """T13: many reporters at once."""
+    reporters, steps = (20, 10) if arguments.quick else (1_000 if arguments.full else 100, 100)
+    for system in SYSTEMS:
+        yield {"database": "postgresql"} | asdict(claims.reports(system, made.fresh("postgresql"), reporters, steps))
+
+
+def shown(rows: Iterator[Row]) -> Iterator[Row]:
+    """Print each row as soon as it is there, under the names of its columns."""
+    for index, row in enumerate(rows):
+        if index == 0:
+            print("  ".join(f"{name:>{_width(name)}}" for name in row), flush=True)
+        print("  ".join(f"{_text(value):>{_width(name)}}" for name, value in row.items()), flush=True)
+        yield row
+
+
+def _width(name: str) -> int:
+    return max(len(name), 10)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return " / ".join(f"{each:.2f}" for each in value) or "-"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+Measurement = Callable[[Databases, argparse.Namespace], Iterator[Row]]
+MEASUREMENTS: dict[str, Measurement] = {
+    "queue": queue,
+    "kills": kills,
+    "claims": claim_rates,
+    "cold": cold_claims,
+    "reports": reports,
+}
+TITLES = {
+    "queue": "T1: workers on one queue, nobody killed",
+    "kills": "T2: workers killed at random moments; waits in lease times, median / longest",
+    "claims": "claims, warm: milliseconds (median, 99 %), and claims per second of all workers",
+    "cold": "the first claim of a new process: seconds",
+    "reports": "T13: reporters at once: milliseconds of a report (median, 99 %)",
+}
+
+if __name__ == "__main__":
+    main()
