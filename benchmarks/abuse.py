@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial
@@ -34,8 +35,7 @@ SYSTEMS = ("ours", "plain")
 HEARTBEAT = 1  # seconds
 CHECKPOINT_EVERY = 4  # cells
 STUDY = "abuse"
-_IDLE, _TICK = 0.2, 0.02  # seconds
-_NOT_YET = float("inf")
+_IDLE, _TICK, _JITTER = 0.2, 0.02, 0.2  # seconds
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -45,7 +45,7 @@ class Plan:
 
     Attributes:
         cells: evaluations of a trial, each of `cell_seconds`.
-        kill_seconds: the mean time between two SIGKILLs.
+        kill_every: the mean number of events, cells mostly, between two SIGKILLs: a busy machine changes nothing.
         limit_seconds: then the workers are ended, whatever is left to do.
     """
 
@@ -54,7 +54,7 @@ class Plan:
     kills: int = 0
     cells: int = 1
     cell_seconds: float = 0.0
-    kill_seconds: float = 0.5
+    kill_every: float = 25.0
     limit_seconds: float = 90.0
     lease_seconds: int = 60
     seed: int = 7
@@ -125,21 +125,22 @@ class _Harness:
         self.crashed, self.timed_out = 0, False
         self._live: dict[str, ForkProcess] = {}
         self._random = random.Random(plan.seed)
+        self._seen, self._due = 0, plan.kill_every  # events
+        (folder / Log.FILE).touch()
 
     def run(self) -> None:
         for _ in range(self.plan.workers):
             self._start()
-        due, end = _NOT_YET, time.monotonic() + self.plan.limit_seconds
-        while self._live:
-            time.sleep(_TICK)
-            self._look()
-            if due == _NOT_YET and (self.folder / Log.FILE).exists():  # the first trial has begun
-                due = self._next_kill()
-            if len(self.killed) < self.plan.kills and time.monotonic() >= due and self._live:
-                self._kill()
-                due = self._next_kill()
-            if time.monotonic() > end:
-                self._give_up()
+        end = time.monotonic() + self.plan.limit_seconds
+        with (self.folder / Log.FILE).open("rb") as log:
+            while self._live:
+                time.sleep(_TICK)
+                self._look()
+                self._seen += log.read().count(b"\n")
+                if self._live and len(self.killed) < self.plan.kills and self._seen >= self._due:
+                    self._kill()
+                if time.monotonic() > end:
+                    self._give_up()
 
     def _start(self) -> None:
         owner, live = new_owner(), (_live_ours if self.system == "ours" else _live_plain)
@@ -158,6 +159,8 @@ class _Harness:
                 self._start()
 
     def _kill(self) -> None:
+        time.sleep(self._random.uniform(0, _JITTER))  # or it would always be just after an event
+        self._due = self._seen + self._random.expovariate(1 / self.plan.kill_every)
         owner = self._random.choice(list(self._live))
         process = self._live.pop(owner)
         process.kill()
@@ -174,9 +177,6 @@ class _Harness:
             database = Database.open(self.url)
             orphan(database, owner, "killed")
             database.close()
-
-    def _next_kill(self) -> float:
-        return time.monotonic() + self._random.expovariate(1 / self.plan.kill_seconds)
 
     def _give_up(self) -> None:
         self.timed_out = True
@@ -258,7 +258,7 @@ def _live_plain(url: str, log: Log, plan: Plan) -> None:
         number = _origin(storage.get_trial(trial._trial_id))
         log.note("begin", number)
         for name, distribution in space.items():
-            trial._suggest(name, distribution)
+            _suggest(trial, name, distribution)
         for cell in range(_checkpoint(log, number), plan.cells):
             time.sleep(plan.cell_seconds)
             log.note("cell", number, cell)
@@ -268,6 +268,13 @@ def _live_plain(url: str, log: Log, plan: Plan) -> None:
 
     study = optuna.load_study(study_name=STUDY, storage=storage)
     study.optimize(objective, callbacks=[MaxTrialsCallback(plan.trials)])
+
+
+def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> None:
+    if isinstance(distribution, IntDistribution):
+        trial.suggest_int(name, distribution.low, distribution.high)
+    elif isinstance(distribution, FloatDistribution):
+        trial.suggest_float(name, distribution.low, distribution.high)
 
 
 def _origin(trial: FrozenTrial) -> int:

@@ -31,6 +31,7 @@ class Rate:
     Attributes:
         median, late: milliseconds of one claim, and of the slowest of a hundred.
         per_second: claims, each ended at once, of all workers together.
+        crashed: workers that a claim ended with an error.
     """
 
     system: str
@@ -40,6 +41,7 @@ class Rate:
     median: float
     late: float
     per_second: float
+    crashed: int
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,10 @@ def claim_rate(system: str, url: str, history: int, workers: int, seconds: float
     start = _FORK.Barrier(workers)
     found = _in_processes(workers, lambda _: _claim_for(side, seconds, start))
     database.close()
-    spent = np.array([each for times, _ in found for each in times]) * 1000
-    rate = sum(len(times) / elapsed for times, elapsed in found)
-    return Rate(system, history, workers, len(spent), *_percentiles(spent), rate)
+    lived = [each for each in found if each is not None]
+    spent = np.array([each for times, _ in lived for each in times]) * 1000
+    rate = sum(len(times) / elapsed for times, elapsed in lived)
+    return Rate(system, history, workers, len(spent), *_percentiles(spent), rate, len(found) - len(lived))
 
 
 def first_claim(system: str, url: str, history: int) -> float:
@@ -139,8 +142,8 @@ def first_claim(system: str, url: str, history: int) -> float:
         side.warm()
         return time.perf_counter() - began
 
-    found: list[float] = _in_processes(1, claim)
-    return found[0]
+    seconds: float = _in_processes(1, claim)[0]
+    return seconds
 
 
 def reports(system: str, url: str, reporters: int, steps: int, processes: int = 10) -> Reports:
@@ -155,14 +158,15 @@ def reports(system: str, url: str, reporters: int, steps: int, processes: int = 
     trials = optuna.load_study(study_name=name, storage=database.storage).get_trials(deepcopy=False)
     stored = sum(len(trial.intermediate_values) for trial in trials)
     database.close()
-    spent = np.array([each for times in found for each in times]) * 1000
+    spent = np.array([each for times in found if times is not None for each in times]) * 1000
     return Reports(system, reporters // processes * processes, steps, stored, *_percentiles(spent), seconds)
 
 
 def _claim_for(side: Any, seconds: float, start: Barrier) -> tuple[list[float], float]:
     side.join()
     start.wait()
-    times, began = [], time.perf_counter()
+    times: list[float] = []
+    began = time.perf_counter()
     while not times or time.perf_counter() - began < seconds:
         before = time.perf_counter()
         claim = side.begin()
@@ -177,7 +181,7 @@ def _report(side: Any, reporters: int, steps: int, start: Barrier) -> list[float
     side.join()
     claims = [side.begin() for _ in range(reporters)]
     start.wait()
-    times = []
+    times: list[float] = []
     for step in range(steps):
         for claim in claims:
             before = time.perf_counter()
@@ -189,7 +193,7 @@ def _report(side: Any, reporters: int, steps: int, start: Barrier) -> list[float
 
 
 def _in_processes(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """What `work` gives in each of so many processes; EOFError where one of them died."""
+    """What `work` gives in each of so many processes; None where it raised."""
     pipes = [_FORK.Pipe(duplex=False) for _ in range(count)]
     processes = [_FORK.Process(target=_send, args=(work, i, pipes[i][1])) for i in range(count)]
     for process, (_, sender) in zip(processes, pipes, strict=True):
@@ -202,7 +206,11 @@ def _in_processes(count: int, work: Callable[[int], Any]) -> list[Any]:
 
 
 def _send(work: Callable[[int], Any], index: int, sender: Connection) -> None:
-    sender.send(work(index))
+    try:
+        found = work(index)
+    except Exception:  # a database that is locked, for Optuna on SQLite
+        found = None
+    sender.send(found)
     sender.close()
 
 
@@ -214,4 +222,4 @@ def _forget_connections(database: Database) -> None:
 
 
 def _percentiles(values: "np.ndarray[Any, Any]") -> tuple[float, float]:
-    return float(np.median(values)), float(np.percentile(values, 99))
+    return (float(np.median(values)), float(np.percentile(values, 99))) if len(values) else (np.nan, np.nan)

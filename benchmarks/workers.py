@@ -27,12 +27,14 @@ from benchmarks.databases import KINDS, Databases, databases
 Row = dict[str, Any]
 
 QUEUE = Plan(workers=16, trials=500)
-KILLS = Plan(workers=8, trials=400, kills=200, cells=20, cell_seconds=0.1, limit_seconds=210, lease_seconds=3)
+KILLS = Plan(workers=8, trials=320, kills=200, cells=20, cell_seconds=0.1, limit_seconds=210, lease_seconds=3)
 HISTORIES, WORKERS = (0, 1_000, 10_000), (1, 8, 32)
 CLAIM_SECONDS, COLD_ROUNDS = 3.0, 3
 
 QUICK_QUEUE = Plan(workers=8, trials=40, limit_seconds=30)
-QUICK_KILLS = Plan(workers=4, trials=16, kills=6, cells=8, cell_seconds=0.1, limit_seconds=30, lease_seconds=3)
+QUICK_KILLS = Plan(
+    workers=4, trials=16, kills=6, cells=8, cell_seconds=0.1, kill_every=10.0, limit_seconds=30, lease_seconds=3
+)
 
 
 def main() -> None:
