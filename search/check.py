@@ -10,7 +10,7 @@ from studies.knobs import Hyperparameters, Range
 from studies.study import Study
 from trainer.folds import FoldPlan, normalised
 from trainer.job import Job
-from trainer.tasks import FoldTask, Progress
+from trainer.tasks import Evaluation, FoldTask, Progress
 from trainer.training import train_fold
 
 WARM_UP_STEPS = 3
@@ -33,10 +33,11 @@ class Forecast:
 
 
 def forecast(job: Job, plan: FoldPlan, device: str) -> Forecast:
-    """Time a few steps and say what the whole search would take. Training time only."""
+    """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations."""
     task = job.task(typical_knobs(job.study), plan, 0, device)
     rate = task.knobs.batch_size / _seconds_per_step(task)
-    fold_epochs = expected_epochs(job.study) * plan.count * job.study.search.trials
+    trials = job.study.search.trials if job.study.searched else len(job.study.final.seeds)
+    fold_epochs = expected_epochs(job.study) * plan.count * trials
     rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
     return Forecast(rate, fold_epochs, fold_epochs * rows / rate / 3600)
 
@@ -45,7 +46,7 @@ def expected_epochs(study: Study) -> float:
     """The mean of the epochs that random trials would draw."""
     searched = study.searched.get("epochs")
     if searched is None:
-        return float(Hyperparameters.model_validate(study.fixed).epochs)
+        return float(study.defaults.epochs)
     if isinstance(searched, Range):
         return (searched.low + searched.high) / 2
     return statistics.mean(float(choice) for choice in searched.choices)
@@ -95,12 +96,14 @@ def _range(study: Study, knob: str) -> str:
 def _seconds_per_step(task: FoldTask) -> float:
     """The median of a few steps after a warm-up; evaluations are not counted."""
     seconds: list[float] = []
+    before: object = None
     with closing(train_fold(task, progress_seconds=0)) as events:
         last = time.perf_counter()
         for event in events:
-            if isinstance(event, Progress):
+            trains = isinstance(event, Progress) and not isinstance(before, Evaluation)
+            if trains:
                 seconds.append(time.perf_counter() - last)
             if len(seconds) >= WARM_UP_STEPS + TIMED_STEPS:
                 break
-            last = time.perf_counter()
-    return statistics.median(seconds[WARM_UP_STEPS:] or seconds)
+            before, last = event, time.perf_counter()
+    return statistics.median(seconds[WARM_UP_STEPS:] or seconds or [float("nan")])

@@ -70,16 +70,19 @@ def check(
     """Say what would be run, and how long it would take here."""
     from search.check import describe, forecast
     from storage.workspace import Workspace
+    from trainer.devices import resolve
     from trainer.job import open_job
 
     asked = _load(study, set_, trials)
     slot = slots(devices, 1)[0]
     job = open_job(asked, Workspace(workspace, asked.name))
-    plan = job.plan(asked.folds.count, asked.folds.seed)
+    seed, folds = asked.final.seeds[0], asked.final.folds
+    plan = job.plan(asked.folds.count, asked.folds.seed) if asked.searched else job.plan(folds, seed)
     for line in describe(job, plan):
         typer.echo(line)
-    ahead = forecast(job, plan, "cpu" if slot.device == "cpu" else "cuda")
-    typer.echo(f"budget    {asked.search.trials} trials, {ahead.fold_epochs:.0f} fold-epochs without pruning")
+    ahead = forecast(job, plan, resolve("cpu" if slot.device == "cpu" else "cuda"))
+    budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
+    typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")
     typer.echo(
         f"speed     {ahead.rows_per_second:.0f} rows/s on one {slot.device}: {ahead.hours:.2f} hours on one device"
     )
@@ -100,12 +103,13 @@ def run(
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
     from search.progress import describe, standing, watch
-    from search.queue import is_there, open_study
+    from search.queue import is_there, open_study, refuse_fixed
     from storage.tracking import NOTICES
     from storage.workers import set_control
     from trainer.examples import read_training
 
     asked = _load(study, set_, trials, name)
+    refuse_fixed(asked)
     places = slots(devices, workers, per_device)
     left = countdown(None if hours is None else hours * 3600)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
@@ -228,7 +232,7 @@ def final(
 ) -> None:
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     from search.final import begin
-    from search.progress import watch
+    from search.progress import refuse_unfinished, standing, watch
     from storage.workers import set_control
     from trainer.examples import read_test, read_training
 
@@ -244,6 +248,7 @@ def final(
         status = watch(session, places, job.number)
         if status:
             raise typer.Exit(status)
+        refuse_unfinished(standing(session, job.name))
         _hand_in(job, session)
 
 
@@ -312,27 +317,33 @@ def predict(
 
 
 @app.command()
-def pause(study: StudyArgument, name: NameOption = None, workspace: WorkspaceOption = WORKSPACE) -> None:
+def pause(
+    study: StudyArgument, set_: SetOption = [], name: NameOption = None, workspace: WorkspaceOption = WORKSPACE
+) -> None:
     """Let the workers finish the trials they run, and start no other."""
-    _control(study, name, workspace, "paused")
+    _control(_load_run(study, set_, name, workspace), workspace, "paused")
 
 
 @app.command()
-def resume(study: StudyArgument, name: NameOption = None, workspace: WorkspaceOption = WORKSPACE) -> None:
+def resume(
+    study: StudyArgument, set_: SetOption = [], name: NameOption = None, workspace: WorkspaceOption = WORKSPACE
+) -> None:
     """Let the workers of a paused study go on."""
-    _control(study, name, workspace, "running")
+    _control(_load_run(study, set_, name, workspace), workspace, "running")
 
 
 @app.command()
-def stop(study: StudyArgument, name: NameOption = None, workspace: WorkspaceOption = WORKSPACE) -> None:
-    """Let every worker write a checkpoint, let go of its trial, and end; `foldrace run` continues the study."""
-    _control(study, name, workspace, "stopping")
+def stop(
+    study: StudyArgument, set_: SetOption = [], name: NameOption = None, workspace: WorkspaceOption = WORKSPACE
+) -> None:
+    """Let every worker save its trial, let go of it, and end; `foldrace run`, or `resume` and workers, go on."""
+    _control(_load_run(study, set_, name, workspace), workspace, "stopping")
 
 
-def _control(study: str, name: str | None, workspace: Path, asked: "Control") -> None:
+def _control(study: Study, workspace: Path, asked: "Control") -> None:
     from storage.workers import set_control
 
-    with open_session(_load_run(study, [], name, workspace), workspace, create=False) as session:
+    with open_session(study, workspace, create=False) as session:
         set_control(session.database, session.study.name, asked)
     typer.echo(f"{session.study.name}: {asked}; every worker sees it at its next heartbeat")
 
@@ -344,7 +355,7 @@ def _load(study: str, overrides: list[str], trials: int | None = None, name: str
 
 def _load_run(study: str, overrides: list[str], name: str | None, workspace: Path) -> Study:
     """The study of a run that is there: as it was run, when only its name is given."""
-    return load(study, overrides, name, runs=workspace)
+    return load(study, overrides, name, runs=workspace, files=False)
 
 
 def _seconds(text: str | None) -> float | None:

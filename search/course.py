@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.evidence import FloatArray, read_evidence
 from storage.database import Database
-from studies.knobs import Hyperparameters
 from studies.study import Study
 
 MOST_RIVALS = 100  # a picture of more trials shows less
@@ -98,7 +97,7 @@ def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
 
 
 def _fold_epochs(trial: FrozenTrial, study: Study) -> float:
-    defaults = Hyperparameters.model_validate(study.fixed)
+    defaults = study.defaults
     epochs = float(trial.params.get("epochs", defaults.epochs))
     return len(trial.intermediate_values) * epochs / defaults.evaluations
 
@@ -118,7 +117,7 @@ def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: S
 
 def _estimates(trial: FrozenTrial, study: Study) -> tuple[FloatArray, FloatArray]:
     """The running estimate at each evaluation, in order, NaN where there was none; and the folds done by then."""
-    evaluations = Hyperparameters.model_validate(study.fixed).evaluations
+    evaluations = study.defaults.evaluations
     best = read_evidence(trial, study.folds.count, evaluations).best
     share = np.arange(1, evaluations + 1) / evaluations
     before = np.concatenate([[0.0], best[:-1, -1].cumsum()])

@@ -8,10 +8,11 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from foldrace import FoldraceError
+from search.queue import check_same, public_toml
 from storage.database import Database
 from storage.rows import cell_key
 from storage.workspace import atomic_write
-from studies.knobs import Hyperparameters, Value
+from studies.knobs import Value
 from studies.study import Study
 
 
@@ -39,7 +40,9 @@ def winner(database: Database, study: Study, number: int | None = None) -> Winne
 
     Raises:
         ExportError: no trial is complete, or not that one.
+        StorageError: no such study, or one with other settings.
     """
+    check_same(database, study)
     trials = database.retrying(
         lambda: optuna.load_study(study_name=study.name, storage=database.storage).get_trials(deepcopy=False)
     )
@@ -61,11 +64,11 @@ def export(study: Study, best: Winner, path: Path) -> None:
         f"# evaluations of its folds ({folds}).\n"
         f"# Train the ensemble and write the submission: foldrace final {path.name}\n\n"
     )
-    atomic_write(path, header + study.with_fixed(best.sampled).to_toml())
+    atomic_write(path, header + public_toml(study.with_fixed(best.sampled)))
 
 
 def _winner(trial: FrozenTrial, study: Study) -> Winner:
-    last = Hyperparameters.model_validate(study.fixed).evaluations - 1
+    last = study.defaults.evaluations - 1
     folds = []
     for fold in range(study.folds.count):
         cells = (trial.user_attrs.get(cell_key(fold, i)) for i in range(last + 1))

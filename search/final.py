@@ -6,9 +6,9 @@ to vote with fewer folds than were asked for.
 
 import json
 import statistics
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import rmtree
 
 from foldrace import FoldraceError
 from search.queue import FoldJob, final_name, is_there, queue_folds, stored_study
@@ -51,7 +51,7 @@ class Final:
         return self.workspace.final(self.number).folder
 
     def fold_folder(self, job: FoldJob) -> Path:
-        return fold_folder(self.workspace, self.number, job)
+        return fold_folder(self.folder, job)
 
     @property
     def jobs(self) -> list[FoldJob]:
@@ -82,9 +82,9 @@ class HandedIn:
         return statistics.stdev(self.folds)
 
 
-def fold_folder(workspace: Workspace, number: int, job: FoldJob) -> Path:
-    """Where a final job keeps what came of one of its folds."""
-    return workspace.final(number).folder / f"seed-{job.seed}" / f"fold-{job.fold}"
+def fold_folder(final: Path, job: FoldJob) -> Path:
+    """Where a final job, in its folder, keeps what came of one of its folds."""
+    return final / f"seed-{job.seed}" / f"fold-{job.fold}"
 
 
 def begin(study: Study, database: Database, workspace: Workspace) -> Final:
@@ -162,7 +162,7 @@ def _hand_in(final: Final, job: Job, results: dict[FoldJob, SavedResult], scored
     text = submission_text(study.final.submission, _test_ids(job), votes, labels, len(study.data.exclude_labels))
     scores = scored.score(job.no_relation)
     folds = tuple(result.best.best for result in results.values())
-    path = _submission_before(final, text) or _new_submission(final, text)
+    path = _submission(final, text)
     done = HandedIn(folds, scores.accuracy, scored.accuracy_interval(), path)
     summary = asdict(scores) | {"interval": done.interval, "folds": folds, "mean": done.mean, "sd": done.deviation}
     summary |= {
@@ -174,19 +174,15 @@ def _hand_in(final: Final, job: Job, results: dict[FoldJob, SavedResult], scored
     return done
 
 
-def _submission_before(final: Final, text: str) -> Path | None:
-    with suppress(OSError, KeyError, ValueError):
-        summary = json.loads((final.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-        path: Path = final.workspace.folder / summary["submission"]
-        return path if path.read_text(encoding="utf-8") == text else None
-    return None
-
-
-def _new_submission(final: Final, text: str) -> Path:
+def _submission(final: Final, text: str) -> Path:
+    """The file to hand in: one with the same bytes that was written before, or a new one in a folder of its own."""
     parent = final.workspace.folder / "submissions"
     for folder in parent.glob("*"):
-        with suppress(OSError):
-            folder.rmdir()  # empty: an ensemble that was killed between making it and writing into it
+        if not (folder / f"{folder.name}.csv").exists():
+            rmtree(folder)  # of an ensemble that was killed before it wrote its file
+    for path in sorted(parent.glob("*/*.csv")):
+        if path.read_bytes() == text.encode():
+            return path
     folder = submission_folder(parent, final.study.final.folds, final.study.model.name)
     path = folder / f"{folder.name}.csv"
     atomic_write(path, text)

@@ -8,8 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 
-LEAST_SILENCE = 300.0  # seconds; a loop that is silent for less does not hang
-FIRST_SILENCE = 1800.0  # seconds until the first sign: a model may have to be downloaded
+LEAST_SILENCE = 1800.0  # seconds; a download, or a final fold's predictions on a CPU, take that long and do not hang
 TIMES_AS_USUAL = 10
 HUNG = 70  # exit status of a worker that hung: EX_SOFTWARE
 _logger = logging.getLogger("foldrace.search")
@@ -52,12 +51,9 @@ class Heartbeat:
 
     @property
     def hangs(self) -> bool:
-        """Silent for ten times its usual interval, and for five minutes at least."""
-        silence = self._clock() - self._last
-        if self._signs == 0:
-            return silence > FIRST_SILENCE
-        usual = (self._last - self._began) / self._signs
-        return silence > max(LEAST_SILENCE, TIMES_AS_USUAL * usual)
+        """Silent for ten times its usual interval, and for half an hour at least."""
+        usual = (self._last - self._began) / self._signs if self._signs else 0.0
+        return self._clock() - self._last > max(LEAST_SILENCE, TIMES_AS_USUAL * usual)
 
     def once(self) -> bool:
         """One beat; False when there is nothing left to keep alive."""

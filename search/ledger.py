@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from storage import tables
 from storage.database import Database
 from storage.workers import study_id_of
-from studies.knobs import Hyperparameters
 from studies.study import Study
 
 _TRIALS, _PARAMS, _REPORTS = tables.trials.c, tables.trial_params.c, tables.trial_intermediate_values.c
@@ -29,7 +28,7 @@ class Ledger:
 
 def ledger(database: Database, study: Study, name: str) -> Ledger:
     """What the study of that name has spent: `study` itself, or a final job of it. StorageError: there is none."""
-    defaults = Hyperparameters.model_validate(study.fixed)
+    defaults = study.defaults
     cells_per_trial = study.folds.count * defaults.evaluations
     spent = saved = 0.0
     for row in database.read(lambda connection: _groups(database, connection, name)):
@@ -49,7 +48,7 @@ def running_epochs(database: Database, study: Study, name: str) -> dict[int, flo
         query = sa.select(_TRIALS.number, _PARAMS.param_value, _PARAMS.distribution_json)
         query = query.select_from(tables.trials).outerjoin(tables.trial_params, epochs)
         query = query.where(_TRIALS.study_id == study_id_of(database, connection, name), _TRIALS.state == "RUNNING")
-        default = Hyperparameters.model_validate(study.fixed).epochs
+        default = study.defaults.epochs
         return {number: _epochs(stored, text) or default for number, stored, text in connection.execute(query)}
 
     return database.read(work)

@@ -1,12 +1,14 @@
 """A finished ensemble on new data: every fold's model votes."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from foldrace import FoldraceError
-from search.final import LABELS_FILE, STUDY_FILE, SUMMARY_FILE
+from search.final import LABELS_FILE, STUDY_FILE, SUMMARY_FILE, fold_folder
+from search.queue import FoldJob
 from storage.workspace import atomic_write
 from studies.loading import load
 from studies.study import Study
@@ -46,14 +48,25 @@ def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction
         raise PredictError(
             f"{run}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
         )
-    study = load(run / STUDY_FILE)
+    study = load(run / STUDY_FILE, files=False)
     examples = read_test(file, read_labels(run / LABELS_FILE))
-    folders = sorted(run.glob(f"seed-*/fold-*/{MODEL_FOLDER}"))
+    folders = _models(run, study)
     votes = vote([_predict_with(folder, examples, study, device) for folder in folders], study.final.vote)
     ids = [row.id for row in examples.rows]
     excluded = len(study.data.exclude_labels)
     atomic_write(output, submission_text(study.final.submission, ids, votes, examples.labels, excluded))
     return Prediction(examples, votes, _accuracy(examples, votes))
+
+
+def _models(run: Path, study: Study) -> list[Path]:
+    """The model of every fold that voted for the submission."""
+    seeds = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))["seeds"]
+    jobs = [FoldJob(fold, seed) for seed in seeds for fold in range(study.final.folds)]
+    folders = [fold_folder(run, job) / MODEL_FOLDER for job in jobs]
+    missing = next((folder for folder in folders if not folder.is_dir()), None)
+    if missing is not None:
+        raise PredictError(f"{missing}: missing, so the ensemble is not whole; run the final job again")
+    return folders
 
 
 def _predict_with(folder: Path, examples: Examples, study: Study, device: str) -> FloatArray:

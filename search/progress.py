@@ -113,6 +113,18 @@ def watch(
     return status
 
 
+def refuse_unfinished(now: Standing) -> None:
+    """Raise FoldraceError unless every fold of a final job is complete."""
+    trials = now.summary.trials
+    failed = {failure.reason for failure in now.summary.failures}
+    if trials.get("WAITING", 0) + trials.get("RUNNING", 0):
+        raise FoldraceError(f"{now.summary.name}: stopped before its folds were done; the same command continues")
+    if trials.get("COMPLETE", 0) < now.study.final.folds * len(now.study.final.seeds):
+        raise FoldraceError(
+            f"{now.summary.name}: folds failed ({'; '.join(failed)}); the same command trains them again"
+        )
+
+
 class _Burials:
     """Frees the trial of a worker that crashed, so that another adopts it at once."""
 

@@ -8,7 +8,6 @@ from search.enough import Prospect, prospect
 from storage import rows, tables
 from storage.database import Database
 from storage.workers import study_id_of
-from studies.knobs import Hyperparameters
 from studies.study import Study
 
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
@@ -26,7 +25,7 @@ def _read(database: Database, connection: sa.Connection, study: Study) -> tuple[
     of_study = _TRIALS.study_id == study_id_of(database, connection, study.name)
     counted = sa.select(_TRIALS.state, sa.func.count().label("trials")).where(of_study).group_by(_TRIALS.state)
     states = {row.state: int(row.trials) for row in connection.execute(counted)}
-    last = Hyperparameters.model_validate(study.fixed).evaluations - 1
+    last = study.defaults.evaluations - 1
     keys = [rows.cell_key(fold, last) for fold in range(study.folds.count)]
     query = sa.select(_ATTRS.trial_id, _ATTRS.value_json).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
     query = query.where(of_study, _TRIALS.state == "COMPLETE", _ATTRS.key.in_(keys))

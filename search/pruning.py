@@ -5,7 +5,6 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.trial import FrozenTrial
 
 from search.racing import RacingPruner
-from studies.knobs import Hyperparameters
 from studies.study import Study
 
 STARTUP_TRIALS = 5  # that the median is taken of, at least
@@ -13,7 +12,7 @@ STARTUP_TRIALS = 5  # that the median is taken of, at least
 
 def make_pruner(study: Study) -> BasePruner:
     """The pruner of a search; each is given what it needs to mean the same in every worker."""
-    evaluations = Hyperparameters.model_validate(study.fixed).evaluations
+    evaluations = study.defaults.evaluations
     half_a_fold = max(1, evaluations // 2)
     if study.search.pruner == "racing":
         return RacingPruner(study.folds.count, evaluations, study.search.risk)

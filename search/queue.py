@@ -14,7 +14,7 @@ from storage import rows, tables, workers
 from storage.address import without_secrets
 from storage.database import Database
 from storage.errors import StorageError
-from studies.study import Study, differences
+from studies.study import Study, StudyError, differences
 
 IDENTITY, TOML = "identity", "toml"  # user attributes of a study
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
@@ -46,6 +46,12 @@ def open_study(database: Database, study: Study) -> None:
         workers.forget_old(database, connection)
 
     database.transact(work)
+
+
+def refuse_fixed(study: Study) -> None:
+    """Raise StudyError for a study that searches nothing: all its trials would be the same one."""
+    if not study.searched:
+        raise StudyError(f"study {study.name}: nothing is searched, every knob is fixed; foldrace final trains it")
 
 
 def queue_folds(database: Database, study: Study, jobs: Sequence[FoldJob], final: int = 1) -> str:
@@ -105,6 +111,11 @@ def stored_study(database: Database, name: str) -> tuple[dict[str, str], str]:
     if IDENTITY not in attrs or TOML not in attrs:
         raise StorageError(f"{database.address}: study {name} was not made by foldrace")
     return attrs[IDENTITY], attrs[TOML]
+
+
+def check_same(database: Database, study: Study) -> None:
+    """Raise StorageError unless the study that is there was made with these settings."""
+    _check_same(database, study.name, {IDENTITY: stored_study(database, study.name)[0]}, study.identity())
 
 
 def _find_or_make(

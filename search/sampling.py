@@ -17,7 +17,6 @@ from search.history import History
 from search.space import Distributions, only_value
 from studies.knobs import Value
 
-_STUDY = "history"
 _logger = logging.getLogger("foldrace.search")
 
 

@@ -7,12 +7,14 @@ from search.claim import Claim
 from search.final import fold_folder
 from search.prospects import prospect_of
 from search.pruning import make_pruner
-from search.queue import FoldJob, final_name, open_study
+from search.queue import FoldJob, final_name, open_study, public_toml, refuse_fixed
 from search.record import Recorder
 from search.session import Session
+from search.summary import summarise
 from search.trials import Trials
 from search.worker import Assignment, Worker
 from storage import workers
+from storage.workspace import atomic_write
 from trainer.devices import describe, resolve
 from trainer.job import Job, open_job
 from trainer.model import check_source
@@ -41,8 +43,10 @@ def serve(
     device = resolve(device)
     me = workers.Worker(device=describe(device), owner=owner or workers.new_owner())
     if final is None:
+        refuse_fixed(study)
         assign = _search_assignment(session, job)
         open_study(session.database, study)  # only now: nothing is left behind by a study that cannot run
+        atomic_write(session.workspace.study_file, public_toml(study))
         trials = Trials(session.database, study, me, pruner=make_pruner(study))
     else:
         trials = Trials(session.database, study, me, name=final_name(study.name, final))
@@ -60,7 +64,8 @@ def _enough(session: Session, final: int | None) -> Callable[[], bool]:
 
     def enough() -> bool:
         ahead = prospect_of(session.database, session.study)
-        if ahead is None or not ahead.is_enough:
+        waiting = summarise(session.database, session.study.name).trials.get("WAITING", 0)
+        if ahead is None or not ahead.is_enough or not waiting:
             return False
         logger.info("the study ends: %s", ahead)
         workers.set_control(session.database, session.study.name, "stopping")
@@ -94,7 +99,7 @@ def _final_assignment(session: Session, job: Job, final: int) -> Callable[[Claim
     def assign(claim: Claim) -> Assignment:
         fold, seed = int(claim.user_attrs["fold"]), int(claim.user_attrs["seed"])
         plan = job.plan(session.study.final.folds, seed)
-        folder = fold_folder(session.workspace, final, FoldJob(fold, seed))
+        folder = fold_folder(session.workspace.final(final).folder, FoldJob(fold, seed))
         return Assignment(session.study.hyperparameters({}), plan, (fold,), lambda _: folder, is_final=True)
 
     return assign

@@ -57,11 +57,10 @@ class WorkerCommand:
     """
 
     def __init__(self, session: Session, final: int | None, seconds_left: Callable[[], float]) -> None:
-        folder = session.workspace.folder if final is None else session.workspace.final(final).folder
-        path = folder / "study.toml"
+        path = (session.workspace if final is None else session.workspace.final(final)).study_file
         atomic_write(path, public_toml(session.study))
         os.environ["FOLDRACE_STORAGE"] = storage_url(session.study, session.workspace)
-        self._command = [sys.executable, "-m", "search.cli", "worker", str(path)]
+        self._command = [sys.executable, "-P", "-m", "search.cli", "worker", str(path)]
         self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]
         self._command += [] if final is None else ["--final", str(final)]
         self._seconds_left = seconds_left

@@ -23,7 +23,6 @@ from storage.database import Database
 from storage.errors import StorageError
 from storage.leases import Lease, LeaseLost, Leases
 from storage.workers import Control, Worker
-from studies.knobs import Hyperparameters
 from studies.study import Study
 
 __all__ = ["Claim", "LeaseLost", "Outlook", "Trials"]
@@ -84,7 +83,7 @@ class Trials:
         self._study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
         self._leases = Leases(database, self._study_id, worker, lease_seconds, clock)
         self._space, self._seed = distributions(study.searched), study.search.seed
-        self._per_fold = Hyperparameters.model_validate(study.fixed).evaluations
+        self._per_fold = study.defaults.evaluations
         self._optuna = database.retrying(
             lambda: optuna.load_study(study_name=name, storage=database.storage, pruner=pruner or NopPruner())
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from foldrace import FoldraceError
@@ -20,6 +21,7 @@ from storage.leases import LeaseLost
 from storage.workspace import attempts_in
 from studies.knobs import Hyperparameters
 from trainer.checkpoint import Checkpoint, CheckpointError, load, saved
+from trainer.devices import is_out_of_memory
 from trainer.folds import FoldPlan
 from trainer.job import Job
 from trainer.results import ResultError, load_result, save_model, save_result
@@ -77,6 +79,7 @@ class Worker:
                 self.recorder.between_trials()
                 continue
             if self.trials.is_over():
+                logger.info("nothing is left to do, or the study was stopped: then foldrace resume lets workers go on")
                 return
             time.sleep(IDLE_SECONDS)
 
@@ -98,9 +101,18 @@ class Worker:
         try:
             self._run_folds(claim, assignment)
         except (NonFiniteLossError, OutOfMemoryError) as error:
-            logger.warning("trial %d failed: %s", claim.number, error)
-            self.recorder.ending(claim, assignment, "FAIL", reason=str(error))
-            claim.fail(str(error))
+            self._fail(claim, assignment, str(error))
+        except RuntimeError as error:  # out of memory outside the step that can be halved
+            if not is_out_of_memory(error):
+                raise
+            self._fail(claim, assignment, f"out of memory: {error}")
+
+    def _fail(self, claim: Claim, assignment: Assignment, reason: str) -> None:
+        logger.warning("trial %d failed: %s", claim.number, reason)
+        self.recorder.ending(claim, assignment, "FAIL", reason=reason)
+        if claim.fail(reason):
+            for fold in assignment.folds:
+                _drop_attempts(assignment.folder(fold))
 
     def _run_folds(self, claim: Claim, assignment: Assignment) -> None:
         bests: list[float] = []
@@ -122,7 +134,9 @@ class Worker:
         if done is not None:
             return done
         clock = _Interval(self.job.study.search.checkpoint_minutes * 60)
-        with closing(train_fold(task, _checkpoint(task, folder))) as events:
+        resume = _checkpoint(task, folder)
+        rmtree(folder / f"attempt-{claim.attempt}", ignore_errors=True)  # of a database that is gone: ours is new
+        with closing(train_fold(task, resume)) as events:
             for event in events:
                 if isinstance(event, Progress):
                     if not self._goes_on(claim, fold, event, clock, folder):
@@ -160,25 +174,24 @@ class Worker:
         if reason is None:
             return True
         self.recorder.ending(claim, assignment, "PRUNED", reason=reason)
-        claim.prune(reason)
+        if claim.prune(reason):
+            _drop_attempts(assignment.folder(fold))
         logger.info("trial %d pruned: %s", claim.number, reason)
         return False
 
     def _record(self, evaluation: Evaluation, assignment: Assignment, fold: int) -> dict[str, Any]:
         """What is stored of an evaluation. The number of rows lets a pruner pair two trials row by row."""
-        metric = self.job.study.search.metric
-        record = evaluation.record() | {"value": getattr(evaluation.scores, metric)}
+        rows = len(assignment.plan.validation(fold))
         # Which rows were right says how an accuracy scatters, and nothing of another metric.
-        return record | {"rows": len(assignment.plan.validation(fold))} if metric == "accuracy" else record
+        paired = {"rows": rows} if self.job.study.search.metric == "accuracy" else {}
+        return evaluation.record() | paired
 
     def _keep(self, result: FoldResult, task: FoldTask, folder: Path, assignment: Assignment) -> None:
         """Leave the fold's result, and drop the checkpoints that led to it."""
         if assignment.is_final:
             save_model(result, task, self.job, folder)
         save_result(result, task.hash(), folder)
-        for attempt in attempts_in(folder):
-            for checkpoint in saved(attempt):
-                checkpoint.unlink(missing_ok=True)
+        _drop_attempts(folder)
 
 
 def _finished(claim: Claim, fold: int, task: FoldTask, folder: Path) -> float | None:
@@ -200,6 +213,12 @@ def _checkpoint(task: FoldTask, folder: Path) -> Checkpoint | None:
         except CheckpointError as error:
             logger.warning("%s; going back to the one before it", error)
     return None
+
+
+def _drop_attempts(folder: Path) -> None:
+    """The checkpoints of a fold that has ended: nobody goes on from them."""
+    for attempt in attempts_in(folder):
+        rmtree(attempt, ignore_errors=True)
 
 
 @dataclass

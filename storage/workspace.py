@@ -33,14 +33,6 @@ class Workspace:
     def study_file(self) -> Path:
         return self.folder / "study.toml"
 
-    @property
-    def folds_file(self) -> Path:
-        return self.folder / "folds.json"
-
-    @property
-    def tokenizer(self) -> Path:
-        return self.folder / "tokenizer"
-
     def trial(self, number: int) -> Path:
         return self.folder / f"trial-{number:05d}"
 

@@ -19,7 +19,13 @@ _PATH_KEYS = ("train", "test", "labels")
 _UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = None, runs: Path | None = None) -> Study:
+def load(
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    name: str | None = None,
+    runs: Path | None = None,
+    files: bool = True,
+) -> Study:
     """Read a study file, or a shipped study by its name.
 
     Args:
@@ -27,6 +33,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = Non
         overrides: `section.key=value` each; the value is TOML, or else taken as text; a path in it is
             relative to the current folder.
         name: another name for the study.
+        files: refuse a study whose data files are missing.
         runs: a workspace; there, the name of a run means the study as it was run.
 
     Raises:
@@ -50,7 +57,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), name: str | None = Non
             raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
         _override(raw, key, _value(key, text))
     study = parse(raw, str(source))
-    _check_files(study, source)
+    if files:
+        _check_files(study, source)
     return study
 
 

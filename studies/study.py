@@ -7,10 +7,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, SerializationInfo, ValidationError, field_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from foldrace import FoldraceError
 from studies.knobs import Choices, Hyperparameters, Range, Setting, Value, bounds, is_integer, is_numeric, is_searchable
@@ -63,7 +72,7 @@ class Search(_Section):
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
     pruner: Pruner = "racing"
-    risk: float = Field(0.3, ge=0, le=0.5)
+    risk: float = Field(0.2, ge=0, le=0.5)
     stop_below_noise: bool = False
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
@@ -77,9 +86,17 @@ class Final(_Section):
     """The job that is handed in: its folds, how they vote, and the format of the submission."""
 
     folds: int = Field(8, ge=2, le=100)
-    seeds: tuple[int, ...] = Field((77,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((77,), min_length=1)
     vote: Literal["probabilities", "logits"] = "probabilities"
     submission: Literal["pred", "probs"] = "pred"
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        repeated = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"the seed {repeated} is listed twice; its folds would vote twice")
+        return seeds
 
 
 class Study(_Section):
@@ -119,6 +136,11 @@ class Study(_Section):
     def fixed(self) -> dict[str, Value]:
         return {knob: s for knob, s in self.training.items() if not isinstance(s, Range | Choices)}
 
+    @property
+    def defaults(self) -> Hyperparameters:
+        """The fixed values, and the default of every other knob, searched ones too."""
+        return Hyperparameters.model_validate(self.fixed)
+
     def hyperparameters(self, sampled: Mapping[str, Value]) -> Hyperparameters:
         """Every knob's value in a trial: the fixed ones, the `sampled` ones, and defaults for the rest."""
         missing = sorted(set(self.searched) - set(sampled))
@@ -147,6 +169,8 @@ class Study(_Section):
         data: dict[str, Any] = {"exclude_labels": self.data.exclude_labels, "train": _digest(self.data.train)}
         if self.data.labels is not None:
             data["labels"] = _digest(self.data.labels)
+        if self.data.test is not None and not self.searched:
+            data["test"] = _digest(self.data.test)  # a final job predicts it
         plain = self.model_dump()["training"]
         # As the knobs have them: 1 and 1.0 are the same learning rate.
         training = Hyperparameters.model_validate(self.fixed).model_dump() | {k: plain[k] for k in self.searched}

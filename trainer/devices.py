@@ -4,11 +4,13 @@ import os
 import re
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
+from foldrace import FoldraceError
 from studies.knobs import Hyperparameters
 
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux alone has them
@@ -45,8 +47,9 @@ def prepare(device: torch.device) -> None:
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats(device)
-    elif _CLEAR_REFS.exists():
-        _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
+    else:
+        with suppress(OSError):  # not there, or not allowed: then the peak is that of the process
+            _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
 
 
 def peak_memory(device: torch.device) -> int:
@@ -58,8 +61,16 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+class DeviceError(FoldraceError):
+    """The device cannot be computed on."""
+
+
 def resolve(device: str) -> str:
-    """`cpu` or `cuda`; `auto` is CUDA where there is some."""
+    """`cpu` or `cuda`; `auto` is CUDA where there is some. Raises DeviceError for a device that does not work."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"--device {device}: expected auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"--device cuda: torch {torch.__version__} finds no working CUDA device; --device cpu")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device

@@ -53,19 +53,19 @@ class FoldPlan:
         return self.rows[np.flatnonzero(self.fold == k)]
 
     def to_json(self) -> str:
-        arrays = {name: getattr(self, name).tolist() for name in ("rows", "fold", "rounds")}
-        return json.dumps(asdict(self) | arrays, ensure_ascii=False)
+        return json.dumps({**self._plain(), "hash": self.hash()}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "FoldPlan":
         """The plan that `to_json` wrote. Raises FoldError when `text` is not one."""
         try:
             raw = json.loads(text)
+            written = raw.pop("hash")
             arrays = {name: np.asarray(raw[name], dtype=np.int64) for name in ("rows", "fold", "rounds")}
             plan = cls(**{**raw, **arrays, "pinned_labels": tuple(raw["pinned_labels"])})
             whole = plan.rows.shape == plan.fold.shape == plan.rounds.shape == (len(plan.rows),)
-            whole = whole and set(plan.fold.tolist()) - {PINNED} == set(range(plan.count))
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            whole = whole and plan.hash() == written and set(plan.fold.tolist()) - {PINNED} == set(range(plan.count))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise FoldError(f"not a fold plan: {error!r}; delete the file to plan the folds again") from None
         if not whole:
             raise FoldError("not a fold plan: its arrays do not fit together; delete the file to plan the folds again")
@@ -73,7 +73,10 @@ class FoldPlan:
 
     def hash(self) -> str:
         """The SHA-256 of the whole plan, in hexadecimal."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._plain(), ensure_ascii=False).encode()).hexdigest()
+
+    def _plain(self) -> dict[str, object]:
+        return asdict(self) | {name: getattr(self, name).tolist() for name in ("rows", "fold", "rounds")}
 
 
 def normalised(sentence: str) -> str:

@@ -66,10 +66,9 @@ def save_model(result: FoldResult, task: FoldTask, job: Job, folder: Path) -> No
     model.load_state_dict(result.weights)
     model.config.id2label = dict(enumerate(job.examples.labels.names))
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-    if not (folder / MODEL_FOLDER).exists():
-        with new_folder(folder / MODEL_FOLDER) as building:
-            model.save_pretrained(building)
-            job.tokenizer.save_pretrained(building)
+    with new_folder(folder / MODEL_FOLDER) as building:
+        model.save_pretrained(building)
+        job.tokenizer.save_pretrained(building)
 
 
 def load_result(folder: Path) -> SavedResult:

@@ -93,7 +93,9 @@ class Evaluation:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "Evaluation":
-        return cls(**{**record, "scores": Scores(**record["scores"])})
+        """The evaluation in a record, whatever else the record holds."""
+        own = {name: record[name] for name in cls.__dataclass_fields__}
+        return cls(**{**own, "scores": Scores(**record["scores"])})
 
 
 @dataclass(frozen=True)

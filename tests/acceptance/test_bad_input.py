@@ -90,6 +90,28 @@ def test_a_study_file_that_changed_under_its_run_is_refused_with_what_differs(fi
     assert "--as NEW_NAME" in line
 
 
+def test_a_trial_is_not_exported_with_settings_that_it_was_not_run_with(finished: Finished, tmp_path: Path) -> None:
+    changed = ("export", "demo", "--set", "training.lr=0.5", "--output", str(tmp_path / "final.toml"))
+
+    assert "training.lr is 0.5, was 0.001" in refusal(foldrace_in(finished.folder, *changed))
+    assert not (tmp_path / "final.toml").exists()
+
+
+def test_a_study_without_anything_to_search_is_a_final_job(foldrace: Command, finished: Finished) -> None:
+    assert "foldrace final" in refusal(foldrace("run", str(finished.workspace / "final.toml")))
+
+
+def test_seeds_that_would_vote_twice_are_refused(foldrace: Command, finished: Finished) -> None:
+    line = refusal(foldrace("final", str(finished.workspace / "final.toml"), "--seeds", "5,5"))
+
+    assert "final.seeds: the seed 5 is listed twice" in line
+
+
+def test_a_device_that_does_not_work_is_refused_before_a_trial_is_taken(foldrace: Command) -> None:
+    assert "expected auto, cpu or cuda" in refusal(foldrace("worker", "demo", "--device", "gpu"))
+    assert "no study demo" in refusal(foldrace("status", "demo"))
+
+
 def test_debug_shows_the_traceback(foldrace: Command) -> None:
     told = foldrace("run", "demo", "--set", "training.batch_size=0", "--debug")
 

@@ -91,3 +91,34 @@ def test_a_finished_search_goes_on_when_its_budget_is_raised(finished: Finished,
 
     assert told.returncode == 0, told.stdout + told.stderr
     assert "4 of 4 trials done" in told.stdout
+
+
+def test_every_trial_is_recorded_and_the_study_reported(finished: Finished) -> None:
+    logs = "".join(path.read_text(encoding="utf-8") for path in finished.workspace.glob("logs/worker-*.log"))
+    assert "not everything is recorded" not in logs
+
+    told = foldrace_in(finished.folder, "report", "demo", "--output", str(finished.folder / "report.html"))
+
+    assert told.returncode == 0, told.stderr
+    assert "<img" in (finished.folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_ensemble_killed_before_its_summary_hands_in_the_same_file_again(finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    (tmp_path / "runs/demo/final-1/ensemble.json").unlink()
+    (tmp_path / "runs/demo/submissions/3fold_tiny2").mkdir()
+
+    told = foldrace_in(tmp_path, "final", "runs/demo/final.toml", "--workers", "1", "--set", "final.folds=3")
+
+    assert told.returncode == 0, told.stderr
+    assert [path.name for path in (tmp_path / "runs/demo/submissions").iterdir()] == ["3fold_tiny1"]
+
+
+def test_predict_refuses_an_ensemble_with_a_model_missing(finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished.workspace / "final-1", tmp_path / "final-1")
+    shutil.rmtree(tmp_path / "final-1/seed-77/fold-1/model")
+
+    told = foldrace_in(tmp_path, "predict", "final-1", str(SHIPPED / "demo/test.tsv"))
+
+    assert told.returncode == 2
+    assert "fold-1/model: missing" in told.stderr

@@ -190,7 +190,7 @@ def test_a_study_survives_its_file(data: st.DataObject) -> None:
         training={knob: data.draw(settings(knob)) for knob in sorted(knobs)},
         data={"train": "/d/t.tsv", "exclude_labels": data.draw(st.lists(st.text(), max_size=3))},
         search={"trials": data.draw(st.integers(1, 1000)), "trackers": ["mlflow"], "storage": "sqlite:///x.db"},
-        final={"seeds": data.draw(st.lists(st.integers(0, 99), min_size=1, max_size=3))},
+        final={"seeds": data.draw(st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True))},
     )
 
     read = parse(tomllib.loads(written.to_toml()), "written.toml")

@@ -1,0 +1,35 @@
+"""A worker without a supervisor, as a scheduler starts it; an encoder from a folder, loaded as one from the hub is."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import ElectraConfig, ElectraModel
+
+from studies.loading import load
+from tests.acceptance.conftest import Command
+from trainer.examples import read_training
+from trainer.tokenizer import build_tokenizer
+
+TINY_RUN = ("--trials", "1", "--set", "folds.count=2", "--set", "training.epochs=1", "--set", "search.baseline={}")
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """A small ELECTRA without a classifier, and its tokenizer, saved as KoELECTRA is."""
+    folder = tmp_path / "encoder"
+    sentences = [row.sentence for row in read_training(load("demo").data).rows]
+    tokenizer = build_tokenizer("tiny", sentences, [])
+    sizes = {"hidden_size": 32, "embedding_size": 32, "num_attention_heads": 2, "intermediate_size": 64}
+    config = ElectraConfig(vocab_size=len(tokenizer), num_hidden_layers=2, **sizes)
+    ElectraModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_the_first_worker_makes_the_study_and_ends_when_nothing_is_left(foldrace: Command, encoder: Path) -> None:
+    told = foldrace("worker", "demo", *TINY_RUN, "--set", f"model.name={encoder}", "--device", "cpu")
+
+    assert told.returncode == 0, told.stderr
+    state = json.loads(foldrace("status", "demo", "--json").stdout)
+    assert state["trials"] == {"COMPLETE": 1}

@@ -1,0 +1,59 @@
+"""A worker's life over real training: it lets go when its time is up, and the next one goes on where it stood."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from search.serve import serve
+from search.session import Session, open_session
+from search.summary import summarise
+from studies.loading import load
+from studies.study import Study
+
+ONE_TRIAL = ("search.trials=1", "folds.count=2", "training.epochs=1", "search.baseline={}")
+
+
+@pytest.fixture
+def study(storage_url: str) -> Study:
+    return load("demo", [*ONE_TRIAL, f"search.storage={storage_url}"])
+
+
+@pytest.fixture
+def session(study: Study, tmp_path: Path) -> Iterator[Session]:
+    with open_session(study, tmp_path) as opened:
+        yield opened
+
+
+def time_is_up_at(look: int) -> Callable[[], float]:
+    """Seconds left: plenty until the given look at it; the first look is before the claim, then one each Progress."""
+    looks = itertools.count(1)
+    return lambda: math.inf if next(looks) < look else 0.0
+
+
+def test_a_worker_whose_time_is_up_saves_and_lets_go(session: Session) -> None:
+    serve(session, "cpu", None, None, time_is_up_at(2), lambda: False)
+
+    left = summarise(session.database, "demo")
+    assert left.trials == {"RUNNING": 1}
+    assert [orphan.why for orphan in left.orphans] == ["let go in good order"]
+    assert list(session.workspace.folder.glob("trial-00000/fold-0/attempt-1/checkpoint-*.safetensors"))
+
+
+def test_the_next_worker_ends_the_trial_with_the_value_it_would_have_had(session: Session, tmp_path: Path) -> None:
+    undisturbed = session.study.model_copy(update={"name": "undisturbed"})
+    with open_session(undisturbed, tmp_path / "other") as other:
+        serve(other, "cpu", None, None, lambda: math.inf, lambda: False)
+        expected = summarise(other.database, "undisturbed").best
+
+    for look in (2, 5, 1000):
+        serve(session, "cpu", None, None, time_is_up_at(look), lambda: False)
+
+    ended = summarise(session.database, "demo")
+    assert ended.trials == {"COMPLETE": 1}
+    assert expected is not None
+    assert ended.best is not None
+    assert ended.best.value == expected.value
+    assert not list(session.workspace.folder.glob("trial-*/fold-*/attempt-*/checkpoint-*"))

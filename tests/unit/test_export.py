@@ -1,0 +1,25 @@
+from collections.abc import Callable
+from pathlib import Path
+
+from search.export import Winner, export
+from studies.loading import load
+from studies.study import Study
+
+WINNER = Winner(3, 0.7, {"gamma": 0.5, "epochs": 7}, (0.6, 0.8))
+
+
+def test_an_exported_study_has_every_knob_fixed_and_no_password(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    study = make_study(storage="postgresql+psycopg://me:canary@host/db", baseline={"epochs": 9})
+
+    export(study, WINNER, tmp_path / "final.toml")
+
+    assert "canary" not in (tmp_path / "final.toml").read_text(encoding="utf-8")
+    exported = load(tmp_path / "final.toml")
+    assert exported.hyperparameters({}).gamma == 0.5
+    assert exported.hyperparameters({}).epochs == 7
+
+
+def test_the_folds_of_a_winner_give_its_deviation() -> None:
+    assert round(WINNER.deviation, 4) == 0.1414
