@@ -1,0 +1,234 @@
+"""Real workers of the demo, killed, frozen, paused and stopped: every trial is finished, once, from where it stood.
+
+The workers' hearts beat once a second here, so that a lease of four seconds will do.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+import sqlalchemy as sa
+
+from search.final import begin, ensemble
+from search.session import open_session
+from search.summary import Summary, summarise
+from storage.database import Database
+from studies.loading import load
+from tests.acceptance.conftest import SMALL, Finished, foldrace_in
+from trainer.job import open_job
+from trainer.results import ResultError
+
+QUICK_HEART = (
+    "from search import cli, trials, worker; worker.IDLE_SECONDS = 0.3; "
+    "trials.Trials.__init__.__kwdefaults__['heartbeat_seconds'] = 1.0; cli.main()"
+)
+STUDY = (
+    *("--set", "folds.count=2", "--set", "search.baseline={}"),
+    *("--set", "search.pruner=none", "--set", "search.lease_seconds=4", "--set", "search.checkpoint_minutes=0.005"),
+)
+CANARY = "c4n4ry-9f3e"
+T = TypeVar("T")
+Start = Callable[..., "WorkerProcess"]
+
+
+class WorkerProcess:
+    """A `foldrace worker` of a study of three trials, and its log."""
+
+    def __init__(self, folder: Path, name: str, epochs: int) -> None:
+        self._log = folder / f"{name}.log"
+        command = [sys.executable, "-c", QUICK_HEART, "worker", "demo", "--device", "cpu", "--trials", "3", *STUDY]
+        command += ["--set", f"training.epochs={epochs}"]
+        environment = {key: value for key, value in os.environ.items() if key != "FOLDRACE_STORAGE"}
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def wait_for(self, pattern: str) -> str:
+        """The first group of what the log says sooner or later."""
+        return str(wait(lambda: re.search(pattern, self.log), lambda: self.log)[1])
+
+    def exit_status(self) -> int:
+        return self.process.wait(timeout=120)
+
+
+def wait(look: Callable[[], T | None], explain: Callable[[], str]) -> T:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(explain())
+
+
+def checkpoints(folder: Path, number: str) -> list[Path]:
+    return list(folder.glob(f"runs/demo/trial-{int(number):05}/fold-*/attempt-1/checkpoint-*"))
+
+
+def summary(folder: Path) -> Summary:
+    database = Database.open(f"sqlite:///{folder}/runs/demo/study.db", create=False)
+    found = summarise(database, "demo")
+    database.close()
+    return found
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts workers in one folder, and ends them with the test."""
+    workers: list[WorkerProcess] = []
+
+    def begin_worker(epochs: int) -> WorkerProcess:
+        workers.append(WorkerProcess(tmp_path, f"worker-{len(workers)}", epochs))
+        return workers[-1]
+
+    yield begin_worker
+    for worker in workers:
+        worker.process.kill()
+        worker.process.wait()
+
+
+def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(start: Start, tmp_path: Path) -> None:
+    killed, frozen = start(epochs=2), start(epochs=2)
+    numbers = [worker.wait_for(r"trial (\d), attempt 1") for worker in (killed, frozen)]
+    for number in numbers:
+        wait(lambda number=number: checkpoints(tmp_path, number), lambda: killed.log)  # type: ignore[misc]
+    killed.process.kill()
+    frozen.process.send_signal(signal.SIGSTOP)
+    heir = start(epochs=2)
+    heir.wait_for(rf"trial ({numbers[1]}), attempt 2")
+    frozen.process.send_signal(signal.SIGCONT)
+
+    assert [frozen.exit_status(), heir.exit_status()] == [0, 0]
+    assert f"trial {numbers[1]} was taken over by another worker" in frozen.log
+    told = killed.log + frozen.log + heir.log
+    assert sorted(re.findall(r"trial (\d) complete", told)) == ["0", "1", "2"]
+    assert summary(tmp_path).trials == {"COMPLETE": 3}
+    assert not summary(tmp_path).orphans
+
+
+def test_pause_lets_a_trial_end_resume_goes_on_and_stop_leaves_a_checkpoint(start: Start, tmp_path: Path) -> None:
+    def ask(control: str) -> None:
+        told = foldrace_in(tmp_path, control, "demo")
+        assert told.returncode == 0, told.stderr
+
+    worker = start(epochs=4)
+    worker.wait_for("trial (0), attempt 1")
+    ask("pause")
+    worker.wait_for("trial (0) complete")
+    looks_twice(tmp_path)
+    assert "trial 1" not in worker.log
+    ask("resume")
+    worker.wait_for("trial (1), attempt 1")
+    ask("stop")
+
+    assert worker.exit_status() == 0
+    assert checkpoints(tmp_path, "1")
+    assert summary(tmp_path).control == "stopping"
+    assert [(orphan.number, orphan.why) for orphan in summary(tmp_path).orphans] == [(1, "let go in good order")]
+
+
+def looks_twice(folder: Path) -> None:
+    """Wait until the only worker there is has asked for a trial two times more."""
+    engine = sa.create_engine(f"sqlite:///{folder}/runs/demo/study.db")
+
+    def looked() -> int:
+        with engine.connect() as connection:
+            return int(connection.execute(sa.text("SELECT counter FROM foldrace_workers")).scalar_one())
+
+    before = looked()
+    wait(lambda: looked() >= before + 2, lambda: "the worker does not look for a trial any more")
+    engine.dispose()
+
+
+def test_a_second_signal_ends_a_worker_at_once() -> None:
+    program = [
+        "import os, signal, search.session as session",
+        "session.SAME_WISH_SECONDS = 0.0",
+        "signals = session.StopSignals()",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        "print('asked', signals.asked, flush=True)",
+        "os.kill(os.getpid(), signal.SIGTERM)",
+        "print('still there', flush=True)",
+    ]
+    told = subprocess.run([sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, check=False)
+
+    assert (told.returncode, told.stdout) == (128 + signal.SIGTERM, "asked True\n")
+
+
+def test_a_final_job_whose_workers_are_killed_hands_in_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    command = ["final", str(finished.workspace / "final.toml"), "--workers", "2", "--set", "final.folds=3"]
+    command += ["--set", "search.checkpoint_minutes=0.005", "--set", f"search.storage=sqlite:///{tmp_path}/study.db"]
+    environment = {key: value for key, value in os.environ.items() if key != "FOLDRACE_STORAGE"}
+    done = "runs/demo/final-1/seed-*/fold-*/result.safetensors"
+    run = subprocess.Popen([sys.executable, "-m", "search.cli", *command], cwd=tmp_path, env=environment)
+    try:
+        first = wait(lambda: sorted(tmp_path.glob(done)), lambda: "no fold was finished")
+        written = [path.stat().st_mtime_ns for path in first]
+        for process in psutil.Process(run.pid).children():
+            process.kill()
+        assert run.wait(timeout=200) == 0
+    finally:
+        run.kill()
+
+    assert [path.stat().st_mtime_ns for path in first] == written  # a finished fold is not run again
+    for file in ("final-1/test_probabilities.csv", "final-1/oof.csv", "submissions/3fold_tiny1/3fold_tiny1.csv"):
+        assert (tmp_path / "runs/demo" / file).read_bytes() == (finished.workspace / file).read_bytes()
+
+
+def test_an_ensemble_of_fewer_folds_than_asked_is_refused(finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    shutil.rmtree(next((tmp_path / "runs/demo/final-1").glob("seed-*/fold-1")))
+    storage = f"search.storage=sqlite:///{tmp_path}/runs/demo/study.db"
+    study = load(tmp_path / "runs/demo/final.toml", ["final.folds=3", storage])
+
+    with open_session(study, tmp_path / "runs") as session:
+        job = begin(study, session.database, session.workspace)
+        with pytest.raises(ResultError, match="fold-1"):
+            ensemble(job, open_job(job.study, job.workspace))
+
+
+def test_two_exporters_at_once_leave_one_whole_file(finished: Finished, tmp_path: Path) -> None:
+    target = tmp_path / "final.toml"
+    command = [sys.executable, "-m", "search.cli", "export", "demo", "--output", str(target)]
+    exporters = [subprocess.Popen(command, cwd=finished.folder, stdout=subprocess.DEVNULL) for _ in range(2)]
+
+    assert [exporter.wait(timeout=100) for exporter in exporters] == [0, 0]
+    assert load(target).training == load(finished.workspace / "final.toml").training
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_password_is_in_no_command_line_file_or_answer(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sa.make_url(postgres_url).set(password=CANARY).render_as_string(hide_password=False)
+    monkeypatch.setenv("FOLDRACE_STORAGE", url)
+    command = [sys.executable, "-m", "search.cli"]
+    seen = tmp_path / "seen.log"
+    with seen.open("w") as log:
+        run = [*command, "run", "demo", "--trials", "1", "--workers", "1", *SMALL, "--debug"]
+        process = subprocess.Popen(run, cwd=tmp_path, stdout=log, stderr=log)
+        wait(lambda: list(tmp_path.glob("runs/demo/trial-*")), seen.read_text)
+        lines = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
+        assert process.wait(timeout=200) == 0, seen.read_text()
+        for told in (["status", "demo"], ["status", "demo", "--json"], ["export", "demo"], ["report", "demo"]):
+            subprocess.run([*command, *told], cwd=tmp_path, stdout=log, stderr=log, check=True)
+        monkeypatch.setenv("FOLDRACE_STORAGE", url.replace("?host=", "?host=/nowhere"))
+        assert subprocess.run([*command, "status", "demo", "--debug"], cwd=tmp_path, stderr=log, check=False).returncode
+
+    assert any("search.cli worker" in line for line in lines)
+    assert "Traceback" in seen.read_text()
+    assert not [line for line in lines if CANARY in line]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if CANARY.encode() in path.read_bytes()]
