@@ -46,7 +46,8 @@ def serve(
         refuse_fixed(study)
         assign = _search_assignment(session, job)
         open_study(session.database, study)  # only now: nothing is left behind by a study that cannot run
-        atomic_write(session.workspace.study_file, public_toml(study))
+        if owner is None:  # without a supervisor, which would have written it
+            atomic_write(session.workspace.study_file, public_toml(study))
         trials = Trials(session.database, study, me, pruner=make_pruner(study))
     else:
         trials = Trials(session.database, study, me, name=final_name(study.name, final))
