@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint format bench bench-trainer bench-racing bench-search record-curves
+.PHONY: install demo test lint format bench bench-trainer bench-workers bench-racing bench-search record-curves
 
 install: .venv/.installed
 
@@ -32,16 +32,24 @@ format: install
 	$(BIN)/ruff check --fix .
 
 # Measurements; docs/benchmarks.md and docs/racing.md hold what they gave.
-bench: bench-trainer bench-racing
+KLUE ?= ../shared/data/klue_re/train.csv
+
+bench: bench-trainer bench-workers bench-racing
 
 bench-trainer: install
 	$(BIN)/python -m benchmarks.trainer
 
+bench-workers: install
+	$(BIN)/python -m benchmarks.workers
+
 bench-racing: install
 	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.racing --curves $$file || exit 1; done
 
+# The same search with two pruners, live.
 bench-search: install
-	$(BIN)/python -m benchmarks.search
+	$(BIN)/python -m benchmarks.search --data $(KLUE)
 
+# Goes on where the recordings end.
 record-curves: install
-	$(BIN)/python -m benchmarks.record_curves
+	$(BIN)/python -m benchmarks.record_curves klue_re --data $(KLUE)
+	$(BIN)/python -m benchmarks.record_curves demo --configs 40
