@@ -7,12 +7,12 @@ process's CPU: on one thread that is what a clock shows on an idle machine, and 
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
@@ -21,7 +21,6 @@ from trainer.batching import assemble, epoch_batches
 from trainer.devices import autocast_dtype, make_optimizer
 from trainer.losses import loss_sum
 from trainer.model import build_model
-from trainer.prediction import predict
 from trainer.schedule import make_schedule
 from trainer.shortcuts import shorten
 from trainer.tasks import FoldResult, FoldTask
@@ -50,30 +49,44 @@ def ours(task: FoldTask) -> Run:
     return Run(seconds, math.nan, len(result.curve), result.last.scores.accuracy)
 
 
-def bare(task: FoldTask) -> Run:
-    """Forward, backward and optimiser step of our model on our batches, made beforehand; one evaluation at the end."""
-    knobs, device = task.knobs, CPU
-    lengths, rates = task.tokens.lengths[task.training], make_schedule(task.total_steps, knobs).curve()
-    batches: list[tuple[dict[str, Tensor], Tensor]] = []
-    for epoch in range(knobs.epochs):
-        for positions in epoch_batches(lengths, knobs.batch_size, task.seed, epoch):
-            rows = task.training[positions]
-            batches.append((assemble(task.tokens, rows, task.pad_id, device), torch.from_numpy(task.labels[rows])))
+def steps_in_turns(task: FoldTask) -> list[float]:
+    """Our loop's time over a bare loop's, step by step: both take the same step, one after the other."""
+    task = replace(task, knobs=task.knobs.model_copy(update={"evaluations": 1}))
+    ours = train_fold(task, progress_seconds=0)  # says something after each step
+    bare = _bare_steps(task)
+    ratios = []
+    for number in range(task.total_steps - 1):  # the last step comes with an evaluation
+        pair = (ours, bare) if number % 2 else (bare, ours)
+        seconds = {loop: _seconds(loop) for loop in pair}
+        ratios.append(seconds[ours] / seconds[bare])
+    return ratios
+
+
+def _seconds(loop: Iterator[Any]) -> float:
     started = time.process_time()
-    model = shorten(build_model(task.source, knobs, task.seed), device)
-    optimizer, dtype = make_optimizer(model, knobs, device), autocast_dtype(knobs, device)
-    for (batch, labels), lr in zip(batches, rates, strict=True):
+    next(loop)
+    return time.process_time() - started
+
+
+def _bare_steps(task: FoldTask) -> Iterator[None]:
+    """Forward, backward and optimiser step of our model on our batches, made beforehand."""
+    knobs = task.knobs
+    lengths, rates = task.tokens.lengths[task.training], make_schedule(task.total_steps, knobs).curve()
+    order = [batch for e in range(knobs.epochs) for batch in epoch_batches(lengths, knobs.batch_size, task.seed, e)]
+    batches = [assemble(task.tokens, task.training[positions], task.pad_id, CPU) for positions in order]
+    labels = [torch.from_numpy(task.labels[task.training[positions]]) for positions in order]
+    model = shorten(build_model(task.source, knobs, task.seed), CPU)
+    optimizer, dtype = make_optimizer(model, knobs, CPU), autocast_dtype(knobs, CPU)
+    for batch, true, lr in zip(batches, labels, rates, strict=True):
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
             logits = model(**batch).logits
-        (loss_sum(logits, labels, knobs) / len(labels)).backward()  # type: ignore[no-untyped-call]
+        (loss_sum(logits, true, knobs) / len(true)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), knobs.max_grad_norm)
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
         optimizer.zero_grad()
-    probabilities = predict(model, task.tokens, task.validation, task.pad_id, dtype)
-    accuracy = float((probabilities.argmax(1) == task.labels[task.validation]).mean())
-    return Run(time.process_time() - started, math.nan, 1, accuracy)
+        yield
 
 
 def retrospective(task: FoldTask, tokenizer: PreTrainedTokenizerBase, every: int) -> Run:

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from torch.profiler import profile
 from transformers import ElectraConfig, ElectraForSequenceClassification, logging
 
-from benchmarks.rivals import Run, bare, ours, retrospective, tuned
+from benchmarks.rivals import Run, ours, retrospective, steps_in_turns, tuned
 from storage.workspace import Workspace
 from studies.knobs import Hyperparameters
 from studies.loading import parse
@@ -32,7 +33,6 @@ ROOT = Path(__file__).resolve().parent.parent
 KLUE_RE, DEMO = ROOT.parent / "shared/data/klue_re/train.csv", ROOT / "studies/demo/train.tsv"
 ROUNDS = 5
 FOLDS = ("ours", "retrospective", "tuned")
-WHOLE_FOLDS = (*FOLDS, "same_evaluations")
 BASE_WIDTH = 768
 TRAINING = {"entity_marking": "typed_markers", "label_smoothing": 0.1, "warmup_ratio": 0.1}
 
@@ -49,9 +49,9 @@ class Case:
     every: int
 
 
-# A fold of base width is a small one, or an hour would go by: a twentieth of the rows, a quarter of the batch; its
-# evaluations are as many an epoch as every 25 steps are in the whole fold of 39 steps an epoch.
-CASES = (Case("tiny", 32, 1e-3, 8, 1, 25), Case("base_width", 8, 1e-4, 4, 20, 5))
+# A fold of base width is a small one, or an hour would go by: a twentieth of the rows, a quarter of the batch; every 5
+# of its 7 steps an epoch is about as often as every 25 of 32.
+CASES = (Case("tiny", 32, 1e-3, 8, 1, 25), Case("base_width", 8, 1e-4, 8, 20, 5))
 
 
 def main() -> None:
@@ -119,28 +119,21 @@ def _base_width(job: Job, folder: Path) -> str:
 def measure(job: Job, case: Case, rounds: int, folder: Path, keep: Path | None) -> dict[str, Any]:
     """Time all contenders in each round, every other round in reverse, and set them side by side."""
     short = fold_task(job, replace(case, epochs=1), 0, folder)
-    by_precision = {
-        bf16: _kept(keep, [case.name, "precision", bf16], lambda: tuned(short, job.tokenizer, bf16)).seconds  # noqa: B023
-        for bf16 in (True, False)
-    }
+    by_precision = {bf16: tuned(short, job.tokenizer, bf16).seconds for bf16 in (True, False)}
     bf16 = by_precision[True] < by_precision[False]
     contenders: dict[str, Callable[[FoldTask], Run]] = {
         "ours": ours,
         "retrospective": lambda task: retrospective(task, job.tokenizer, case.every),
         "tuned": lambda task: tuned(task, job.tokenizer, bf16),
-        "ours_one_evaluation": lambda task: ours(_judged_once(task)),
-        "bare": lambda task: bare(_judged_once(task)),
     }
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     for number in range(rounds):
         task = fold_task(job, case, 100 + number, folder)
         for name in list(contenders)[:: -1 if number % 2 else 1]:
-            runs[name].append(_kept(keep, [case.name, case.epochs, number, name], lambda: contenders[name](task)))  # noqa: B023, called at once
-    return summary(runs, case.epochs * len(short.training), "bf16" if bf16 else "fp32")
-
-
-def _judged_once(task: FoldTask) -> FoldTask:
-    return replace(task, knobs=task.knobs.model_copy(update={"evaluations": 1, "epochs": min(2, task.knobs.epochs)}))
+            found = _kept(keep, [case.name, case.epochs, number, name], partial(contenders[name], task))
+            runs[name].append(found)
+    loop = [ratio for seed in range(rounds) for ratio in steps_in_turns(replace(short, seed=seed))]
+    return summary(runs, loop, case.epochs * len(short.training), "bf16" if bf16 else "fp32")
 
 
 def _kept(path: Path | None, key: list[Any], run: Callable[[], Run]) -> Run:
@@ -157,7 +150,7 @@ def _kept(path: Path | None, key: list[Any], run: Callable[[], Run]) -> Run:
     return found
 
 
-def summary(runs: dict[str, list[Run]], rows: int, precision: str) -> dict[str, Any]:
+def summary(runs: dict[str, list[Run]], loop: list[float], rows: int, precision: str) -> dict[str, Any]:
     """Speedups with their lowest and highest round, seconds, rows per second, and the last accuracy with its noise."""
     seconds = {name: [run.seconds for run in found] for name, found in runs.items()}
     evaluations = runs["ours"][0].evaluations
@@ -168,14 +161,15 @@ def summary(runs: dict[str, list[Run]], rows: int, precision: str) -> dict[str, 
         "fold_speedup_vs_retrospective": _ratios(seconds["retrospective"], seconds["ours"]),
         "fold_speedup_same_evaluations": _ratios(seconds["same_evaluations"], seconds["ours"]),
         "fold_speedup_vs_tuned": _ratios(seconds["tuned"], seconds["ours"]),
-        "loop_over_bare": _ratios(seconds["ours_one_evaluation"], seconds["bare"]),
     }
     accuracies = {name: [run.accuracy for run in runs[name]] for name in FOLDS}
     return {
         **{name: round(statistics.median(found), 3) for name, found in ratios.items()},
+        "step_over_bare_step": round(statistics.median(loop), 3),
         "spread": {name: [round(min(found), 3), round(max(found), 3)] for name, found in ratios.items()},
+        "step_quartiles": [round(quartile, 3) for quartile in statistics.quantiles(loop)[::2]],
         "seconds": {name: round(statistics.median(found), 2) for name, found in seconds.items()},
-        "rows_per_second": {name: round(rows / statistics.median(seconds[name])) for name in WHOLE_FOLDS},
+        "rows_per_second": {name: round(rows / statistics.median(found)) for name, found in seconds.items()},
         "accuracy": {name: round(statistics.mean(found), 4) for name, found in accuracies.items()},
         "accuracy_noise": {
             name: round(statistics.stdev(found), 4) if len(found) > 1 else None for name, found in accuracies.items()
@@ -191,22 +185,27 @@ def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:
-    print(f"{'model':12}{'fold':22}{'seconds':>9}{'rows/s':>8}{'last accuracy':>20}{'evaluations':>13}")
+    print(f"{'model':12}{'fold':22}{'seconds':>9}{'rows/s':>8}{'evaluations':>13}{'last accuracy':>20}")
     for model, found in results.items():
         for name, seconds in found["seconds"].items():
-            accuracy, noise = found["accuracy"].get(name), found["accuracy_noise"].get(name)
-            last = "" if accuracy is None else f"{accuracy:.4f}" + ("" if noise is None else f" ± {noise:.4f}")
-            rows, evaluations = found["rows_per_second"].get(name, ""), found["evaluations"].get(name, "")
-            print(f"{model:12}{name:22}{seconds:9.2f}{rows:8}{last:>20}{evaluations:>13}")
+            line = f"{model:12}{name:22}{seconds:9.2f}{found['rows_per_second'][name]:8}"
+            if name in FOLDS:
+                noise = found["accuracy_noise"][name]
+                accuracy = f"{found['accuracy'][name]:.4f}" + ("" if noise is None else f" ± {noise:.4f}")
+                line += f"{found['evaluations'][name]:13}{accuracy:>20}"
+            print(line)
     for model, found in results.items():
         for name, (low, high) in found["spread"].items():
             print(f"{model:12}{name:32}{found[name]:7.2f}   ({low:.2f} to {high:.2f} in {found['rounds']} rounds)")
+        low, high = found["step_quartiles"]
+        ratio = found["step_over_bare_step"]
+        print(f"{model:12}{'step_over_bare_step':32}{ratio:7.2f}   (quartiles {low:.2f} and {high:.2f})")
         print(f"{model:12}{'precision of tuned':32}{found['tuned_precision']:>7}")
 
 
 def show_profile(task: FoldTask) -> None:
     with profile() as profiler:
-        for _ in train_fold(_judged_once(task)):
+        for _ in train_fold(task):
             pass
     print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=16, max_name_column_width=40))
 
