@@ -188,6 +188,8 @@ class Worker:
 
     def _keep(self, result: FoldResult, task: FoldTask, folder: Path, assignment: Assignment) -> None:
         """Leave the fold's result, and drop the checkpoints that led to it."""
+        if result.micro_batch < task.knobs.batch_size:
+            logger.warning("%s: out of memory, so %d rows at a time went through the model", folder, result.micro_batch)
         if assignment.is_final:
             save_model(result, task, self.job, folder)
         save_result(result, task.hash(), folder)
