@@ -102,14 +102,15 @@ def make_plain(database: Database, name: str, history: int) -> None:
 
 
 def _finish(database: Database, name: str, count: int) -> None:
-    """Add finished trials with parameters, a value and a few reports each, in bulk."""
+    """Add finished trials with parameters, a value and a few reports each, in bulk; every second one was pruned."""
     space, draw = space_of(make_study(name, 1)), random.Random(0)
 
     def work(connection: sa.Connection) -> None:
         study_id = workers.study_id_of(database, connection, name)
         begun = sa.select(sa.func.count()).select_from(tables.trials).where(tables.trials.c.study_id == study_id)
         first = connection.execute(begun).scalar_one()
-        new = [{"study_id": study_id, "number": first + i, "state": "COMPLETE"} | _TIMES for i in range(count)]
+        states = "COMPLETE", "PRUNED"
+        new = [{"study_id": study_id, "number": first + i, "state": states[i % 2]} | _TIMES for i in range(count)]
         connection.execute(sa.insert(tables.trials), new)
         trial_id, number = tables.trials.c.trial_id, tables.trials.c.number
         ids = connection.execute(sa.select(trial_id).where(tables.trials.c.study_id == study_id, number >= first))

@@ -1,6 +1,6 @@
 """Workers under abuse, ours and plain Optuna's in one run: trials lost and repeated, claims and reports per second.
 
-    python -m benchmarks.workers [--quick] [--full] [--only queue kills claims cold reports] [--json]
+    python -m benchmarks.workers [--quick] [--full] [--only MEASUREMENT ...] [--on sqlite postgresql] [--json]
 
 Plain Optuna has its heartbeat and its retry callback switched on. PostgreSQL is a server of our own that is started
 here. The last line is one JSON object with `--json`. `--full` is T13 whole: 1,000 reporters instead of 100.
@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from benchmarks.databases import KINDS, Databases, databases
 Row = dict[str, Any]
 
 QUEUE = Plan(workers=16, trials=500)
-KILLS = Plan(workers=8, trials=320, kills=200, cells=20, cell_seconds=0.1, limit_seconds=210, lease_seconds=3)
+# Trials of a second or two: short against the lease, because only a worker that is free adopts.
+KILLS = Plan(workers=8, trials=480, kills=200, cells=12, cell_seconds=0.05, limit_seconds=210, lease_seconds=6)
 HISTORIES, WORKERS = (0, 1_000, 10_000), (1, 8, 32)
 CLAIM_SECONDS, COLD_ROUNDS = 3.0, 3
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a small one of each, for a look")
     parser.add_argument("--full", action="store_true", help="1,000 reporters")
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
+    parser.add_argument("--on", nargs="+", choices=KINDS, default=list(KINDS), help="a part of it, to be run by itself")
     parser.add_argument("--json", action="store_true", help="the result as the last line")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -61,16 +63,16 @@ def main() -> None:
 
 def queue(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
     """T1: many workers, one queue."""
-    yield from _abused(made, QUICK_QUEUE if arguments.quick else QUEUE)
+    yield from _abused(made, arguments.on, QUICK_QUEUE if arguments.quick else QUEUE)
 
 
 def kills(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
     """T2: SIGKILL at random moments."""
-    yield from _abused(made, QUICK_KILLS if arguments.quick else KILLS)
+    yield from _abused(made, arguments.on, QUICK_KILLS if arguments.quick else KILLS)
 
 
-def _abused(made: Databases, plan: Plan) -> Iterator[Row]:
-    for kind in KINDS:
+def _abused(made: Databases, kinds: Sequence[str], plan: Plan) -> Iterator[Row]:
+    for kind in kinds:
         for system in SYSTEMS:
             with tempfile.TemporaryDirectory() as folder:
                 outcome = abuse.abuse(system, made.fresh(kind), Path(folder) / "files", plan)
@@ -82,7 +84,7 @@ def claim_rates(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]
     sizes = (0, 300) if arguments.quick else HISTORIES
     counts = (1, 4) if arguments.quick else WORKERS
     seconds = 0.5 if arguments.quick else CLAIM_SECONDS
-    for kind in KINDS:
+    for kind in arguments.on:
         url = made.fresh(kind)
         for history in sizes:
             for count in counts:
@@ -93,7 +95,7 @@ def claim_rates(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]
 def cold_claims(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
     """The first claim of a process that has read nothing yet."""
     history, rounds = (300, 1) if arguments.quick else (HISTORIES[-1], COLD_ROUNDS)
-    for kind in KINDS:
+    for kind in arguments.on:
         url = made.fresh(kind)
         for _ in range(rounds):
             for system in SYSTEMS:
