@@ -79,7 +79,7 @@ class History(InMemoryStorage):
     def _params(self, connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[int, Params]:
         query = sa.select(_PARAMS.trial_id, _PARAMS.param_name, _PARAMS.param_value, _PARAMS.distribution_json)
         params: dict[int, Params] = defaultdict(dict)
-        for trial_id, name, value, text in connection.execute(_of_trials(query, _PARAMS.trial_id, where)):
+        for trial_id, name, value, text in connection.execute(_of_trials(query, _PARAMS.trial_id, where)).all():
             distribution = self._distribution(text)
             params[trial_id][name] = distribution.to_external_repr(value), distribution
         return params
