@@ -14,7 +14,7 @@ import typer
 import foldrace
 from foldrace import FoldraceError
 from search.devices import slots
-from search.session import Session, StopSignals, countdown, open_session, seconds
+from search.session import VIEW_PATIENCE_SECONDS, Session, StopSignals, countdown, open_session, seconds
 from studies.loading import load
 from studies.study import Study
 
@@ -102,7 +102,7 @@ def run(
     wait: WaitOption = 0.0,
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
-    from search.progress import describe, standing, watch
+    from search.live import last_words, watch
     from search.queue import is_there, open_study, refuse_fixed
     from storage.tracking import NOTICES
     from storage.workers import set_control
@@ -114,13 +114,12 @@ def run(
     left = countdown(None if hours is None else hours * 3600)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
     _print([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
-    with open_session(asked, workspace, wait) as session:
+    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
         if is_there(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
             set_control(session.database, asked.name, "running")
         status = watch(session, places, seconds_left=left)
-        if is_there(session.database, asked.name):  # a run may be stopped before its first worker made it
-            _print(describe(standing(session)))
+        _print(last_words(session))
     raise typer.Exit(status)
 
 
@@ -232,7 +231,8 @@ def final(
 ) -> None:
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     from search.final import begin
-    from search.progress import refuse_unfinished, standing, watch
+    from search.live import refuse_unfinished, watch
+    from search.progress import standing
     from storage.workers import set_control
     from trainer.examples import read_test, read_training
 
@@ -241,7 +241,7 @@ def final(
     examples = read_training(asked.data)
     if asked.data.test is not None:
         read_test(asked.data.test, examples.labels)
-    with open_session(asked, workspace, wait) as session:
+    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
         job = begin(asked, session.database, session.workspace)
         set_control(session.database, job.name, "running")
         session = Session(job.study, session.workspace, session.database)

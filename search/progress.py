@@ -1,8 +1,7 @@
-"""What a person sees of a search: the live view of `run`, and `status`. Plain lines when nobody looks at a terminal."""
+"""How a search stands, and how that is told to a person: the words of `status`, the picture of the live view."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,20 +11,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from foldrace import FoldraceError
-from search.devices import Slot
 from search.enough import Prospect
 from search.ledger import Ledger, ledger, running_epochs
 from search.prospects import prospect_of
-from search.queue import final_name, is_there
-from search.session import Session, WorkerCommand
+from search.session import Session
 from search.summary import Summary, WorkerLine, summarise
-from search.supervisor import Snapshot, Supervisor
-from storage.database import Database
-from storage.leases import orphan
+from search.supervisor import Snapshot
 from studies.study import Study
 
-REFRESH_SECONDS = 1.0
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
 
 
@@ -82,112 +75,13 @@ def describe(now: Standing) -> list[str]:
     return lines
 
 
-def watch(
-    session: Session,
-    places: Sequence[Slot],
-    final: int | None = None,
-    seconds_left: Callable[[], float] = lambda: float("inf"),
-) -> int:
-    """Run a worker in each slot to the end of the work or time, while showing how it stands; returns the exit status.
-
-    Raises:
-        FoldraceError: a worker met what the user has to mend.
-    """
-    command = WorkerCommand(session, final, seconds_left)
-    folder = session.workspace.folder if final is None else session.workspace.final(final).folder
-    name = session.study.name if final is None else final_name(session.study.name, final)
-    supervisor = Supervisor(command, places, folder / "logs")
-    burials = _Burials(session.database, command)
-    console = Console()
-    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
-        view = _Lines(session, name) if live is None else _Screen(session, name, live)
-
-        def tick(snapshot: Snapshot) -> None:
-            burials.tick(snapshot)
-            view.tick(snapshot)
-
-        status = supervisor.run(tick)
-    refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]
-    if refused:
-        raise FoldraceError(refused[0].removeprefix("foldrace: "))
-    return status
-
-
-def refuse_unfinished(now: Standing) -> None:
-    """Raise FoldraceError unless every fold of a final job is complete."""
-    trials = now.summary.trials
-    failed = {failure.reason for failure in now.summary.failures}
-    if trials.get("WAITING", 0) + trials.get("RUNNING", 0):
-        raise FoldraceError(f"{now.summary.name}: stopped before its folds were done; the same command continues")
-    if trials.get("COMPLETE", 0) < now.study.final.folds * len(now.study.final.seeds):
-        raise FoldraceError(
-            f"{now.summary.name}: folds failed ({'; '.join(failed)}); the same command trains them again"
-        )
-
-
-class _Burials:
-    """Frees the trial of a worker that crashed, so that another adopts it at once."""
-
-    def __init__(self, database: Database, command: WorkerCommand) -> None:
-        self._database, self._command = database, command
-        self._buried: set[str] = set()
-
-    def tick(self, snapshot: Snapshot) -> None:
-        for worker in snapshot.workers:
-            owner = self._command.owners.get(worker.slot.index)
-            crashed = worker.pid is None and worker.state in ("waiting", "given up")
-            if owner is not None and crashed and owner not in self._buried:
-                self._buried.add(owner)
-                orphan(self._database, owner, ": ".join((worker.note, *worker.last_lines[-1:])))
-
-
 def watch_status(session: Session, seconds: float = 2.0) -> None:
     """Refresh the status until interrupted."""
     console = Console()
     with Live(console=console, refresh_per_second=2) as live:
         while True:
-            live.update(picture(standing(session), None))
+            live.update(picture(standing(session)))
             time.sleep(seconds)
-
-
-class _Every:
-    """Looks at the database anew at most once in `REFRESH_SECONDS`; None until the first worker made the study."""
-
-    def __init__(self, session: Session, name: str) -> None:
-        self._session, self._name = session, name
-        self._seen: Standing | None = None
-        self._last = float("-inf")
-
-    def __call__(self) -> Standing | None:
-        if time.monotonic() - self._last >= REFRESH_SECONDS:
-            self._last = time.monotonic()
-            if self._seen is not None or is_there(self._session.database, self._name):
-                self._seen = standing(self._session, self._name)
-        return self._seen
-
-
-class _Lines:
-    """One line whenever a trial ends or a worker is in trouble: for logs."""
-
-    def __init__(self, session: Session, name: str) -> None:
-        self._look = _Every(session, name)
-        self._shown: set[str] = set()
-
-    def tick(self, snapshot: Snapshot) -> None:
-        for line in (headline(self._look()), *troubles(snapshot)):
-            if line not in self._shown:
-                self._shown.add(line)
-                print(line, flush=True)  # noqa: T201, this is the view
-
-
-class _Screen:
-    """One row a worker, with a bar for its epoch, and the study above."""
-
-    def __init__(self, session: Session, name: str, live: Live) -> None:
-        self._look, self._live = _Every(session, name), live
-
-    def tick(self, snapshot: Snapshot) -> None:
-        self._live.update(picture(self._look(), snapshot))
 
 
 def headline(now: Standing | None) -> str:
@@ -211,19 +105,18 @@ def troubles(snapshot: Snapshot) -> list[str]:
     return lines
 
 
-def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
-    """The live view; fits 80 columns."""
+def picture(now: Standing | None, told: Sequence[str] = ()) -> RenderableType:
+    """The live view, with what is in trouble below; fits 80 columns."""
+    troubled = [Text(line, style="yellow") for line in told if line]
     if now is None:
-        return Text(headline(now), style="bold")
+        return Group(Text(headline(now), style="bold"), *troubled)
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for column in ("worker", "trial", "fold", "epoch", "", now.study.search.metric, "rows/s"):
         table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
     for worker in now.summary.workers:
         if not worker.stopped:
             table.add_row(*_worker_cells(worker, now))
-    parts: list[RenderableType] = [Text(headline(now), style="bold"), table]
-    parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
-    return Group(*parts)
+    return Group(Text(headline(now), style="bold"), table, *troubled)
 
 
 def _worker_cells(worker: WorkerLine, now: Standing) -> list[RenderableType]:

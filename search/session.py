@@ -14,12 +14,13 @@ from pathlib import Path
 
 from search.devices import Slot
 from search.queue import public_toml
-from storage.database import Database
+from storage.database import PATIENCE_SECONDS, Database
 from storage.workers import new_owner
 from storage.workspace import Workspace, atomic_write
 from studies.study import Study
 
 SAME_WISH_SECONDS = 2.0
+VIEW_PATIENCE_SECONDS = 10.0  # of who only looks on: the workers have more, and nobody waits for a view
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,24 @@ class Session:
 
 
 @contextmanager
-def open_session(study: Study, root: Path, wait_seconds: float = 0.0, create: bool = True) -> Iterator[Session]:
+def open_session(
+    study: Study,
+    root: Path,
+    wait_seconds: float = 0.0,
+    create: bool = True,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> Iterator[Session]:
     """Open a study's workspace below `root` and its database; without a storage of its own, a file there.
+
+    Args:
+        wait_seconds: for a database that does not answer yet; patience_seconds: for one that ceases to.
 
     Raises:
         StorageError: the database cannot be opened, or is not there and `create` is False.
     """
     workspace = Workspace(root, study.name)
-    database = Database.open(storage_url(study, workspace), wait_seconds, create=create)
+    url = storage_url(study, workspace)
+    database = Database.open(url, wait_seconds, create=create, patience_seconds=patience_seconds)
     try:
         yield Session(study, workspace, database)
     finally:
