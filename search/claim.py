@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
 from search.heartbeat import Heartbeat
+from search.meter import Meter
 from search.space import Distributions, stored
 from storage import leases, rows
 from storage.database import Database
@@ -50,8 +51,9 @@ class Claim:
         study: optuna.Study,
         per_fold: int,
         judge: Callable[[int], str | None],
+        meter: Meter,
     ) -> None:
-        self._database, self._leases, self._lease = database, owned, lease
+        self._database, self._leases, self._lease, self._meter = database, owned, lease, meter
         self._study, self._per_fold, self._judge = study, per_fold, judge
         self._note, self._control, self._progressed = Note(), _RUNNING, False
         self._heartbeat: Heartbeat | None = None
@@ -120,7 +122,8 @@ class Claim:
             if new:
                 leases.mark_progress(connection, self._lease)
 
-        self._write(work)
+        with self._meter.timing("reports"):
+            self._write(work)
         self._progressed = self._progressed or new
         self.evaluations[fold, evaluation] = dict(record)
         self._note = replace(self._note, fold=fold, accuracy=float(running_estimate))
@@ -128,7 +131,8 @@ class Claim:
     def note_checkpoint(self) -> None:
         """A checkpoint is on disk: this attempt was not fruitless. Raises LeaseLost."""
         if not self._progressed:
-            self._write(lambda connection: leases.mark_progress(connection, self._lease))
+            with self._meter.timing("reports"):
+                self._write(lambda connection: leases.mark_progress(connection, self._lease))
             self._progressed = True
 
     def set_attr(self, key: str, value: object) -> None:
@@ -143,7 +147,8 @@ class Claim:
 
     def reason_to_prune(self) -> str | None:
         """What the study's pruner says to the reports so far; None: go on."""
-        return self._judge(self._lease.trial_id)
+        with self._meter.timing("judging"):
+            return self._judge(self._lease.trial_id)
 
     def finish(self, value: float) -> bool:
         """COMPLETE with the trial's value; a value that is not finite makes it FAIL.
@@ -167,7 +172,8 @@ class Claim:
     def release(self) -> None:
         """Let go in good order: the next worker goes on at once, and the attempt never counts."""
         try:
-            self._leases.release(self._lease)
+            with self._meter.timing("ends"):
+                self._leases.release(self._lease)
         finally:
             self._let_go()
 
@@ -181,7 +187,8 @@ class Claim:
     def beat(self) -> bool:
         """One heartbeat, tried once: False when the trial is not ours any more."""
         try:
-            self._control = self._leases.renew(self._lease, self.number, self._note)
+            with self._meter.timing("heartbeats"):
+                self._control = self._leases.renew(self._lease, self.number, self._note)
         except LeaseLost:
             self.alive = False
         return self.alive
@@ -212,7 +219,8 @@ class Claim:
             leases.drop(connection, self._lease)
 
         try:
-            self._write(work)
+            with self._meter.timing("ends"):
+                self._write(work)
         except LeaseLost:
             return False
         self._let_go()

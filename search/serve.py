@@ -56,6 +56,7 @@ def serve(
     try:
         Worker(trials, job, assign, device, seconds_left, stopping, _enough(session, final), recorder).run()
         recorder.close()
+        logger.info("%s", trials.meter)
     finally:
         trials.leave()
 

@@ -15,6 +15,7 @@ from optuna.pruners import BasePruner, NopPruner
 from search.claim import Claim
 from search.heartbeat import Heartbeat, end_process
 from search.history import History
+from search.meter import Meter
 from search.pruning import reason_to_prune
 from search.sampling import draw
 from search.space import distributions
@@ -46,7 +47,7 @@ class Outlook:
 
 
 class Trials:
-    """The trials of one study, for one worker."""
+    """The trials of one study, for one worker; `meter` counts what that costs it."""
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class Trials:
         )
         self._history = History(database, self._study_id)
         self._warm = False
+        self.meter = Meter()
 
     def claim(self) -> Claim | None:
         """A trial of which this worker is the only owner: an orphaned one where it stood, else the next in the queue.
@@ -96,9 +98,10 @@ class Trials:
         None: the workers were asked to pause or stop, or nothing is free now; `outlook` says which. Ask again
         within half a lease time: only who keeps looking can tell that a lease is dead.
         """
-        while (lease := self._leases.take()) is not None:
-            with suppress(LeaseLost):  # it took so long to draw that another worker has it by now
-                return self._begin(lease)
+        with self.meter.timing("claims"):
+            while (lease := self._leases.take()) is not None:
+                with suppress(LeaseLost):  # it took so long to draw that another worker has it by now
+                    return self._begin(lease)
         return None
 
     def is_over(self) -> bool:
@@ -115,7 +118,8 @@ class Trials:
 
     def _begin(self, lease: Lease) -> Claim:
         trial = self._database.retrying(lambda: self._database.storage.get_trial(lease.trial_id))
-        claim = Claim(self._database, self._leases, lease, trial, self._optuna, self._per_fold, self._reason_to_prune)
+        judge = self._reason_to_prune
+        claim = Claim(self._database, self._leases, lease, trial, self._optuna, self._per_fold, judge, self.meter)
         with ExitStack() as stack:
             stack.enter_context(claim)  # an error lets go of it again
             if self._heartbeat_seconds:

@@ -1,0 +1,33 @@
+"""How long a worker is busy with the protocol instead of its trials: docs/design.md, section 5."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+Part = Literal["claims", "reports", "judging", "heartbeats", "ends"]
+
+
+class Meter:
+    """Counts the seconds of a worker's life, and those of them that went into each part of the protocol.
+
+    Heartbeats beat beside the training, in another thread; they are counted as if they held it up.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock, self._begun = clock, clock()
+        self._spent: dict[Part, float] = dict.fromkeys(("claims", "reports", "judging", "heartbeats", "ends"), 0.0)
+
+    @contextmanager
+    def timing(self, part: Part) -> Iterator[None]:
+        """What happens inside belongs to `part`; each part is timed by one thread at a time."""
+        begun = self._clock()
+        try:
+            yield
+        finally:
+            self._spent[part] += self._clock() - begun
+
+    def __str__(self) -> str:
+        lived, spent = max(self._clock() - self._begun, 1e-9), sum(self._spent.values())
+        parts = ", ".join(f"{part} {seconds:.2f}" for part, seconds in self._spent.items())
+        return f"the protocol took {spent:.2f} s of {lived:.2f} s ({spent / lived:.2%}): {parts}"
