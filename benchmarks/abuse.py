@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import random
 import statistics
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -35,7 +36,9 @@ SYSTEMS = ("ours", "plain")
 HEARTBEAT = 1  # seconds
 CHECKPOINT_EVERY = 4  # cells
 STUDY = "abuse"
-_IDLE, _TICK, _JITTER = 0.2, 0.02, 0.2  # seconds
+_IDLE, _TICK, _JITTER, _BACKOFF = 0.2, 0.02, 0.2, 1.0  # seconds
+_BUSY = 120.0  # seconds that a worker waits for a database that is away when it starts
+_WARM = 100  # events, before a disturbance begins
 _FORK = multiprocessing.get_context("fork")
 
 
@@ -93,13 +96,17 @@ class Outcome:
     timed_out: bool
 
 
-def abuse(system: str, url: str, folder: Path, plan: Plan) -> Outcome:
-    """Queue the trials, run the workers, kill some of them, and count what is left in `folder` and at `url`."""
+def abuse(system: str, url: str, folder: Path, plan: Plan, disturb: Callable[[], None] | None = None) -> Outcome:
+    """Queue the trials, run the workers, kill some of them, and count what is left in `folder` and at `url`.
+
+    Args:
+        disturb: done once, beside the workers, when they are well under way.
+    """
     folder.mkdir()
     _queue(system, url, plan)
     began = time.monotonic()
     harness = _Harness(system, url, folder, plan)
-    harness.run()
+    harness.run(disturb)
     seconds = time.monotonic() - began
     time.sleep(2 * plan.lease_seconds if harness.killed else 0)
     return _outcome(harness, _ended(system, url, plan), seconds)
@@ -124,23 +131,29 @@ class _Harness:
         self.killed: dict[str, tuple[float, bool]] = {}  # by owner: when, and whether the database was told
         self.crashed, self.timed_out = 0, False
         self._live: dict[str, ForkProcess] = {}
+        self._starts: list[float] = []  # when a worker is due that takes the place of one that crashed
         self._random = random.Random(plan.seed)
         self._seen, self._due = 0, plan.kill_every  # events
         (folder / Log.FILE).touch()
 
-    def run(self) -> None:
+    def run(self, disturb: Callable[[], None] | None) -> None:
+        disturbance = threading.Thread(target=disturb)
         for _ in range(self.plan.workers):
             self._start()
         end = time.monotonic() + self.plan.limit_seconds
         with (self.folder / Log.FILE).open("rb") as log:
-            while self._live:
+            while self._live or self._starts:
                 time.sleep(_TICK)
                 self._look()
                 self._seen += log.read().count(b"\n")
+                if self._seen >= _WARM and disturbance.ident is None:
+                    disturbance.start()
                 if self._live and len(self.killed) < self.plan.kills and self._seen >= self._due:
                     self._kill()
                 if time.monotonic() > end:
                     self._give_up()
+        if disturbance.ident is not None:
+            disturbance.join()
 
     def _start(self) -> None:
         owner, live = new_owner(), (_live_ours if self.system == "ours" else _live_plain)
@@ -155,8 +168,11 @@ class _Harness:
             del self._live[owner]
             if process.exitcode != 0:
                 self.crashed += 1
+                self._starts.append(time.monotonic() + _BACKOFF)
                 self._tell(owner)
-                self._start()
+        while self._starts and self._starts[0] <= time.monotonic():
+            self._starts.pop(0)
+            self._start()
 
     def _kill(self) -> None:
         time.sleep(self._random.uniform(0, _JITTER))  # or it would always be just after an event
@@ -174,7 +190,7 @@ class _Harness:
     def _tell(self, owner: str) -> None:
         """What the supervisor of a worker does; Optuna has nothing that could be told."""
         if self.system == "ours":
-            database = Database.open(self.url)
+            database = Database.open(self.url, wait_seconds=_BUSY)
             orphan(database, owner, "killed")
             database.close()
 
@@ -184,6 +200,7 @@ class _Harness:
             process.kill()
             process.join()
         self._live.clear()
+        self._starts.clear()
 
 
 class Log:
@@ -220,7 +237,7 @@ def _in_child(live: Callable[[str, Log, Plan], None], url: str, log: Log, plan: 
 
 
 def _live_ours(url: str, log: Log, plan: Plan) -> None:
-    database = Database.open(url)
+    database = Database.open(url, wait_seconds=_BUSY)
     study = make_study(STUDY, plan.trials, plan.lease_seconds)
     trials = Trials(database, study, Worker(owner=log.owner), heartbeat_seconds=HEARTBEAT)
     while not trials.is_over():

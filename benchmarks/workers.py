@@ -10,9 +10,11 @@ import argparse
 import json
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,25 @@ import optuna  # after the number of threads is said
 
 from benchmarks import abuse, claims
 from benchmarks.abuse import SYSTEMS, Plan
-from benchmarks.databases import KINDS, Databases, databases
+from benchmarks.databases import KINDS, Databases, databases, make_study
+from benchmarks.histories import History, trials_for
+from benchmarks.overhead import overhead
+from search.queue import open_study
+from storage.database import Database
 
 Row = dict[str, Any]
 
 QUEUE = Plan(workers=16, trials=500)
 # Trials of a second or two: short against the lease, because only a worker that is free adopts.
 KILLS = Plan(workers=8, trials=480, kills=200, cells=12, cell_seconds=0.05, limit_seconds=210, lease_seconds=6)
+HISTORY_STEPS = 10_000
+DEMO_TRIALS = 14
 HISTORIES, WORKERS = (0, 1_000, 10_000), (1, 8, 32)
 CLAIM_SECONDS, COLD_ROUNDS = 3.0, 3
+
+# An outage is longer than a lease: nobody may take it for the death of all the others.
+OUTAGE = Plan(workers=8, trials=80, cells=12, cell_seconds=0.05, limit_seconds=60, lease_seconds=6)
+OUTAGES, DROPS = (0.0, 20.0, 60.0), 20  # seconds; times that all connections are dropped
 
 QUICK_QUEUE = Plan(workers=8, trials=40, limit_seconds=30)
 QUICK_KILLS = Plan(
@@ -79,6 +91,43 @@ def _abused(made: Databases, kinds: Sequence[str], plan: Plan) -> Iterator[Row]:
             yield {"database": kind} | asdict(outcome)
 
 
+def outages(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """T6 and T7: the database is away while the workers work."""
+    usual = replace(OUTAGE, workers=4, trials=40) if arguments.quick else OUTAGE
+    for kind in arguments.on:
+        for seconds in (0.0, 5.0) if arguments.quick else OUTAGES:
+            plan = replace(usual, limit_seconds=usual.limit_seconds + seconds)
+            for system in SYSTEMS:
+                url = made.fresh(kind)
+                yield _disturbed(kind, f"{seconds:g} s", system, url, plan, partial(made.take_away, url, seconds))
+        for system in SYSTEMS if kind == "postgresql" else ():
+            url = made.fresh(kind)
+            yield _disturbed(kind, "drops", system, url, usual, partial(made.drop_connections, url, DROPS))
+
+
+def _disturbed(kind: str, away: str, system: str, url: str, plan: Plan, disturb: Callable[[], None]) -> Row:
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = asdict(abuse.abuse(system, url, Path(folder) / "files", plan, disturb))
+    told = ("trials", "begun_twice", "lost", "completed_twice", "failed", "left", "crashed", "seconds", "timed_out")
+    return {"database": kind, "system": system, "away": away} | {name: outcome[name] for name in told}
+
+
+def history(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """T18: ours alone, since plain Optuna has no owner to check."""
+    steps = 200 if arguments.quick else HISTORY_STEPS
+    for kind in arguments.on:
+        database = Database.open(made.fresh(kind))
+        study = make_study("history", trials_for(steps))
+        open_study(database, study)
+        began, told = time.monotonic(), History(database, study, seed=18)
+        told.run(steps)
+        done, seconds = told.done, time.monotonic() - began
+        database.close()
+        names = ("claim", "report", "checkpoint", "let_go", "freeze", "die")
+        ended = {"ended": len(told.checker.ended), "seconds": seconds}
+        yield {"database": kind, "steps": steps} | {name: done[name] for name in names} | ended
+
+
 def claim_rates(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
     """Warm claims; the two systems take turns."""
     sizes = (0, 300) if arguments.quick else HISTORIES
@@ -110,6 +159,14 @@ def reports(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
         yield {"database": "postgresql"} | asdict(claims.reports(system, made.fresh("postgresql"), reporters, steps))
 
 
+def overheads(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Of an undisturbed search of the demo; ours alone, since plain Optuna does not train it."""
+    trials = 3 if arguments.quick else DEMO_TRIALS
+    for kind in arguments.on:
+        with tempfile.TemporaryDirectory() as folder:
+            yield {"database": kind} | asdict(overhead(made.fresh(kind), Path(folder), workers=2, trials=trials))
+
+
 def shown(rows: Iterator[Row]) -> Iterator[Row]:
     """Print each row as soon as it is there, under the names of its columns."""
     for index, row in enumerate(rows):
@@ -133,16 +190,22 @@ Measurement = Callable[[Databases, argparse.Namespace], Iterator[Row]]
 MEASUREMENTS: dict[str, Measurement] = {
     "queue": queue,
     "kills": kills,
+    "outages": outages,
+    "history": history,
     "claims": claim_rates,
     "cold": cold_claims,
     "reports": reports,
+    "overhead": overheads,
 }
 TITLES = {
     "queue": "T1: workers on one queue, nobody killed",
     "kills": "T2: workers killed at random moments; waits in lease times, median / longest",
+    "outages": "T6, T7: the server stopped and started, its connections dropped; the file locked",
+    "history": "T18: a random history, checked at each step: what was done in it, and how many trials had one end",
     "claims": "claims, warm: milliseconds (median, 99 %), and claims per second of all workers",
     "cold": "the first claim of a new process: seconds",
     "reports": "T13: reporters at once: milliseconds of a report (median, 99 %)",
+    "overhead": "the demo, two workers: seconds inside the protocol, and their share without the pruner's",
 }
 
 if __name__ == "__main__":
