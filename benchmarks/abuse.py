@@ -74,8 +74,9 @@ class Outcome:
         failed, left: trials in the database that are FAIL, and RUNNING or WAITING, two lease times after the end.
         crashed: workers that ended with an error of their own.
         repeated: cells run again, per kill.
-        told, untold: time from a kill to the next cell of its trial, in lease times, where the worker's supervisor
+        told, untold: time from a kill until its trial begins again, in lease times, where the worker's supervisor
             told the database and where nobody did (its machine is gone): [median, longest]; empty: there was none.
+        late: of all those, how many waited for more than two lease times.
         timed_out: the workers were ended before they were done; what is lost is then only not done.
     """
 
@@ -92,6 +93,7 @@ class Outcome:
     repeated: float
     told: tuple[float, ...]
     untold: tuple[float, ...]
+    late: int
     seconds: float
     timed_out: bool
 
@@ -343,6 +345,7 @@ def _outcome(harness: _Harness, trials: list[FrozenTrial], seconds: float) -> Ou
         repeated=(cells.total() - len(cells)) / max(1, len(harness.killed)),
         told=_summary(told),
         untold=_summary(untold),
+        late=sum(wait > 2 for wait in told + untold),
         seconds=seconds,
         timed_out=harness.timed_out,
     )

@@ -33,8 +33,11 @@ from storage.database import Database
 Row = dict[str, Any]
 
 QUEUE = Plan(workers=16, trials=500)
-# Trials of a second or two: short against the lease, because only a worker that is free adopts.
-KILLS = Plan(workers=8, trials=480, kills=200, cells=12, cell_seconds=0.05, limit_seconds=210, lease_seconds=6)
+# Trials are short against the lease, since only a worker that is free adopts; and workers live longer than it, since
+# only one that has watched for a lease time knows of a death that nobody told.
+KILLS = Plan(
+    workers=8, trials=760, kills=200, cells=8, cell_seconds=0.05, kill_every=33, limit_seconds=200, lease_seconds=4
+)
 HISTORY_STEPS = 10_000
 DEMO_TRIALS = 14
 HISTORIES, WORKERS = (0, 1_000, 10_000), (1, 8, 32)

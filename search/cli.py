@@ -140,7 +140,7 @@ def worker(
     owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
 ) -> None:
     """Be one worker of a study, under any scheduler; creates the study when it is the first."""
-    from search.supervisor import end_with_parent
+    from search.parent import end_with_parent
 
     signals = StopSignals()
     if parent is not None:

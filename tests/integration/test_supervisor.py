@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from search import supervisor
+from search import processes, supervisor
 from search.devices import Slot
 from search.supervisor import Snapshot, Supervisor, SupervisorError
 
@@ -115,6 +115,16 @@ def test_a_worker_gets_the_environment_of_its_slot_and_its_output_is_appended_to
     assert log.read_text() == "from an earlier run\n['', '1', '1', 'false'] True\n"
 
 
+def test_two_runs_in_one_folder_never_share_a_log(tmp_path: Path) -> None:
+    first = Run(tmp_path, "print('first')", "print('first')")
+    second = Run(tmp_path, "print('second')", "print('second')")
+    assert [first.until_it_ends(), second.until_it_ends()] == [0, 0]
+    logs = {path.name: path.read_text().split() for path in (tmp_path / "logs").iterdir()}
+
+    assert logs == {f"worker-{number}.log": [["first"], ["second"]][number // 2] for number in range(4)}
+    assert [worker.log.name for worker in second.last.workers] == ["worker-2.log", "worker-3.log"]
+
+
 def test_a_crashed_worker_is_started_again_and_its_last_lines_are_shown(tmp_path: Path) -> None:
     script = """
 import os, pathlib, sys
@@ -147,7 +157,7 @@ def test_a_worker_that_crashes_again_and_again_is_given_up_while_the_others_go_o
     assert run.until_it_ends(each_tick) == 1
 
     assert run.states() == ["given up", "done"]
-    assert run.starts() == supervisor.CRASHES_IN_A_ROW
+    assert run.starts() == processes.CRASHES_IN_A_ROW
     assert run.now == 1 + 2 + 4 + 8  # the backoffs
     assert "exited with status 3 after 0 s: given up after 5 crashes in a row" in run.last.workers[0].note
     assert run.last.workers[0].last_lines == ("started",)  # not those of the process before
@@ -169,14 +179,14 @@ raise SystemExit(0 if (folder / "enough").exists() else 1)
         [worker] = snapshot.workers
         if worker.state == "running" and worker.restarts not in settled:
             settled.add(worker.restarts)
-            run.now += supervisor.SETTLED_SECONDS
-            if worker.restarts == 2 * supervisor.CRASHES_IN_A_ROW:
+            run.now += processes.SETTLED_SECONDS
+            if worker.restarts == 2 * processes.CRASHES_IN_A_ROW:
                 (tmp_path / "enough").touch()
             (tmp_path / "go").touch()
 
     assert run.until_it_ends(each_tick) == 0
 
-    assert run.starts() == 2 * supervisor.CRASHES_IN_A_ROW + 1
+    assert run.starts() == 2 * processes.CRASHES_IN_A_ROW + 1
 
 
 def test_a_user_error_is_not_retried_and_stops_all_with_its_line(tmp_path: Path) -> None:
@@ -279,7 +289,7 @@ def test_a_command_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, way: str) -> None:
     worker = f"""
 import pathlib, signal, sys
-from search.supervisor import _watch_parent, end_with_parent
+from search.parent import _watch_parent, end_with_parent
 folder, parent = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 def let_go(*_):
     (folder / "let-go").touch()
@@ -307,7 +317,7 @@ Supervisor(command, [Slot(0, "cpu", 1)], folder).run(lambda snapshot: None)
 
 
 def test_a_worker_whose_supervisor_is_gone_before_it_looked_ends_at_once() -> None:
-    code = "from search.supervisor import end_with_parent; end_with_parent(2**22 + 1); print('went on')"
+    code = "from search.parent import end_with_parent; end_with_parent(2**22 + 1); print('went on')"
 
     worker = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
 
@@ -316,7 +326,7 @@ def test_a_worker_whose_supervisor_is_gone_before_it_looked_ends_at_once() -> No
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems need the thread")
 def test_on_linux_the_kernel_looks_after_a_worker_without_a_thread() -> None:
-    code = "import os, threading; from search.supervisor import end_with_parent as end; end(os.getppid())"
+    code = "import os, threading; from search.parent import end_with_parent as end; end(os.getppid())"
 
     worker = [sys.executable, "-c", f"{code}; print(threading.active_count())"]
 
