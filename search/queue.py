@@ -89,12 +89,6 @@ def public_toml(study: Study) -> str:
     return study.model_copy(update={"search": study.search.model_copy(update={"storage": storage})}).to_toml()
 
 
-def stored_names(database: Database) -> list[str]:
-    """The names of all studies there are, final jobs among them."""
-    names = sa.select(tables.studies.c.study_name).order_by(tables.studies.c.study_name)
-    return database.read(lambda connection: list(connection.execute(names).scalars()))
-
-
 def is_there(database: Database, name: str) -> bool:
     """Whether there is a study of that name."""
     query = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)

