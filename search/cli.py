@@ -102,6 +102,7 @@ def run(
     wait: WaitOption = 0.0,
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
+    from search.heartbeat import refuse_short_lease
     from search.live import last_words, watch
     from search.queue import is_there, open_study, refuse_fixed
     from storage.tracking import NOTICES
@@ -110,6 +111,7 @@ def run(
 
     asked = _load(study, set_, trials, name)
     refuse_fixed(asked)
+    refuse_short_lease(asked)
     places = slots(devices, workers, per_device)
     left = countdown(None if hours is None else hours * 3600)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
@@ -231,12 +233,14 @@ def final(
 ) -> None:
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     from search.final import begin
+    from search.heartbeat import refuse_short_lease
     from search.live import refuse_unfinished, watch
     from search.progress import standing
     from storage.workers import set_control
     from trainer.examples import read_test, read_training
 
     asked = _load(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
+    refuse_short_lease(asked)
     places = slots(devices, workers, per_device)
     examples = read_training(asked.data)
     if asked.data.test is not None:

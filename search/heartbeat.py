@@ -8,10 +8,23 @@ import os
 import threading
 from collections.abc import Callable
 
+from storage.errors import StorageError
+from studies.study import Study
+
+HEARTBEAT_SECONDS = 10.0  # between two beats
 LEAST_SILENCE = 1800.0  # seconds; a download, or a final fold's predictions on a CPU, take that long and do not hang
 TIMES_AS_USUAL = 10
 HUNG = 70  # exit status of a worker that hung: EX_SOFTWARE
 _logger = logging.getLogger("foldrace.search")
+
+
+def refuse_short_lease(study: Study, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+    """Raise StorageError for a lease time that two late heartbeats would end."""
+    if study.search.lease_seconds < 3 * heartbeat_seconds:
+        raise StorageError(
+            f"search.lease_seconds: {study.search.lease_seconds:g} is shorter than three heartbeats; "
+            f"give at least {3 * heartbeat_seconds:g}"
+        )
 
 
 def end_process() -> None:

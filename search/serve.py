@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from search.claim import Claim
 from search.final import fold_folder
+from search.heartbeat import HEARTBEAT_SECONDS, refuse_short_lease
 from search.prospects import prospect_of
 from search.pruning import make_pruner
 from search.queue import FoldJob, final_name, open_study, public_toml, refuse_fixed
@@ -44,6 +45,7 @@ def serve(
     me = workers.Worker(device=describe(device), owner=owner or workers.new_owner())
     if final is None:
         refuse_fixed(study)
+        refuse_short_lease(study, HEARTBEAT_SECONDS)
         assign = _search_assignment(session, job)
         open_study(session.database, study)  # only now: nothing is left behind by a study that cannot run
         if owner is None:  # without a supervisor, which would have written it

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from optuna.pruners import BasePruner, NopPruner
 
 from search.claim import Claim
-from search.heartbeat import Heartbeat, end_process
+from search.heartbeat import HEARTBEAT_SECONDS, Heartbeat, end_process, refuse_short_lease
 from search.history import History
 from search.meter import Meter
 from search.pruning import reason_to_prune
@@ -21,14 +21,12 @@ from search.sampling import draw
 from search.space import distributions
 from storage import tables, workers
 from storage.database import Database
-from storage.errors import StorageError
 from storage.leases import Lease, LeaseLost, Leases
 from storage.workers import Control, Worker
 from studies.study import Study
 
 __all__ = ["Claim", "LeaseLost", "Outlook", "Trials"]
 
-HEARTBEAT_SECONDS = 10.0
 _TRIALS = tables.trials.c
 
 
@@ -72,17 +70,12 @@ class Trials:
         Raises:
             StorageError: no such study, or a lease time shorter than three heartbeats.
         """
-        lease_seconds = study.search.lease_seconds
-        if lease_seconds < 3 * heartbeat_seconds:
-            raise StorageError(
-                f"search.lease_seconds: {lease_seconds:g} is shorter than three heartbeats; "
-                f"give at least {3 * heartbeat_seconds:g}"
-            )
+        refuse_short_lease(study, heartbeat_seconds)
         self._database, self._worker, self._clock, self._on_hang = database, worker, clock, on_hang
         self._heartbeat_seconds = heartbeat_seconds
         name = name or study.name
         self._study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
-        self._leases = Leases(database, self._study_id, worker, lease_seconds, clock)
+        self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, clock)
         self._space, self._seed = distributions(study.searched), study.search.seed
         self._per_fold = study.defaults.evaluations
         self._optuna = database.retrying(

@@ -5,7 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from storage import tables
+from storage.database import Database
 from studies.loading import SHIPPED
 from tests.acceptance.conftest import SMALL, Command, Finished, foldrace_in
 
@@ -28,6 +31,12 @@ def refusal(told: subprocess.CompletedProcess[str]) -> str:
         ("training.batch_size=0", r"training\.batch_size: .* 1, found 0"),
         ("data.train=nowhere.tsv", r"data\.train: no file .*nowhere\.tsv; .* --set data\.train=PATH"),
         ("search.storage=nonsense", r"the storage URL does not parse"),
+        ("search.storage=postgresql+psycopg://u:s3cret@h:port/x", r"the storage URL does not parse; [^3]*$"),
+        (
+            "search.storage=postgresql+psycopg://u:s3cret@127.0.0.1:1/x",
+            r"psycopg://u@127\.0\.0\.1:1/x: .*[Cc]onn[^3]*$",
+        ),
+        ("search.lease_seconds=29", r"search\.lease_seconds: 29 is shorter than three heartbeats; give at least 30"),
     ],
 )
 def test_a_study_that_cannot_run_is_refused(foldrace: Command, tmp_path: Path, override: str, expected: str) -> None:
@@ -110,6 +119,22 @@ def test_seeds_that_would_vote_twice_are_refused(foldrace: Command, finished: Fi
 def test_a_device_that_does_not_work_is_refused_before_a_trial_is_taken(foldrace: Command) -> None:
     assert "expected auto, cpu or cuda" in refusal(foldrace("worker", "demo", "--device", "gpu"))
     assert "no study demo" in refusal(foldrace("status", "demo"))
+
+
+def test_a_worker_with_a_short_lease_leaves_no_study(foldrace: Command) -> None:
+    assert "three heartbeats" in refusal(foldrace("worker", "demo", "--set", "search.lease_seconds=29"))
+    assert "no study demo" in refusal(foldrace("status", "demo"))
+
+
+@pytest.mark.parametrize("command", ["run", "worker", "status", "export", "pause"])
+def test_a_database_of_a_newer_version_is_refused(foldrace: Command, tmp_path: Path, command: str) -> None:
+    database = Database.open(f"sqlite:///{tmp_path}/newer.db")
+    database.transact(lambda connection: connection.execute(sa.update(tables.version).values(version=99)))
+    database.close()
+
+    line = refusal(foldrace(command, "demo", "--set", "search.storage=sqlite:///newer.db"))
+
+    assert re.search(r"newer\.db: made by a newer foldrace .*; update foldrace", line)
 
 
 def test_debug_shows_the_traceback(foldrace: Command) -> None:

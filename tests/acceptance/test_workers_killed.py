@@ -29,8 +29,8 @@ from trainer.job import open_job
 from trainer.results import ResultError
 
 QUICK_HEART = (
-    "from search import cli, trials, worker; worker.IDLE_SECONDS = 0.3; "
-    "trials.Trials.__init__.__kwdefaults__['heartbeat_seconds'] = 1.0; cli.main()"
+    "from search import heartbeat; heartbeat.HEARTBEAT_SECONDS = 1.0; "
+    "from search import cli, worker; worker.IDLE_SECONDS = 0.3; cli.main()"
 )
 STUDY = (
     *("--set", "folds.count=2", "--set", "search.baseline={}"),
