@@ -25,6 +25,7 @@ from search.summary import Summary, summarise
 from storage.database import Database
 from studies.loading import load
 from tests.acceptance.conftest import SMALL, Finished, foldrace_in
+from tests.killing import killed_at
 from trainer.job import open_job
 from trainer.results import ResultError
 
@@ -205,6 +206,25 @@ def test_an_ensemble_of_fewer_folds_than_asked_is_refused(finished: Finished, tm
         job = begin(study, session.database, session.workspace)
         with pytest.raises(ResultError, match="fold-1"):
             ensemble(job, open_job(job.study, job.workspace))
+
+
+def test_an_ensemble_killed_at_any_write_hands_in_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    written = ("final-1/oof.csv", "final-1/test_probabilities.csv", "submissions/3fold_tiny1/3fold_tiny1.csv")
+    for file in written:
+        (tmp_path / "runs/demo" / file).unlink()
+    storage = f"search.storage=sqlite:///{tmp_path}/runs/demo/study.db"
+    study = load(tmp_path / "runs/demo/final.toml", ["final.folds=3", storage])
+    step = 0
+    with open_session(study, tmp_path / "runs") as session:
+        job = begin(study, session.database, session.workspace)
+        opened = open_job(job.study, job.workspace)
+        while killed_at(step, lambda: ensemble(job, opened)):
+            step += 7
+
+    assert step > 30
+    for file in written:
+        assert digest(tmp_path / "runs/demo" / file) == digest(finished.workspace / file)
 
 
 def test_two_exporters_at_once_leave_one_whole_file(finished: Finished, tmp_path: Path) -> None:

@@ -104,6 +104,23 @@ def test_a_full_disk_is_told_at_once_and_loses_nothing(tmp_path: Path, now: list
     database.close()
 
 
+def test_a_full_disk_of_the_server_is_told_at_once(postgres_url: str, now: list[float]) -> None:
+    database = open_impatient(postgres_url, now)
+    full = (
+        "DO $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+    )
+
+    def fill(connection: sa.Connection) -> None:
+        count_up(connection)
+        connection.exec_driver_sql(full)
+
+    with pytest.raises(StorageError, match="No space left on device"):
+        database.transact(fill)
+    assert now[0] == 0
+    assert database.read(lambda c: c.execute(sa.select(tables.version.c.version)).scalar()) == 1
+    database.close()
+
+
 def test_a_fault_of_ours_is_not_repeated(database: Database) -> None:
     tries = []
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from search.export import Winner, export
 from studies.loading import load
 from studies.study import Study
+from tests.killing import killed_at
 
 WINNER = Winner(3, 0.7, {"gamma": 0.5, "epochs": 7}, (0.6, 0.8))
 
@@ -19,6 +20,20 @@ def test_an_exported_study_has_every_knob_fixed_and_no_password(
     exported = load(tmp_path / "final.toml")
     assert exported.hyperparameters({}).gamma == 0.5
     assert exported.hyperparameters({}).epochs == 7
+
+
+def test_an_exporter_killed_at_any_step_leaves_one_whole_file(make_study: Callable[..., Study], tmp_path: Path) -> None:
+    path, study = tmp_path / "final.toml", make_study(baseline={"epochs": 9})
+    path.write_text("the one before")
+    export(study, WINNER, tmp_path / "undisturbed" / "final.toml")
+    whole = (tmp_path / "undisturbed" / "final.toml").read_text()
+    step = 0
+    while killed_at(step, lambda: export(study, WINNER, path)):
+        assert path.read_text() in ("the one before", whole)
+        step += 1
+
+    assert step > 8
+    assert path.read_text() == whole
 
 
 def test_the_folds_of_a_winner_give_its_deviation() -> None:
