@@ -23,9 +23,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: many processes of
 import optuna  # after the number of threads is said
 
 from benchmarks import abuse, claims
-from benchmarks.abuse import SYSTEMS, Plan
+from benchmarks.abuse import SYSTEMS
 from benchmarks.databases import KINDS, Databases, databases, make_study
 from benchmarks.histories import History, trials_for
+from benchmarks.lives import Plan
 from benchmarks.overhead import overhead
 from search.queue import open_study
 from storage.database import Database

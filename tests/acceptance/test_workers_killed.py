@@ -45,10 +45,10 @@ Start = Callable[..., "WorkerProcess"]
 class WorkerProcess:
     """A `foldrace worker` of a study of three trials, and its log."""
 
-    def __init__(self, folder: Path, name: str, epochs: int) -> None:
+    def __init__(self, folder: Path, name: str, epochs: int, url: str) -> None:
         self._log = folder / f"{name}.log"
         command = [sys.executable, "-c", QUICK_HEART, "worker", "demo", "--device", "cpu", "--trials", "3", *STUDY]
-        command += ["--set", f"training.epochs={epochs}"]
+        command += ["--set", f"training.epochs={epochs}", "--set", f"search.storage={url}"]
         environment = {key: value for key, value in os.environ.items() if key != "FOLDRACE_STORAGE"}
         with self._log.open("w") as log:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -79,8 +79,8 @@ def checkpoints(folder: Path, number: str) -> list[Path]:
     return list(folder.glob(f"runs/demo/trial-{int(number):05}/fold-*/attempt-1/checkpoint-*"))
 
 
-def summary(folder: Path) -> Summary:
-    database = Database.open(f"sqlite:///{folder}/runs/demo/study.db", create=False)
+def summary(url: str) -> Summary:
+    database = Database.open(url, create=False)
     found = summarise(database, "demo")
     database.close()
     return found
@@ -91,8 +91,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts workers in one folder, and ends them with the test."""
     workers: list[WorkerProcess] = []
 
-    def begin_worker(epochs: int) -> WorkerProcess:
-        workers.append(WorkerProcess(tmp_path, f"worker-{len(workers)}", epochs))
+    def begin_worker(epochs: int, url: str) -> WorkerProcess:
+        workers.append(WorkerProcess(tmp_path, f"worker-{len(workers)}", epochs, url))
         return workers[-1]
 
     yield begin_worker
@@ -101,14 +101,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
         worker.process.wait()
 
 
-def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(start: Start, tmp_path: Path) -> None:
-    killed, frozen = start(epochs=2), start(epochs=2)
+def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(
+    start: Start, storage_url: str, tmp_path: Path
+) -> None:
+    killed, frozen = start(epochs=2, url=storage_url), start(epochs=2, url=storage_url)
     numbers = [worker.wait_for(r"trial (\d), attempt 1") for worker in (killed, frozen)]
     for number in numbers:
         wait(lambda number=number: checkpoints(tmp_path, number), lambda: killed.log)  # type: ignore[misc]
     killed.process.kill()
     frozen.process.send_signal(signal.SIGSTOP)
-    heir = start(epochs=2)
+    heir = start(epochs=2, url=storage_url)
     heir.wait_for(rf"trial ({numbers[1]}), attempt 2")
     frozen.process.send_signal(signal.SIGCONT)
 
@@ -116,16 +118,18 @@ def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(start
     assert f"trial {numbers[1]} was taken over by another worker" in frozen.log
     told = killed.log + frozen.log + heir.log
     assert sorted(re.findall(r"trial (\d) complete", told)) == ["0", "1", "2"]
-    assert summary(tmp_path).trials == {"COMPLETE": 3}
-    assert not summary(tmp_path).orphans
+    assert summary(storage_url).trials == {"COMPLETE": 3}
+    assert not summary(storage_url).orphans
 
 
 def test_pause_lets_a_trial_end_resume_goes_on_and_stop_leaves_a_checkpoint(start: Start, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/runs/demo/study.db"
+
     def ask(control: str) -> None:
         told = foldrace_in(tmp_path, control, "demo")
         assert told.returncode == 0, told.stderr
 
-    worker = start(epochs=4)
+    worker = start(epochs=4, url=url)
     worker.wait_for("trial (0), attempt 1")
     ask("pause")
     worker.wait_for("trial (0) complete")
@@ -137,8 +141,8 @@ def test_pause_lets_a_trial_end_resume_goes_on_and_stop_leaves_a_checkpoint(star
 
     assert worker.exit_status() == 0
     assert checkpoints(tmp_path, "1")
-    assert summary(tmp_path).control == "stopping"
-    assert [(orphan.number, orphan.why) for orphan in summary(tmp_path).orphans] == [(1, "let go in good order")]
+    assert summary(url).control == "stopping"
+    assert [(orphan.number, orphan.why) for orphan in summary(url).orphans] == [(1, "let go in good order")]
 
 
 def looks_twice(folder: Path) -> None:
