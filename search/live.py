@@ -6,8 +6,9 @@ Plain lines when nobody looks at a terminal.
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from foldrace import FoldraceError
 from search.devices import Slot
@@ -42,7 +43,7 @@ def watch(
 
         def tick(snapshot: Snapshot) -> None:
             observer.heed(snapshot)
-            show(observer.seen, [observer.trouble, *troubles(snapshot)])
+            show(observer.seen, snapshot, observer.trouble)
 
         with observer:
             status = supervisor.run(tick)
@@ -93,8 +94,8 @@ class _Lines:
     def __init__(self) -> None:
         self._shown: set[str] = set()
 
-    def __call__(self, now: Standing | None, told: Sequence[str]) -> None:
-        for line in (headline(now), *told):
+    def __call__(self, now: Standing | None, snapshot: Snapshot, trouble: str) -> None:
+        for line in (headline(now), trouble, *troubles(snapshot)):
             if line and line not in self._shown:
                 self._shown.add(line)
                 print(line, flush=True)  # noqa: T201, this is the view
@@ -106,5 +107,5 @@ class _Screen:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def __call__(self, now: Standing | None, told: Sequence[str]) -> None:
-        self._live.update(picture(now, told))
+    def __call__(self, now: Standing | None, snapshot: Snapshot, trouble: str) -> None:
+        self._live.update(Group(picture(now, snapshot), Text(trouble, style="yellow")))

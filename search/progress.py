@@ -1,7 +1,6 @@
 """How a search stands, and how that is told to a person: the words of `status`, the picture of the live view."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -80,7 +79,7 @@ def watch_status(session: Session, seconds: float = 2.0) -> None:
     console = Console()
     with Live(console=console, refresh_per_second=2) as live:
         while True:
-            live.update(picture(standing(session)))
+            live.update(picture(standing(session), None))
             time.sleep(seconds)
 
 
@@ -105,18 +104,19 @@ def troubles(snapshot: Snapshot) -> list[str]:
     return lines
 
 
-def picture(now: Standing | None, told: Sequence[str] = ()) -> RenderableType:
-    """The live view, with what is in trouble below; fits 80 columns."""
-    troubled = [Text(line, style="yellow") for line in told if line]
+def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
+    """The live view; fits 80 columns."""
     if now is None:
-        return Group(Text(headline(now), style="bold"), *troubled)
+        return Text(headline(now), style="bold")
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for column in ("worker", "trial", "fold", "epoch", "", now.study.search.metric, "rows/s"):
         table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
     for worker in now.summary.workers:
         if not worker.stopped:
             table.add_row(*_worker_cells(worker, now))
-    return Group(Text(headline(now), style="bold"), table, *troubled)
+    parts: list[RenderableType] = [Text(headline(now), style="bold"), table]
+    parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
+    return Group(*parts)
 
 
 def _worker_cells(worker: WorkerLine, now: Standing) -> list[RenderableType]:

@@ -47,7 +47,7 @@ def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: St
 
 def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(now: Standing) -> None:
     console = Console(width=80, record=True, force_terminal=False)
-    console.print(picture(now))
+    console.print(picture(now, None))
     lines = console.export_text().splitlines()
 
     assert max(map(len, lines)) <= 80
