@@ -1,0 +1,188 @@
+"""The commands that train: `check`, `run`, `worker`, `final`. Each parses, calls, and prints."""
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foldrace import FoldraceError
+from search.devices import slots
+from search.options import (
+    WORKSPACE,
+    DevicesOption,
+    NameOption,
+    PerDeviceOption,
+    SetOption,
+    StudyArgument,
+    TrialsOption,
+    WaitOption,
+    WorkersOption,
+    WorkspaceOption,
+    load_study,
+    print_lines,
+)
+from search.session import VIEW_PATIENCE_SECONDS, Session, StopSignals, countdown, open_session, seconds
+
+if TYPE_CHECKING:
+    from search.final import Final
+
+
+def check(
+    study: StudyArgument,
+    set_: SetOption = [],
+    trials: TrialsOption = None,
+    devices: DevicesOption = "auto",
+    workspace: WorkspaceOption = WORKSPACE,
+) -> None:
+    """Say what would be run, and how long it would take here."""
+    from search.check import describe, forecast
+    from storage.workspace import Workspace
+    from trainer.devices import resolve
+    from trainer.job import open_job
+
+    asked = load_study(study, set_, trials)
+    slot = slots(devices, 1)[0]
+    job = open_job(asked, Workspace(workspace, asked.name))
+    seed, folds = asked.final.seeds[0], asked.final.folds
+    plan = job.plan(asked.folds.count, asked.folds.seed) if asked.searched else job.plan(folds, seed)
+    for line in describe(job, plan):
+        typer.echo(line)
+    ahead = forecast(job, plan, resolve("cpu" if slot.device == "cpu" else "cuda"))
+    budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
+    typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")
+    typer.echo(
+        f"speed     {ahead.rows_per_second:.0f} rows/s on one {slot.device}: {ahead.hours:.2f} hours on one device"
+    )
+
+
+def run(
+    study: StudyArgument,
+    set_: SetOption = [],
+    trials: TrialsOption = None,
+    name: NameOption = None,
+    workers: WorkersOption = None,
+    devices: DevicesOption = "auto",
+    per_device: PerDeviceOption = 1,
+    hours: Annotated[float | None, typer.Option("--hours", min=0, help="Let go in good order after so long.")] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Create or continue a search, with one worker process for each device slot."""
+    from search.heartbeat import refuse_short_lease
+    from search.live import last_words, watch
+    from search.queue import is_there, open_study, refuse_fixed
+    from storage.tracking import NOTICES
+    from storage.workers import set_control
+    from trainer.examples import read_training
+
+    asked = load_study(study, set_, trials, name)
+    refuse_fixed(asked)
+    refuse_short_lease(asked)
+    places = slots(devices, workers, per_device)
+    left = countdown(None if hours is None else hours * 3600)
+    read_training(asked.data)  # a fault in the data ends it here, before anything is queued
+    print_lines([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
+    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
+        if is_there(session.database, asked.name):
+            open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
+            set_control(session.database, asked.name, "running")
+        status = watch(session, places, seconds_left=left)
+        print_lines(last_words(session))
+    raise typer.Exit(status)
+
+
+def worker(
+    study: StudyArgument,
+    set_: SetOption = [],
+    trials: TrialsOption = None,
+    name: NameOption = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="Let go in good order after this, as in 11h.")
+    ] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+    wait: WaitOption = 0.0,
+    final: Annotated[int | None, typer.Option("--final", hidden=True)] = None,
+    parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+    owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
+) -> None:
+    """Be one worker of a study, under any scheduler; creates the study when it is the first."""
+    from search.parent import end_with_parent
+
+    signals = StopSignals()
+    if parent is not None:
+        end_with_parent(parent)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asked = load_study(study, set_, trials, name)
+    left = countdown(_seconds(time_limit))
+    with open_session(asked, workspace, wait) as session:
+        from search.serve import serve
+
+        serve(session, device, final, owner, left, lambda: signals.asked)
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds(text)
+    except ValueError:
+        raise FoldraceError(f"--time-limit {text}: expected a duration such as 11h, 90m or 1h30m") from None
+
+
+def final(
+    study: Annotated[
+        str, typer.Argument(metavar="FILE", help="A study file with every knob fixed, as export writes it.")
+    ],
+    set_: SetOption = [],
+    name: NameOption = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Train all folds with each, as in 77,78.")] = None,
+    workers: WorkersOption = None,
+    devices: DevicesOption = "auto",
+    per_device: PerDeviceOption = 1,
+    workspace: WorkspaceOption = WORKSPACE,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Train every fold, join their votes, write the submission; continues where it was interrupted."""
+    from search.final import begin
+    from search.heartbeat import refuse_short_lease
+    from search.live import refuse_unfinished, watch
+    from search.progress import standing
+    from storage.workers import set_control
+    from trainer.examples import read_test, read_training
+
+    asked = load_study(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
+    refuse_short_lease(asked)
+    places = slots(devices, workers, per_device)
+    examples = read_training(asked.data)
+    if asked.data.test is not None:
+        read_test(asked.data.test, examples.labels)
+    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
+        job = begin(asked, session.database, session.workspace)
+        set_control(session.database, job.name, "running")
+        session = Session(job.study, session.workspace, session.database)
+        status = watch(session, places, job.number)
+        if status:
+            raise typer.Exit(status)
+        refuse_unfinished(standing(session, job.name))
+        _hand_in(job, session)
+
+
+def _hand_in(job: "Final", session: Session) -> None:
+    from search.final import ensemble
+    from search.record_final import record_final
+    from trainer.job import open_job
+
+    opened = open_job(job.study, job.workspace)
+    done = ensemble(job, opened)
+    metric, (low, high) = job.study.search.metric, done.interval
+    print_lines(
+        [
+            f"folds     {len(done.folds)}: mean {metric} {done.mean:.4f} (sd {done.deviation:.4f})",
+            f"oof       out-of-fold accuracy {done.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
+            f"files     {job.folder}",
+            f"submit    {done.submission}",
+        ]
+    )
+    if job.study.folds.leaky_oversampling:
+        typer.echo("leaky_oversampling: copies cross the folds, so these scores are optimistic")
+    record_final(session, job.number, opened, done)
