@@ -35,9 +35,10 @@ Row = dict[str, Any]
 
 QUEUE = Plan(workers=16, trials=500)
 # Trials are short against the lease, since only a worker that is free adopts; and workers live longer than it, since
-# only one that has watched for a lease time knows of a death that nobody told.
+# only one that has watched for a lease time knows of a death that nobody told. A trial that is killed three times
+# before its first evaluation fails, as it should, so that evaluation is a small part of it.
 KILLS = Plan(
-    workers=8, trials=760, kills=200, cells=8, cell_seconds=0.05, kill_every=33, limit_seconds=200, lease_seconds=4
+    workers=8, trials=420, kills=200, cells=16, cell_seconds=0.03, kill_every=33, limit_seconds=200, lease_seconds=4
 )
 HISTORY_STEPS = 10_000
 DEMO_TRIALS = 14

@@ -67,15 +67,16 @@ class Observer:
         return ""
 
     def heed(self, snapshot: Snapshot) -> None:
-        """Take note of workers that crashed. Raises an error of the thread that no database made."""
+        """Take note of workers that crashed or were killed. Raises an error of the thread that no database made."""
         if self._fault is not None:
             raise self._fault
         for worker in snapshot.workers:
             owner = self._owner_in(worker.slot)
-            crashed = worker.pid is None and worker.state in ("waiting", "given up")
-            if owner is not None and crashed and owner not in self._known:
+            # One that was stopped may have been killed; where it let go in good order, there is nothing to free.
+            dead = worker.pid is None and worker.state in ("waiting", "given up", "stopped")
+            if owner is not None and dead and owner not in self._known:
                 self._known.add(owner)
-                self._dead.append((owner, ": ".join((worker.note, *worker.last_lines[-1:]))))
+                self._dead.append((owner, ": ".join((worker.note or "stopped with its run", *worker.last_lines[-1:]))))
                 self._wake.set()
 
     def _run(self) -> None:

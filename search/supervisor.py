@@ -135,10 +135,7 @@ class Supervisor:
             worker.bury()
         if left:
             names = ", ".join(worker.name for worker in left)
-            self._stopping = (
-                f"{why}: {names} killed; the same command continues each trial from its last checkpoint, "
-                "once its lease has run out"
-            )
+            self._stopping = f"{why}: {names} killed; the same command continues each trial from its last checkpoint"
 
     @contextmanager
     def _heeding_signals(self) -> Iterator[None]:

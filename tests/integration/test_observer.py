@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def test_a_burial_that_the_database_refused_is_told_again(now: list[float]) -> N
         database.error = None
 
     assert database.buried == [("owner-0", "worker 0 was ended: a line")]
+
+
+def test_the_trial_of_a_worker_killed_with_its_run_is_freed(now: list[float]) -> None:
+    database = Silent()
+    database.answers.set()
+    killed = replace(CRASHED.workers[0], state="stopped", note="", last_lines=())
+
+    with database.observer(now) as observer:
+        observer.heed(Snapshot((killed,), "a second signal came"))
+
+    assert database.buried == [("owner-0", "stopped with its run")]
 
 
 def test_what_the_database_said_is_told_when_it_lasts(now: list[float]) -> None:
