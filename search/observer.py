@@ -62,9 +62,10 @@ class Observer:
     @property
     def trouble(self) -> str:
         """Why what is seen may be old; empty when it is not."""
-        if self._clock() - self._answered > SILENCE_SECONDS:
-            return self._refusal or f"the database has not answered for {SILENCE_SECONDS:g} s; the workers wait for it"
-        return ""
+        if self._clock() - self._answered <= SILENCE_SECONDS:
+            return ""
+        told = self._refusal or f"the database has not answered for {SILENCE_SECONDS:g} s"
+        return f"{told}; the workers wait for it"
 
     def heed(self, snapshot: Snapshot) -> None:
         """Take note of workers that crashed or were killed. Raises an error of the thread that no database made."""

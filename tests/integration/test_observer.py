@@ -96,7 +96,7 @@ def test_what_the_database_said_is_told_when_it_lasts(now: list[float]) -> None:
 
     assert observer.trouble == ""
     now[0] += SILENCE_SECONDS + 1
-    assert observer.trouble == "connection refused"
+    assert observer.trouble == "connection refused; the workers wait for it"
 
 
 def test_a_fault_of_ours_ends_the_run(now: list[float]) -> None:
