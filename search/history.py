@@ -6,7 +6,7 @@ trials that takes seconds. A sampler needs parameters, values and states only. N
 
 import math
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from datetime import datetime
 from typing import Any
 
@@ -16,12 +16,13 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from storage import tables
+from storage import rows, tables
 from storage.database import Database
 
 _TRIALS, _PARAMS = tables.trials.c, tables.trial_params.c
 _VALUES, _REPORTS = tables.trial_values.c, tables.trial_intermediate_values.c
 _NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
+_SEEN = ("RUNNING", "COMPLETE", "PRUNED")  # one that failed says nothing, one that waits has nothing to say
 _FEW = 500  # fewer trials than this are asked for one by one
 _SOME_TIME = datetime(2000, 1, 1)  # Optuna wants a trial to have times; no sampler looks at them
 
@@ -57,8 +58,9 @@ class History(InMemoryStorage):
 
     def _read(self, connection: sa.Connection) -> None:
         beyond = sa.and_(_TRIALS.study_id == self._study, _TRIALS.trial_id > self._settled)
-        found = connection.execute(sa.select(_TRIALS.trial_id, _TRIALS.number, _TRIALS.state).where(beyond)).all()
-        begun = [r for r in found if r.state not in ("WAITING", "FAIL") and r.trial_id not in self._finished]
+        settled = self._settle(connection, beyond)  # first: what ends from here on is not passed over
+        query = sa.select(_TRIALS.trial_id, _TRIALS.number, _TRIALS.state).where(beyond, _TRIALS.state.in_(_SEEN))
+        begun = [row for row in connection.execute(query).all() if row.trial_id not in self._finished]
         ids = [row.trial_id for row in begun]
         where = _TRIALS.trial_id.in_(ids) if len(ids) < _FEW else beyond
         params = self._params(connection, where)
@@ -69,12 +71,15 @@ class History(InMemoryStorage):
         }
         self._finished |= {i: trial for i, trial in trials.items() if trial.state.is_finished()}
         self._trials = sorted((self._finished | trials).values(), key=lambda trial: trial.number)
-        self._settle(found)
+        self._settled = settled
 
-    def _settle(self, found: Sequence[Any]) -> None:
-        unfinished = [row.trial_id for row in found if row.state in ("RUNNING", "WAITING")]
-        ended = max((row.trial_id for row in found), default=self._settled)
-        self._settled = min(unfinished) - 1 if unfinished else ended
+    def _settle(self, connection: sa.Connection, beyond: sa.ColumnElement[bool]) -> int:
+        """Up to which id every trial has ended by now."""
+        unfinished = sa.func.min(_TRIALS.trial_id).filter(_TRIALS.state.in_(rows.UNFINISHED))
+        first, last = connection.execute(sa.select(unfinished, sa.func.max(_TRIALS.trial_id)).where(beyond)).one()
+        if first is not None:
+            return int(first) - 1
+        return self._settled if last is None else int(last)
 
     def _params(self, connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[int, Params]:
         query = sa.select(_PARAMS.trial_id, _PARAMS.param_name, _PARAMS.param_value, _PARAMS.distribution_json)
@@ -92,8 +97,8 @@ class History(InMemoryStorage):
 
 def _values(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[int, float]:
     query = sa.select(_VALUES.trial_id, _VALUES.value, _VALUES.value_type)
-    rows = connection.execute(_of_trials(query, _VALUES.trial_id, where))
-    return {trial_id: _NOT_FINITE.get(kind, value) for trial_id, value, kind in rows}
+    found = connection.execute(_of_trials(query, _VALUES.trial_id, where))
+    return {trial_id: _NOT_FINITE.get(kind, value) for trial_id, value, kind in found}
 
 
 def _last_reports(connection: sa.Connection, where: sa.ColumnElement[bool]) -> dict[int, tuple[int, float]]:
