@@ -139,10 +139,15 @@ class Claim:
         """Store a user attribute of the trial. Raises LeaseLost."""
         self._write(lambda connection: rows.set_attr(connection, self._lease.trial_id, key, value))
 
-    def set_sampled(self, space: Distributions, sampled: Mapping[str, Value]) -> None:
-        """Store what was drawn for this trial, all at once. Raises LeaseLost."""
+    def begin(self, space: Distributions, sampled: Mapping[str, Value]) -> None:
+        """Store what was drawn for this trial, all at once, and begin it. Raises LeaseLost."""
         drawn = stored(space, sampled)
-        self._write(lambda connection: rows.set_params(connection, self._lease.trial_id, drawn))
+
+        def work(connection: sa.Connection) -> None:
+            rows.set_params(connection, self._lease.trial_id, drawn)
+            leases.hand_over(connection, self._lease)
+
+        self._write(work)
         self.sampled |= sampled
 
     def reason_to_prune(self) -> str | None:

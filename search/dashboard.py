@@ -23,6 +23,7 @@ from search.door import Door, names_of
 from search.session import Session
 from storage import tables, workers
 from storage.database import Database
+from storage.leases import OWNED
 
 LOOPBACK = "127.0.0.1"
 _THREADS = 8  # a browser opens six connections
@@ -115,7 +116,7 @@ def _reading(database: Database, app: WSGIApplication) -> WSGIApplication:
 
 def _held(database: Database, study_id: int) -> str | None:
     leases = tables.leases.c
-    query = sa.select(sa.func.count()).where(leases.study_id == study_id, leases.state == "held")
+    query = sa.select(sa.func.count()).where(leases.study_id == study_id, leases.state.in_(OWNED))
     count = database.read(lambda connection: connection.execute(query).scalar_one())
     if count == 0:
         return None

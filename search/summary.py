@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from storage import rows, tables, workers
+from storage import leases, rows, tables, workers
 from storage.database import Database
 from storage.workers import Control
 
@@ -135,9 +135,13 @@ def _orphans(connection: sa.Connection, study_id: int, alive: set[str]) -> tuple
     query = sa.select(_TRIALS.number, _LEASES.attempt, _LEASES.owner, _LEASES.state)
     query = query.join(tables.trials, _TRIALS.trial_id == _LEASES.trial_id).where(_LEASES.study_id == study_id)
     found = connection.execute(query.where(_TRIALS.state == "RUNNING").order_by(_TRIALS.number))
-    reasons = {"released": "let go in good order", "orphaned": "its worker died", "held": "its worker is silent"}
+    reasons = {
+        "released": "let go in good order",
+        "orphaned": "its worker died",
+        **dict.fromkeys(leases.OWNED, "its worker is silent"),
+    }
     return tuple(
         Orphan(row.number, row.attempt, row.owner, reasons[row.state])
         for row in found
-        if row.state != "held" or row.owner not in alive
+        if row.state not in leases.OWNED or row.owner not in alive
     )

@@ -118,8 +118,8 @@ class Trials:
             if self._heartbeat_seconds:
                 claim.keep_alive(Heartbeat(claim.beat, self._heartbeat_seconds, self._clock, self._on_hang))
             # All values are stored at once, so a trial has either all of them or none.
-            if self._space.keys() - trial.params.keys():
-                claim.set_sampled(self._space, draw(self._history, trial, self._space, self._seed))
+            missing = self._space.keys() - trial.params.keys()
+            claim.begin(self._space, draw(self._history, trial, self._space, self._seed) if missing else {})
             stack.pop_all()
         return claim
 

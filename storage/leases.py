@@ -18,6 +18,7 @@ from storage.database import Database
 T = TypeVar("T")
 
 MAX_FRUITLESS = 3  # attempts in a row without a new checkpoint or evaluation; then the trial fails
+OWNED = ("claiming", "held")  # the states of a lease that somebody has, and may have died with
 _LEASES = tables.leases.c
 
 
@@ -128,12 +129,12 @@ class Leases:
 
     def _look(self, connection: sa.Connection) -> set[str]:
         held = sa.select(_LEASES.token, _LEASES.counter).where(
-            _LEASES.study_id == self._study_id, _LEASES.state == "held"
+            _LEASES.study_id == self._study_id, _LEASES.state.in_(OWNED)
         )
         return self._watch.look((row.token, row.counter) for row in connection.execute(held))
 
     def _adopt(self, connection: sa.Connection, token: str, dead: set[str]) -> Lease | None:
-        free = sa.or_(_LEASES.state != "held", _LEASES.token.in_(dead))
+        free = sa.or_(_LEASES.state.not_in(OWNED), _LEASES.token.in_(dead))
         orphans = sa.select(tables.leases).where(_LEASES.study_id == self._study_id, free).order_by(_LEASES.trial_id)
         for orphan in connection.execute(orphans).all():
             lease = self._adopt_one(connection, token, orphan)
@@ -146,13 +147,13 @@ class Leases:
         # Not waiting for a row that somebody else is about to adopt, or to renew.
         if connection.execute(sa.select(_LEASES.token).where(same).with_for_update(skip_locked=True)).first() is None:
             return None
-        fruitless = 0 if orphan.progressed else orphan.fruitless + (orphan.state != "released")
+        fruitless = 0 if orphan.progressed else orphan.fruitless + (orphan.state not in ("released", "claiming"))
         if fruitless >= MAX_FRUITLESS:
             _fail(connection, orphan)
         if fruitless >= MAX_FRUITLESS or not _is_running(connection, orphan.trial_id):
             connection.execute(sa.delete(tables.leases).where(same))
             return None
-        changed = {"owner": self._worker.owner, "token": token, "counter": 0, "state": "held", "progressed": False}
+        changed = {"owner": self._worker.owner, "token": token, "counter": 0, "state": "claiming", "progressed": False}
         changed |= {"attempt": orphan.attempt + 1, "fruitless": fruitless}
         connection.execute(sa.update(tables.leases).where(same).values(**changed))
         return Lease(self._study_id, orphan.trial_id, token, orphan.attempt + 1)
@@ -166,7 +167,7 @@ class Leases:
         if trial_id is None or not rows.begin_trial(connection, trial_id):
             return None
         row = {"study_id": self._study_id, "trial_id": trial_id, "owner": self._worker.owner, "token": token}
-        row |= {"counter": 0, "state": "held", "attempt": 1, "fruitless": 0, "progressed": False, "note": None}
+        row |= {"counter": 0, "state": "claiming", "attempt": 1, "fruitless": 0, "progressed": False, "note": None}
         # A row can only be there from a study that was deleted, whose ids SQLite gives out again.
         rows.upsert(connection, tables.leases, ("study_id", "trial_id"), row)
         return Lease(self._study_id, trial_id, token, 1)
@@ -185,6 +186,12 @@ def hold(connection: sa.Connection, lease: Lease) -> None:
         raise LeaseLost("the trial has ended")
 
 
+def hand_over(connection: sa.Connection, lease: Lease) -> None:
+    """The claim is made and the trial begins: from here on a death counts as an attempt at it."""
+    mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
+    connection.execute(mine.values(state="held"))
+
+
 def mark_progress(connection: sa.Connection, lease: Lease) -> None:
     """This attempt left something new, so it and those before it do not count against the trial."""
     mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
@@ -200,8 +207,10 @@ def orphan(database: Database, owner: str, reason: str) -> None:
     """Free the trial of a worker that is known to be dead (its parent process waited for it): adopted at once."""
 
     def work(connection: sa.Connection) -> None:
-        held = sa.update(tables.leases).where(_LEASES.owner == owner, _LEASES.state == "held")
-        connection.execute(held.values(state="orphaned", note=reason))
+        held = sa.update(tables.leases).where(_LEASES.owner == owner, _LEASES.state.in_(OWNED))
+        # Who died while it claimed had not begun the trial: that does not count against it.
+        state = sa.case((_LEASES.state == "claiming", "released"), else_="orphaned")
+        connection.execute(held.values(state=state, note=reason))
         workers.sign_off(connection, owner)
 
     database.transact(work)

@@ -20,8 +20,9 @@ version = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
 )
 
-# One row for each trial that has begun and not ended. `state`: held; released (let go in good order); orphaned
-# (its worker is known to be dead). `fruitless`: attempts in a row that left no new checkpoint or evaluation.
+# One row for each trial that has begun and not ended. `state`: claiming (its values are being drawn); held; released
+# (let go in good order); orphaned (its worker is known to be dead). `fruitless`: attempts in a row that left no new
+# checkpoint or evaluation.
 leases = sa.Table(
     "foldrace_leases",
     ours,

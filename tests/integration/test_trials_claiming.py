@@ -276,6 +276,33 @@ def test_a_trial_let_go_is_adopted_at_once_and_never_counts(
     assert states(database) == ["RUNNING"]
 
 
+def patiently(trials: Trials, now: list[float]) -> Claim:
+    """What a worker claims that looks every ten seconds, for a little more than a lease time."""
+    for _ in range(8):
+        claim = trials.claim()
+        if claim is not None:
+            return claim
+        now[0] += 10
+    raise AssertionError("nothing to claim")
+
+
+def test_workers_that_die_while_they_claim_do_not_count(
+    database: Database, make_study: MakeStudy, trials_of: View, now: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    monkeypatch.setattr(Trials, "_begin", lambda _, lease: lease)  # here they die: nothing is drawn yet
+    for _ in range(4):
+        dead = Worker()
+        assert Trials(database, study, dead, heartbeat_seconds=0).claim() is not None
+        leases.orphan(database, dead.owner, "killed")
+    for _ in range(4):
+        patiently(trials_of(study), now)
+    monkeypatch.undo()
+
+    assert patiently(trials_of(study), now).attempt == 9
+
+
 def test_three_attempts_without_progress_fail_a_trial_with_its_last_error(
     database: Database, make_study: MakeStudy, trials_of: View
 ) -> None:
