@@ -19,7 +19,7 @@ demo: install
 	$(BIN)/foldrace final runs/demo/final.toml --workers 2
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: install
 	$(BIN)/ruff format --check .
