@@ -62,7 +62,7 @@ class BelowAProbability(RacingPruner):
 
     def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         found = super().verdict(study, trial)
-        return replace(found, prune=found.difference < 0 and found.probability < ABSOLUTE)
+        return replace(found, prune=found.probability < ABSOLUTE)
 
 
 def report_value(trial: Trial, run: Run, fold: int, index: int) -> bool:

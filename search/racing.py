@@ -100,7 +100,7 @@ class RacingPruner(BasePruner):
         probability, usual = forecast.chance_against(ahead), calibration.anyone.chance_against(ahead)
         difference = forecast.mean - ahead.mean
         is_last = step == self._folds * self._evaluations - 1  # nothing is saved by stopping here
-        prune = difference < 0 and probability < self._risk * usual and not is_last
+        prune = probability < self._risk * usual and not is_last
         return Verdict(prune, fold, index, here.epoch, rival.number, difference, probability, usual)
 
     def _field(self, study: "optuna.study.Study") -> tuple[list[Evidence], list[Evidence]]:

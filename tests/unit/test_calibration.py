@@ -80,6 +80,26 @@ def test_a_hard_fold_counts_against_nobody() -> None:
     assert calibration.scatter == pytest.approx(0, abs=1e-9)
 
 
+def test_standing_low_in_a_hard_fold_is_standing_well() -> None:
+    ends = [[level - 0.3, level, level, level] for level in np.linspace(0.6, 0.8, 30)]
+    trials = [evidence([[end - 0.4, end - 0.2, end] for end in folds], n) for n, folds in enumerate(ends)]
+
+    forecast = calibrate(trials).forecast(evidence([[0.0, 0.25]], folds_done=0), fold=0, index=1)
+
+    assert forecast.mean == pytest.approx(0.75 - 0.075, abs=0.02)
+    assert forecast.variance < 0.015**2
+
+
+def test_a_stage_is_doubted_where_no_trial_ever_stood() -> None:
+    random = np.random.default_rng(2)
+    trials = [whole(random.normal(0.6, 0.05, FOLDS).tolist(), n) for n in range(5)]
+    calibration = calibrate(trials)
+
+    usual, far = (calibration.forecast(evidence([[0.2, at]], folds_done=0), 0, 1) for at in (0.4, 0.0))
+
+    assert far.variance > usual.variance
+
+
 def test_scatter_and_offsets_are_learnt_from_a_table_with_holes() -> None:
     random = np.random.default_rng(3)
     offsets = np.array([0.05, -0.05, 0.02, -0.02])
