@@ -21,6 +21,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from foldrace import FoldraceError
 from search.door import Door, names_of
 from search.session import Session
+from search.shown import Detail, Shown
 from storage import tables, workers
 from storage.database import Database
 
@@ -61,7 +62,7 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
         DashboardError: host and port cannot be listened on.
     """
     database = session.database
-    database.read(lambda connection: workers.study_id_of(database, connection, session.study.name))
+    study_id = database.read(lambda connection: workers.study_id_of(database, connection, session.study.name))
     listener = _listen(host, port)
     port, token = listener.getsockname()[1], token_urlsafe(32)
     door = Door(
@@ -70,6 +71,7 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
         cookie=f"foldrace-{port}",
         is_our_name=names_of(host),
         held=lambda study_id: _held(database, study_id),
+        home=f"/dashboard/studies/{study_id}",
         allow_edit=allow_edit,
     )
     logging.getLogger("waitress").setLevel(logging.ERROR)  # that a page asks for much at once is no news
@@ -83,7 +85,10 @@ def _dashboard(session: Session) -> WSGIApplication:
     folder = session.workspace.inside("artifacts")
     with suppress(OSError):  # without the folder there are no pictures, and no harm in it
         folder.mkdir(parents=True, exist_ok=True)
-    app: WSGIApplication = optuna_dashboard.wsgi(session.database.storage, artifact_store=_Artifacts(folder))
+    shown = Shown(session.database)
+    bottled = optuna_dashboard.wsgi(shown, artifact_store=_Artifacts(folder))
+    bottled.install(Detail(shown))
+    app: WSGIApplication = bottled
     return app
 
 
