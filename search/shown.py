@@ -24,7 +24,7 @@ from storage.database import Database
 from storage.rows import CELLS
 
 _TRIALS = tables.trials.c
-MOST_CURVES = 100  # trials whose reports the page draws: it draws a line for each, and needs seconds for a thousand
+MOST_CURVES = 50  # trials whose reports the page draws: it draws a line for each, and needs seconds for a thousand
 _FEW = 500  # fewer trials than this are asked for one by one
 _NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 _NOTE = re.compile(r"dashboard:(\d+):note_(?:ver|str:\d+)")  # the names that optuna-dashboard gives a trial's note
