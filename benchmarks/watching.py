@@ -79,7 +79,7 @@ def page(folder: Path, rounds: int) -> Times:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for _ in range(rounds):
-            with _served(folder) as link:
+            with served(NAME, folder) as link:
                 for times in found.values():
                     times.append(_visit(browser, link))
         browser.close()
@@ -98,8 +98,9 @@ def _visit(browser: Browser, link: str) -> float:
 
 
 @contextmanager
-def _served(folder: Path) -> Iterator[str]:
-    command = [*FOLDRACE, "dashboard", NAME, "--port", "0", "--workspace", str(folder)]
+def served(name: str, folder: Path) -> Iterator[str]:
+    """The link that `foldrace dashboard` prints for a study in a workspace."""
+    command = [*FOLDRACE, "dashboard", name, "--port", "0", "--workspace", str(folder)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as served:
         try:

@@ -121,7 +121,7 @@ def _reading(database: Database, app: WSGIApplication) -> WSGIApplication:
 
 
 def _ahead(app: WSGIApplication) -> WSGIApplication:
-    """A study's page names the data that it will ask for, so a browser fetches it while it compiles the page's script."""
+    """A study's page names the data that it will ask for: a browser fetches it while it compiles the script."""
 
     def named(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         study = _STUDY_PAGE.fullmatch(environ["PATH_INFO"])
