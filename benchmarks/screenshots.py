@@ -8,7 +8,9 @@ Debian's chromium: of the live view as the search went on, of the dashboard, of 
 """
 
 import argparse
+import importlib.util
 import io
+import os
 import subprocess
 import tempfile
 import time
@@ -26,9 +28,9 @@ from search.session import open_session
 from studies.loading import load
 
 STUDY = "demo"
-WIDTH, HEIGHT = 1180, 820  # of a page, in pixels
+WIDTH, HEIGHT = 1180, 900  # of a page, in pixels
+TALL, SCALE = 1560, 0.75  # of the dashboard's, which has more to show
 COLUMNS = 80  # of the terminal
-COLOURS = 128  # of a picture's palette
 ENOUGH = 6  # trials that have ended, for the live view to show something
 
 
@@ -42,13 +44,25 @@ def main() -> None:
         workspace = arguments.workspace or Path(folder)
         live = _search(workspace)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            fonts = _with_korean(Path(folder) / "fonts.conf")
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, env=fonts)
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             if live is not None:
                 _shoot_svg(page, live, arguments.output / "live.png")
             _shoot_reports(page, workspace, arguments.output)
+            page = browser.new_page(viewport={"width": WIDTH, "height": TALL}, device_scale_factor=SCALE)
             _shoot_dashboard(page, workspace, arguments.output)
             browser.close()
+
+
+def _with_korean(file: Path) -> dict[str, str | float | bool]:
+    """An environment in which chromium finds the Korean font of our pictures, on a system that has none."""
+    package = importlib.util.find_spec("koreanize_matplotlib")
+    assert package is not None
+    folder = Path(str(package.origin)).parent / "fonts"
+    include = '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>'
+    file.write_text(f"<fontconfig>{include}<dir>{folder}</dir></fontconfig>", encoding="utf-8")
+    return {**os.environ, "FONTCONFIG_FILE": str(file)}
 
 
 def _search(workspace: Path) -> str | None:
@@ -118,9 +132,7 @@ def _shoot_dashboard(page: Page, workspace: Path, output: Path) -> None:
 
 
 def _save(png: bytes, path: Path) -> None:
-    """With a palette, a picture of a page is a third as large and looks the same."""
-    small = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    small.save(path, optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").save(path, optimize=True)
     print(f"{path} {path.stat().st_size // 1024} KiB", flush=True)
 
 
