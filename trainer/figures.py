@@ -82,9 +82,9 @@ def confusions(parts: Mapping[str, IntArray], names: Sequence[str], title: str) 
         names: of the classes.
     """
     side = max(3.6, 0.2 * len(names) + 1.2)
-    figure = new_figure(2 * side + 1.7, len(parts) * (side + 1.3) + 0.4, title)
-    below, left = 1.3 / figure.get_figheight(), 1.5 / figure.get_figwidth()  # room for the names of the classes
-    figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=0.05, hspace=1.6 / side)
+    figure = new_figure(2 * side + 1.9, len(parts) * (side + 1.8) + 0.4, title)
+    below, left = 1.6 / figure.get_figheight(), 1.7 / figure.get_figwidth()  # room for the names of the classes
+    figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=0.05, hspace=2 / side)
     axes = figure.subplots(len(parts), 2, squeeze=False)
     for row, (part, counts) in zip(axes, parts.items(), strict=True):
         whole = np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -133,7 +133,7 @@ def font() -> font_manager.FontProperties:
     if path is None:
         return font_manager.FontProperties(family=[_OTHERS])
     font_manager.fontManager.addfont(path)
-    return font_manager.FontProperties(family=[_KOREAN, _OTHERS])
+    return font_manager.FontProperties(family=[_OTHERS, _KOREAN])  # the Korean one loses its underscores when small
 
 
 def _korean_font() -> Path | None:
