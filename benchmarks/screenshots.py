@@ -28,8 +28,8 @@ from search.session import open_session
 from studies.loading import load
 
 STUDY = "demo"
-WIDTH, HEIGHT = 1180, 900  # of a page, in pixels
-TALL, SCALE = 1560, 0.75  # of the dashboard's, which has more to show
+WIDTH, HEIGHT, SCALE = 1180, 1500, 0.75  # of a page, in pixels, and how large a picture shows it
+TRIAL_HEIGHT = 1120  # what follows says the same again
 COLUMNS = 80  # of the terminal
 ENOUGH = 6  # trials that have ended, for the live view to show something
 
@@ -46,11 +46,10 @@ def main() -> None:
         with sync_playwright() as playwright:
             fonts = _with_korean(Path(folder) / "fonts.conf")
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, env=fonts)
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
             if live is not None:
-                _shoot_svg(page, live, arguments.output / "live.png")
+                _shoot_svg(browser.new_page(), live, arguments.output / "live.png")
+            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE)
             _shoot_reports(page, workspace, arguments.output)
-            page = browser.new_page(viewport={"width": WIDTH, "height": TALL}, device_scale_factor=SCALE)
             _shoot_dashboard(page, workspace, arguments.output)
             browser.close()
 
@@ -124,6 +123,7 @@ def _shoot_dashboard(page: Page, workspace: Path, output: Path) -> None:
         page.wait_for_load_state("networkidle")
         _save(page.screenshot(), output / "dashboard.png")
         best = page.evaluate("fetch('/api/studies/1').then(r => r.json()).then(s => s.best_trials[0].number)")
+        page.set_viewport_size({"width": WIDTH, "height": TRIAL_HEIGHT})
         page.goto(f"{link.partition('/?')[0]}/dashboard/studies/1/trials?numbers={best}")
         page.locator("table").first.wait_for()
         page.locator("img").first.wait_for()

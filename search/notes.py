@@ -85,9 +85,14 @@ def escaped(text: object) -> str:
 
 def markdown_table(header: Iterable[object], rows: Iterable[Sequence[object]]) -> str:
     """Rows of cells, each escaped."""
-    head = [f"{escaped(cell)}&emsp;" for cell in header]  # the dashboard puts no space between columns
-    lines = [head, [":---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    head, *lines = [_spaced(row) for row in (list(header), *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, [":---"] * len(head), *lines))
+
+
+def _spaced(cells: Sequence[object]) -> list[str]:
+    """The dashboard puts no space between columns."""
+    *others, last = map(escaped, cells)
+    return [*(f"{cell}&emsp;" for cell in others), last]
 
 
 def shown(addresses: Mapping[str, str]) -> list[str]:

@@ -80,6 +80,6 @@ def _race_trace(state: str, rivals: list[Rival]) -> go.Scatter:
 
 
 def _figure(traces: list[go.Scatter], title: str, x: str, y: str) -> go.Figure:
-    layout: dict[str, Any] = {"template": "none", "title": {"text": title, "font": {"size": 15}}, "margin": {"t": 50}}
-    layout |= {"xaxis": {"title": {"text": x}}, "legend": {"orientation": "h", "y": 1.1, "x": 0}}
+    layout: dict[str, Any] = {"template": "none", "title": {"text": title, "font": {"size": 15}}, "margin": {"t": 80}}
+    layout |= {"xaxis": {"title": {"text": x}}, "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}}
     return go.Figure(data=traces, layout={**layout, "yaxis": {"title": {"text": y}, "automargin": True}})

@@ -241,7 +241,9 @@ def _heads(now: Standing) -> list[RenderableType]:
     summary, trials = now.summary, now.summary.trials
     states = ((state, trials.get(state, 0)) for state in (*ENDED, "RUNNING", "WAITING"))
     counts = [Text.assemble((str(n), f"bold {_STYLES[state]}"), f" {state.lower()}") for state, n in states if n]
-    bar = ProgressBar(total=max(now.total, 1), completed=now.ended, width=20)
+    bar = ProgressBar(
+        total=max(now.total, 1), completed=now.ended, width=20, complete_style="cyan", finished_style="green"
+    )
     lines: list[tuple[str, RenderableType]] = [
         (summary.name, Columns([bar, Text(f"{now.ended} of {now.total} done", style="bold")])),
         ("", Text(", ").join(counts)),
@@ -279,7 +281,7 @@ def _worker_cells(worker: WorkerLine, now: Standing) -> list[RenderableType]:
         str(worker.number),
         str(worker.fold),
         f"{worker.epoch:.1f}/{epochs:g}",
-        ProgressBar(total=epochs, completed=worker.epoch, width=12),
+        ProgressBar(total=epochs, completed=worker.epoch, width=12, complete_style="cyan", finished_style="green"),
         _score(worker, now.summary.best),
         "" if worker.rows_per_second is None else f"{worker.rows_per_second:.0f}",
     ]

@@ -28,14 +28,14 @@ def test_a_note_has_the_mean_the_deviation_and_a_row_for_each_fold() -> None:
     text = note(ending())
 
     assert "**accuracy 0.6500** (sd 0.0707 between folds)" in text
-    assert "| 0 | 0.6000 | 2.00 | 0.6000 | 3.00 | 12.3 |" in text
-    assert "| 1 | 0.7000 | 1.00 |" in text
+    assert "| 0 | 0.6000 | 2.00 | 0.6000 | 3.00 | 12.3 |" in unspaced(text)
+    assert "| 1 | 0.7000 | 1.00 |" in unspaced(text)
 
 
 def test_a_note_has_the_knobs_the_worker_and_the_attempt() -> None:
     text = note(ending())
 
-    assert "| gamma | 0.5 |" in text
+    assert "| gamma | 0.5 |" in unspaced(text)
     assert "dropout 0.1" in text
     assert "Ended by host&#58;1 on cpu, attempt 2" in text
 
@@ -66,7 +66,7 @@ def test_a_final_fold_lists_the_most_confused_classes_as_text() -> None:
 
     text = note(ending(), {}, confusion, ["<script>alert(1)</script>", "관계_없음"])
 
-    assert "| 2 | &#60;script&#62;alert&#40;1&#41;&#60;/script&#62; | 관계&#95;없음 |" in text
+    assert "| 2 | &#60;script&#62;alert&#40;1&#41;&#60;/script&#62; | 관계&#95;없음 |" in unspaced(text)
     assert "<script" not in text
 
 
@@ -74,3 +74,7 @@ def test_markup_is_escaped() -> None:
     hostile = "<img src=x onerror=a()> | [x](javascript:a) **b** `c` $d$ _e_ \\f & \n# g"
 
     assert not set("<>|[]()*`$_\\\n") & set(escaped(hostile))
+
+
+def unspaced(text: str) -> str:
+    return text.replace("&emsp;", "")
