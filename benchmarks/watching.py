@@ -2,9 +2,10 @@
 
     python -m benchmarks.watching [--trials 1000] [--rounds 7] [--only status page] [--json]
 
-`status` is timed in turns with `foldrace --help`. The page is timed from the moment the printed link is opened, by a
-browser that was never there, until the study's first points are drawn: `first` right after the server printed its link,
-`next` by another such browser. PostgreSQL is a server of our own. The last line is one JSON object with `--json`.
+`status` is timed in turns with `foldrace --help`. A page is timed from the moment it is opened, by a browser that was
+never there, until the study's first points are drawn, or its name stands in the list of studies: `first` right after
+the server printed its link, `next` by another such browser. PostgreSQL is a server of our own. The last line is one
+JSON object with `--json`.
 """
 
 import argparse
@@ -33,6 +34,7 @@ CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 NAME = "watched"
 DRAWN = "#plot-history .points path"  # the first of the study's points
+LISTED = f"text={NAME}"  # the study's name in the list of studies
 FOLDRACE = [sys.executable, "-m", "search.cli"]
 
 Times = dict[str, list[float]]
@@ -74,24 +76,27 @@ def status(folder: Path, rounds: int) -> Times:
 
 
 def page(folder: Path, rounds: int) -> Times:
-    """The page that the link opens: of a new server, and once more."""
-    found: Times = {"first page": [], "next page": []}
+    """The study's page, which the link opens: of a new server, and once more; and the list of studies."""
+    found: Times = {"first page": [], "next page": [], "list of studies": []}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         for _ in range(rounds):
             with served(NAME, folder) as link:
-                for times in found.values():
-                    times.append(_visit(browser, link))
+                found["first page"].append(_visit(browser, link, link, DRAWN))
+                found["next page"].append(_visit(browser, link, link, DRAWN))
+                found["list of studies"].append(_visit(browser, link, f"{link.partition('/?')[0]}/dashboard", LISTED))
         browser.close()
     return found
 
 
-def _visit(browser: Browser, link: str) -> float:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})  # with an empty cache
+def _visit(browser: Browser, link: str, address: str, shown: str) -> float:
+    """Seconds until something is shown at an address, to a browser that was let in and has nothing in its cache."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.request.get(link, max_redirects=0)  # for the cookie
     visited = context.new_page()
     begun = time.perf_counter()
-    visited.goto(link, wait_until="commit")
-    visited.locator(DRAWN).first.wait_for(timeout=120_000)
+    visited.goto(address, wait_until="commit")
+    visited.locator(shown).first.wait_for(timeout=120_000)
     seconds = time.perf_counter() - begun
     context.close()
     return seconds

@@ -158,11 +158,13 @@ class _Burials:
 
 
 def watch_status(session: Session, seconds: float = 2.0) -> None:
-    """Refresh the status until interrupted."""
-    console = Console()
-    with Live(console=console, refresh_per_second=2) as live:
+    """Refresh the status until interrupted; without a terminal, a line whenever something changes."""
+    console, name, alone = Console(), session.study.name, Snapshot((), "")
+    standing(session)  # a study that is not there is told of at once
+    with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
+        view = _Lines(session, name) if live is None else _Screen(session, name, live)
         while True:
-            live.update(picture(standing(session), None))
+            view.tick(alone)
             time.sleep(seconds)
 
 
@@ -231,12 +233,14 @@ def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
     """The live view; fits 80 columns."""
     if now is None:
         return Text(headline(now), style="bold")
-    parts: list[RenderableType] = [*_heads(now), Text(), _worker_table(now)]
+    parts: list[RenderableType] = [_head(now)]
+    if not all(worker.stopped for worker in now.summary.workers):
+        parts += [Text(), _worker_table(now)]
     parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
     return Group(*parts)
 
 
-def _heads(now: Standing) -> list[RenderableType]:
+def _head(now: Standing) -> Table:
     """The study in two to four lines, each under a name as in `status`."""
     summary, trials = now.summary, now.summary.trials
     states = ((state, trials.get(state, 0)) for state in (*ENDED, "RUNNING", "WAITING"))
@@ -258,7 +262,7 @@ def _heads(now: Standing) -> list[RenderableType]:
     grid.add_column(style="bold cyan", no_wrap=True)
     for name, line in lines:
         grid.add_row(name, line)
-    return [grid]
+    return grid
 
 
 def _worker_table(now: Standing) -> Table:
