@@ -29,7 +29,7 @@ from studies.loading import load
 
 STUDY = "demo"
 WIDTH, HEIGHT, SCALE = 1180, 1500, 0.75  # of a page, in pixels, and how large a picture shows it
-TRIAL_HEIGHT = 1120  # what follows says the same again
+STUDY_HEIGHT, TRIAL_HEIGHT = 1700, 1120  # of the dashboard's pages: down to the race; without what says the same again
 COLUMNS = 80  # of the terminal
 ENOUGH = 6  # trials that have ended, for the live view to show something
 
@@ -118,6 +118,7 @@ def _shoot_reports(page: Page, workspace: Path, output: Path) -> None:
 
 def _shoot_dashboard(page: Page, workspace: Path, output: Path) -> None:
     with served(STUDY, workspace) as link:
+        page.set_viewport_size({"width": WIDTH, "height": STUDY_HEIGHT})
         page.goto(link)
         page.locator("[id='user-defined-plot:race'] .lines path").first.wait_for()
         page.wait_for_load_state("networkidle")
