@@ -24,7 +24,9 @@ from storage.database import Database
 from storage.rows import CELLS
 
 _TRIALS = tables.trials.c
-MOST_CURVES = 50  # trials whose reports the page draws: it draws a line for each, and needs seconds for a thousand
+MOST_CURVES = (
+    100  # trials: the page draws a line for each one's reports, needs seconds for a thousand, and shows a smear
+)
 _FEW = 500  # fewer trials than this are asked for one by one
 _NOT_FINITE = {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}
 _NOTE = re.compile(r"dashboard:(\d+):note_(?:ver|str:\d+)")  # the names that optuna-dashboard gives a trial's note
@@ -127,8 +129,8 @@ class Shown(_CachedStorage):
 
 
 class Detail:
-    """A plugin of Bottle that mends what the dashboard answers about a study: it puts the trials' notes in, and leaves
-    out the reports of all but the newest trials."""
+    """A plugin of Bottle that mends what the dashboard answers about a study: it puts the trials' notes in, and has no
+    picture drawn of the reports of very many trials (the race shows the newest ones)."""
 
     name, api = "foldrace-detail", 2
 
@@ -148,11 +150,11 @@ class Detail:
         return mended
 
     def _mend(self, detail: dict[str, Any], study_id: int) -> None:
-        notes, newest = self._shown.notes(study_id), detail["trials"][-1]["number"]
+        notes = self._shown.notes(study_id)
         for trial in (*detail["trials"], *detail["best_trials"]):
             trial["note"] = notes.get(trial["trial_id"], trial["note"])
-            if trial["number"] <= newest - MOST_CURVES:
-                trial["intermediate_values"] = []
+        if detail["trials"][-1]["number"] >= MOST_CURVES:
+            detail["has_intermediate_values"] = False
 
 
 def _studies(connection: sa.Connection) -> list[FrozenStudy]:

@@ -16,7 +16,6 @@ from storage.database import Database
 from studies.study import Study
 
 LONG = "0123456789" * 500  # stored in three parts
-REPORTS = [{"step": 0, "value": 0.5}]
 RECORD = {"best": 0.5, "right": "ff", "rows": 8}
 
 
@@ -100,10 +99,11 @@ def test_the_notes_are_put_where_they_belong(database: Database, study: Study) -
     assert trials[2]["note"] == {"version": 0, "body": ""}
 
 
-def test_only_the_newest_trials_keep_their_reports(database: Database, study: Study) -> None:
-    trials = {trial["number"]: trial["intermediate_values"] for trial in mended(database, newest=MOST_CURVES)["trials"]}
-    assert trials[0] == []
-    assert trials[1] == REPORTS
+@pytest.mark.parametrize(("newest", "drawn"), [(MOST_CURVES - 1, True), (MOST_CURVES, False)])
+def test_the_reports_of_very_many_trials_are_not_drawn(
+    database: Database, study: Study, newest: int, drawn: bool
+) -> None:
+    assert mended(database, newest)["has_intermediate_values"] == drawn
 
 
 def running(database: Database) -> optuna.trial.Trial:
@@ -117,10 +117,11 @@ def mended(database: Database, newest: int = 4) -> Any:
     def answer(study_id: int) -> Any:
         nothing = {"version": 0, "body": ""}
         trials = [
-            {"number": t.number, "trial_id": t._trial_id, "note": nothing, "intermediate_values": REPORTS}
+            {"number": t.number, "trial_id": t._trial_id, "note": nothing}
             for t in database.storage.get_all_trials(study_id)[:4]
         ]
-        return {"trials": [*trials, trials[-1] | {"number": newest}], "best_trials": []}
+        last = trials[-1] | {"number": newest}
+        return {"trials": [*trials, last], "best_trials": [], "has_intermediate_values": True}
 
     route = SimpleNamespace(method="GET", rule="/api/studies/<study_id:int>")
     return Detail(Shown(database)).apply(answer, route)(study_id=1)
