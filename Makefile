@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint format bench bench-trainer bench-workers bench-racing bench-search record-curves
+.PHONY: install demo test lint format bench bench-trainer bench-workers bench-racing bench-search bench-watching \
+	record-curves screenshots
 
 install: .venv/.installed
 
@@ -19,7 +20,7 @@ demo: install
 	$(BIN)/foldrace final runs/demo/final.toml --workers 2
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -34,7 +35,7 @@ format: install
 # Measurements; docs/benchmarks.md and docs/racing.md hold what they gave.
 KLUE ?= ../shared/data/klue_re/train.csv
 
-bench: bench-trainer bench-workers bench-racing
+bench: bench-trainer bench-workers bench-racing bench-watching
 
 bench-trainer: install
 	$(BIN)/python -m benchmarks.trainer
@@ -44,6 +45,14 @@ bench-workers: install
 
 bench-racing: install
 	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.racing --curves $$file || exit 1; done
+
+# Needs chromium, as the tests of the dashboard do.
+bench-watching: install
+	$(BIN)/python -m benchmarks.watching
+
+# The pictures of the README; runs the demo for them.
+screenshots: install
+	$(BIN)/python -m benchmarks.screenshots
 
 # The same search with two pruners, live.
 bench-search: install

@@ -1,8 +1,8 @@
 """What else racing could do: each decision of docs/racing.md replayed beside its alternatives.
 
-    python -m benchmarks.alternatives --curves benchmarks/curves/klue_re.jsonl [--orders 100]
+    python -m benchmarks.alternatives --curves benchmarks/curves/klue_re.jsonl [--orders 60] [--workers 4]
 
-Nothing here is used elsewhere. The same orders as in benchmarks.racing, one worker.
+Nothing here is used elsewhere. The same orders as in benchmarks.racing.
 """
 
 import argparse
@@ -13,42 +13,56 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from benchmarks.racing import Order, kept, plain_orders, play, rotated
 from benchmarks.recordings import EVALUATIONS, Run, read
 from benchmarks.replay import report_estimate
-from benchmarks.rules import Rule
+from benchmarks.rules import Rule, our_rule
 from search.calibration import Calibration
-from search.racing import RISK, RacingPruner
+from search.evidence import Evidence
+from search.racing import RISK, RacingPruner, Verdict
+
+RISKS = (0.2, 0.3, 0.7, 0.9)
+ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever is usual
 
 
-class FirstLook(RacingPruner):
-    """May stop a trial from the given evaluation of its first fold on."""
+class AgainstWholeTrials(RacingPruner):
+    """Knows nothing of the trials that are still running."""
 
-    def __init__(self, folds: int, first_look: int, risk: float = RISK) -> None:
-        super().__init__(folds, EVALUATIONS, risk)
-        self._first_look = first_look
-
-
-class AgainstIncumbent(RacingPruner):
-    """Pairs a trial with the incumbent alone, not with the mean of the whole trials: both then scatter."""
-
-    def calibration(self, study: optuna.Study) -> Calibration | None:
-        found = super().calibration(study)
-        return None if found is None else replace(found, cells=found.incumbent.best, scatter=2 * found.scatter)
+    def _field(self, study: optuna.Study) -> tuple[list[Evidence], list[Evidence]]:
+        return super()._field(study)[0], []
 
 
-class AgainstBestFew(RacingPruner):
-    """Asks whether the trial would beat the mean of the best three, which are less lucky than the best."""
+class TaughtByWholeTrials(RacingPruner):
+    """Learns from whole trials alone, as long as there are two."""
 
-    def calibration(self, study: optuna.Study) -> Calibration | None:
-        found = super().calibration(study)
-        values = sorted(one.value for one in self._seen.values() if one.is_whole)[-3:]
-        if found is None:
-            return None
-        fewer = replace(found.incumbent, best=found.incumbent.best + float(np.mean(values)) - found.incumbent.value)
-        return replace(found, incumbent=fewer)
+    def _learn(self, name: str, ended: list[Evidence], running: list[Evidence]) -> Calibration | None:
+        return super()._learn(name, [trial for trial in ended if trial.is_whole], [])
+
+
+class FromHalfAFold(RacingPruner):
+    """Stops no trial in the first half of its first fold."""
+
+    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().verdict(study, trial)
+        return replace(found, prune=found.prune and (trial.last_step or 0) >= EVALUATIONS // 2)
+
+
+class AtFoldEnds(RacingPruner):
+    """Stops trials at the ends of folds only."""
+
+    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().verdict(study, trial)
+        return replace(found, prune=found.prune and found.evaluation == EVALUATIONS - 1)
+
+
+class BelowAProbability(RacingPruner):
+    """Stops a trial when it is improbable that it wins, also where that is so of every trial."""
+
+    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().verdict(study, trial)
+        return replace(found, prune=found.probability < ABSOLUTE)
 
 
 def report_value(trial: Trial, run: Run, fold: int, index: int) -> bool:
@@ -70,18 +84,17 @@ def report_no_bits(trial: Trial, run: Run, fold: int, index: int) -> bool:
 
 
 def alternatives() -> list[Rule]:
-    def startup(count: int) -> Rule:
-        return Rule(f"after {count} whole trials", lambda folds: RacingPruner(folds, EVALUATIONS, startup=count))
-
-    def first(look: int) -> Rule:
-        return Rule(f"from evaluation {look + 1} of 8", lambda folds: FirstLook(folds, look))
+    def made(name: str, pruner: type[RacingPruner]) -> Rule:
+        return Rule(name, lambda folds: pruner(folds, EVALUATIONS))
 
     return [
-        Rule("as it is", lambda folds: RacingPruner(folds, EVALUATIONS)),
-        *(first(look) for look in (0, 1, 2, 3, 5, 7)),
-        *(startup(count) for count in (1, 3, 4)),
-        Rule("paired with the incumbent", lambda folds: AgainstIncumbent(folds, EVALUATIONS)),
-        Rule("to beat the best three", lambda folds: AgainstBestFew(folds, EVALUATIONS)),
+        our_rule(name="as it is"),
+        *(our_rule(risk, f"risk {risk:g} in place of {RISK:g}") for risk in RISKS),
+        made("against whole trials only", AgainstWholeTrials),
+        made("taught by whole trials only", TaughtByWholeTrials),
+        made("from half a fold on", FromHalfAFold),
+        made("at the ends of folds only", AtFoldEnds),
+        made(f"below a probability of {ABSOLUTE:g}", BelowAProbability),
         Rule("the value, not best so far", lambda folds: RacingPruner(folds, EVALUATIONS), report_value),
         Rule("without bits", lambda folds: RacingPruner(folds, EVALUATIONS), report_no_bits),
     ]
@@ -90,6 +103,11 @@ def alternatives() -> list[Rule]:
 def unpaired(order: Order) -> Order:
     """The folds of each run in a rotation of its own: the first fold is another one each time."""
     return replace(order, runs=tuple(rotated(run, i) for i, run in enumerate(order.runs)))
+
+
+def without_knobs(order: Order) -> Order:
+    """Trials of which nobody knows what they try."""
+    return replace(order, runs=tuple(replace(run, params={}) for run in order.runs))
 
 
 def visibility(runs: Sequence[Run], by_epoch: bool) -> list[float]:
@@ -121,8 +139,8 @@ def noise(runs: Sequence[Run]) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, required=True)
-    parser.add_argument("--orders", type=int, default=100)
-    parser.add_argument("--trials", type=int, help="draw so many configurations for each order, with replacement")
+    parser.add_argument("--orders", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
@@ -130,16 +148,19 @@ def main() -> None:
     print("points: configurations differ by {:.1f}, one by {:.1f} on another seed".format(*noise(runs)))
     for name, by_epoch in (("at equal fractions of a fold", False), ("at equal steps", True)):
         print(f"the end of a fold shows {name}:", " ".join(f"{r:.2f}" for r in visibility(runs, by_epoch)))
-    orders = plain_orders(runs, arguments.orders, arguments.trials)
-    none = float(np.mean([play(order, "none", None).regret for order in orders]))
+    orders = plain_orders(runs, arguments.orders)
     for rule in alternatives():
-        _print(rule.name, rule, orders, none)
-    _print("another fold first each time", alternatives()[0], [unpaired(order) for order in orders], none)
+        _print(rule.name, rule, orders, arguments.workers)
+    as_it_is = our_rule()
+    _print("without knobs", as_it_is, [without_knobs(order) for order in orders], arguments.workers)
+    _print("another fold first each time", as_it_is, [unpaired(order) for order in orders], arguments.workers)
 
 
-def _print(name: str, rule: Rule, orders: Sequence[Order], none: float) -> None:
-    results = [play(order, rule.name, rule) for order in orders]
-    excess = np.array([result.regret for result in results]) - none
+def _print(name: str, rule: Rule, orders: Sequence[Order], workers: int) -> None:
+    results = [play(order, rule.name, rule, workers) for order in orders]
+    excess = np.array(
+        [result.regret - play(order, "none", None).regret for result, order in zip(results, orders, strict=True)]
+    )
     error = excess.std() / np.sqrt(len(orders))
     compute = np.mean([result.compute for result in results])
     print(f"{name:30} compute {compute:.3f}   regret above none {excess.mean():+.2f} +- {error:.2f}", flush=True)

@@ -5,7 +5,7 @@ The format is in benchmarks/curves/README.md. What does not fit it is refused wi
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +39,7 @@ class Run:
     """One training over all folds.
 
     Attributes:
+        params: the value of each knob that the file has of it.
         cells: (folds, EVALUATIONS), the last recorded point at or before each eighth of a fold; None before the first.
         steps: optimiser steps of each fold.
     """
@@ -46,6 +47,7 @@ class Run:
     config: int
     seed: int
     steps_per_epoch: int
+    params: Mapping[str, float | str]
     cells: tuple[tuple[Point | None, ...], ...]
     steps: tuple[int, ...]
 
@@ -110,7 +112,7 @@ def _run(line: str, where: str) -> Run:
     try:
         raw = json.loads(line)
         folds, config, seed = raw["folds"], int(raw["config"]), int(raw["seed"])
-        steps_per_epoch = int(raw["steps_per_epoch"])
+        steps_per_epoch, params = int(raw["steps_per_epoch"]), dict(raw.get("params") or {})
     except (ValueError, KeyError, TypeError) as error:
         raise CurveError(
             f"{where}: not a run ({error!r}); expected an object with config, seed, steps_per_epoch and folds"
@@ -123,7 +125,16 @@ def _run(line: str, where: str) -> Run:
     curves = [_points(f, n, f"{where}, fold {k}") for k, (f, n) in enumerate(zip(folds, rows, strict=True))]
     as_it_is = raw.get("evaluations") == EVALUATIONS
     cells = tuple(_cells(points, as_it_is) for points in curves)
-    return Run(config, seed, steps_per_epoch, cells, tuple(points[-1].step for points in curves))
+    return Run(
+        config, seed, steps_per_epoch, _usable(params, where), cells, tuple(points[-1].step for points in curves)
+    )
+
+
+def _usable(params: dict[str, Any], where: str) -> dict[str, float | str]:
+    for name, value in params.items():
+        if not isinstance(value, str) and not (isinstance(value, int | float) and math.isfinite(value)):
+            raise CurveError(f"{where}: params.{name} is {value!r}; expected a finite number or a text")
+    return params
 
 
 def _points(fold: Any, rows: int | None, where: str) -> list[Point]:

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import optuna
 from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import BasePruner
 from optuna.trial import Trial, TrialState
 
 from benchmarks.recordings import EVALUATIONS, Run
+
+WIDE = 20  # a knob whose largest value is so many times its smallest is taken to be searched on a log scale
 
 Report = Callable[[Trial, Run, int, int], bool]  # whether there was something to tell at this cell
 Steps = Generator[float, None, tuple[float, bool]]
@@ -70,13 +73,13 @@ def replay(runs: Sequence[Run], pruner: BasePruner, report: Report, workers: int
         study_name=name, direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
     )
     spent, complete = np.zeros(len(runs)), np.zeros(len(runs), dtype=np.bool_)
-    waiting = iter(range(len(runs)))
+    space, waiting = space_of(runs), iter(range(len(runs)))
     events: list[tuple[float, int, int, Steps]] = []
 
     def start(now: float, worker: int) -> None:
         position = next(waiting, None)
         if position is not None:
-            steps = _trial(study, runs[position], report)
+            steps = _trial(study, space, runs[position], report)
             heapq.heappush(events, (now + next(steps), worker, position, steps))
 
     for worker in range(workers):
@@ -91,9 +94,24 @@ def replay(runs: Sequence[Run], pruner: BasePruner, report: Report, workers: int
     return Replay(spent, complete)
 
 
-def _trial(study: optuna.Study, run: Run, report: Report) -> Steps:
+def space_of(runs: Sequence[Run]) -> dict[str, BaseDistribution]:
+    """The search space that the runs were drawn from, as far as it can be told from them; of knobs that all have."""
+    shared = set.intersection(*(set(run.params) for run in runs))
+    return {name: _distribution([run.params[name] for run in runs]) for name in sorted(shared)}
+
+
+def _distribution(values: Sequence[float | str]) -> BaseDistribution:
+    numbers = [float(value) for value in values if not isinstance(value, str)]
+    if len(numbers) < len(values):
+        return CategoricalDistribution(sorted({str(value) for value in values}))
+    low, high = min(numbers), max(numbers)
+    return FloatDistribution(low, high, log=low > 0 and high > WIDE * low)
+
+
+def _trial(study: optuna.Study, space: dict[str, BaseDistribution], run: Run, report: Report) -> Steps:
     """Yields the steps to its next cell; returns what it spent, and whether it was completed."""
-    trial = study.ask()
+    study.enqueue_trial({name: run.params[name] for name in space})
+    trial = study.ask(space)
     spent = 0.0
     for fold in range(len(run.cells)):
         for index in range(EVALUATIONS):

@@ -1,116 +1,183 @@
-"""What a study's whole trials teach about one that is still running: how much of a fold's end shows at each point, and
-how far one training lies from its trial's level; and from that, where the running trial will end.
+"""What a study's trials teach about one that is still running: what its knobs promise, how much of a fold's end shows
+at each point, and how far one training lies from its trial's level; and from that, where the running trial will end.
 
-The model: a trial's value in a fold is the mean of the whole trials there, plus the trial's own level, plus an error
-of variance `scatter`. Nothing is assumed about the levels: what another trial reached says little about this one.
+Every trial teaches, also one that was stopped: the way from each evaluation to the next is learnt from all that went
+it. To stop a trial was decided by what had been seen of it, so that what is learnt is not biased by it.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
-from search.evidence import Evidence
+from search.evidence import Evidence, FloatArray
+from search.regression import Regression, regress
 
-FloatArray = NDArray[np.float64]
+ALTERNATIONS = 10  # between levels and offsets, of a table with holes; a whole one needs a single one
+STANDING_PENALTY = 0.5  # rows' worth of belief that where a fold stands says nothing about its end
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Where a trial will end: the mean and the standard deviation of its value, in the units of the metric."""
+    """Where a trial will end: the mean and the variance of its value, in the units of the metric."""
 
     mean: float
-    deviation: float
+    variance: float
+
+    def chance_against(self, other: "Forecast") -> float:
+        """The probability of ending above the other one; one half of a tie."""
+        difference, variance = self.mean - other.mean, self.variance + other.variance
+        if variance <= 0:
+            return 0.5 if difference == 0 else float(difference > 0)
+        return NormalDist().cdf(difference / math.sqrt(variance))
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What the whole trials of a study teach.
+    """What the trials of a study teach.
 
     Attributes:
-        incumbent: the whole trial with the highest value; the first of several.
-        cells: (folds, evaluations), the mean of the whole trials, best so far.
-        visible: (evaluations,), the part of a final difference that shows at this point, on average.
-        noise: (evaluations,), the variance of a final difference as it is read off at this point; inf: nothing shows.
+        offsets: (folds,), by how much values in a fold lie above those in the average fold.
+        knobs: the names of what the regressions know of a trial, beside where it stands.
+        promise: a fold's end by the knobs alone.
+        stages: for each evaluation but the last, a fold's end by where it stands there and by the knobs.
+        ahead: (evaluations,), the variance of a fold's end around what its stage expects.
         scatter: the variance of one training around its trial's level.
         freedom: the degrees of freedom of `scatter`.
+        anyone: where a trial will end of which nothing is known.
     """
 
-    incumbent: Evidence
-    cells: FloatArray
-    visible: FloatArray
-    noise: FloatArray
+    offsets: FloatArray
+    knobs: tuple[str, ...]
+    promise: Regression
+    stages: tuple[Regression, ...]
+    ahead: FloatArray
     scatter: float
     freedom: int
+    anyone: Forecast
 
-    def forecast(
-        self, finished: Sequence[float], fold: int, index: int, best: float, scatter: float | None = None
-    ) -> Forecast | None:
-        """Where a trial will end; None while nothing of that shows.
+    def forecast(self, trial: Evidence, fold: int, index: int, scatter: float | None = None) -> Forecast:
+        """Where a trial will end that stands at evaluation `index` of `fold`, the folds before it done.
+
+        The ends of its folds are Gaussian: they share the trial's level, and scatter around it. Known are the ends
+        of the folds before, and of the running one what its stage expects beyond what the knobs had promised.
 
         Args:
-            finished: its values in the folds before `fold`.
-            index, best: it stands at `best` in this evaluation of `fold`.
-            scatter: its own, where more is known than on average.
+            scatter: the trial's own, where more is known than on average.
         """
         scatter = self.scatter if scatter is None else scatter
-        ends = self.cells[:, -1]
-        noise = float(self.noise[index])
-        shown = (best - float(self.cells[fold, index])) / float(self.visible[index])
-        known = [value - float(end) for value, end in zip(finished, ends, strict=False)]
-        if not known and math.isinf(noise):
-            return None
-        mean, variance = _expect(known, shown, noise, len(ends), scatter)
-        return Forecast(float(ends.mean()) + mean, math.sqrt(variance))
+        knobs = knob_matrix([trial], self.knobs)[0]
+        promised = float(self.promise.at(knobs))
+        variance = max(self.promise.noise + self.promise.doubt(knobs) + float(self.ahead[0]), scatter)
+        ends = (trial.best[: fold + 1, -1] - self.offsets[: fold + 1]).tolist()
+        ends[fold], noise = self._seen(trial, fold, index, knobs, promised, variance)
+        if math.isinf(noise):
+            ends.pop()
+        folds, known = len(self.offsets), len(ends)
+        covariance = np.full((folds, folds), variance - scatter) + scatter * np.eye(folds)
+        noises = np.diag([0.0] * fold + [noise] * (known - fold))
+        with_value = covariance[:known].mean(axis=1)
+        gains = np.linalg.lstsq(covariance[:known, :known] + noises, with_value, rcond=None)[0]
+        mean = promised + float(gains @ (np.array(ends) - promised))
+        return Forecast(mean, max(float(covariance.mean() - gains @ with_value), 0.0))
+
+    def latest(self, trial: Evidence) -> Forecast | None:
+        """Where a trial will end by the last that it has shown; None when that is nothing."""
+        if trial.is_whole:
+            return Forecast(trial.value, 0.0)
+        fold = trial.folds_done
+        shown = np.flatnonzero(np.isfinite(trial.best[fold]))
+        if len(shown):
+            return self.forecast(trial, fold, int(shown[-1]))
+        return self.forecast(trial, fold - 1, len(self.stages)) if fold else None
+
+    def _seen(
+        self, trial: Evidence, fold: int, index: int, knobs: FloatArray, promised: float, variance: float
+    ) -> tuple[float, float]:
+        """The running fold as a reading of its end, and the reading's variance; inf: it says nothing new."""
+        here = float(trial.best[fold, index] - self.offsets[fold])
+        if index == len(self.stages):
+            return here, 0.0
+        inputs = np.array([here, *knobs])
+        stage, left = self.stages[index], float(self.ahead[index])
+        expected = float(stage.at(inputs))
+        if left <= 0:
+            return expected, 0.0
+        precision = 1 / left - 1 / variance if variance > 0 else 0.0
+        if precision <= 0:
+            return promised, math.inf
+        reading = (expected / left - promised / variance) / precision
+        return reading, 1 / precision + stage.doubt(inputs) / (left * precision) ** 2
 
 
-def calibrate(whole: Sequence[Evidence]) -> Calibration:
-    """Learn from the whole trials of a study, at least one; from a single one, only how far its folds scatter."""
-    best = np.stack([trial.best for trial in whole])
-    trials, folds, _ = best.shape
-    cells: FloatArray = best.mean(axis=0)
-    visible, noise = _movement(best - cells)
-    ends = best[:, :, -1] - (cells[:, -1] if trials > 1 else 0.0)
-    freedom = max(trials - 1, 1) * (folds - 1)
-    left = float(((ends - ends.mean(axis=1, keepdims=True)) ** 2).sum())
-    incumbent = max(whole, key=lambda trial: (trial.value, -trial.number))
-    return Calibration(incumbent, cells, visible, noise, left / freedom if freedom else 0.0, max(freedom, 1))
+def calibrate(trials: Sequence[Evidence]) -> Calibration:
+    """Learn from what trials have shown, at least one of which has a fold behind it."""
+    ends = np.stack([np.where(np.arange(len(t.best)) < t.folds_done, t.best[:, -1], np.nan) for t in trials])
+    offsets, scatter, freedom = _scatter(ends)
+    names = tuple(sorted({name for trial in trials for name in trial.knobs}))
+    knobs = knob_matrix(trials, names)
+    curves = np.stack([trial.best for trial in trials]) - offsets[:, None]
+    stages, ahead, expected = _stages(curves, knobs)
+    begun = np.isfinite(expected)
+    one_each = np.ones(begun.sum())
+    promise = regress(knobs[begun], expected[begun], one_each, np.full(len(names), float(len(names))))
+    nothing = regress(knobs[begun, :0], expected[begun], one_each, np.empty(0))
+    level = max(nothing.noise + float(ahead[0]) - scatter, 0.0)
+    anyone = Forecast(nothing.mean, level + scatter / len(offsets))
+    return Calibration(offsets, names, promise, stages, ahead, scatter, freedom, anyone)
 
 
-def _movement(deviations: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Regress what shows at each point on the end of its fold; deviations are (trials, folds, evaluations)."""
-    trials, folds, evaluations = deviations.shape
-    ends = deviations[:, :, -1:]
-    total = float((ends**2).sum())
-    visible, noise = np.ones(evaluations), np.full(evaluations, math.inf)
-    noise[-1] = 0.0
-    freedom = folds * (trials - 1) - 1
-    if total <= 0 or freedom < 1:
-        return visible, noise
-    slope = (deviations * ends).sum(axis=(0, 1)) / total
-    left = ((deviations - slope * ends) ** 2).sum(axis=(0, 1)) / freedom
-    shows = slope > np.sqrt(left / total)  # by more than its own standard error
-    visible[shows], noise[shows] = slope[shows], left[shows] / slope[shows] ** 2
-    return visible, noise
+def knob_matrix(trials: Sequence[Evidence], names: Sequence[str]) -> FloatArray:
+    """(trials, names), where each trial lies in the search space; a knob that it does not have is in the middle."""
+    rows = [[trial.knobs.get(name, 0.5) for name in names] for trial in trials]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
 
-def _expect(known: Sequence[float], shown: float, noise: float, folds: int, scatter: float) -> tuple[float, float]:
-    """Mean and variance of a trial's final deviation, from folds that are `known` and one of which `shown` is seen.
+def _scatter(ends: FloatArray) -> tuple[FloatArray, float, int]:
+    """Of (trials, folds), NaN where not done: each fold's offset, and the variance around offsets and levels.
 
-    The conditional distribution of a Gaussian in two unknowns, the trial's level and the end of the running fold;
-    before anything is known, the level may be anything.
+    Returns:
+        the offsets, (folds,), drawn towards zero where few trials tell them; the variance; its degrees of freedom.
     """
-    later = folds - len(known) - 1
-    if not known:
-        return shown, noise + scatter * later / folds
-    level, doubt = sum(known) / len(known), scatter / len(known)
-    seen = doubt + scatter + noise
-    surprise = shown - level if math.isfinite(noise) else 0.0
-    gain, level_gain = ((doubt + scatter) / seen, doubt / seen) if seen > 0 else (1.0, 0.0)
-    end, end_variance = level + gain * surprise, (doubt + scatter) * (1 - gain)
-    covariance, doubt = doubt * (1 - gain), doubt * (1 - level_gain)
-    level += level_gain * surprise
-    variance = end_variance + later**2 * doubt + 2 * later * covariance + later * scatter
-    return (sum(known) + end + later * level) / folds, max(variance, 0.0) / folds**2
+    ends = ends[np.isfinite(ends).sum(axis=1) > 1]  # a single fold is all level
+    done = np.isfinite(ends)
+    offsets = np.zeros(ends.shape[1])
+    if not done.any():
+        return offsets, 0.0, 0
+    known = done.any(axis=0)
+    for _ in range(ALTERNATIONS):
+        levels = np.nanmean(ends - offsets, axis=1, keepdims=True)
+        offsets[known] = np.nanmean((ends - levels)[:, known], axis=0)
+    freedom = int(done.sum() - len(ends) - (known.sum() - 1))
+    if len(ends) == 1:  # then all of the scatter would be taken for offsets
+        offsets, freedom = np.zeros_like(offsets), int(done.sum() - 1)
+    left = ends - offsets - np.nanmean(ends - offsets, axis=1, keepdims=True)
+    trials = done.sum(axis=0)
+    return offsets * np.maximum(trials - 1, 0) / np.maximum(trials, 1), float(np.nansum(left**2)) / freedom, freedom
+
+
+def _stages(curves: FloatArray, knobs: FloatArray) -> tuple[tuple[Regression, ...], FloatArray, FloatArray]:
+    """Backwards from the end of a fold, regress what is expected at each evaluation on what is known at the one before.
+
+    Args:
+        curves: (trials, folds, evaluations), NaN where not seen. All folds of a trial together count as one row.
+
+    Returns:
+        the stages in the order of evaluations; what varies beyond each, (evaluations,); and (trials,) what was
+        expected of the first fold at its first evaluation.
+    """
+    trials, folds, evaluations = curves.shape
+    beside = np.repeat(knobs[:, None, :], folds, axis=1)
+    penalties = np.array([STANDING_PENALTY, *[float(knobs.shape[1])] * knobs.shape[1]])
+    expected, ahead = curves[:, :, -1], np.zeros(evaluations)
+    stages: list[Regression] = []
+    for index in reversed(range(evaluations - 1)):
+        inputs = np.concatenate([curves[:, :, index, None], beside], axis=2)
+        went = np.isfinite(curves[:, :, index]) & np.isfinite(expected)
+        weights = np.repeat(1 / np.maximum(went.sum(axis=1), 1), folds).reshape(trials, folds)
+        stages.insert(0, regress(inputs[went], expected[went], weights[went], penalties))
+        ahead[index] = ahead[index + 1] + stages[0].noise
+        expected = stages[0].at(inputs)
+    return tuple(stages), ahead, expected[:, 0]

@@ -28,7 +28,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
 ) -> None:
     """Show a search: its trials, its best, what pruning saved, its workers."""
-    from search.progress import describe, standing, watch_status
+    from search.live import watch_status
+    from search.progress import describe, standing
 
     with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
         if watch:

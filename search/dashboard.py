@@ -4,6 +4,7 @@ It must never be served without that door, and never learns the URL of the datab
 """
 
 import logging
+import re
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,11 +22,13 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from foldrace import FoldraceError
 from search.door import Door, names_of
 from search.session import Session
+from search.shown import Detail, Shown
 from storage import tables, workers
 from storage.database import Database
 from storage.leases import OWNED
 
 LOOPBACK = "127.0.0.1"
+_STUDY_PAGE = re.compile(r"/dashboard/studies/(\d+)", re.ASCII)
 _THREADS = 8  # a browser opens six connections
 _LARGEST_BODY = 64 * 2**20  # bytes; what --allow-edit may upload
 
@@ -62,15 +65,16 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
         DashboardError: host and port cannot be listened on.
     """
     database = session.database
-    database.read(lambda connection: workers.study_id_of(database, connection, session.study.name))
+    study_id = database.read(lambda connection: workers.study_id_of(database, connection, session.study.name))
     listener = _listen(host, port)
     port, token = listener.getsockname()[1], token_urlsafe(32)
     door = Door(
-        _reading(database, _dashboard(session)),
+        _ahead(_reading(database, _dashboard(session))),
         token=token,
         cookie=f"foldrace-{port}",
         is_our_name=names_of(host),
         held=lambda study_id: _held(database, study_id),
+        home=f"/dashboard/studies/{study_id}",
         allow_edit=allow_edit,
     )
     logging.getLogger("waitress").setLevel(logging.ERROR)  # that a page asks for much at once is no news
@@ -84,7 +88,10 @@ def _dashboard(session: Session) -> WSGIApplication:
     folder = session.workspace.inside("artifacts")
     with suppress(OSError):  # without the folder there are no pictures, and no harm in it
         folder.mkdir(parents=True, exist_ok=True)
-    app: WSGIApplication = optuna_dashboard.wsgi(session.database.storage, artifact_store=_Artifacts(folder))
+    shown = Shown(session.database)
+    bottled = optuna_dashboard.wsgi(shown, artifact_store=_Artifacts(folder))
+    bottled.install(Detail(shown))
+    app: WSGIApplication = bottled
     return app
 
 
@@ -112,6 +119,21 @@ def _reading(database: Database, app: WSGIApplication) -> WSGIApplication:
             return app(environ, start_response)
 
     return looked_at
+
+
+def _ahead(app: WSGIApplication) -> WSGIApplication:
+    """A study's page names the data that it will ask for: a browser fetches it while it compiles the script."""
+
+    def named(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        study = _STUDY_PAGE.fullmatch(environ["PATH_INFO"])
+
+        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
+            link = f"</api/studies/{study[1]}?after=0>; rel=preload; as=fetch; crossorigin=anonymous" if study else ""
+            return start_response(status, [*headers, ("Link", link)] if study else headers, *exc_info)
+
+        return app(environ, start)
+
+    return named
 
 
 def _held(database: Database, study_id: int) -> str | None:

@@ -52,6 +52,7 @@ class Door:
         cookie: str,
         is_our_name: Callable[[str], bool],
         held: Callable[[int], str | None],
+        home: str = "/dashboard",
         allow_edit: bool = False,
     ) -> None:
         """
@@ -61,10 +62,11 @@ class Door:
             cookie: the name of the session's cookie. Ports of a machine share their cookies, so it names the port.
             is_our_name: whether a name in a Host header is one of this server's; see `names_of`.
             held: why the study with this id may be neither deleted nor renamed now, in one line; None: it may.
+            home: the page that the link leads to.
             allow_edit: whether anything may be changed. To show itself, the dashboard asks with GET alone.
         """
         self._app, self._token, self._cookie, self._allow_edit = app, token, cookie, allow_edit
-        self._is_our_name, self._held = is_our_name, held
+        self._is_our_name, self._held, self._home = is_our_name, held, home
         self._session = token_urlsafe(32)
         self._checks = (self._check_host, _check_path, self._check_visitor, _check_origin, self._check_edit)
 
@@ -96,7 +98,7 @@ class Door:
         if environ["PATH_INFO"] == "/" and given is not None:
             if _same(given[0], self._token):
                 cookie = f"{self._cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
-                return _Answer("303 See Other", "come in", (("Location", "/dashboard"), ("Set-Cookie", cookie)))
+                return _Answer("303 See Other", "come in", (("Location", self._home), ("Set-Cookie", cookie)))
         elif any(_same(value, self._session) for value in _cookies(environ, self._cookie)):
             return None
         return _Answer("401 Unauthorized", "open the link that `foldrace dashboard` printed; it holds the key")

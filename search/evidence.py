@@ -7,13 +7,14 @@ no sense is a cell that was not seen. Nothing here raises on what it reads.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from search.space import positions
 from storage.rows import cell_key
 
 FloatArray = NDArray[np.float64]
@@ -38,12 +39,18 @@ class Evidence:
         best: (folds, evaluations), best so far; NaN where not seen. In a fold that ended, nothing is missing.
         right: of each fold that ended, the rows that were right at its best evaluation; empty without bits.
         rows: validation rows of each of those folds; 0 without bits.
+        knobs: where it lies in its search space; see `search.space.positions`.
     """
 
     number: int
     best: FloatArray
     right: tuple[NDArray[np.uint8], ...]
     rows: tuple[int, ...]
+    knobs: Mapping[str, float]
+
+    @property
+    def folds_done(self) -> int:
+        return len(self.rows)
 
     @property
     def is_whole(self) -> bool:
@@ -53,6 +60,12 @@ class Evidence:
     def value(self) -> float:
         """The mean over the folds of the best evaluations; NaN unless the trial is whole."""
         return float(self.best[:, -1].mean())
+
+    def of_folds_done(self) -> "Evidence":
+        """Without what the running fold has shown so far."""
+        best = self.best.copy()
+        best[self.folds_done :] = np.nan
+        return replace(self, best=best)
 
 
 def read_cell(attributes: Mapping[str, Any], fold: int, index: int) -> Cell | None:
@@ -91,7 +104,7 @@ def read_evidence(trial: FrozenTrial, folds: int, evaluations: int) -> Evidence:
         bits, count = _bits_at_best([cell for cell in cells if cell is not None])
         right.append(bits)
         rows.append(count)
-    return Evidence(trial.number, best, tuple(right), tuple(rows))
+    return Evidence(trial.number, best, tuple(right), tuple(rows), positions(trial))
 
 
 def disagreement(one: Evidence, other: Evidence) -> float | None:

@@ -3,6 +3,7 @@
 Plain lines when nobody looks at a terminal.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
@@ -52,6 +53,17 @@ def watch(
     if refused:
         raise FoldraceError(refused[0].removeprefix("foldrace: "))
     return status
+
+
+def watch_status(session: Session, seconds: float = 2.0) -> None:
+    """Refresh the status until interrupted; without a terminal, a line whenever something changes."""
+    now, console, alone = standing(session), Console(), Snapshot((), "")
+    with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
+        show = _Lines() if live is None else _Screen(live)
+        while True:
+            show(now, alone, "")
+            time.sleep(seconds)
+            now = standing(session)
 
 
 def last_words(session: Session) -> list[str]:

@@ -59,14 +59,20 @@ class Ending:
         return [story.curve[-1].best for story in self.folds]
 
 
-def note(ending: Ending, confusion: IntArray | None = None, names: Sequence[str] = ()) -> str:
+def note(
+    ending: Ending,
+    addresses: Mapping[str, str] | None = None,
+    confusion: IntArray | None = None,
+    names: Sequence[str] = (),
+) -> str:
     """The whole note.
 
     Args:
+        addresses: the path of each picture of the trial in the dashboard, by its name.
         confusion: (classes, classes) of the validation part, for a fold of a final job; row: the true class.
         names: of the classes.
     """
-    parts = [_headline(ending), _fold_table(ending), _knob_table(ending)]
+    parts = [_headline(ending), *shown(addresses or {}), _fold_table(ending), _knob_table(ending)]
     if confusion is not None:
         parts.append(_confused(confusion, names))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -79,9 +85,19 @@ def escaped(text: object) -> str:
 
 def markdown_table(header: Iterable[object], rows: Iterable[Sequence[object]]) -> str:
     """Rows of cells, each escaped."""
-    head = [escaped(cell) for cell in header]
-    lines = [head, ["---"] * len(head), *([escaped(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    head, *lines = [_spaced(row) for row in (list(header), *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, [":---"] * len(head), *lines))
+
+
+def _spaced(cells: Sequence[object]) -> list[str]:
+    """The dashboard puts no space between columns."""
+    *others, last = map(escaped, cells)
+    return [*(f"{cell}&emsp;" for cell in others), last]
+
+
+def shown(addresses: Mapping[str, str]) -> list[str]:
+    """Pictures in a note, by their names."""
+    return [f"![{name}]({address})" for name, address in addresses.items()]
 
 
 def _headline(ending: Ending) -> str:
@@ -100,15 +116,28 @@ def _headline(ending: Ending) -> str:
 def _fold_table(ending: Ending) -> str:
     if not ending.folds:
         return "No fold was judged."
-    header = ["fold", f"best {ending.metric}", "best epoch", "accuracy there", "last", "epochs", "seconds"]
+    header = ["fold", f"best {ending.metric}", "best epoch", *_there(ending.metric), "last", "epochs", "seconds"]
     return markdown_table(header, [_fold_row(story, ending.metric) for story in ending.folds])
 
 
 def _fold_row(story: FoldStory, metric: str) -> list[object]:
     best, last = story.best, story.curve[-1]
     seconds = "" if story.seconds is None else f"{story.seconds:.1f}"
-    scores = f"{best.best:.4f}", f"{best.epoch:.2f}", f"{best.scores.accuracy:.4f}"
-    return [story.fold, *scores, f"{getattr(last.scores, metric):.4f}", f"{last.epoch:.2f}", seconds]
+    there = [f"{best.scores.accuracy:.4f}" for _ in _there(metric)]
+    return [
+        story.fold,
+        f"{best.best:.4f}",
+        f"{best.epoch:.2f}",
+        *there,
+        f"{getattr(last.scores, metric):.4f}",
+        f"{last.epoch:.2f}",
+        seconds,
+    ]
+
+
+def _there(metric: str) -> list[str]:
+    """The accuracy at the best of another metric is told beside it."""
+    return [] if metric == "accuracy" else ["accuracy there"]
 
 
 def _knob_table(ending: Ending) -> str:

@@ -9,10 +9,14 @@ from collections.abc import Iterable, Sequence
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+h2 { margin-top: 2.2rem; border-bottom: 1px solid #ddd; padding-bottom: .2rem; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; font-size: .93em; }
+th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #888; }
+.n { text-align: right; white-space: nowrap; }
 img { max-width: 100%; height: auto; }
+summary { cursor: pointer; color: #1f77b4; }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -42,17 +46,30 @@ def code(text: str) -> Html:
     return Html(f"<pre>{_escaped(text)}</pre>")
 
 
+def folded(title: str, *parts: Html) -> Html:
+    """What few want to read, shown when its title is clicked."""
+    return Html(f"<details><summary>{_escaped(title)}</summary>\n" + "\n".join(parts) + "</details>")
+
+
 def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
-    """Rows of cells, each shown as `str` gives it."""
-    head = "".join(f"<th>{_escaped(cell)}</th>" for cell in header)
-    lines = ["".join(f"<td>{_escaped(cell)}</td>" for cell in row) for row in rows]
-    return Html(f"<table><tr>{head}</tr>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "</table>")
+    """Rows of cells, each shown as `str` gives it; columns of numbers stand to the right."""
+    lines = [[_escaped(cell) for cell in row] for row in rows]
+    kinds = [' class="n"' if all(map(_is_number, column)) else "" for column in zip(*lines, strict=True)]
+    kinds = kinds or [""] * len(header)
+    head = "".join(f"<th{kind}>{_escaped(cell)}</th>" for kind, cell in zip(kinds, header, strict=True))
+    body = ["".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, line, strict=True)) for line in lines]
+    shown = "\n".join(f"<tr>{line}</tr>" for line in (head, *body))
+    return Html(f"<div><table>{shown}</table></div>")
 
 
 def picture(png: bytes, words: str) -> Html:
     """A PNG inside the page; `words` say what it shows to who cannot see it."""
     data = base64.b64encode(png).decode("ascii")
     return Html(f'<p><img alt="{_escaped(words)}" src="data:image/png;base64,{data}"></p>')
+
+
+def _is_number(text: str) -> bool:
+    return not text.strip("0123456789.,+-e%") or text == ""
 
 
 def _escaped(text: object) -> str:

@@ -4,6 +4,7 @@ import math
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from optuna.trial import TrialState
 
 from search.course import Course
@@ -44,7 +45,7 @@ def knob_picture(course: Course) -> Figure:
     """The value of each trial over each searched knob; pruned trials stand at their last estimate."""
     knobs = list(course.study.searched)
     down = max(1, math.ceil(len(knobs) / _ACROSS))
-    figure = new_figure(12, 2.3 * down + 0.4, "Value over each knob (blue: complete, red: stopped)")
+    figure = new_figure(10.5, 2.3 * down + 0.4, "Value over each knob (blue: complete, red: stopped)")
     grid = figure.subplots(down, _ACROSS, squeeze=False)
     figure.subplots_adjust(left=0.05, right=0.99, bottom=0.2 / down, top=1 - 0.2 / down, hspace=0.5, wspace=0.25)
     for axes, knob in zip(grid.flat, knobs, strict=False):
@@ -62,8 +63,9 @@ def _draw_knob(axes: Axes, knob: str, course: Course) -> None:
                 axes.plot(_place(trial.params[knob]), trial.value, ".", color=COLOURS[state.name], markersize=4)
     if isinstance(setting, Range) and setting.log:
         axes.set_xscale("log")
-    axes.set_title(knob, fontsize=8)
-    axes.tick_params(labelsize=7)
+        axes.xaxis.set_minor_formatter(NullFormatter())  # less than a decade would be full of numbers
+    axes.set_title(knob, fontsize=9)
+    axes.tick_params(labelsize=8)
 
 
 def _place(value: Value) -> float | str:
@@ -72,13 +74,13 @@ def _place(value: Value) -> float | str:
 
 
 def _axes(title: str) -> tuple[Figure, Axes]:
-    figure = new_figure(9, 3.4, title)
+    figure = new_figure(10.5, 3.4, title)
     axes = figure.subplots()
-    figure.subplots_adjust(left=0.08, right=0.99, bottom=0.14, top=0.91)
+    figure.subplots_adjust(left=0.07, right=0.99, bottom=0.15, top=0.9)
     return figure, axes
 
 
 def _name(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=8)
-    axes.set_ylabel(y, fontsize=8)
-    axes.tick_params(labelsize=7)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)

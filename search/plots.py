@@ -1,7 +1,10 @@
-"""The figures on a study's page in the dashboard: compute and incumbent, the race, the knobs.
+"""The figures on a study's page in the dashboard: compute and incumbent, and the race. The page draws what the knobs
+matter itself.
 
 They are stored in the database, so they are small: numbers are rounded, and no template travels with them.
 """
+
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -17,8 +20,6 @@ def plots(course: Course) -> dict[str, go.Figure]:
         found["incumbent"] = _incumbent_plot(course)
     if course.rivals:
         found["race"] = _race_plot(course)
-    if course.importances:
-        found["knobs"] = _knob_plot(course)
     return found
 
 
@@ -30,6 +31,7 @@ def _incumbent_plot(course: Course) -> go.Figure:
         y=[round(value, 5) for _, _, value in course.values],
         text=[str(number) for number, _, _ in course.values],
         mode="markers",
+        marker={"color": COLOURS["COMPLETE"], "size": 5},
         name="complete trials",
         hovertemplate=hover,
     )
@@ -49,7 +51,7 @@ def _incumbent_plot(course: Course) -> go.Figure:
 
 def _race_plot(course: Course) -> go.Figure:
     assert course.incumbent is not None
-    title = f"The race: each trial less the incumbent (trial {course.incumbent.number}), over the same evaluations"
+    title = f"The race: each trial less trial {course.incumbent.number}, the best"
     traces = [_race_trace(state, [r for r in course.rivals if r.state == state]) for state in COLOURS]
     figure = _figure([trace for trace in traces if trace.x], title, "folds done", course.study.search.metric)
     figure.add_hline(y=0, line_color="black", line_width=1)
@@ -69,20 +71,15 @@ def _race_trace(state: str, rivals: list[Rival]) -> go.Scatter:
         x=x,
         y=y,
         customdata=numbers,
-        mode="lines+markers",
+        mode="lines",
         name=state.lower(),
         line={"color": COLOURS[state], "width": 1},
-        marker={"size": 3},
+        opacity=0.6,
         hovertemplate="trial %{customdata}<br>%{x:.2f} folds<br>%{y:+.4f}<extra></extra>",
     )
 
 
-def _knob_plot(course: Course) -> go.Figure:
-    knobs = sorted(course.importances.items(), key=lambda item: item[1])
-    bars = go.Bar(x=[round(value, 4) for _, value in knobs], y=[knob for knob, _ in knobs], orientation="h")
-    return _figure([bars], "What the knobs matter (PED-ANOVA, complete trials)", "share of the importance", "")
-
-
-def _figure(traces: list[go.Scatter | go.Bar], title: str, x: str, y: str) -> go.Figure:
-    layout = {"template": "none", "title": {"text": title}, "xaxis": {"title": {"text": x}}}
+def _figure(traces: list[go.Scatter], title: str, x: str, y: str) -> go.Figure:
+    layout: dict[str, Any] = {"template": "none", "title": {"text": title, "font": {"size": 15}}, "margin": {"t": 80}}
+    layout |= {"xaxis": {"title": {"text": x}}, "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}}
     return go.Figure(data=traces, layout={**layout, "yaxis": {"title": {"text": y}, "automargin": True}})

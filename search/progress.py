@@ -1,11 +1,10 @@
 """How a search stands, and how that is told to a person: the words of `status`, the picture of the live view."""
 
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.columns import Columns
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -14,11 +13,12 @@ from search.enough import Prospect
 from search.ledger import Ledger, ledger, running_epochs
 from search.prospects import prospect_of
 from search.session import Session
-from search.summary import Summary, WorkerLine, summarise
+from search.summary import Best, Summary, WorkerLine, summarise
 from search.supervisor import Snapshot
 from studies.study import Study
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
+_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "blue", "WAITING": "default"}
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,23 @@ class Standing:
     def total(self) -> int:
         return sum(self.summary.trials.values())
 
+    @property
+    def baseline(self) -> float | None:
+        """The value of the baseline, where the study has one and it is complete."""
+        return self.summary.first if self.study.search.baseline else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """About how long the workers need for what is left, at the pace of the trials that ended last."""
+        working = sum(not worker.stopped for worker in self.summary.workers)
+        trials, each = self.summary.trials, self.summary.seconds_each
+        left = trials.get("WAITING", 0) + trials.get("RUNNING", 0) / 2
+        return left * each / working if working and left and each is not None else None
+
     def plain(self) -> dict[str, Any]:
         """As plain data, for JSON."""
         told = asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.ledger)}
+        told |= {"baseline": self.baseline, "seconds_left": self.seconds_left}
         return told | {"ahead": None if self.prospect is None else asdict(self.prospect)}
 
 
@@ -63,24 +77,15 @@ def describe(now: Standing) -> list[str]:
     )
     lines = [f"study     {summary.name} ({summary.control}): {now.ended} of {now.total} trials done: {counts}"]
     if summary.best is not None:
-        lines.append(f"best      trial {summary.best.number}: {now.study.search.metric} {summary.best.value:.4f}")
-    whole = now.ledger.spent + now.ledger.saved
-    share = f" ({now.ledger.saved / whole:.0%} of what it would have cost)" if whole else ""
-    lines.append(f"compute   {now.ledger.spent:.0f} fold-epochs spent, {now.ledger.saved:.0f} saved by pruning{share}")
+        best = f"{now.study.search.metric} {summary.best.value:.4f}{_against(now)}"
+        lines.append(f"best      trial {summary.best.number}: {best}")
+    lines.append(f"compute   {_compute(now.ledger)}")
+    lines += [] if now.seconds_left is None else [f"left      {_duration(now.seconds_left)}"]
     lines += [] if now.prospect is None else [f"ahead     {now.prospect}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in summary.workers if not worker.stopped]
     lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in summary.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in summary.failures]
     return lines
-
-
-def watch_status(session: Session, seconds: float = 2.0) -> None:
-    """Refresh the status until interrupted."""
-    console = Console()
-    with Live(console=console, refresh_per_second=2) as live:
-        while True:
-            live.update(picture(standing(session), None))
-            time.sleep(seconds)
 
 
 def headline(now: Standing | None) -> str:
@@ -108,32 +113,91 @@ def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
     """The live view; fits 80 columns."""
     if now is None:
         return Text(headline(now), style="bold")
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    parts: list[RenderableType] = [_head(now)]
+    if not all(worker.stopped for worker in now.summary.workers):
+        parts += [Text(), _worker_table(now)]
+    parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
+    return Group(*parts)
+
+
+def _head(now: Standing) -> Table:
+    """The study in two to four lines, each under a name as in `status`."""
+    summary, trials = now.summary, now.summary.trials
+    states = ((state, trials.get(state, 0)) for state in (*ENDED, "RUNNING", "WAITING"))
+    counts = [Text.assemble((str(n), f"bold {_STYLES[state]}"), f" {state.lower()}") for state, n in states if n]
+    bar = ProgressBar(
+        total=max(now.total, 1), completed=now.ended, width=20, complete_style="cyan", finished_style="green"
+    )
+    lines: list[tuple[str, RenderableType]] = [
+        (summary.name, Columns([bar, Text(f"{now.ended} of {now.total} done", style="bold")])),
+        ("", Text(", ").join(counts)),
+    ]
+    if summary.best is not None and summary.name == now.study.name:
+        best = Text(f"{now.study.search.metric} ").append(f"{summary.best.value:.4f}", style="bold green")
+        lines.append(("best", best.append(f", trial {summary.best.number}{_against(now)}")))
+    lines.append(("compute", Text(_compute(now.ledger))))
+    if now.seconds_left is not None:
+        lines.append(("left", Text(_duration(now.seconds_left))))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold cyan", no_wrap=True)
+    for name, line in lines:
+        grid.add_row(name, line)
+    return grid
+
+
+def _worker_table(now: Standing) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold cyan")
     for column in ("worker", "trial", "fold", "epoch", "", now.study.search.metric, "rows/s"):
         table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
     for worker in now.summary.workers:
         if not worker.stopped:
             table.add_row(*_worker_cells(worker, now))
-    parts: list[RenderableType] = [Text(headline(now), style="bold"), table]
-    parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
-    return Group(*parts)
+    return table
 
 
 def _worker_cells(worker: WorkerLine, now: Standing) -> list[RenderableType]:
+    name = f"{worker.device} {worker.pid}"
     if worker.number is None or worker.fold is None or worker.epoch is None:
-        return [worker.device, "", "", "idle" if worker.number is None else "starting", "", "", ""]
+        return [name, "", "", "idle" if worker.number is None else "starting", "", "", ""]
     epochs = now.epochs.get(worker.number, worker.epoch)
-    best = now.summary.best
-    ahead = "" if best is None or worker.accuracy is None else f" ({worker.accuracy - best.value:+.4f})"
     return [
-        worker.device,
+        name,
         str(worker.number),
         str(worker.fold),
         f"{worker.epoch:.1f}/{epochs:g}",
-        ProgressBar(total=epochs, completed=worker.epoch, width=14),
-        "" if worker.accuracy is None else f"{worker.accuracy:.4f}{ahead}",
+        ProgressBar(total=epochs, completed=worker.epoch, width=12, complete_style="cyan", finished_style="green"),
+        _score(worker, now.summary.best),
         "" if worker.rows_per_second is None else f"{worker.rows_per_second:.0f}",
     ]
+
+
+def _score(worker: WorkerLine, best: Best | None) -> Text:
+    """What the worker's trial has reached, and how far that is from the best."""
+    if worker.accuracy is None:
+        return Text()
+    score = Text(f"{worker.accuracy:.4f}")
+    if best is not None:
+        ahead = worker.accuracy - best.value
+        score.append(f" {ahead:+.4f}", style="green" if ahead >= 0 else "red")
+    return score
+
+
+def _against(now: Standing) -> str:
+    best, baseline = now.summary.best, now.baseline
+    return "" if best is None or baseline is None else f", {best.value - baseline:+.4f} against the baseline"
+
+
+def _compute(spent: Ledger) -> str:
+    whole = spent.spent + spent.saved
+    saved = f", {spent.saved:.0f} ({spent.saved / whole:.0%}) saved by pruning" if spent.saved else ""
+    return f"{spent.spent:.0f} fold-epochs spent{saved}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute or less"
+    return f"about {minutes} min" if minutes < 90 else f"about {seconds / 3600:.1f} h"
 
 
 def _worker_text(worker: WorkerLine) -> str:

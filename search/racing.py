@@ -5,19 +5,17 @@ raises: what it cannot read, it has not seen; and while little is known, it lets
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from search.calibration import Calibration, calibrate
+from search.calibration import Calibration, Forecast, calibrate
 from search.evidence import Evidence, disagreement, read_cell, read_evidence
 
-RISK = 0.2  # the probability of winning below which a trial is stopped; chosen by replay, docs/racing.md
-STARTUP = 2  # whole trials, before any is stopped
-FIRST_LOOK = 0.6  # of the first fold: what shows before says too little, and late risers are taken for losers
+RISK = 0.5  # the share of improvements that may be lost; chosen by replay, docs/racing.md
 BITS_WEIGHT = 4  # degrees of freedom that the rows of one pair of trials count for, beside the scatter of all
 
 
@@ -30,6 +28,7 @@ class Verdict:
         incumbent: the number of the trial it is compared with; None while too little is known.
         difference: the forecast of its value less the incumbent's, in the metric's units.
         probability: of beating the incumbent; 1 while too little is known to say.
+        usual: the same of a trial of which nothing is known.
     """
 
     prune: bool
@@ -39,6 +38,7 @@ class Verdict:
     incumbent: int | None = None
     difference: float = 0.0
     probability: float = 1.0
+    usual: float = 1.0
 
     def __str__(self) -> str:
         if self.incumbent is None:
@@ -47,31 +47,31 @@ class Verdict:
         where = where if self.epoch is None else f"{where} (epoch {self.epoch:.1f})"
         return (
             f"{where}: expected to end {self.difference:+.4f} against trial {self.incumbent}, "
-            f"probability of beating it {self.probability:.3f}"
+            f"probability of beating it {self.probability:.3f}, of an unknown trial {self.usual:.3f}"
         )
 
 
 class RacingPruner(BasePruner):
-    """Stops a trial when the probability that it beats the best whole trial falls below `risk`.
+    """Stops a trial once its chance to beat the leader is below `risk` times the chance of a trial that nobody knows.
+
+    The leader is the trial expected to end best, whole or still running. A trial is stopped once at most: so of those
+    that would have beaten it, at most a share of `risk` is lost, however often each is looked at, as far as the
+    forecasts are right.
 
     Args:
         folds: of every trial.
         evaluations: points at which a fold is judged.
-        risk: accepted; 0 never stops a trial, and 0.5 stops one that is more likely to lose.
-        startup: whole trials before any trial is stopped.
+        risk: accepted; 0 never stops a trial, and 1 every one that is less promising than the next one.
     """
 
-    def __init__(self, folds: int, evaluations: int, risk: float = RISK, startup: int = STARTUP) -> None:
+    def __init__(self, folds: int, evaluations: int, risk: float = RISK) -> None:
         if folds < 1 or evaluations < 1:
             raise ValueError(f"a race needs folds and evaluations, found {folds} and {evaluations}")
-        if not 0 <= risk <= 0.5:
-            raise ValueError(f"the accepted risk lies between 0 and 0.5, found {risk}")
-        if startup < 1:
-            raise ValueError(f"at least one whole trial is needed to compare with, found {startup}")
-        self._folds, self._evaluations, self._risk, self._startup = folds, evaluations, risk, startup
-        self._first_look = math.ceil(FIRST_LOOK * evaluations) - 1
-        self._seen: dict[tuple[str, int], Evidence] = {}  # by study and number; a complete trial never changes
-        self._calibrations: dict[str, tuple[int, Calibration | None]] = {}  # by study, with how many it is from
+        if not 0 <= risk <= 1:
+            raise ValueError(f"the accepted risk lies between 0 and 1, found {risk}")
+        self._folds, self._evaluations, self._risk = folds, evaluations, risk
+        self._ended: dict[tuple[str, int], Evidence] = {}  # by study and number; a trial that ended never changes
+        self._calibrations: dict[str, tuple[tuple[int, int], Calibration]] = {}  # by study, with what they are from
 
     def prune(self, study: "optuna.study.Study", trial: FrozenTrial) -> bool:
         """Whether to stop the trial after its last report."""
@@ -84,56 +84,70 @@ class RacingPruner(BasePruner):
             return Verdict(False)
         fold, index = divmod(step, self._evaluations)
         here = read_cell(trial.user_attrs, fold, index)
-        calibration = self.calibration(study)
-        if here is None or calibration is None:
-            return Verdict(False, fold, index, None if here is None else here.epoch)
-        so_far = read_evidence(trial, self._folds, self._evaluations)
-        finished = so_far.best[:fold, -1].tolist()
-        scatter = own_scatter(so_far, calibration)
-        forecast = calibration.forecast(finished, fold, index, here.best, scatter)
-        if forecast is None or not all(map(math.isfinite, finished)):
-            return Verdict(False, fold, index, here.epoch)
-        difference = forecast.mean - calibration.incumbent.value
-        probability = _probability(difference, forecast.deviation)
-        # Nothing is saved by stopping at the very last point.
-        may_stop = self._first_look <= step < self._folds * self._evaluations - 1
-        prune = may_stop and probability < self._risk
-        return Verdict(prune, fold, index, here.epoch, calibration.incumbent.number, difference, probability)
+        unknown = Verdict(False, fold, index, None if here is None else here.epoch)
+        so_far = self._read(trial)
+        if here is None or not all(map(math.isfinite, so_far.best[:fold, -1])):
+            return unknown
+        ended, running = self._field(study)
+        calibration = self._learn(study.study_name, ended, running)
+        rivals = [other for other in ended if other.is_whole]
+        rivals += [other for other in running if other.number != trial.number]
+        leader = None if calibration is None else leading(rivals, calibration)
+        if calibration is None or leader is None:
+            return unknown
+        rival, ahead = leader
+        forecast = calibration.forecast(so_far, fold, index, own_scatter(so_far, rival, calibration))
+        probability, usual = forecast.chance_against(ahead), calibration.anyone.chance_against(ahead)
+        difference = forecast.mean - ahead.mean
+        is_last = step == self._folds * self._evaluations - 1  # nothing is saved by stopping here
+        prune = probability < self._risk * usual and not is_last
+        return Verdict(prune, fold, index, here.epoch, rival.number, difference, probability, usual)
 
-    def calibration(self, study: "optuna.study.Study") -> Calibration | None:
-        """What the study's complete trials teach; None while fewer than `startup` of them are whole."""
-        name = study.study_name
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    def _field(self, study: "optuna.study.Study") -> tuple[list[Evidence], list[Evidence]]:
+        """What the trials have shown that ended, and those that are running."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        ended, running = [], []
+        for trial in study.get_trials(deepcopy=False, states=states):
+            if trial.state == TrialState.RUNNING:
+                running.append(self._read(trial))
+                continue
+            key = study.study_name, trial.number
+            if key not in self._ended:
+                self._ended[key] = self._read(trial)
+            ended.append(self._ended[key])
+        return ended, running
+
+    def _learn(self, name: str, ended: list[Evidence], running: list[Evidence]) -> Calibration | None:
+        """Anew whenever a trial or a fold has ended, from what has ended by then: so all workers learn the same."""
+        folds_done = sorted(trial.folds_done for trial in (*ended, *running))
+        # One fold says nothing of how folds scatter, and one trial nothing of how trials differ.
+        if len(folds_done) < 2 or folds_done[-2] < 1 or folds_done[-1] < min(2, self._folds):
+            return None
+        done = len(ended), sum(trial.folds_done for trial in running)
         known = self._calibrations.get(name)
-        if known is not None and known[0] == len(complete):
-            return known[1]
-        evidence = [self._evidence(name, trial) for trial in complete]
-        whole = [one for one in evidence if one.is_whole]
-        calibration = calibrate(whole) if len(whole) >= self._startup else None
-        self._calibrations[name] = len(complete), calibration
-        return calibration
+        if known is None or known[0] != done:
+            known = done, calibrate([*ended, *(trial.of_folds_done() for trial in running)])
+            self._calibrations[name] = known
+        return known[1]
 
-    def _evidence(self, study_name: str, trial: FrozenTrial) -> Evidence:
-        key = study_name, trial.number
-        if key not in self._seen:
-            self._seen[key] = read_evidence(trial, self._folds, self._evaluations)
-        return self._seen[key]
+    def _read(self, trial: FrozenTrial) -> Evidence:
+        return read_evidence(trial, self._folds, self._evaluations)
 
 
-def own_scatter(trial: Evidence, calibration: Calibration) -> float:
+def leading(trials: Sequence[Evidence], calibration: Calibration) -> tuple[Evidence, Forecast] | None:
+    """The trial that is expected to end best, and where; None when none has shown anything."""
+    forecasts = [(trial, calibration.latest(trial)) for trial in trials]
+    known = [(trial, forecast) for trial, forecast in forecasts if forecast is not None]
+    return max(known, key=lambda one: (one[1].mean, -one[0].number), default=None)
+
+
+def own_scatter(trial: Evidence, rival: Evidence, calibration: Calibration) -> float:
     """The scatter of this very pair of trials: what the rows on which they disagree say, beside the study's.
 
     Two trials that are right on nearly the same rows are compared more sharply than two that are not.
     """
-    variance = disagreement(trial, calibration.incumbent)
+    variance = disagreement(trial, rival)
     if variance is None:
         return calibration.scatter
     weight = calibration.freedom + BITS_WEIGHT
     return (calibration.freedom * calibration.scatter + BITS_WEIGHT * variance / 2) / weight
-
-
-def _probability(difference: float, deviation: float) -> float:
-    """That a value expected at `difference` lies above zero; one half of a tie."""
-    if deviation <= 0:
-        return 0.5 if difference == 0 else float(difference > 0)
-    return NormalDist().cdf(difference / deviation)

@@ -6,6 +6,7 @@ A failure in here is one line in the log: it never fails a trial. Only the loss 
 import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna_dashboard import save_note, save_plotly_graph_object
+from optuna_dashboard.artifact import get_artifact_path
 
 from search.claim import Claim
 from search.course import follow
@@ -106,12 +108,14 @@ class Recorder:
         names, database = self._job.examples.labels.names, self._session.database
         is_whole_final = assignment.is_final and ending.state == "COMPLETE"
         matrices = self._matrices(assignment) if is_whole_final else {}
-        trial, text = claim.trial, note(ending, matrices.get("validation"), names)
+        trial, addresses = claim.trial, {}
+        with harmlessly(f"the pictures of trial {claim.number}"):
+            pictures = _pictures(ending, matrices, names, self._name)
+            if self._draws_study:
+                self._untold.append(trial_record(ending, len(assignment.folds), pictures))
+            addresses = attach(trial, pictures, self._session.workspace)
+        text = note(ending, addresses, matrices.get("validation"), names)
         database.retrying(lambda: save_note(trial, text))
-        pictures = _pictures(ending, matrices, names, self._name)
-        if self._draws_study:
-            self._untold.append(trial_record(ending, len(assignment.folds), pictures))
-        attach(trial, {f"{name}.png": png for name, png in pictures.items()}, self._session.workspace)
 
     def _is_the_one_that_draws(self) -> bool:
         """One worker draws the study: who holds the lock, until it ends."""
@@ -176,27 +180,40 @@ def matrices(result: SavedResult, labels: IntArray, training: IntArray, validati
     return found | {"validation": confusion(result.probabilities, labels[validation])}
 
 
-def attach(owner: optuna.Trial | optuna.Study, files: Mapping[str, bytes], workspace: Workspace) -> None:
-    """Store files as artifacts of a running trial, or of a study; one of the same name is replaced."""
+def attach(owner: optuna.Trial | optuna.Study, pictures: Mapping[str, bytes], workspace: Workspace) -> dict[str, str]:
+    """Store PNG pictures as artifacts of a running trial, or of a study; one of the same name is replaced.
+
+    Returns:
+        The path of each picture in the dashboard, by its name.
+    """
     folder = workspace.folder / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
     store = FileSystemArtifactStore(folder)
     there = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(owner)}
     with tempfile.TemporaryDirectory() as temporary:
-        for name, content in files.items():
-            path = Path(temporary) / name
+        for name, content in pictures.items():
+            path = Path(temporary) / f"{name}.png"
             path.write_bytes(content)
-            if name in there:
+            if path.name in there:
                 with path.open("rb") as file:
-                    store.write(there[name], file)
+                    store.write(there[path.name], file)
             else:
-                upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
+                there[path.name] = upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
+    return {name: get_artifact_path(owner, there[f"{name}.png"]) for name in pictures}
+
+
+def name_metric(stored: optuna.Study, metric: str) -> None:
+    """Let the dashboard call the values of a study by their name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its being new
+        stored.set_metric_names([metric])
 
 
 def draw_study(session: Session) -> None:
     """Draw the figures of a study's page in the dashboard."""
     storage = session.database.storage
     stored = session.database.retrying(lambda: optuna.load_study(study_name=session.study.name, storage=storage))
+    name_metric(stored, session.study.search.metric)
     for name, figure in plots(follow(session.database, session.study)).items():
         save_plotly_graph_object(stored, figure, graph_object_id=name)
 

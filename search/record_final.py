@@ -3,14 +3,16 @@
 As with trials, a failure in here is one line in the log, and the submission is handed in all the same.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import optuna
 from optuna_dashboard import get_note, save_note
 
 from search.final import Final, HandedIn
 from search.finished import Finished, pictures, read_back
-from search.notes import escaped, markdown_table
-from search.record import attach, harmlessly, trackers_of
+from search.notes import escaped, markdown_table, shown
+from search.record import attach, harmlessly, name_metric, trackers_of
 from search.session import Session
 from search.tracked import average, series
 from storage.tracking import Points, Record
@@ -23,15 +25,15 @@ def record_final(session: Session, number: int, job: Job, done: HandedIn) -> Non
         finished = read_back(Final(session.study, number, session.workspace), job)
         name, storage = finished.final.name, session.database.storage
         stored = session.database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
-        text = _note(finished, done)
-        if get_note(stored) == text:
+        if _headline(done) in get_note(stored):
             return  # this job was recorded before
         drawn = pictures(finished)
         trackers = trackers_of(session)
         trackers.log(_record(finished, done, drawn))
         trackers.close()
-        attach(stored, {f"{picture}.png": png for picture, png in drawn.items()}, session.workspace)
-        save_note(stored, text)
+        addresses = attach(stored, drawn, session.workspace)
+        name_metric(stored, session.study.search.metric)
+        save_note(stored, _note(finished, done, addresses))
 
 
 def _record(finished: Finished, done: HandedIn, drawn: dict[str, bytes]) -> Record:
@@ -63,12 +65,16 @@ def _training_accuracies(finished: Finished) -> dict[str, Points]:
     return found
 
 
-def _note(finished: Finished, done: HandedIn) -> str:
-    metric, (low, high) = finished.final.study.search.metric, done.interval
+def _headline(done: HandedIn) -> str:
+    low, high = done.interval
+    score = f"**Out-of-fold accuracy {done.accuracy:.4f}** (95 % interval {low:.4f} to {high:.4f})"
+    return f"{score}\n\nHanded in: {escaped(done.submission.name)}"
+
+
+def _note(finished: Finished, done: HandedIn, addresses: Mapping[str, str]) -> str:
     rows = [
         [fold_job.seed, fold_job.fold, f"{result.best.best:.4f}", f"{result.best.epoch:.2f}"]
         for fold_job, result in finished.results.items()
     ]
-    head = f"**Out-of-fold accuracy {done.accuracy:.4f}** (95 % interval {low:.4f} to {high:.4f})"
-    handed_in = f"Handed in: {escaped(done.submission.name)}"
-    return "\n\n".join([head, handed_in, markdown_table(["seed", "fold", f"best {metric}", "best epoch"], rows)]) + "\n"
+    table = markdown_table(["seed", "fold", f"best {finished.final.study.search.metric}", "best epoch"], rows)
+    return "\n\n".join([_headline(done), table, *shown(addresses)]) + "\n"

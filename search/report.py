@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.claim import cells_of
 from search.course import Course, follow
 from search.ledger import Ledger, ledger
-from search.page import Html, code, page, paragraph, picture, section, table
+from search.page import Html, code, folded, page, paragraph, picture, section, table
 from search.pictures import incumbent_picture, knob_picture, race_picture
 from search.queue import stored_study
 from search.session import Session
@@ -31,7 +31,7 @@ def study_report(session: Session) -> str:
     identity, toml = stored_study(session.database, study.name)
     course = follow(session.database, study)
     spent = ledger(session.database, study, study.name)
-    parts = [_summary(course, spent), _best(course), *_drawn(course), _knobs(course), _pruning(course, spent)]
+    parts = [_summary(course, spent), *_drawn(course), _best(course), _knobs(course), _pruning(course, spent)]
     return page(f"Study {study.name}", [*parts, reproduction(toml, identity, _commands(course))])
 
 
@@ -44,14 +44,17 @@ def reproduction(toml: str, identity: dict[str, str], commands: Sequence[str]) -
         code(toml),
         code("\n".join(commands)),
         table(["package", "version"], versions),
-        paragraph("What makes it the same study (data files by the SHA-256 of their content):"),
-        table(["setting", "value"], sorted(identity.items())),
+        folded(
+            "What makes it the same study (data files by the SHA-256 of their content)",
+            table(["setting", "value"], sorted(identity.items())),
+        ),
     )
 
 
 def _summary(course: Course, spent: Ledger) -> Html:
     counts = {state: sum(t.state == state for t in course.trials) for state in TrialState if state.is_finished()}
-    ended = ", ".join(f"{count} {state.name.lower()}" for state, count in counts.items())
+    words = {TrialState.FAIL: "failed"}
+    ended = ", ".join(f"{count} {words.get(state, state.name.lower())}" for state, count in counts.items())
     lines = [paragraph(f"{len(course.trials)} trials ended: {ended}. {spent.spent:.0f} fold-epochs were spent.")]
     if course.incumbent is None or course.incumbent.value is None:
         lines.append(paragraph("No trial is complete yet, so there is no best one and no race to show."))
@@ -71,14 +74,11 @@ def _best(course: Course) -> Html:
     best = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:BEST]
     if not best:
         return Html()
-    knobs = list(course.study.searched)
-    folds = range(course.study.folds.count)
-    header = ["trial", course.study.search.metric, *(f"fold {fold}" for fold in folds), *knobs]
-    rows = [
-        [trial.number, f"{trial.value:.4f}", *(_fold(trial, fold) for fold in folds), *_values(trial, knobs)]
-        for trial in best
-    ]
-    return section("The best trials", table(header, rows))
+    metric, knobs = course.study.search.metric, list(course.study.searched)
+    rows = [[metric, *(f"{trial.value:.4f}" for trial in best)]]
+    rows += [[f"fold {fold}", *(_fold(trial, fold) for trial in best)] for fold in range(course.study.folds.count)]
+    rows += [[knob, *(_shown(trial.params[knob]) for trial in best)] for knob in knobs]
+    return section("The best trials", table(["trial", *(trial.number for trial in best)], rows))
 
 
 def _drawn(course: Course) -> list[Html]:
@@ -137,10 +137,6 @@ def _commands(course: Course) -> list[str]:
 def _fold(trial: FrozenTrial, fold: int) -> str:
     bests = [record["best"] for key, record in sorted(cells_of(trial.user_attrs).items()) if key[0] == fold]
     return f"{bests[-1]:.4f}" if bests else ""
-
-
-def _values(trial: FrozenTrial, knobs: Sequence[str]) -> list[str]:
-    return [_shown(trial.params[knob]) for knob in knobs]
 
 
 def _reason(trial: FrozenTrial) -> str:

@@ -24,7 +24,7 @@ def final_report(finished: Finished) -> str:
     """The report, as HTML."""
     study = finished.final.study
     drawn = [picture(png, _WORDS[name]) for name, png in pictures(finished).items()]
-    parts = [_score(finished), _folds(finished), _classes(finished), section("Pictures", *drawn), _hardest(finished)]
+    parts = [_score(finished), _folds(finished), section("Pictures", *drawn), _classes(finished), _hardest(finished)]
     commands = ["foldrace final study.toml"]
     return page(
         f"Final job {finished.final.name}", [*parts, reproduction(public_toml(study), study.identity(), commands)]
@@ -50,13 +50,14 @@ def _score(finished: Finished) -> Html:
 
 def _folds(finished: Finished) -> Html:
     metric = finished.final.study.search.metric
-    header = ["seed", "fold", f"best {metric}", "accuracy there", "best epoch", "last", "seconds", "rows/s"]
+    there = [] if metric == "accuracy" else ["accuracy there"]
+    header = ["seed", "fold", f"best {metric}", *there, "best epoch", "last", "seconds", "rows/s"]
     rows = [
         [
             fold_job.seed,
             fold_job.fold,
             f"{result.best.best:.4f}",
-            f"{result.best.scores.accuracy:.4f}",
+            *(f"{result.best.scores.accuracy:.4f}" for _ in there),
             f"{result.best.epoch:.2f}",
             f"{getattr(result.curve[-1].scores, metric):.4f}",
             f"{result.about['seconds_training'] + result.about['seconds_evaluating']:.1f}",

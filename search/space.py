@@ -3,6 +3,7 @@
 Only here do Optuna's distributions and the study file's ranges meet.
 """
 
+import math
 from collections.abc import Mapping
 
 from optuna.distributions import (
@@ -12,6 +13,7 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
+from optuna.trial import FrozenTrial
 
 from studies.knobs import Choices, Range, Value, is_integer
 
@@ -30,6 +32,21 @@ def only_value(distribution: BaseDistribution) -> Value:
     if isinstance(distribution, FloatDistribution | IntDistribution):
         return distribution.low
     raise TypeError(f"a distribution that no knob has: {distribution!r}")
+
+
+def positions(trial: FrozenTrial) -> dict[str, float]:
+    """Where a trial lies in its search space: each number from 0 to 1, on its own scale; each choice 0 or 1."""
+    found: dict[str, float] = {}
+    for knob, distribution in trial.distributions.items():
+        value = trial.params[knob]
+        if isinstance(distribution, CategoricalDistribution):
+            found |= {f"{knob}={choice}": float(choice == value) for choice in distribution.choices}
+        elif isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single():
+            scale = math.log if distribution.log else float
+            low, high = scale(distribution.low), scale(distribution.high)
+            inside = min(max(value, distribution.low), distribution.high)  # a queued value may lie anywhere
+            found[knob] = (scale(inside) - low) / (high - low)
+    return found
 
 
 def stored(space: Distributions, sampled: Mapping[str, Value]) -> dict[str, tuple[float, str]]:

@@ -15,6 +15,7 @@ from storage.workers import Control
 _TRIALS, _ATTRS, _VALUES = tables.trials.c, tables.trial_attrs.c, tables.trial_values.c
 _REPORTS, _LEASES, _WORKERS = tables.trial_intermediate_values.c, tables.leases.c, tables.workers.c
 _SHOWN_FAILURES = 20
+_PACE_OF = 20  # trials, those that ended last
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,20 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Summary:
-    """`trials` and `evaluations` count by state, as in {"COMPLETE": 12}; failures are the last 20."""
+    """`trials` and `evaluations` count by state, as in {"COMPLETE": 12}; failures are the last 20.
+
+    Attributes:
+        first: the value of trial 0, which is the baseline of a study that has one; None until it is complete.
+        seconds_each: the mean wall time of the trials that ended last; None until one has.
+    """
 
     name: str
     control: Control
     trials: dict[str, int]
     evaluations: dict[str, int]
     best: Best | None
+    first: float | None
+    seconds_each: float | None
     workers: tuple[WorkerLine, ...]
     failures: tuple[Failure, ...]
     orphans: tuple[Orphan, ...]
@@ -92,6 +100,8 @@ def _summarise(database: Database, connection: sa.Connection, name: str, lease_s
         trials=_counts(connection, sa.select(_TRIALS.state, sa.func.count()).where(_TRIALS.study_id == study_id)),
         evaluations=_counts(connection, _reports_by_state(study_id)),
         best=_best(connection, study_id),
+        first=connection.execute(_values(study_id).where(_TRIALS.number == 0)).scalar(),
+        seconds_each=_seconds_each(connection, study_id),
         workers=seen,
         failures=_failures(connection, study_id),
         orphans=_orphans(connection, study_id, alive),
@@ -109,11 +119,23 @@ def _reports_by_state(study_id: int) -> "sa.Select[str, int]":
     return query.where(_TRIALS.study_id == study_id)
 
 
+def _values(study_id: int) -> "sa.Select[float, int]":
+    """Value and number of each complete trial."""
+    query = sa.select(_VALUES.value, _TRIALS.number).join(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
+    return query.where(_TRIALS.study_id == study_id, _TRIALS.state == "COMPLETE", _VALUES.value.is_not(None))
+
+
 def _best(connection: sa.Connection, study_id: int) -> Best | None:
-    query = sa.select(_TRIALS.number, _VALUES.value).join(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
-    complete = query.where(_TRIALS.study_id == study_id, _TRIALS.state == "COMPLETE", _VALUES.value.is_not(None))
-    found = connection.execute(complete.order_by(_VALUES.value.desc(), _TRIALS.number).limit(1)).first()
+    found = connection.execute(_values(study_id).order_by(_VALUES.value.desc(), _TRIALS.number).limit(1)).first()
     return None if found is None else Best(found.number, found.value)
+
+
+def _seconds_each(connection: sa.Connection, study_id: int) -> float | None:
+    query = sa.select(_TRIALS.datetime_start, _TRIALS.datetime_complete).where(
+        _TRIALS.study_id == study_id, _TRIALS.datetime_start.is_not(None), _TRIALS.datetime_complete.is_not(None)
+    )
+    found = connection.execute(query.order_by(_TRIALS.datetime_complete.desc()).limit(_PACE_OF)).all()
+    return sum((ended - begun).total_seconds() for begun, ended in found) / len(found) if found else None
 
 
 def _workers(database: Database, connection: sa.Connection, study_id: int) -> tuple[WorkerLine, ...]:

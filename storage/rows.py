@@ -17,6 +17,7 @@ from storage import tables
 
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
 FAILURE = "failure"  # the user attribute with the reason of a trial that failed
+CELLS = "fold%/eval%"  # what SQL's LIKE finds every `cell_key` by
 UNFINISHED: tuple[State, ...] = ("RUNNING", "WAITING")
 
 

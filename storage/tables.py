@@ -96,6 +96,15 @@ study_attrs = sa.Table(
     sa.Column("value_json", sa.Text),
 )
 
+study_system_attrs = sa.Table(
+    "study_system_attributes",
+    optunas,
+    sa.Column("study_system_attribute_id", sa.Integer, primary_key=True),
+    sa.Column("study_id", sa.Integer),
+    sa.Column("key", sa.String(512)),
+    sa.Column("value_json", sa.Text),
+)
+
 trials = sa.Table(
     "trials",
     optunas,

@@ -34,6 +34,7 @@ class MlflowTracker:
         for name, value in _PATIENCE.items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow refuses files, for it prefers a database
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each retry would be a line
         self._client = MlflowClient(tracking_uri=asked or folder.as_uri())
         self._experiment, self._parent = self._found_or_made()
         logger.info("mlflow: experiment %s, in %s", EXPERIMENT, "MLFLOW_TRACKING_URI" if asked else folder)

@@ -6,7 +6,8 @@ import warnings
 
 from storage.tracking import NOTICES, Record, TrackedStudy
 
-with warnings.catch_warnings():  # of a package that is out of care: nobody here can mend it
+# It says that it is out of care, which nobody here can mend, past any filter: it sets its own as it is imported.
+with warnings.catch_warnings(record=True):
     warnings.simplefilter("ignore")
     import neptune
     from neptune.types import File

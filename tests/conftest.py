@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 import warnings
@@ -23,6 +24,14 @@ from studies.study import Data, Study
 DATABASES = ["sqlite", "postgresql"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: many processes of many threads crawl
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C, and so would ours
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share the finished demo stay in one process, in their order."""
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("finished"))
 
 
 @pytest.fixture(scope="session")

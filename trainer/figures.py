@@ -25,7 +25,7 @@ from trainer.schedule import Schedule, make_schedule
 if TYPE_CHECKING:  # it would bring torch into commands that never train
     from trainer.tasks import Evaluation
 
-DPI = 80
+DPI = 96
 BOX = "□"
 _KOREAN, _OTHERS = "NanumGothic", "DejaVu Sans"  # the second comes with matplotlib
 _LONGEST_LABEL = 24  # characters of a class name beside a matrix
@@ -45,7 +45,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     top = 1 - 0.06 / height
-    figure.suptitle(legible(title), y=top, va="top", fontproperties=font(), fontsize=10, parse_math=False)
+    figure.suptitle(legible(title), y=top, va="top", fontproperties=font(), fontsize=11, parse_math=False)
     return figure
 
 
@@ -55,22 +55,22 @@ def curves(folds: Mapping[int, Sequence["Evaluation"]], knobs: Hyperparameters, 
     Args:
         folds: the evaluations of each fold, in order; a fold may have ended early.
     """
-    figure = new_figure(12, 3.2, title)
+    figure = new_figure(10.5, 3.2, title)
     score, loss, rate = figure.subplots(1, 3)
-    figure.subplots_adjust(left=0.05, right=0.99, bottom=0.14, top=0.84, wspace=0.2)
+    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.15, top=0.82, wspace=0.22)
     for fold, curve in folds.items():
         _draw_fold(score, loss, fold, curve, metric)
     longest = max(folds.values(), key=len, default=())
     if longest:
         _draw_rate(rate, longest[-1], knobs)
-    score.set_title(f"{metric} of each evaluation (o: the best)", fontsize=8)
-    loss.set_title("loss: evaluation (line), training (dashes)", fontsize=8)
-    rate.set_title("learning rate (dotted: end of a cycle)", fontsize=8)
+    score.set_title(f"{metric} of each evaluation (o: the best)", fontsize=9)
+    loss.set_title("loss: evaluation (line), training (dashes)", fontsize=9)
+    rate.set_title("learning rate (dotted: end of a cycle)", fontsize=9)
     for axes in (score, loss, rate):
-        axes.set_xlabel("epoch", fontsize=8)
-        axes.tick_params(labelsize=7)
+        axes.set_xlabel("epoch", fontsize=9)
+        axes.tick_params(labelsize=8)
     if folds:
-        score.legend(fontsize=7, loc="lower right")
+        score.legend(fontsize=8, loc="lower right")
     return figure
 
 
@@ -82,9 +82,9 @@ def confusions(parts: Mapping[str, IntArray], names: Sequence[str], title: str) 
         names: of the classes.
     """
     side = max(3.6, 0.2 * len(names) + 1.2)
-    figure = new_figure(2 * side + 1.7, len(parts) * (side + 1.3) + 0.4, title)
-    below, left = 1.3 / figure.get_figheight(), 1.5 / figure.get_figwidth()  # room for the names of the classes
-    figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=0.05, hspace=1.6 / side)
+    figure = new_figure(2 * side + 1.9, len(parts) * (side + 1.8) + 0.4, title)
+    below, left = 1.6 / figure.get_figheight(), 1.7 / figure.get_figwidth()  # room for the names of the classes
+    figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=0.05, hspace=2 / side)
     axes = figure.subplots(len(parts), 2, squeeze=False)
     for row, (part, counts) in zip(axes, parts.items(), strict=True):
         whole = np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -111,12 +111,12 @@ def reliability(probabilities: FloatArray, labels: IntArray, title: str) -> Figu
     figure.subplots_adjust(left=0.13, right=0.97, bottom=0.1, top=0.92, hspace=0.08)
     upper.bar(edges[:-1], accuracy, width=1 / ECE_BINS, align="edge", edgecolor="white")
     upper.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)
-    upper.set_ylabel("accuracy", fontsize=8)
+    upper.set_ylabel("accuracy", fontsize=9)
     lower.bar(edges[:-1], rows, width=1 / ECE_BINS, align="edge", color="grey", edgecolor="white")
-    lower.set_ylabel("rows", fontsize=8)
-    lower.set_xlabel("probability of the predicted class", fontsize=8)
+    lower.set_ylabel("rows", fontsize=9)
+    lower.set_xlabel("probability of the predicted class", fontsize=9)
     for axes in (upper, lower):
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=8)
     return figure
 
 
@@ -133,7 +133,7 @@ def font() -> font_manager.FontProperties:
     if path is None:
         return font_manager.FontProperties(family=[_OTHERS])
     font_manager.fontManager.addfont(path)
-    return font_manager.FontProperties(family=[_KOREAN, _OTHERS])
+    return font_manager.FontProperties(family=[_OTHERS, _KOREAN])  # the Korean one loses its underscores when small
 
 
 def _korean_font() -> Path | None:
@@ -180,16 +180,16 @@ def _drawn_steps(schedule: Schedule) -> NDArray[np.int64]:
 
 def _draw_matrix(axes: Axes, cells: IntArray | FloatArray, names: Sequence[str], title: str) -> None:
     axes.imshow(cells, cmap="Blues", vmin=0, interpolation="nearest", aspect="auto")
-    axes.set_title(title, fontsize=8)
+    axes.set_title(title, fontsize=9)
     shown = [_short(name) for name in names]
     ticks = range(len(names))
-    axes.set_xticks(ticks, shown, rotation=90, fontproperties=font(), fontsize=6, parse_math=False)
-    axes.set_yticks(ticks, shown, fontproperties=font(), fontsize=6, parse_math=False)
+    axes.set_xticks(ticks, shown, rotation=90, fontproperties=font(), fontsize=7, parse_math=False)
+    axes.set_yticks(ticks, shown, fontproperties=font(), fontsize=7, parse_math=False)
     half = cells.max(initial=0) / 2
     largest = np.argsort(-cells, axis=None, kind="stable")[:_MOST_NUMBERS]
     for i, j in zip(*np.unravel_index(largest[cells.flat[largest] > 0], cells.shape), strict=True):
         colour = "white" if cells[i, j] > half else "black"
-        axes.text(j, i, _cell(cells[i, j]), ha="center", va="center", fontsize=5, color=colour)
+        axes.text(j, i, _cell(cells[i, j]), ha="center", va="center", fontsize=6, color=colour)
 
 
 def _cell(value: float) -> str:

@@ -38,7 +38,7 @@ def load_pretrained(auto: Any, name: str | Path, what: str, **options: Any) -> A
     """
     is_local = Path(name).is_dir() or not _is_reachable(str(name))
     try:
-        with _quiet():
+        with quiet():
             return auto.from_pretrained(name, trust_remote_code=False, local_files_only=is_local, **options)
     except Exception as error:  # tokenizers, safetensors and transformers raise errors that share no base
         raise ModelError(unloadable(str(name), what, error)) from error
@@ -68,7 +68,7 @@ def _is_reachable(name: str) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars and its table of new weights: a new classifier head is what we ask for."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from foldrace import FoldraceError
 from storage.workspace import atomic_write, new_folder
+from trainer.hub import quiet
 from trainer.job import Job
 from trainer.model import build_model
 from trainer.tasks import Evaluation, FloatArray, FoldResult, FoldTask
@@ -66,7 +67,7 @@ def save_model(result: FoldResult, task: FoldTask, job: Job, folder: Path) -> No
     model.load_state_dict(result.weights)
     model.config.id2label = dict(enumerate(job.examples.labels.names))
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-    with new_folder(folder / MODEL_FOLDER) as building:
+    with quiet(), new_folder(folder / MODEL_FOLDER) as building:
         model.save_pretrained(building)
         job.tokenizer.save_pretrained(building)
 

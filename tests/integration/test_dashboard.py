@@ -98,6 +98,16 @@ def test_who_has_the_link_sees_the_study_and_its_notes(session: Session, open_do
     assert visitor.ask("/static/bundle.js", **{"Accept-Encoding": "gzip"})[0] == 200
 
 
+def test_a_study_s_page_names_the_data_that_it_will_ask_for(
+    session: Session, open_door: Callable[..., Visitor]
+) -> None:
+    visitor = open_door(session)
+    named = visitor.ask("/dashboard/studies/1")[1]["Link"].partition(">")[0].removeprefix("<")
+    assert named == "/api/studies/1?after=0"
+    assert '"name": "small"' in visitor.ask(named)[2]
+    assert "Link" not in visitor.ask("/dashboard")[1]
+
+
 def test_who_has_not_sees_nothing(session: Session, open_door: Callable[..., Visitor]) -> None:
     visitor = open_door(session)
     for path in PAGES:

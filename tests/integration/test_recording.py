@@ -117,6 +117,7 @@ def test_a_trial_has_a_note_and_a_picture_before_it_ends(
     assert "host&#58;&#60;b&#62;1" in get_note(trial)
     (meta,) = get_all_artifact_meta(trial)
     assert (meta.filename, meta.mimetype) == ("curves.png", "image/png")
+    assert f"![curves](/artifacts/1/{trial._trial_id}/{meta.artifact_id})" in get_note(trial)
     assert (session.workspace.folder / "artifacts" / meta.artifact_id).read_bytes().startswith(b"\x89PNG")
     assert claim.finish(0.7)
     assert 0 < stored(session).trials[0].user_attrs[SECONDS] == pytest.approx(recorder.seconds, abs=1e-3)
@@ -162,7 +163,7 @@ def test_an_artifact_folder_that_cannot_be_made_is_one_line_and_the_trial_ends(
 
     assert claim.prune("no better")
     (line,) = [one.getMessage() for one in caplog.records if one.name == "foldrace.record"]
-    assert line.startswith("trial 0: not everything is recorded: FileExistsError: ")
+    assert line.startswith("the pictures of trial 0: not everything is recorded: FileExistsError: ")
 
 
 def test_the_trackers_hear_of_a_trial_that_ended(
@@ -212,7 +213,7 @@ def test_a_report_has_the_best_trial_the_ledger_and_the_commands(trials: Trials,
     text = study_report(session)
 
     assert "The best is trial 0: mean fold accuracy 0.7000" in text
-    assert "<td>1</td><td>pruned</td><td>1</td><td>no better</td>" in text
+    assert '<td class="n">1</td><td>pruned</td><td class="n">1</td><td>no better</td>' in text
     assert "foldrace export small --trial 0" in text
     assert text.count("data:image/png;base64,") == 4
     assert_harmless(text)
@@ -231,7 +232,8 @@ def test_a_final_job_is_reported_and_recorded(session: Session, job: Job) -> Non
     assert text.count("data:image/png;base64,") == 3
     read = optuna.load_study(study_name="small/final-1", storage=session.database.storage)
     assert f"Out-of-fold accuracy {done.accuracy:.4f}" in get_note(read)
-    assert len(get_all_artifact_meta(read)) == 3
+    assert get_note(read).count("](/artifacts/") == len(get_all_artifact_meta(read)) == 3
+    assert read.metric_names == ["accuracy"]
     assert list((session.workspace.folder / "tensorboard" / "final-1").iterdir())
 
 
@@ -271,6 +273,7 @@ def assert_harmless(text: str) -> None:
     tags = _Tags()
     tags.feed(text)
     ours = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "table", "tr", "th", "td", "pre", "img"}
+    ours |= {"div", "details", "summary"}
     assert {tag for tag, _ in tags.found} <= ours
     assert all(str(attrs["src"]).startswith("data:image/png;base64,") for tag, attrs in tags.found if tag == "img")
     assert not any(name.startswith("on") or name == "href" for _, attrs in tags.found for name in attrs)

@@ -99,6 +99,14 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "none.jsonl")
 
 
+@pytest.mark.parametrize("value", [None, [1], float("nan")])
+def test_a_knob_that_is_no_value_is_refused(tmp_path: Path, value: object) -> None:
+    path = write(tmp_path / "c.jsonl", fold([0.5]), params={"lr": value})
+
+    with pytest.raises(CurveError, match=r"c\.jsonl, line 1: params\.lr is .*; expected a finite number or a text"):
+        read(path)
+
+
 def test_configurations_near_the_majority_class_have_collapsed(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
     for config, value in enumerate([0.2, 0.22, 0.6, 0.5]):

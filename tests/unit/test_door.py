@@ -9,6 +9,7 @@ import pytest
 from search.door import Door, names_of
 
 TOKEN, COOKIE = "a-token", "foldrace-8080"
+HOME = "/dashboard/studies/7"
 Reply = tuple[str, dict[str, str], str]
 
 
@@ -29,7 +30,11 @@ class Visitor:
     """Asks at a door, as a browser that came by the link would."""
 
     def __init__(self, house: House, **door: Any) -> None:
-        settings = {"is_our_name": names_of("127.0.0.1"), "held": lambda study_id: None} | door
+        settings: dict[str, Any] = {
+            "is_our_name": names_of("127.0.0.1"),
+            "held": lambda study_id: None,
+            "home": HOME,
+        } | door
         self._door = Door(house, token=TOKEN, cookie=COOKIE, **settings)
         self.cookie = self.ask("/", query=f"token={TOKEN}")[1]["Set-Cookie"].partition(";")[0]
 
@@ -53,7 +58,7 @@ def visitor(house: House) -> Visitor:
 
 def test_the_link_gives_a_cookie_and_leaves_the_token_behind(visitor: Visitor, house: House) -> None:
     status, headers, _ = visitor.ask("/", query=f"token={TOKEN}", HTTP_COOKIE="")
-    assert (status, headers["Location"]) == ("303", "/dashboard")
+    assert (status, headers["Location"]) == ("303", HOME)
     assert headers["Set-Cookie"].endswith("; Path=/; HttpOnly; SameSite=Strict")
     assert TOKEN not in headers["Set-Cookie"]
     assert house.reached == []

@@ -97,6 +97,17 @@ def test_dropout_changes_what_is_computed() -> None:
     assert not torch.equal(model(input_ids=IDS).logits, model(input_ids=IDS).logits)
 
 
+def test_a_new_tiny_tells_sentences_apart() -> None:
+    model = build_model(ModelSource("tiny", 6000, 30, 128), Hyperparameters(), seed=0).eval()
+    sentences = torch.randint(5, 6000, (64, 40), generator=torch.Generator().manual_seed(0))
+    sentences[:, 0] = 2  # the first token, which the classifier reads, is the same in all
+
+    with torch.inference_mode():
+        logits = model(input_ids=sentences).logits
+
+    assert logits.std(dim=0).mean() > 2e-3  # 2e-4 with BERT's spread of weights, made for a model six times as wide
+
+
 # Seeds
 
 

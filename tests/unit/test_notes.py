@@ -1,5 +1,7 @@
 """The note of a trial says what happened, and nothing in it can be anything but text."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from search.notes import Ending, FoldStory, escaped, note
@@ -26,16 +28,26 @@ def test_a_note_has_the_mean_the_deviation_and_a_row_for_each_fold() -> None:
     text = note(ending())
 
     assert "**accuracy 0.6500** (sd 0.0707 between folds)" in text
-    assert "| 0 | 0.6000 | 2.00 | 0.6000 | 0.6000 | 3.00 | 12.3 |" in text
-    assert "| 1 | 0.7000 | 1.00 |" in text
+    assert "| 0 | 0.6000 | 2.00 | 0.6000 | 3.00 | 12.3 |" in unspaced(text)
+    assert "| 1 | 0.7000 | 1.00 |" in unspaced(text)
 
 
 def test_a_note_has_the_knobs_the_worker_and_the_attempt() -> None:
     text = note(ending())
 
-    assert "| gamma | 0.5 |" in text
+    assert "| gamma | 0.5 |" in unspaced(text)
     assert "dropout 0.1" in text
     assert "Ended by host&#58;1 on cpu, attempt 2" in text
+
+
+def test_a_note_shows_the_pictures_that_are_there() -> None:
+    assert "\n\n![curves](/artifacts/1/2/ab)\n\n" in note(ending(), {"curves": "/artifacts/1/2/ab"})
+    assert "![" not in note(ending())
+
+
+def test_another_metric_has_the_accuracy_beside_it() -> None:
+    assert "accuracy there" in note(replace(ending(), metric="macro_f1"))
+    assert "accuracy there" not in note(ending())
 
 
 def test_a_pruned_trial_says_why() -> None:
@@ -52,9 +64,9 @@ def test_a_trial_that_failed_before_its_first_evaluation_has_a_note() -> None:
 def test_a_final_fold_lists_the_most_confused_classes_as_text() -> None:
     confusion = np.array([[5, 2], [0, 7]])
 
-    text = note(ending(), confusion, ["<script>alert(1)</script>", "관계_없음"])
+    text = note(ending(), {}, confusion, ["<script>alert(1)</script>", "관계_없음"])
 
-    assert "| 2 | &#60;script&#62;alert&#40;1&#41;&#60;/script&#62; | 관계&#95;없음 |" in text
+    assert "| 2 | &#60;script&#62;alert&#40;1&#41;&#60;/script&#62; | 관계&#95;없음 |" in unspaced(text)
     assert "<script" not in text
 
 
@@ -62,3 +74,7 @@ def test_markup_is_escaped() -> None:
     hostile = "<img src=x onerror=a()> | [x](javascript:a) **b** `c` $d$ _e_ \\f & \n# g"
 
     assert not set("<>|[]()*`$_\\\n") & set(escaped(hostile))
+
+
+def unspaced(text: str) -> str:
+    return text.replace("&emsp;", "")

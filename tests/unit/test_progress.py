@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -22,11 +23,19 @@ def now(make_study: Callable[..., Study]) -> Standing:
         trials={"COMPLETE": 3, "PRUNED": 2, "FAIL": 1, "RUNNING": 1, "WAITING": 5},
         evaluations={"COMPLETE": 120, "PRUNED": 20},
         best=Best(1, 0.7),
+        first=0.65,
+        seconds_each=120.0,
         workers=(worker,),
         failures=(Failure(5, "out of memory"),),
         orphans=(Orphan(6, 2, "host:2", "its worker died"),),
     )
-    return Standing(make_study(), summary, Ledger(30.0, 90.0), {4: 8.0}, Prospect(5, 0.004, 0.01))
+    return Standing(
+        make_study(baseline={"gamma": 1.0, "epochs": 20}),
+        summary,
+        Ledger(30.0, 90.0),
+        {4: 8.0},
+        Prospect(5, 0.004, 0.01),
+    )
 
 
 def test_the_headline_counts_what_has_ended(now: Standing) -> None:
@@ -37,8 +46,9 @@ def test_the_headline_counts_what_has_ended(now: Standing) -> None:
 def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: Standing) -> None:
     told = "\n".join(describe(now))
 
-    assert "trial 1: accuracy 0.7000" in told
-    assert "30 fold-epochs spent, 90 saved by pruning (75% of what it would have cost)" in told
+    assert "trial 1: accuracy 0.7000, +0.0500 against the baseline" in told
+    assert "left      about 11 min" in told  # five trials that wait and half a running one, two minutes each
+    assert "30 fold-epochs spent, 90 (75%) saved by pruning" in told
     assert "5 more trials can be expected to gain 0.0040, below the noise" in told
     assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, best 0.7100" in told
     assert "trial 6, attempt 2: its worker died" in told
@@ -46,9 +56,27 @@ def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: St
 
 
 def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(now: Standing) -> None:
-    console = Console(width=80, record=True, force_terminal=False)
-    console.print(picture(now, None))
-    lines = console.export_text().splitlines()
+    lines = shown(now)
 
     assert max(map(len, lines)) <= 80
-    assert re.search(r"cuda:0\s+4\s+2\s+3\.1/8 .*0\.7100 \(\+0\.0100\)\s+512", lines[2])
+    assert lines[0].split()[0] == "small"
+    assert "6 of 12 done" in lines[0]
+    assert lines[1].strip() == "3 complete, 2 pruned, 1 fail, 1 running, 5 waiting"
+    assert lines[2] == "best     accuracy 0.7000, trial 1, +0.0500 against the baseline"
+    assert lines[3] == "compute  30 fold-epochs spent, 90 (75%) saved by pruning"
+    assert re.search(r"cuda:0 7\s+4\s+2\s+3\.1/8 .*0\.7100 \+0\.0100\s+512", lines[-1])
+
+
+def test_the_live_view_of_a_final_job_names_no_best_fold(now: Standing) -> None:
+    told = "\n".join(shown(replace(now, summary=replace(now.summary, name="small/final-1"))))
+    assert "best" not in told
+
+
+def test_nobody_at_work_has_no_time_left(now: Standing) -> None:
+    assert replace(now, summary=replace(now.summary, workers=())).seconds_left is None
+
+
+def shown(now: Standing) -> list[str]:
+    console = Console(width=80, record=True, force_terminal=False)
+    console.print(picture(now, None))
+    return [line.rstrip() for line in console.export_text().splitlines()]

@@ -1,8 +1,10 @@
 """Knobs as Optuna's distributions."""
 
+import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import create_trial
 
-from search.space import distributions, only_value, stored
+from search.space import distributions, only_value, positions, stored
 from studies.knobs import Choices, Range
 
 
@@ -45,3 +47,26 @@ def test_values_are_stored_as_optuna_stores_them() -> None:
 def test_a_range_of_one_value_needs_no_draw() -> None:
     space = distributions({"epochs": Range(low=7, high=7), "loss": Choices(choices=("focal",))})
     assert {knob: only_value(d) for knob, d in space.items()} == {"epochs": 7, "loss": "focal"}
+
+
+def test_a_trial_lies_in_its_space_by_each_knob_s_own_scale() -> None:
+    space = {
+        "entity_marking": CategoricalDistribution(("none", "concat")),
+        "epochs": IntDistribution(5, 25),
+        "lr": FloatDistribution(1e-5, 1e-3, log=True),
+        "seed": IntDistribution(7, 7),
+    }
+    trial = create_trial(
+        value=0.5, params={"entity_marking": "concat", "epochs": 10, "lr": 1e-4, "seed": 7}, distributions=space
+    )
+
+    assert positions(trial) == pytest.approx(
+        {"entity_marking=none": 0.0, "entity_marking=concat": 1.0, "epochs": 0.25, "lr": 0.5}
+    )
+
+
+def test_a_value_queued_outside_its_range_lies_at_its_end() -> None:
+    trial = create_trial(value=0.5, params={"lr": 1e-4}, distributions={"lr": FloatDistribution(1e-5, 1e-3, log=True)})
+    trial.params["lr"] = 0.0
+
+    assert positions(trial) == {"lr": 0.0}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from storage.tracking import REST_SECONDS, Record, TrackedStudy, Trackers
-from trainer.figures import new_figure, png
+from trainer.figures import DPI, new_figure, png
 
 AVERAGE = "Result ACC : 2-fold val Total Average acc"
 
@@ -81,7 +82,7 @@ def test_tensorboard_reads_its_event_file(study: TrackedStudy, record: Record) -
     read.Reload()
     assert [(point.step, point.value) for point in read.Scalars("0-th val_acc_score")] == [(10, 0.5), (20, 0.625)]
     assert read.Scalars(AVERAGE)[0].value == 0.6875
-    assert read.Images("figures/curves")[0].width == 80
+    assert read.Images("figures/curves")[0].width == DPI
     assert read.Tensors("inference_file_path")[0].tensor_proto.string_val == ["submissions/관계.csv".encode()]
 
 
@@ -135,3 +136,8 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
         found.append(value["obj"])
         text = text[end:].lstrip()
     return found
+
+
+def test_neptune_says_nothing_of_its_own() -> None:
+    imported = [sys.executable, "-c", "import storage.trackers_neptune"]
+    assert subprocess.run(imported, capture_output=True, check=True, timeout=120).stderr == b""

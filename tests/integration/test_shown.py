@@ -1,0 +1,127 @@
+"""What the dashboard is given of a study, beside what Optuna's own storage gives, on either database."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+from optuna_dashboard import save_note
+
+from search.queue import open_study
+from search.shown import MOST_CURVES, Detail, Shown
+from search.trials import Trials
+from storage.database import Database
+from studies.study import Study
+
+LONG = "0123456789" * 500  # stored in three parts
+RECORD = {"best": 0.5, "right": "ff", "rows": 8}
+
+
+@pytest.fixture
+def study(database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]) -> Study:
+    """One trial complete, one pruned, one failed, one that runs, one that waits."""
+    study = make_study(trials=5)
+    open_study(database, study)
+    trials = trials_of(study)
+    for end in (lambda c: c.finish(0.7), lambda c: c.prune("it was behind"), lambda c: c.fail("it broke"), None):
+        claim = trials.claim()
+        assert claim is not None
+        claim.report(0, 0, 0.5, RECORD)
+        claim.set_attr("worker", "me")
+        if end is not None:
+            end(claim)
+    return study
+
+
+def own(database: Database) -> list[FrozenTrial]:
+    """The trials as Optuna reads them, less the records of evaluations."""
+    trials = database.storage.get_all_trials(1)
+    for trial in trials:
+        trial.user_attrs = {key: value for key, value in trial.user_attrs.items() if not key.startswith("fold")}
+    return trials
+
+
+def test_the_trials_are_those_of_optuna_without_the_records_of_evaluations(database: Database, study: Study) -> None:
+    shown = Shown(database)
+    assert shown.get_all_trials(1) == own(database)
+    assert [trial.state.name for trial in shown.get_all_trials(1)] == [
+        "COMPLETE",
+        "PRUNED",
+        "FAIL",
+        "RUNNING",
+        "WAITING",
+    ]
+    assert shown.get_all_trials(1)[0].user_attrs["worker"] == "me"
+    assert shown.get_best_trial(1).number == 0
+
+
+def test_what_changes_is_seen(database: Database, study: Study, trials_of: Callable[..., Trials]) -> None:
+    shown = Shown(database)
+    shown.get_all_trials(1)
+    claim = trials_of(study).claim()
+    assert claim is not None
+    claim.finish(0.9)
+    assert shown.get_all_trials(1) == own(database)
+    assert shown.get_best_trial(1).number == claim.number
+
+
+def test_the_trials_of_a_deleted_study_are_forgotten(
+    database: Database, study: Study, trials_of: Callable[..., Trials]
+) -> None:
+    shown = Shown(database)
+    shown.get_all_trials(1)
+    database.storage.delete_study(1)
+    open_study(database, study)
+    study_id = database.storage.get_study_id_from_name(study.name)  # SQLite gives the old ids again
+    assert {trial.state.name for trial in shown.get_all_trials(study_id)} == {"WAITING"}
+
+
+def test_a_study_without_a_complete_trial_has_no_best(database: Database, make_study: Callable[..., Study]) -> None:
+    open_study(database, make_study())
+    with pytest.raises(ValueError, match="No trials are completed"):
+        Shown(database).get_best_trial(1)
+
+
+def test_the_studies_are_those_of_optuna_without_the_notes_of_trials(database: Database, study: Study) -> None:
+    save_note(optuna.load_study(study_name=study.name, storage=database.storage), "of the study")
+    (before,) = database.storage.get_all_studies()
+    save_note(running(database), "of a trial")
+    (shown,) = Shown(database).get_all_studies()
+    assert vars(shown) == vars(before)
+
+
+def test_the_notes_are_put_where_they_belong(database: Database, study: Study) -> None:
+    save_note(running(database), LONG)
+    trials = {trial["number"]: trial for trial in mended(database)["trials"]}
+    assert trials[3]["note"] == {"version": 1, "body": LONG}
+    assert trials[2]["note"] == {"version": 0, "body": ""}
+
+
+@pytest.mark.parametrize(("newest", "drawn"), [(MOST_CURVES - 1, True), (MOST_CURVES, False)])
+def test_the_reports_of_very_many_trials_are_not_drawn(
+    database: Database, study: Study, newest: int, drawn: bool
+) -> None:
+    assert mended(database, newest)["has_intermediate_values"] == drawn
+
+
+def running(database: Database) -> optuna.trial.Trial:
+    stored = optuna.load_study(study_name="small", storage=database.storage)
+    return optuna.trial.Trial(stored, stored.get_trials(deepcopy=False)[3]._trial_id)
+
+
+def mended(database: Database, newest: int = 4) -> Any:
+    """What the dashboard answers about the study, once the plugin has mended it."""
+
+    def answer(study_id: int) -> Any:
+        nothing = {"version": 0, "body": ""}
+        trials = [
+            {"number": t.number, "trial_id": t._trial_id, "note": nothing}
+            for t in database.storage.get_all_trials(study_id)[:4]
+        ]
+        last = trials[-1] | {"number": newest}
+        return {"trials": [*trials, last], "best_trials": [], "has_intermediate_values": True}
+
+    route = SimpleNamespace(method="GET", rule="/api/studies/<study_id:int>")
+    return Detail(Shown(database)).apply(answer, route)(study_id=1)

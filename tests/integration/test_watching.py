@@ -1,0 +1,66 @@
+"""What `status` and the live view read from either database, and how it is told where nobody is at a terminal."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from search.live import watch_status
+from search.queue import open_study
+from search.session import Session
+from search.summary import summarise
+from search.trials import Trials
+from storage import tables
+from storage.database import Database
+from storage.workspace import Workspace
+from studies.study import Study
+
+NOON = datetime(2026, 1, 1, 12)
+
+
+def test_a_study_without_an_ended_trial_has_no_first_value_and_no_pace(
+    database: Database, make_study: Callable[..., Study]
+) -> None:
+    open_study(database, make_study())
+    summary = summarise(database, "small")
+    assert (summary.first, summary.seconds_each) == (None, None)
+
+
+def test_the_first_value_is_that_of_trial_0_and_the_pace_the_mean_of_what_ended(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
+) -> None:
+    open_study(database, make_study())
+    trials = trials_of(make_study())
+    for value, seconds in ((0.6, 60), (0.8, 120)):
+        claim = trials.claim()
+        assert claim is not None
+        claim.finish(value)
+        lasted = {"datetime_start": NOON, "datetime_complete": NOON + timedelta(seconds=seconds)}
+        own = sa.update(tables.trials).where(tables.trials.c.number == claim.number).values(lasted)
+        database.transact(lambda connection, own=own: connection.execute(own))  # type: ignore[misc]
+    summary = summarise(database, "small")
+    assert summary.best is not None
+    assert (summary.first, summary.best.value, summary.seconds_each) == (0.6, 0.8, 90.0)
+
+
+def test_without_a_terminal_the_status_is_watched_in_lines(
+    database: Database,
+    make_study: Callable[..., Study],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    open_study(database, make_study())
+    looks = iter(range(2))
+
+    def sleep(seconds: float) -> None:
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        watch_status(Session(make_study(), Workspace(tmp_path, "small"), database))
+    assert capsys.readouterr().out == "0/3 trials, 0 pruned, 0 failed\n"
