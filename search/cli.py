@@ -49,14 +49,21 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 WORKSPACE = Path("runs")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(foldrace.__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand after the command too.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,  # eager: it needs no command beside it
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(foldrace.__version__)
-        raise typer.Exit
+    """Read by `main`; here only for `--help`."""
 
 
 @app.command()

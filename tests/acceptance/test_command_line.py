@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def imported_by(arguments: list[str], folder: Path) -> list[str]:
 def test_help_and_status_import_neither_torch_nor_transformers(finished: Finished) -> None:
     assert imported_by(["--help"], finished.folder) == []
     assert imported_by(["status", "demo"], finished.folder) == []
+
+
+def test_the_version_needs_no_command(foldrace: Command) -> None:
+    told = foldrace("--version")
+
+    assert (told.returncode, told.stdout) == (0, f"{version('foldrace')}\n")
 
 
 def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:

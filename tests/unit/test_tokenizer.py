@@ -108,6 +108,11 @@ def test_a_damaged_tokenizer_is_one_clear_line(tmp_path: Path, tokenizer_folder:
         load_tokenizer(tmp_path)
 
 
+def test_a_folder_that_is_not_there_is_not_asked_for_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"^model.name: no folder {tmp_path}/koelectra; give one that"):
+        load_tokenizer(tmp_path / "koelectra")
+
+
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("offline", [True, False])
 def test_an_unreachable_hub_is_told_within_seconds(offline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
