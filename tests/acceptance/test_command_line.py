@@ -50,7 +50,7 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
     told = foldrace("check", "demo")
 
     assert told.returncode == 0, told.stderr
-    for word in ("rows", "too rare to score", "searched  dropout", "fold-epochs", "hours"):
+    for word in ("rows", "too rare to score", "searched  dropout", "fold-epochs", "hours for one worker"):
         assert word in told.stdout
 
 
