@@ -6,6 +6,8 @@ from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 
+import torch
+
 from studies.knobs import Hyperparameters, Range
 from studies.study import Study
 from trainer.folds import FoldPlan, normalised
@@ -19,12 +21,12 @@ TIMED_STEPS = 8
 
 @dataclass(frozen=True)
 class Forecast:
-    """How long a study takes on one device, without pruning.
+    """How long a study takes one worker, without pruning.
 
     Attributes:
         rows_per_second: of training, from a few steps of the real model.
         fold_epochs: passes over a training part, over all trials and folds, at the middle of the searched epochs.
-        hours: on one device.
+        hours: of one worker.
     """
 
     rows_per_second: float
@@ -32,8 +34,13 @@ class Forecast:
     hours: float
 
 
-def forecast(job: Job, plan: FoldPlan, device: str) -> Forecast:
-    """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations."""
+def forecast(job: Job, plan: FoldPlan, device: str, threads: int) -> Forecast:
+    """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations.
+
+    Args:
+        threads: those that a worker has.
+    """
+    torch.set_num_threads(threads)
     task = job.task(typical_knobs(job.study), plan, 0, device)
     rate = task.knobs.batch_size / _seconds_per_step(task)
     trials = job.study.search.trials if job.study.searched else len(job.study.final.seeds)

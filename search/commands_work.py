@@ -41,17 +41,19 @@ def check(
     from trainer.job import open_job
 
     asked = load_study(study, set_, trials)
-    slot = slots(devices, 1)[0]
+    places = slots(devices)
     job = open_job(asked, Workspace(workspace, asked.name))
     seed, folds = asked.final.seeds[0], asked.final.folds
     plan = job.plan(asked.folds.count, asked.folds.seed) if asked.searched else job.plan(folds, seed)
     for line in describe(job, plan):
         typer.echo(line)
-    ahead = forecast(job, plan, resolve("cpu" if slot.device == "cpu" else "cuda"))
+    device = "cpu" if places[0].device == "cpu" else "cuda"
+    ahead = forecast(job, plan, resolve(device), places[0].threads)
     budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
     typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")
+    together = f", {ahead.hours / len(places):.2f} for the {len(places)} that run here" if len(places) > 1 else ""
     typer.echo(
-        f"speed     {ahead.rows_per_second:.0f} rows/s on one {slot.device}: {ahead.hours:.2f} hours on one device"
+        f"speed     {ahead.rows_per_second:.0f} rows/s ({device}): {ahead.hours:.2f} hours for one worker{together}"
     )
 
 

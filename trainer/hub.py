@@ -49,6 +49,8 @@ def unloadable(name: str, what: str, error: Exception) -> str:
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if Path(name).is_dir():
         return f"model.name: the folder {name} holds no {what} that loads ({reason}); save one with save_pretrained"
+    if name.startswith(("/", ".", "~")):
+        return f"model.name: no folder {name}; give one that save_pretrained wrote: --set model.name=FOLDER"
     return (
         f"model.name: no {what} {name!r} here or on the hub ({reason}); "
         "without a connection, download it elsewhere and give its folder: --set model.name=FOLDER"

@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,17 @@ def test_help_and_status_import_neither_torch_nor_transformers(finished: Finishe
     assert imported_by(["status", "demo"], finished.folder) == []
 
 
+def test_the_version_needs_no_command(foldrace: Command) -> None:
+    told = foldrace("--version")
+
+    assert (told.returncode, told.stdout) == (0, f"{version('foldrace')}\n")
+
+
 def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
     told = foldrace("check", "demo")
 
     assert told.returncode == 0, told.stderr
-    for word in ("rows", "too rare to score", "searched  dropout", "fold-epochs", "hours"):
+    for word in ("rows", "too rare to score", "searched  dropout", "fold-epochs", "hours for one worker"):
         assert word in told.stdout
 
 

@@ -124,9 +124,15 @@ def test_an_unreachable_hub_is_told_within_seconds(offline: bool, monkeypatch: p
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "/no/such/folder", "./models", "model with spaces"])
+@pytest.mark.parametrize("name", ["a/b/c", "model with spaces"])
 def test_a_name_that_is_no_hub_name_is_one_clear_line(name: str) -> None:
     with pytest.raises(ModelError, match="here or on the hub") as caught:
         load_tokenizer(name)
 
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./models", "~/koelectra"])
+def test_a_folder_that_is_not_there_is_called_one(name: str) -> None:
+    with pytest.raises(ModelError, match=f"^model.name: no folder {name}; .* --set model.name=FOLDER$"):
+        load_tokenizer(name)
