@@ -28,6 +28,7 @@ RECORDED = Path(__file__).parent / "curves"
 PARALLEL = 4  # simulated workers
 PARALLEL_ORDERS = 60  # at most; enough for a check that nothing else happens there
 ORDERS_OF_A_RESAMPLE = 4
+TUNING_ORDERS = 20  # of each file
 MARGINS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)  # tried for the shrinking margin, in the metric's units
 DEFAULT_MARGIN = 0.04  # where there is no other data set to tune it on
 ALLOWED_REGRET = 0.2  # points above no pruning's
@@ -220,14 +221,18 @@ def _line(name: str, found: dict[str, Any]) -> str:
     )
 
 
+def _data(path: Path) -> str:
+    """Which data a recording is of; one of the late riser's is of the same."""
+    return path.stem.removesuffix("_late")
+
+
 def tuned_margin(scored: Path, tune_on: Sequence[Path] | None) -> float:
     """The margin that spends least on other data sets at a regret not above no pruning's by more than allowed."""
-    files = (
-        [path for path in sorted(RECORDED.glob("*.jsonl")) if path.name != scored.name] if tune_on is None else tune_on
-    )
+    files = [path for path in sorted(RECORDED.glob("*.jsonl")) if _data(path) != _data(scored)]
+    files = files if tune_on is None else list(tune_on)
     if not files:
         return DEFAULT_MARGIN
-    sets = [plain_orders(kept(read(path), with_collapsed=False), 40) for path in files]
+    sets = [plain_orders(kept(read(path), with_collapsed=False), TUNING_ORDERS) for path in files]
     orders = [order for of_file in sets for order in of_file]
     none = np.mean([play(order, "none", None).regret for order in orders])
     fits = []
