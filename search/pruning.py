@@ -26,7 +26,12 @@ def make_pruner(study: Study) -> BasePruner:
 
 
 def reason_to_prune(study: optuna.Study, trial: FrozenTrial) -> str | None:
-    """Why the study's pruner stops the trial after its last report; None: it goes on."""
+    """Why the study's pruner stops the trial after its last report; None: it goes on.
+
+    A trial whose values were given, as a baseline's are, is never stopped: somebody wants to know what they give.
+    """
+    if trial.system_attrs.get("fixed_params"):
+        return None
     pruner = study.pruner
     if isinstance(pruner, RacingPruner):
         verdict = pruner.verdict(study, trial)
