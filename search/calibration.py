@@ -83,15 +83,15 @@ class Calibration:
         mean = promised + float(gains @ (np.array(ends) - promised))
         return Forecast(mean, max(float(covariance.mean() - gains @ with_value), 0.0))
 
-    def latest(self, trial: Evidence) -> Forecast | None:
+    def latest(self, trial: Evidence, scatter: float | None = None) -> Forecast | None:
         """Where a trial will end by the last that it has shown; None when that is nothing."""
         if trial.is_whole:
             return Forecast(trial.value, 0.0)
         fold = trial.folds_done
         shown = np.flatnonzero(np.isfinite(trial.best[fold]))
         if len(shown):
-            return self.forecast(trial, fold, int(shown[-1]))
-        return self.forecast(trial, fold - 1, len(self.stages)) if fold else None
+            return self.forecast(trial, fold, int(shown[-1]), scatter)
+        return self.forecast(trial, fold - 1, len(self.stages), scatter) if fold else None
 
     def _seen(
         self, trial: Evidence, fold: int, index: int, knobs: FloatArray, promised: float, variance: float

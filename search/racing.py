@@ -12,10 +12,11 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from search.calibration import Calibration, Forecast, calibrate
+from search.calibration import Calibration, calibrate
 from search.evidence import Evidence, disagreement, read_cell, read_evidence
 
 RISK = 0.5  # the share of improvements that may be lost; chosen by replay, docs/racing.md
+FEWEST_FREEDOM = 2  # degrees of freedom of the scatter of folds, before any trial is stopped
 BITS_WEIGHT = 4  # degrees of freedom that the rows of one pair of trials count for, beside the scatter of all
 
 
@@ -92,11 +93,12 @@ class RacingPruner(BasePruner):
         calibration = self._learn(study.study_name, ended, running)
         rivals = [other for other in ended if other.is_whole]
         rivals += [other for other in running if other.number != trial.number]
-        leader = None if calibration is None else leading(rivals, calibration)
-        if calibration is None or leader is None:
+        rival = None if calibration is None else leading(rivals, calibration)
+        if calibration is None or rival is None:
             return unknown
-        rival, ahead = leader
-        forecast = calibration.forecast(so_far, fold, index, own_scatter(so_far, rival, calibration))
+        scatter = own_scatter(so_far, rival, calibration)
+        forecast, ahead = calibration.forecast(so_far, fold, index, scatter), calibration.latest(rival, scatter)
+        assert ahead is not None  # who leads has shown something
         probability, usual = forecast.chance_against(ahead), calibration.anyone.chance_against(ahead)
         difference = forecast.mean - ahead.mean
         is_last = step == self._folds * self._evaluations - 1  # nothing is saved by stopping here
@@ -120,25 +122,25 @@ class RacingPruner(BasePruner):
     def _learn(self, name: str, ended: list[Evidence], running: list[Evidence]) -> Calibration | None:
         """Anew whenever a trial or a fold has ended, from what has ended by then: so all workers learn the same."""
         folds_done = sorted(trial.folds_done for trial in (*ended, *running))
-        # One fold says nothing of how folds scatter, and one trial nothing of how trials differ.
-        if len(folds_done) < 2 or folds_done[-2] < 1 or folds_done[-1] < min(2, self._folds):
+        # One trial says nothing of how trials differ, and a single pair of folds next to nothing of how folds scatter.
+        if len(folds_done) < 2 or folds_done[-2] < 1:
             return None
         done = len(ended), sum(trial.folds_done for trial in running)
         known = self._calibrations.get(name)
         if known is None or known[0] != done:
             known = done, calibrate([*ended, *(trial.of_folds_done() for trial in running)])
             self._calibrations[name] = known
-        return known[1]
+        return known[1] if known[1].freedom >= FEWEST_FREEDOM or self._folds == 1 else None
 
     def _read(self, trial: FrozenTrial) -> Evidence:
         return read_evidence(trial, self._folds, self._evaluations)
 
 
-def leading(trials: Sequence[Evidence], calibration: Calibration) -> tuple[Evidence, Forecast] | None:
-    """The trial that is expected to end best, and where; None when none has shown anything."""
+def leading(trials: Sequence[Evidence], calibration: Calibration) -> Evidence | None:
+    """The trial that is expected to end best; None when none has shown anything."""
     forecasts = [(trial, calibration.latest(trial)) for trial in trials]
-    known = [(trial, forecast) for trial, forecast in forecasts if forecast is not None]
-    return max(known, key=lambda one: (one[1].mean, -one[0].number), default=None)
+    known = [(forecast.mean, -trial.number, trial) for trial, forecast in forecasts if forecast is not None]
+    return max(known, key=lambda one: one[:2])[2] if known else None
 
 
 def own_scatter(trial: Evidence, rival: Evidence, calibration: Calibration) -> float:

@@ -147,6 +147,24 @@ def test_nothing_is_stopped_before_two_trials_have_a_fold_and_one_has_two(others
     assert "too little is known" in str(verdict)
 
 
+def test_two_folds_of_two_trials_say_too_little_of_how_folds_scatter() -> None:
+    other, mine = running([0.9, 0.9, 0.9], until=16), running([0.3, 0.3, 0.3], until=16)
+    mine.number = 1
+
+    assert PRUNER.verdict(study_of(other, mine), mine).incumbent is None
+    mine.number = 2
+    assert PRUNER.prune(study_of(other, complete([0.8, 0.82, 0.81]), mine), mine)
+
+
+def test_a_leader_that_still_runs_is_as_uncertain_as_its_rows_say() -> None:
+    """Folds that ended alike by chance do not make it certain: its rows and the trial's differ too much."""
+    whole = [complete([0.5, 0.501, 0.5], right="aaaa", rows=16), complete([0.4, 0.401, 0.4], right="5555", rows=16)]
+    leader = running([0.65, 0.651, 0.65], until=16, right="ff00", rows=16)
+    trial = running([0.6, 0.601, 0.6], until=16, right="00ff", rows=16)
+
+    assert PRUNER.verdict(study_of(*whole, leader), trial).probability > 0.1
+
+
 def test_no_risk_stops_nothing() -> None:
     careful = RacingPruner(folds=3, evaluations=EVALUATIONS, risk=0)
 
