@@ -23,7 +23,7 @@ from search.calibration import Calibration
 from search.evidence import Evidence
 from search.racing import RISK, RacingPruner, Verdict
 
-RISKS = (0.2, 0.3, 0.7, 0.9)
+RISKS = (0.1, 0.3, 0.5, 0.9)
 ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever is usual
 
 

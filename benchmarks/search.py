@@ -3,14 +3,17 @@
     python -m benchmarks.search --data train.csv [--trials 24] [--workers 2] [--output runs/bench-search]
 
 Runs `foldrace run` on the shipped study klue_re_tiny, the pruners taking turns, once for each seed; then prints a
-table, and draws the best accuracy so far against the fold-epochs spent.
+table, and draws the best accuracy so far against the fold-epochs spent. Each search that has ended is kept in
+searches.jsonl in the output folder, and not run again.
 """
 
 import argparse
+import json
+import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib
@@ -51,19 +54,37 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="default: search.png in the output folder")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    kept = arguments.output / "searches.jsonl"
+    done = read(kept)
     searches = []
     for seed in arguments.seeds:
         for pruner in arguments.pruners:
-            searches.append(run(pruner, seed, arguments))
-            print(line(searches[-1]), flush=True)
+            search = done.get((pruner, seed)) or run(pruner, seed, arguments)
+            if (pruner, seed) not in done:
+                with kept.open("a", encoding="utf-8") as file:
+                    print(json.dumps(asdict(search)), file=file)
+            searches.append(search)
+            print(line(search), flush=True)
     draw(searches, arguments.picture or arguments.output / "search.png")
 
 
+def read(kept: Path) -> dict[tuple[str, int], Search]:
+    """The searches that have ended, by pruner and seed."""
+    if not kept.exists():
+        return {}
+    rows = [json.loads(row) for row in kept.read_text(encoding="utf-8").splitlines()]
+    return {
+        (row["pruner"], row["seed"]): Search(**{**row, "path": tuple((s, b) for s, b in row["path"])}) for row in rows
+    }
+
+
 def run(pruner: str, seed: int, arguments: argparse.Namespace) -> Search:
-    """One search by the command line, in a folder and a database of its own."""
+    """One search by the command line, in a folder and a database of its own; one that was cut off begins again."""
     folder = arguments.output.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{pruner}-{seed}"
+    shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / f"{name}.db").unlink(missing_ok=True)
     storage = f"sqlite:///{folder / name}.db"
     settings = {
         "data.train": arguments.data.absolute(),

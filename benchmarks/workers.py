@@ -38,7 +38,7 @@ QUEUE = Plan(workers=16, trials=500)
 # only one that has watched for a lease time knows of a death that nobody told. A trial that is killed three times
 # before its first evaluation fails, as it should, so that evaluation is a small part of it.
 KILLS = Plan(
-    workers=8, trials=420, kills=200, cells=16, cell_seconds=0.03, kill_every=33, limit_seconds=200, lease_seconds=4
+    workers=8, trials=660, kills=200, cells=16, cell_seconds=0.1, kill_every=50, limit_seconds=300, lease_seconds=4
 )
 HISTORY_STEPS = 10_000
 DEMO_TRIALS = 14

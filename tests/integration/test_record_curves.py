@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.record_curves import DEMO, SOURCES, draw, open_source, record, recorded
+from benchmarks.record_curves import DEMO, SEEDS, SOURCES, draw, open_source, record, recorded
 from benchmarks.recordings import read
 from foldrace import FoldraceError
 from trainer.job import Job
@@ -19,9 +19,9 @@ def job(tmp_path: Path) -> Job:
 def test_runs_are_recorded_whole_and_what_is_there_is_not_trained_again(job: Job, tmp_path: Path) -> None:
     output = tmp_path / "demo.jsonl"
 
-    record(job, output, configs=1, seconds=600)
+    record(job, output, configs=1, seeds=SEEDS, seconds=600)
     first = output.read_text(encoding="utf-8")
-    record(job, output, configs=1, seconds=600)
+    record(job, output, configs=1, seeds=SEEDS, seconds=600)
 
     runs = read(output)
     assert output.read_text(encoding="utf-8") == first
