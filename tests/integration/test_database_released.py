@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import psycopg
 import pytest
 
 import foldrace
@@ -13,17 +14,23 @@ from storage.database import Database
 from storage.workers import Worker
 from tests.data.make_database import FOLDER, study
 
-RELEASED = sorted(FOLDER.glob("foldrace-*.db"))
+RELEASED = sorted(path for path in FOLDER.glob("foldrace-*") if path.suffix in (".db", ".sql"))
 
 
-@pytest.fixture(params=RELEASED, ids=lambda path: path.stem)
+@pytest.fixture(params=RELEASED, ids=lambda path: path.name)
 def released(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    shutil.copy(request.param, tmp_path / "old.db")
-    return Database.open(f"sqlite:///{tmp_path / 'old.db'}", create=False)
+    if request.param.suffix == ".db":
+        shutil.copy(request.param, tmp_path / "old.db")
+        return Database.open(f"sqlite:///{tmp_path / 'old.db'}", create=False)
+    url: str = request.getfixturevalue("fresh_postgres")("template0")
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute(request.param.read_bytes())
+    return Database.open(url, create=False)
 
 
-def test_this_version_has_left_one_too() -> None:
-    assert f"foldrace-{foldrace.__version__}" in [path.stem for path in RELEASED]
+@pytest.mark.parametrize("kind", ["db", "sql"])
+def test_this_version_has_left_one_too(kind: str) -> None:
+    assert f"foldrace-{foldrace.__version__}.{kind}" in [path.name for path in RELEASED]
 
 
 def test_an_old_database_says_how_its_study_stands(released: Database) -> None:

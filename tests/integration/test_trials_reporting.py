@@ -132,6 +132,22 @@ def test_the_history_follows_a_straggler(database: Database, make_study: MakeStu
         assert [t.value for t in history.get_all_trials(0)] == [0.9, 0.5, 0.5, 0.5]
 
 
+def test_a_long_history_is_its_newest_and_its_best(
+    database: Database, make_study: MakeStudy, trials_of: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.history.MOST_ENDED", 3)
+    monkeypatch.setattr("search.history.MOST_GOOD", 2)
+    study = make_study(trials=9)
+    open_study(database, study)
+    trials = trials_of(study)
+    running = must(trials)
+    for value in (0.5, 0.9, 0.6, 0.8, 0.1, 0.2, 0.3):
+        must(trials).finish(value)
+    history = History(database, 1)
+    history.refresh()
+    assert [trial.number for trial in history.get_all_trials(0)] == [running.number, 2, 4, 5, 6, 7]
+
+
 def test_the_summary_counts_in_the_database(database: Database, make_study: MakeStudy, trials_of: View) -> None:
     study = make_study(trials=6)
     open_study(database, study)
