@@ -40,6 +40,25 @@ class Standing:
         return sum(self.summary.trials.values())
 
     @property
+    def state(self) -> str:
+        """What goes on: what the workers were asked to do, while something is left and somebody there to do it."""
+        if self.total and self.ended == self.total:
+            return "done"
+        if self.summary.control != "running":
+            return self.summary.control
+        lease = self.study.search.lease_seconds
+        alive = any(not worker.stopped and worker.silent_seconds <= lease for worker in self.summary.workers)
+        return "running" if alive else "no workers"
+
+    @property
+    def counts(self) -> list[tuple[str, int, str]]:
+        """Trials by state, none that is zero: the state, how many, and what they are called."""
+        left = len(self.summary.orphans)
+        trials = self.summary.trials | {"RUNNING": self.summary.trials.get("RUNNING", 0) - left}
+        named = [(state, trials.get(state, 0), state.lower()) for state in (*ENDED, "RUNNING", "WAITING")]
+        return [one for one in (*named, ("WAITING", left, "to be adopted")) if one[1]]
+
+    @property
     def baseline(self) -> float | None:
         """The value of the baseline, where the study has one and it is complete."""
         return self.summary.first if self.study.search.baseline else None
@@ -71,11 +90,9 @@ def standing(session: Session, name: str | None = None) -> Standing:
 
 def describe(now: Standing) -> list[str]:
     """The standing in plain lines."""
-    summary, trials = now.summary, now.summary.trials
-    counts = ", ".join(
-        f"{trials[state]} {state.lower()}" for state in (*ENDED, "RUNNING", "WAITING") if state in trials
-    )
-    lines = [f"study     {summary.name} ({summary.control}): {now.ended} of {now.total} trials done: {counts}"]
+    summary = now.summary
+    counts = ", ".join(f"{count} {called}" for _, count, called in now.counts)
+    lines = [f"study     {summary.name} ({now.state}): {now.ended} of {now.total} trials done: {counts}"]
     if summary.best is not None:
         best = f"{now.study.search.metric} {summary.best.value:.4f}{_against(now)}"
         lines.append(f"best      trial {summary.best.number}: {best}")
@@ -122,9 +139,8 @@ def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
 
 def _head(now: Standing) -> Table:
     """The study in two to four lines, each under a name as in `status`."""
-    summary, trials = now.summary, now.summary.trials
-    states = ((state, trials.get(state, 0)) for state in (*ENDED, "RUNNING", "WAITING"))
-    counts = [Text.assemble((str(n), f"bold {_STYLES[state]}"), f" {state.lower()}") for state, n in states if n]
+    summary = now.summary
+    counts = [Text.assemble((str(n), f"bold {_STYLES[state]}"), f" {called}") for state, n, called in now.counts]
     bar = ProgressBar(
         total=max(now.total, 1), completed=now.ended, width=20, complete_style="cyan", finished_style="green"
     )

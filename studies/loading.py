@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from studies.study import Study, StudyError, explain_one
+from studies.study import NAME, NAME_RULE, Study, StudyError, explain_one
 
 SHIPPED = Path(__file__).parent
 _PATH_KEYS = ("train", "test", "labels")
@@ -47,6 +47,8 @@ def load(
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{source}: not a TOML file: {error}") from None
     if name is not None:
+        if not re.fullmatch(NAME, name):
+            raise StudyError(f"--as {name}: {NAME_RULE}")
         raw["name"] = name
     raw = _with_absolute_paths(raw, source.parent)
     if storage := os.environ.get("FOLDRACE_STORAGE"):
@@ -83,7 +85,9 @@ def find(path: str | Path, runs: Path | None = None) -> Path:
         if shipped.is_file():
             return shipped
     names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
-    raise StudyError(f"{path}: no such study file; shipped studies: {names}")
+    done = [] if runs is None else sorted(file.parent.name for file in runs.glob("*/study.toml"))
+    known = f"; runs in {runs}: {', '.join(done)}" if done else ""
+    raise StudyError(f"{path}: no such study file; shipped studies: {names}{known}")
 
 
 def _check_files(study: Study, source: Path) -> None:

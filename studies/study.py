@@ -33,6 +33,10 @@ class StudyError(FoldraceError):
     """The study file cannot be run as it is."""
 
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -102,7 +106,7 @@ class Final(_Section):
 class Study(_Section):
     """A whole study file. `training` holds only what the file says; every other knob has its default."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    name: str = Field(pattern=NAME)
     data: Data
     model: Model = Model()
     folds: Folds = Folds()
@@ -248,5 +252,7 @@ def explain_one(error: Any) -> str:
         return "unknown key"
     if error["type"] == "missing":
         return "missing"
+    if error["type"] == "string_pattern_mismatch":  # of a name, the only one
+        return f"{NAME_RULE}, found {error['input']!r}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message if error["type"] == "value_error" else f"{message}, found {error['input']!r}"

@@ -82,7 +82,8 @@ def confusions(parts: Mapping[str, IntArray], names: Sequence[str], title: str) 
         names: of the classes.
     """
     side = max(3.6, 0.2 * len(names) + 1.2)
-    figure = new_figure(2 * side + 1.9, len(parts) * (side + 1.8) + 0.4, title)
+    axes_told = f"{title} (down: true class, across: predicted class)"
+    figure = new_figure(2 * side + 1.9, len(parts) * (side + 1.8) + 0.4, axes_told)
     below, left = 1.6 / figure.get_figheight(), 1.7 / figure.get_figwidth()  # room for the names of the classes
     figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=0.05, hspace=2 / side)
     axes = figure.subplots(len(parts), 2, squeeze=False)

@@ -1,5 +1,6 @@
 """Study files as a user has them: found, read, overridden, and refused in one line."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def test_another_name_may_be_given(file: Path) -> None:
 def test_no_such_study_names_the_shipped_ones() -> None:
     assert refusal("dmeo").startswith("dmeo: no such study file; shipped studies: ")
     assert "klue_re_tiny, koelectra_re" in refusal("dmeo")
+
+
+def test_another_name_that_is_none_is_refused_by_its_option(file: Path) -> None:
+    with pytest.raises(StudyError, match=r"^--as my study: expected up to 100 Latin letters"):
+        load(file, name="my study")
+
+
+def test_no_such_run_names_the_runs_there_are(tmp_path: Path) -> None:
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "study.toml").write_text(FILE, encoding="utf-8")
+
+    with pytest.raises(StudyError, match=f"runs in {re.escape(str(tmp_path))}: first, second$"):
+        load("thrid", runs=tmp_path)
 
 
 def test_a_file_goes_before_a_shipped_study_of_its_name(file: Path) -> None:

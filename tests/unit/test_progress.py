@@ -11,6 +11,7 @@ from search.enough import Prospect
 from search.ledger import Ledger
 from search.progress import Standing, describe, headline, picture
 from search.summary import Best, Failure, Orphan, Summary, WorkerLine
+from storage.workers import Control
 from studies.study import Study
 
 
@@ -20,7 +21,7 @@ def now(make_study: Callable[..., Study]) -> Standing:
     summary = Summary(
         name="small",
         control="running",
-        trials={"COMPLETE": 3, "PRUNED": 2, "FAIL": 1, "RUNNING": 1, "WAITING": 5},
+        trials={"COMPLETE": 3, "PRUNED": 2, "FAIL": 1, "RUNNING": 2, "WAITING": 5},
         evaluations={"COMPLETE": 120, "PRUNED": 20},
         best=Best(1, 0.7),
         first=0.65,
@@ -39,7 +40,7 @@ def now(make_study: Callable[..., Study]) -> Standing:
 
 
 def test_the_headline_counts_what_has_ended(now: Standing) -> None:
-    assert headline(now) == "6/12 trials, 2 pruned, 1 failed, best 0.7000 (trial 1)"
+    assert headline(now) == "6/13 trials, 2 pruned, 1 failed, best 0.7000 (trial 1)"
     assert headline(None) == "preparing the data and the model"
 
 
@@ -47,7 +48,7 @@ def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: St
     told = "\n".join(describe(now))
 
     assert "trial 1: accuracy 0.7000, +0.0500 against the baseline" in told
-    assert "left      about 11 min" in told  # five trials that wait and half a running one, two minutes each
+    assert "left      about 12 min" in told  # five trials that wait and half of two running ones, two minutes each
     assert "30 fold-epochs spent, 90 (75%) saved by pruning" in told
     assert "5 more trials can be expected to gain 0.0040, below the noise" in told
     assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, best 0.7100" in told
@@ -55,13 +56,27 @@ def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: St
     assert "trial 5: out of memory" in told
 
 
+def test_status_says_what_goes_on(now: Standing) -> None:
+    def state(trials: dict[str, int], control: Control = "running", silent: float = 3, stopped: bool = False) -> str:
+        worker = replace(now.summary.workers[0], silent_seconds=silent, stopped=stopped)
+        summary = replace(now.summary, trials=trials, control=control, workers=(worker,), orphans=())
+        return describe(replace(now, summary=summary))[0].partition("(")[2].partition(")")[0]
+
+    left = {"COMPLETE": 3, "WAITING": 1}
+    assert state(left) == "running"
+    assert state(left, "paused") == "paused"
+    assert state(left, silent=61) == "no workers"
+    assert state(left, stopped=True) == "no workers"
+    assert state({"COMPLETE": 3, "PRUNED": 1}, "stopping") == "done"
+
+
 def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(now: Standing) -> None:
     lines = shown(now)
 
     assert max(map(len, lines)) <= 80
     assert lines[0].split()[0] == "small"
-    assert "6 of 12 done" in lines[0]
-    assert lines[1].strip() == "3 complete, 2 pruned, 1 fail, 1 running, 5 waiting"
+    assert "6 of 13 done" in lines[0]
+    assert lines[1].strip() == "3 complete, 2 pruned, 1 fail, 1 running, 5 waiting, 1 to be adopted"
     assert lines[2] == "best     accuracy 0.7000, trial 1, +0.0500 against the baseline"
     assert lines[3] == "compute  30 fold-epochs spent, 90 (75%) saved by pruning"
     assert re.search(r"cuda:0 7\s+4\s+2\s+3\.1/8 .*0\.7100 \+0\.0100\s+512", lines[-1])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from studies.knobs import Choices, Hyperparameters, Range, Setting, bounds, is_integer, is_numeric, is_searchable
 from studies.loading import parse
-from studies.study import Study, StudyError, differences
+from studies.study import NAME_RULE, Study, StudyError, differences
 
 
 def study(**sections: Any) -> Study:
@@ -35,7 +35,7 @@ def refusal(**sections: Any) -> str:
         ({"serach": {}}, "serach: unknown key"),
         ({"data": {"train": "t", "tset": "t"}}, "data.tset: unknown key"),
         ({"data": {}}, "data.train: missing"),
-        ({"name": "../evil"}, "name: String should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$', found '../evil'"),
+        ({"name": "../evil"}, f"name: {NAME_RULE}, found '../evil'"),
         ({"folds": {"count": 1}}, "folds.count: Input should be greater than or equal to 2, found 1"),
         ({"search": {"trials": 0}}, "search.trials: Input should be greater than or equal to 1, found 0"),
         ({"search": {"trials": "many"}}, "search.trials: Input should be a valid integer"),
