@@ -41,7 +41,7 @@ class History(InMemoryStorage):
     def __init__(self, database: Database, study_id: int) -> None:
         super().__init__()
         self._database, self._study = database, study_id
-        self._finished: dict[int, FrozenTrial] = {}  # by trial id
+        self._finished: dict[int, FrozenTrial] = {}  # by trial id, without the passed over
         self._trials: list[FrozenTrial] = []  # of these and the running ones those that a draw is made from
         self._settled = -1  # every trial up to this id has ended
         self._distributions: dict[str, BaseDistribution] = {}
@@ -73,8 +73,11 @@ class History(InMemoryStorage):
         trials = {
             r.trial_id: _frozen(r, params[r.trial_id], values.get(r.trial_id), reports.get(r.trial_id)) for r in begun
         }
-        self._finished |= {i: trial for i, trial in trials.items() if trial.state.is_finished()}
         self._trials = _drawn_from(sorted((self._finished | trials).values(), key=lambda trial: trial.number))
+        drawn_from = {trial._trial_id for trial in self._trials}
+        ended = self._finished | {i: trial for i, trial in trials.items() if trial.state.is_finished()}
+        # What was passed over will be so for ever; only one that would be read again has to be remembered.
+        self._finished = {i: trial for i, trial in ended.items() if i in drawn_from or i > settled}
         self._settled = settled
 
     def _settle(self, connection: sa.Connection, beyond: sa.ColumnElement[bool]) -> int:

@@ -140,12 +140,19 @@ def test_a_long_history_is_its_newest_and_its_best(
     study = make_study(trials=9)
     open_study(database, study)
     trials = trials_of(study)
-    running = must(trials)
+    history, running = History(database, 1), must(trials)
+
+    def seen() -> list[int]:
+        history.refresh()
+        return [trial.number for trial in history.get_all_trials(0)]
+
     for value in (0.5, 0.9, 0.6, 0.8, 0.1, 0.2, 0.3):
         must(trials).finish(value)
-    history = History(database, 1)
-    history.refresh()
-    assert [trial.number for trial in history.get_all_trials(0)] == [running.number, 2, 4, 5, 6, 7]
+    assert seen() == [running.number, 2, 4, 5, 6, 7]
+    running.finish(0.7)  # now one of the old ones, and not as good as two of them
+    assert seen() == [2, 4, 5, 6, 7]
+    must(trials).finish(0.4)
+    assert seen() == [2, 4, 6, 7, 8]
 
 
 def test_the_summary_counts_in_the_database(database: Database, make_study: MakeStudy, trials_of: View) -> None:
