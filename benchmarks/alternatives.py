@@ -7,9 +7,11 @@ Nothing here is used elsewhere. The same orders as in benchmarks.racing.
 
 import argparse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import optuna
@@ -19,11 +21,12 @@ from benchmarks.racing import Order, kept, plain_orders, play, rotated
 from benchmarks.recordings import EVALUATIONS, Run, read
 from benchmarks.replay import report_estimate
 from benchmarks.rules import Rule, our_rule
-from search.calibration import Calibration
+from search.calibration import Calibration, Forecast
 from search.evidence import Evidence
 from search.racing import RISK, RacingPruner, Verdict
 
-RISKS = (0.1, 0.3, 0.5, 0.9)
+RISKS = (0.02, 0.05, 0.2, 0.5)
+CHANCES = (0.2, 0.5)  # the same for who compares chances
 ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever is usual
 
 
@@ -57,6 +60,14 @@ class AtFoldEnds(RacingPruner):
         return replace(found, prune=found.prune and found.evaluation == EVALUATIONS - 1)
 
 
+class ByChance(RacingPruner):
+    """Compares chances to win, whatever there is to win."""
+
+    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        with mock.patch.object(Forecast, "gain_over", Forecast.chance_against):
+            return super().verdict(study, trial)
+
+
 class BelowAProbability(RacingPruner):
     """Stops a trial when it is improbable that it wins, also where that is so of every trial."""
 
@@ -84,7 +95,7 @@ def report_no_bits(trial: Trial, run: Run, fold: int, index: int) -> bool:
 
 
 def alternatives() -> list[Rule]:
-    def made(name: str, pruner: type[RacingPruner]) -> Rule:
+    def made(name: str, pruner: Callable[[int, int], RacingPruner]) -> Rule:
         return Rule(name, lambda folds: pruner(folds, EVALUATIONS))
 
     return [
@@ -94,6 +105,7 @@ def alternatives() -> list[Rule]:
         made("taught by whole trials only", TaughtByWholeTrials),
         made("from half a fold on", FromHalfAFold),
         made("at the ends of folds only", AtFoldEnds),
+        *(made(f"by the chance to win, risk {risk:g}", partial(ByChance, risk=risk)) for risk in CHANCES),
         made(f"below a probability of {ABSOLUTE:g}", BelowAProbability),
         Rule("the value, not best so far", lambda folds: RacingPruner(folds, EVALUATIONS), report_value),
         Rule("without bits", lambda folds: RacingPruner(folds, EVALUATIONS), report_no_bits),

@@ -28,7 +28,10 @@ from trainer.tasks import Evaluation
 ROWS = 250  # of a validation part, as in the demo
 PRUNED = 0.75  # of the trials
 STEPS = 32  # of an epoch
-WHY = "fold 1, evaluation 3 (epoch 2.6): expected to end -0.0706 against trial 2, probability of beating it 0.109"
+WHY = (
+    "fold 1, evaluation 3 (epoch 2.6): expected to end -0.0706 against trial 2, probability of beating it 0.023, "
+    "expected gain 4.1% of an unknown trial's"
+)
 
 Row = dict[str, Any]
 

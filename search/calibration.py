@@ -33,6 +33,17 @@ class Forecast:
             return 0.5 if difference == 0 else float(difference > 0)
         return NormalDist().cdf(difference / math.sqrt(variance))
 
+    def gain_over(self, other: "Forecast") -> float:
+        """By how much it will end above the other one, where ending below counts as nothing: expected improvement.
+
+        Jones, Schonlau and Welch 1998, "Efficient Global Optimization of Expensive Black-Box Functions", equation 15.
+        """
+        difference, deviation = self.mean - other.mean, math.sqrt(self.variance + other.variance)
+        if deviation == 0:
+            return max(difference, 0.0)
+        normal, z = NormalDist(), difference / deviation
+        return max(difference * normal.cdf(z) + deviation * normal.pdf(z), 0.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Calibration:

@@ -1,4 +1,5 @@
-"""The pruner that races trials over folds and epochs at once: one that will hardly beat the incumbent is stopped.
+"""The pruner that races trials over folds and epochs at once: one that will hardly gain anything over the
+incumbent is stopped.
 
 It reads what workers report with each evaluation, from the study alone, so every worker decides alike. It never
 raises: what it cannot read, it has not seen; and while little is known, it lets every trial run.
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.calibration import Calibration, calibrate
 from search.evidence import Evidence, disagreement, read_cell, read_evidence
 
-RISK = 0.2  # the share of improvements that may be lost; chosen by replay, docs/racing.md
+RISK = 0.1  # the share of all improvement that may be lost; chosen by replay, docs/racing.md
 FEWEST_FREEDOM = 2  # degrees of freedom of the scatter of folds, before any trial is stopped
 BITS_WEIGHT = 4  # degrees of freedom that the rows of one pair of trials count for, beside the scatter of all
 
@@ -29,7 +30,8 @@ class Verdict:
         incumbent: the number of the trial it is compared with; None while too little is known.
         difference: the forecast of its value less the incumbent's, in the metric's units.
         probability: of beating the incumbent; 1 while too little is known to say.
-        usual: the same of a trial of which nothing is known.
+        share: what it can be expected to gain over the incumbent, as a share of what a trial can of which nothing is
+            known; 1 while too little is known to say.
     """
 
     prune: bool
@@ -39,7 +41,7 @@ class Verdict:
     incumbent: int | None = None
     difference: float = 0.0
     probability: float = 1.0
-    usual: float = 1.0
+    share: float = 1.0
 
     def __str__(self) -> str:
         if self.incumbent is None:
@@ -48,16 +50,16 @@ class Verdict:
         where = where if self.epoch is None else f"{where} (epoch {self.epoch:.1f})"
         return (
             f"{where}: expected to end {self.difference:+.4f} against trial {self.incumbent}, "
-            f"probability of beating it {self.probability:.3f}, of an unknown trial {self.usual:.3f}"
+            f"probability of beating it {self.probability:.3f}, expected gain {self.share:.1%} of an unknown trial's"
         )
 
 
 class RacingPruner(BasePruner):
-    """Stops a trial once its chance to beat the leader is below `risk` times the chance of a trial that nobody knows.
+    """Stops a trial once its expected gain over the leader is below `risk` times that of a trial that nobody knows.
 
-    The leader is the trial expected to end best, whole or still running. A trial is stopped once at most: so of those
-    that would have beaten it, at most a share of `risk` is lost, however often each is looked at, as far as the
-    forecasts are right.
+    The leader is the trial expected to end best, whole or still running. A trial is stopped once at most: so of all
+    that trials can be expected to gain, at most a share of `risk` is lost, however often each is looked at, as far as
+    the forecasts are right.
 
     Args:
         folds: of every trial.
@@ -99,11 +101,12 @@ class RacingPruner(BasePruner):
         scatter = own_scatter(so_far, rival, calibration)
         forecast, ahead = calibration.forecast(so_far, fold, index, scatter), calibration.latest(rival, scatter)
         assert ahead is not None  # who leads has shown something
-        probability, usual = forecast.chance_against(ahead), calibration.anyone.chance_against(ahead)
-        difference = forecast.mean - ahead.mean
+        usual = calibration.anyone.gain_over(ahead)
+        share = forecast.gain_over(ahead) / usual if usual > 0 else 1.0
         is_last = step == self._folds * self._evaluations - 1  # nothing is saved by stopping here
-        prune = probability < self._risk * usual and not is_last
-        return Verdict(prune, fold, index, here.epoch, rival.number, difference, probability, usual)
+        prune = share < self._risk and not is_last
+        difference, probability = forecast.mean - ahead.mean, forecast.chance_against(ahead)
+        return Verdict(prune, fold, index, here.epoch, rival.number, difference, probability, share)
 
     def _field(self, study: "optuna.study.Study") -> tuple[list[Evidence], list[Evidence]]:
         """What the trials have shown that ended, and those that are running."""

@@ -69,14 +69,14 @@ class Folds(_Section):
 class Search(_Section):
     """The budget, what is maximised, and where it is remembered (a relative SQLite path: from the current folder).
 
-    `risk` is the racing pruner's: the share of the trials that would have been the best so far, and may be lost.
+    `risk` is the racing pruner's: the share of what trials can be expected to gain that may be lost.
     `stop_below_noise` ends the study when further trials can be expected to gain less than the folds' noise.
     """
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
     pruner: Pruner = "racing"
-    risk: float = Field(0.2, ge=0, le=1)
+    risk: float = Field(0.1, ge=0, le=1)
     stop_below_noise: bool = False
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None

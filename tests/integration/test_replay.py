@@ -108,7 +108,7 @@ def test_a_study_in_a_database_gives_the_same_verdicts(runs: list[Run], tmp_path
     for index in range(5):
         report_estimate(trial, runs[3], 0, index)
 
-    verdict = RacingPruner(3, EVALUATIONS).verdict(study, study.get_trials(states=(TrialState.RUNNING,))[0])
+    verdict = RacingPruner(3, EVALUATIONS, risk=0.5).verdict(study, study.get_trials(states=(TrialState.RUNNING,))[0])
 
     assert verdict.prune
     assert (verdict.fold, verdict.evaluation, verdict.incumbent) == (0, 4, 2)

@@ -168,3 +168,20 @@ def test_an_input_that_never_changed_says_nothing() -> None:
     found = regress(np.array([[1.0], [1.0]]), np.array([0.4, 0.6]), np.ones(2), np.ones(1))
 
     assert found.at(np.array([[1.0], [7.0]])).tolist() == [0.5, 0.5]
+
+
+def test_the_gain_over_another_is_the_mean_of_what_lies_above_it() -> None:
+    mine, other = Forecast(0.60, 0.03**2), Forecast(0.62, 0.04**2)
+    random = np.random.default_rng(0)
+    drawn = random.normal(0.60, 0.03, 200_000) - random.normal(0.62, 0.04, 200_000)
+
+    assert mine.gain_over(other) == pytest.approx(float(np.maximum(drawn, 0).mean()), rel=0.02)
+
+
+@pytest.mark.parametrize(("mean", "gain"), [(0.7, 0.1), (0.6, 0.0), (0.5, 0.0)])
+def test_what_is_certain_gains_its_lead(mean: float, gain: float) -> None:
+    assert Forecast(mean, 0.0).gain_over(Forecast(0.6, 0.0)) == pytest.approx(gain)
+
+
+def test_far_behind_there_is_next_to_nothing_to_gain_and_never_less() -> None:
+    assert 0 <= Forecast(0.1, 0.01**2).gain_over(Forecast(0.9, 0.0)) < 1e-12

@@ -69,14 +69,14 @@ def test_a_trial_far_behind_is_stopped_within_its_first_fold() -> None:
     assert (verdict.fold, verdict.evaluation, verdict.epoch, verdict.incumbent) == (0, 4, 1.5, 1)
     assert verdict.difference < -0.1
     assert "against trial 1, probability of beating it 0.0" in str(verdict)
-    assert f"of an unknown trial {verdict.usual:.3f}" in str(verdict)
+    assert f"expected gain {verdict.share:.1%} of an unknown trial's" in str(verdict)
 
 
 def test_where_nothing_shows_yet_a_trial_is_worth_what_any_trial_is() -> None:
     verdict = PRUNER.verdict(usual_study(), running([0.21, 0.21, 0.21], until=1))
 
     assert not verdict.prune
-    assert verdict.probability == pytest.approx(verdict.usual, rel=0.5)
+    assert verdict.share == pytest.approx(1, rel=0.5)
 
 
 def test_knobs_that_never_did_well_are_stopped_at_their_first_evaluation() -> None:
@@ -110,7 +110,7 @@ def test_a_trial_that_leads_goes_on(until: int) -> None:
     verdict = PRUNER.verdict(usual_study(), running([0.8, 0.8, 0.8], until))
 
     assert not verdict.prune
-    assert verdict.probability > 2 * verdict.usual
+    assert verdict.share > 2
 
 
 @pytest.mark.parametrize("until", [8, 16])
@@ -165,6 +165,16 @@ def test_a_leader_that_still_runs_is_as_uncertain_as_its_rows_say() -> None:
     assert PRUNER.verdict(study_of(*whole, leader), trial).probability > 0.1
 
 
+def test_of_two_equally_likely_to_win_the_one_with_less_to_gain_is_stopped_first() -> None:
+    """A trial nearly alike the leader, whose end is known well, is worth less than one that may end anywhere."""
+    study = usual_study()
+    known = PRUNER.verdict(study, running([0.698, 0.718, 0.688], until=23))
+    unknown = PRUNER.verdict(study, running([0.68, 0.68, 0.68], until=5))
+
+    assert known.probability > unknown.probability
+    assert known.share < unknown.share
+
+
 def test_no_risk_stops_nothing() -> None:
     careful = RacingPruner(folds=3, evaluations=EVALUATIONS, risk=0)
 
@@ -173,9 +183,8 @@ def test_no_risk_stops_nothing() -> None:
 
 def test_more_risk_stops_a_trial_that_less_lets_go_on() -> None:
     trial = running([0.69, 0.69, 0.69], until=8)
-    probability = PRUNER.verdict(usual_study(), trial).probability
+    share = PRUNER.verdict(usual_study(), trial).share
 
-    share = probability / PRUNER.verdict(usual_study(), trial).usual
     assert 0.01 < share < 0.99
     assert RacingPruner(3, EVALUATIONS, risk=share + 0.01).prune(usual_study(), trial)
     assert not RacingPruner(3, EVALUATIONS, risk=share - 0.01).prune(usual_study(), trial)
