@@ -55,7 +55,7 @@ class Verdict:
 
 
 class RacingPruner(BasePruner):
-    """Stops a trial once its expected gain over the leader is below `risk` times that of a trial that nobody knows.
+    """Stops a trial behind the leader once its expected gain is below `risk` times that of a trial that nobody knows.
 
     The leader is the trial expected to end best, whole or still running. A trial is stopped once at most: so of all
     that trials can be expected to gain, at most a share of `risk` is lost, however often each is looked at, as far as
@@ -104,8 +104,8 @@ class RacingPruner(BasePruner):
         usual = calibration.anyone.gain_over(ahead)
         share = forecast.gain_over(ahead) / usual if usual > 0 else 1.0
         is_last = step == self._folds * self._evaluations - 1  # nothing is saved by stopping here
-        prune = share < self._risk and not is_last
         difference, probability = forecast.mean - ahead.mean, forecast.chance_against(ahead)
+        prune = share < self._risk and difference < 0 and not is_last  # who is ahead is the leader now
         return Verdict(prune, fold, index, here.epoch, rival.number, difference, probability, share)
 
     def _field(self, study: "optuna.study.Study") -> tuple[list[Evidence], list[Evidence]]:

@@ -175,6 +175,15 @@ def test_of_two_equally_likely_to_win_the_one_with_less_to_gain_is_stopped_first
     assert known.share < unknown.share
 
 
+def test_who_is_expected_to_end_best_goes_on_however_little_there_is_to_gain() -> None:
+    trial = running([0.703, 0.723, 0.693], until=23)
+    verdict = RacingPruner(3, EVALUATIONS, risk=1).verdict(usual_study(), trial)
+
+    assert 0 < verdict.difference < 0.01
+    assert verdict.share < 1
+    assert not verdict.prune
+
+
 def test_no_risk_stops_nothing() -> None:
     careful = RacingPruner(folds=3, evaluations=EVALUATIONS, risk=0)
 
