@@ -4,6 +4,7 @@ statements that make the same on PostgreSQL.
     python -m tests.data.make_database
 
 Run once for each release; what it wrote is committed and never written again. Nothing of this machine is in it.
+The tests of a database pass a lease time after it was written: only then is its worker silent.
 """
 
 import sqlite3
