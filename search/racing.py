@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.calibration import Calibration, calibrate
 from search.evidence import Evidence, disagreement, read_cell, read_evidence
 
-RISK = 0.1  # the share of all improvement that may be lost; chosen by replay, docs/racing.md
+RISK = 0.05  # the share of all improvement that may be lost; chosen by replay, docs/racing.md
 FEWEST_FREEDOM = 2  # degrees of freedom of the scatter of folds, before any trial is stopped
 BITS_WEIGHT = 4  # degrees of freedom that the rows of one pair of trials count for, beside the scatter of all
 

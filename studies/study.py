@@ -76,7 +76,7 @@ class Search(_Section):
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
     pruner: Pruner = "racing"
-    risk: float = Field(0.1, ge=0, le=1)
+    risk: float = Field(0.05, ge=0, le=1)
     stop_below_noise: bool = False
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
