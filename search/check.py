@@ -1,5 +1,6 @@
 """What a study would run, before it runs: its data, folds and knobs, and how long it would take on this device."""
 
+import math
 import statistics
 import time
 from collections import Counter
@@ -10,10 +11,11 @@ import torch
 
 from studies.knobs import Hyperparameters, Range
 from studies.study import Study
+from trainer.devices import DeviceError, autocast_dtype
 from trainer.folds import FoldPlan, normalised
 from trainer.job import Job
 from trainer.tasks import Evaluation, FoldTask, Progress
-from trainer.training import train_fold
+from trainer.training import NoRoomError, train_fold
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 8
@@ -25,11 +27,13 @@ class Forecast:
 
     Attributes:
         rows_per_second: of training, from a few steps of the real model.
+        precision: that it computes in here, `bf16` or `fp32`.
         fold_epochs: passes over a training part, over all trials and folds, at the middle of the searched epochs.
         hours: of one worker.
     """
 
     rows_per_second: float
+    precision: str
     fold_epochs: float
     hours: float
 
@@ -38,15 +42,23 @@ def forecast(job: Job, plan: FoldPlan, device: str, threads: int) -> Forecast:
     """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations.
 
     Args:
+        device: `cpu` or `cuda:N`.
         threads: those that a worker has.
+
+    Raises:
+        DeviceError: the device has no room for the model.
     """
     torch.set_num_threads(threads)
     task = job.task(typical_knobs(job.study), plan, 0, device)
-    rate = task.knobs.batch_size / _seconds_per_step(task)
+    try:
+        rate = task.knobs.batch_size / _seconds_per_step(task)
+    except NoRoomError as error:
+        raise DeviceError(str(error)) from None
+    precision = "fp32" if autocast_dtype(task.knobs, torch.device(device)) is None else "bf16"
     trials = job.study.search.trials if job.study.searched else len(job.study.final.seeds)
     fold_epochs = expected_epochs(job.study) * plan.count * trials
     rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
-    return Forecast(rate, fold_epochs, fold_epochs * rows / rate / 3600)
+    return Forecast(rate, precision, fold_epochs, fold_epochs * rows / rate / 3600)
 
 
 def expected_epochs(study: Study) -> float:
@@ -55,7 +67,8 @@ def expected_epochs(study: Study) -> float:
     if searched is None:
         return float(study.defaults.epochs)
     if isinstance(searched, Range):
-        return (searched.low + searched.high) / 2
+        low, high = searched.low, searched.high
+        return (high - low) / math.log(high / low) if searched.log and low < high else (low + high) / 2
     return statistics.mean(float(choice) for choice in searched.choices)
 
 
@@ -85,6 +98,8 @@ def describe(job: Job, plan: FoldPlan) -> list[str]:
         f"folds     {plan.count}: training {min(training)}-{max(training)} rows, validation "
         f"{min(validation)}-{max(validation)}",
     ]
+    if job.invented_codes:
+        lines.insert(1, f"          labels: {job.invented_codes}")
     if plan.pinned_labels:
         lines.append(f"          too rare to score, kept in training: {', '.join(plan.pinned_labels)}")
     if study.folds.leaky_oversampling:

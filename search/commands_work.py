@@ -47,13 +47,15 @@ def check(
     plan = job.plan(asked.folds.count, asked.folds.seed) if asked.searched else job.plan(folds, seed)
     for line in describe(job, plan):
         typer.echo(line)
-    device = "cpu" if places[0].device == "cpu" else "cuda"
-    ahead = forecast(job, plan, resolve(device), places[0].threads)
+    device = places[0].device
+    resolve("cpu" if device == "cpu" else "cuda")
+    ahead = forecast(job, plan, device, places[0].threads)
     budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
     typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")
     together = f", {ahead.hours / len(places):.2f} for the {len(places)} that run here" if len(places) > 1 else ""
     typer.echo(
-        f"speed     {ahead.rows_per_second:.0f} rows/s ({device}): {ahead.hours:.2f} hours for one worker{together}"
+        f"speed     {ahead.rows_per_second:.0f} rows/s ({device}, {ahead.precision}): "
+        f"{ahead.hours:.2f} hours for one worker{together}"
     )
 
 
@@ -185,6 +187,8 @@ def _hand_in(job: "Final", session: Session) -> None:
             f"submit    {done.submission}",
         ]
     )
+    if opened.invented_codes:
+        typer.echo(f"labels    {opened.invented_codes}")
     if job.study.folds.leaky_oversampling:
         typer.echo("leaky_oversampling: copies cross the folds, so these scores are optimistic")
     record_final(session, job.number, opened, done)

@@ -78,6 +78,8 @@ def count_cuda_devices() -> int:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return 0
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:  # else its numbers are in the order that the user knows
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # nvidia-smi's; CUDA's own is by speed
     count = ctypes.c_int(0)
     error = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if error and error not in _NO_DEVICE:
@@ -148,5 +150,4 @@ def _visibility(device: str, outer: Mapping[str, str]) -> dict[str, str]:
     index = int(device.removeprefix("cuda:"))
     if "CUDA_VISIBLE_DEVICES" in outer:
         return {"CUDA_VISIBLE_DEVICES": outer["CUDA_VISIBLE_DEVICES"].split(",")[index].strip()}
-    # nvidia-smi numbers devices by bus, CUDA by speed unless told: the user's numbers are those of nvidia-smi.
     return {"CUDA_VISIBLE_DEVICES": str(index), "CUDA_DEVICE_ORDER": outer.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")}

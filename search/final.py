@@ -13,7 +13,7 @@ from shutil import rmtree
 from foldrace import FoldraceError
 from search.queue import FoldJob, final_name, is_there, queue_folds, stored_study
 from storage.database import Database
-from storage.workspace import Workspace, atomic_write
+from storage.workspace import PARTIAL, Workspace, atomic_write
 from studies.study import Study
 from trainer.ensemble import OutOfFold, Votes, out_of_fold, per_class_report, vote
 from trainer.job import Job
@@ -177,8 +177,8 @@ def _hand_in(final: Final, job: Job, results: dict[FoldJob, SavedResult], scored
 def _submission(final: Final, text: str) -> Path:
     """The file to hand in: one with the same bytes that was written before, or a new one in a folder of its own."""
     parent = final.workspace.folder / "submissions"
-    for folder in parent.glob("*"):
-        if not (folder / f"{folder.name}.csv").exists():
+    for folder in parent.glob("*/"):
+        if all(path.name.startswith(PARTIAL) for path in folder.iterdir()):
             rmtree(folder)  # of an ensemble that was killed before it wrote its file
     for path in sorted(parent.glob("*/*.csv")):
         if path.read_bytes() == text.encode():

@@ -1,6 +1,7 @@
 """A finished ensemble on new data: every fold's model votes."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from trainer.metrics import FloatArray
 from trainer.prediction import load_model, predict
 from trainer.results import MODEL_FOLDER
 from trainer.submission import submission_text
-from trainer.tokenizer import load_tokenizer
+from trainer.tokenizer import load_tokenizer, pad_id
 
 
 class PredictError(FoldraceError):
@@ -51,7 +52,7 @@ def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction
     study = load(run / STUDY_FILE, files=False)
     examples = read_test(file, read_labels(run / LABELS_FILE))
     folders = _models(run, study)
-    votes = vote([_predict_with(folder, examples, study, device) for folder in folders], study.final.vote)
+    votes = vote(list(_predictions(folders, examples, study, device)), study.final.vote)
     ids = [row.id for row in examples.rows]
     excluded = len(study.data.exclude_labels)
     atomic_write(output, submission_text(study.final.submission, ids, votes, examples.labels, excluded))
@@ -69,12 +70,14 @@ def _models(run: Path, study: Study) -> list[Path]:
     return folders
 
 
-def _predict_with(folder: Path, examples: Examples, study: Study, device: str) -> FloatArray:
-    model, tokenizer = load_model(folder, device), load_tokenizer(folder)
-    knobs = study.hyperparameters({})
+def _predictions(folders: list[Path], examples: Examples, study: Study, device: str) -> Iterator[FloatArray]:
+    """What each model makes of the rows; they all have the same tokenizer."""
+    knobs, tokenizer = study.hyperparameters({}), load_tokenizer(folders[0])
     tokens = encode(examples.rows, tokenizer, knobs.entity_marking, study.model.max_length)
     rows = np.arange(len(examples.rows))
-    return predict(model, tokens, rows, tokenizer.pad_token_id or 0, autocast_dtype(knobs, model.device))
+    for folder in folders:
+        model = load_model(folder, device)
+        yield predict(model, tokens, rows, pad_id(tokenizer), autocast_dtype(knobs, model.device))
 
 
 def _accuracy(examples: Examples, votes: Votes) -> float | None:

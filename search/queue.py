@@ -71,7 +71,8 @@ def queue_folds(database: Database, study: Study, jobs: Sequence[FoldJob], final
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(database, connection, name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
-        missing = [job for job in jobs if job not in _jobs_that_stand(connection, study_id)]
+        stand = _jobs_that_stand(connection, study_id)
+        missing = [job for job in jobs if job not in stand]
         for number, job in enumerate(missing, start=there):
             rows.queue_trial(connection, study_id, number, {}, {"fold": job.fold, "seed": job.seed})
 

@@ -6,7 +6,7 @@ trial is no longer its own. It never decides what is run: that is the claim's an
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,9 @@ from trainer.checkpoint import Checkpoint, CheckpointError, load, saved
 from trainer.devices import is_out_of_memory
 from trainer.folds import FoldPlan
 from trainer.job import Job
-from trainer.results import ResultError, load_result, save_model, save_result
+from trainer.results import ResultError, SavedResult, load_result, save_model, save_result
 from trainer.tasks import Evaluation, FoldResult, FoldTask, Progress
-from trainer.training import NonFiniteLossError, OutOfMemoryError, train_fold
+from trainer.training import NonFiniteLossError, NoRoomError, OutOfMemoryError, train_fold
 
 IDLE_SECONDS = 2.0  # between two looks for a trial to adopt, when every one has an owner
 
@@ -93,8 +93,8 @@ class Worker:
                 self._run_trial(claim, self.assign(claim))
             except LeaseLost:
                 logger.warning("trial %d was taken over by another worker", claim.number)
-            except FoldraceError:
-                claim.release()  # not the trial's fault: it waits until the user has mended it
+            except (FoldraceError, NoRoomError):
+                claim.release()  # not the trial's fault: it waits for more room, or until the user has mended it
                 raise
 
     def _run_trial(self, claim: Claim, assignment: Assignment) -> None:
@@ -130,11 +130,18 @@ class Worker:
         """The best evaluation of a fold; None when the trial ended, or was let go, before the fold did."""
         task = self.job.task(assignment.knobs, assignment.plan, fold, self.device, assignment.is_final)
         folder = assignment.folder(fold)
-        done = _finished(claim, fold, task, folder)
-        if done is not None:
-            return done
+        result = _result(task, folder)
+        if result is not None:
+            self._catch_up(claim, assignment, fold, result.curve, bests)
+            return result.best.best
+        reported = _reported(claim, fold, task)
+        if reported is not None:
+            return reported
         clock = _Interval(self.job.study.search.checkpoint_minutes * 60)
         resume = _checkpoint(task, folder)
+        if resume is not None:
+            curve = [Evaluation.from_record(record) for record in resume.state["curve"]]
+            self._catch_up(claim, assignment, fold, curve, bests)
         rmtree(folder / f"attempt-{claim.attempt}", ignore_errors=True)  # of a database that is gone: ours is new
         with closing(train_fold(task, resume)) as events:
             for event in events:
@@ -167,9 +174,7 @@ class Worker:
         self, claim: Claim, assignment: Assignment, fold: int, evaluation: Evaluation, bests: list[float]
     ) -> bool:
         """Report an evaluation; False when the trial is pruned by it."""
-        share = (evaluation.index + 1) / assignment.knobs.evaluations
-        estimate = (sum(bests) + share * evaluation.best) / (len(bests) + share)
-        claim.report(fold, evaluation.index, estimate, self._record(evaluation, assignment, fold))
+        self._report(claim, assignment, fold, evaluation, bests)
         reason = None if assignment.is_final else claim.reason_to_prune()
         if reason is None:
             return True
@@ -178,6 +183,21 @@ class Worker:
             _drop_attempts(assignment.folder(fold))
         logger.info("trial %d pruned: %s", claim.number, reason)
         return False
+
+    def _catch_up(
+        self, claim: Claim, assignment: Assignment, fold: int, curve: Sequence[Evaluation], bests: list[float]
+    ) -> None:
+        """Report what the files of a fold know and the database does not, as when it is another one than before."""
+        for evaluation in curve:
+            if (fold, evaluation.index) not in claim.evaluations:
+                self._report(claim, assignment, fold, evaluation, bests)
+
+    def _report(
+        self, claim: Claim, assignment: Assignment, fold: int, evaluation: Evaluation, bests: list[float]
+    ) -> None:
+        share = (evaluation.index + 1) / assignment.knobs.evaluations
+        estimate = (sum(bests) + share * evaluation.best) / (len(bests) + share)
+        claim.report(fold, evaluation.index, estimate, self._record(evaluation, assignment, fold))
 
     def _record(self, evaluation: Evaluation, assignment: Assignment, fold: int) -> dict[str, Any]:
         """What is stored of an evaluation. The number of rows lets a pruner pair two trials row by row."""
@@ -196,12 +216,16 @@ class Worker:
         _drop_attempts(folder)
 
 
-def _finished(claim: Claim, fold: int, task: FoldTask, folder: Path) -> float | None:
-    """The best of a fold that an earlier attempt finished: by its file, or in a search by its last report."""
+def _result(task: FoldTask, folder: Path) -> SavedResult | None:
+    """What an earlier attempt left that finished the fold."""
     with suppress(ResultError):
         result = load_result(folder)
-        if result.task == task.hash():
-            return result.best.best
+        return result if result.task == task.hash() else None
+    return None
+
+
+def _reported(claim: Claim, fold: int, task: FoldTask) -> float | None:
+    """The best of a fold of a search whose end was reported, where its files cannot be reached."""
     last = claim.evaluations.get((fold, min(task.knobs.evaluations, task.total_steps) - 1))
     return None if last is None or task.test is not None else float(last["best"])
 

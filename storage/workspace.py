@@ -18,7 +18,7 @@ from storage.errors import StorageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = re.compile(r"attempt-(\d+)")
-_PARTIAL = ".partial-"  # what was being written when a process died; never read
+PARTIAL = ".partial-"  # what was being written when a process died; never read
 
 
 class Workspace:
@@ -81,7 +81,7 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     data = content.encode() if isinstance(content, str) else content
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
         partial = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -104,7 +104,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=path.parent))
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
         try:
             yield partial
             partial.chmod(0o777 & ~_umask())
@@ -120,7 +120,7 @@ def _swap_in(partial: Path, path: Path) -> None:
     if not path.exists():
         partial.rename(path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=path.parent))
+    aside = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=path.parent))
     path.rename(aside)
     partial.rename(path)
     shutil.rmtree(aside, ignore_errors=True)

@@ -57,7 +57,11 @@ def load(
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
             raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
-        _override(raw, key, _value(key, text))
+        value = _value(key, text)
+        _override(raw, key, value)
+        section, _, knob = key.partition(".")
+        if section == "training" and not isinstance(value, dict):
+            _drop_from_baseline(raw, knob)
     study = parse(raw, str(source))
     if files:
         _check_files(study, source)
@@ -114,6 +118,13 @@ def _override(raw: dict[str, Any], key: str, value: Any) -> None:
         raw[section] = dict(inner)
         raw = raw[section]
     raw[last] = value
+
+
+def _drop_from_baseline(raw: dict[str, Any], knob: str) -> None:
+    """A knob that is fixed on the command line is searched no more: what the file's baseline has of it is nobody's."""
+    match raw:
+        case {"search": {"baseline": dict(baseline)}} if knob in baseline:
+            _override(raw, "search.baseline", {name: value for name, value in baseline.items() if name != knob})
 
 
 def _value(key: str, text: str) -> Any:

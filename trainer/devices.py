@@ -13,6 +13,8 @@ from transformers import PreTrainedModel
 from foldrace import FoldraceError
 from studies.knobs import Hyperparameters
 
+# Of the CPU; of the CUDA driver; of cuBLAS, which allocates by itself.
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux alone has them
 
 
@@ -39,12 +41,13 @@ def autocast_dtype(knobs: Hyperparameters, device: torch.device) -> torch.dtype 
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def prepare(device: torch.device) -> None:
     """Before a fold: its peak memory is measured from here, and what stays fp32 on CUDA is computed in TF32."""
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # a device with a number does not do it by itself
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -70,7 +73,10 @@ def resolve(device: str) -> str:
     if device not in ("auto", "cpu", "cuda"):
         raise DeviceError(f"--device {device}: expected auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"--device cuda: torch {torch.__version__} finds no working CUDA device; --device cpu")
+        raise DeviceError(
+            f"torch {torch.__version__} cannot use the CUDA device (a build without CUDA, or too old a driver); "
+            "--devices cpu runs without it (worker, predict: --device cpu)"
+        )
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device

@@ -18,10 +18,10 @@ from studies.study import Study
 from trainer.batching import IntArray, Tokens
 from trainer.encoding import encode, marker_tokens
 from trainer.examples import Examples, read_test, read_training
-from trainer.folds import FoldPlan, plan_folds
+from trainer.folds import FoldError, FoldPlan, plan_folds
 from trainer.model import ModelSource
 from trainer.tasks import FoldTask
-from trainer.tokenizer import build_tokenizer, load_tokenizer
+from trainer.tokenizer import build_tokenizer, load_tokenizer, pad_id
 
 NO_RELATIONS = ("no_relation", "관계_없음")  # what data sets call the class that micro-F1 leaves out
 
@@ -48,6 +48,14 @@ class Job:
         return next((names.index(name) for name in NO_RELATIONS if name in names), None)
 
     @property
+    def invented_codes(self) -> str:
+        """Which label codes a submission will have that no file gave; empty where one did."""
+        labels = self.examples.labels
+        if self.study.data.labels is not None or all(name.isdigit() for name in labels.names):
+            return ""
+        return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
+
+    @property
     def source(self) -> ModelSource:
         model = self.study.model
         return ModelSource(model.name, len(self.tokenizer), len(self.examples.labels.names), model.max_length)
@@ -56,7 +64,10 @@ class Job:
         """The folds, as saved with the run; made and saved by the first who asks."""
         path = self.folder / f"folds-{count}-seed-{seed}.json"
         if path.exists():
-            return FoldPlan.from_json(path.read_text(encoding="utf-8"))
+            try:
+                return FoldPlan.from_json(path.read_text(encoding="utf-8"))
+            except FoldError as error:
+                raise FoldError(f"{path}: {error}") from None
         folds = self.study.folds
         sentences = [example.sentence for example in self.examples.rows]
         names = self.examples.labels.names
@@ -66,11 +77,12 @@ class Job:
         return plan
 
     def encoded(self, marking: EntityMarking, of_test: bool = False) -> Tokens:
-        """Every row (or every test row) as token ids."""
+        """Every row (or every test row, where there is a test file) as token ids."""
         key = (marking, of_test)
         if key not in self._encoded:
-            rows = self.examples.rows if not of_test or self.test is None else self.test.rows
-            self._encoded[key] = encode(rows, self.tokenizer, marking, self.study.model.max_length)
+            examples = self.test if of_test else self.examples
+            assert examples is not None
+            self._encoded[key] = encode(examples.rows, self.tokenizer, marking, self.study.model.max_length)
         return self._encoded[key]
 
     def task(
@@ -87,7 +99,7 @@ class Job:
             knobs=knobs,
             metric=self.study.search.metric,
             seed=plan.seed * 1000 + fold,
-            pad_id=_pad_id(self.tokenizer),
+            pad_id=pad_id(self.tokenizer),
             device=device,
             test=self.encoded(knobs.entity_marking, of_test=True) if predict_test else None,
         )
@@ -121,7 +133,3 @@ def _fingerprint(study: Study, examples: Examples) -> str:
     folds = (study.folds.oversample_minority, study.folds.leaky_oversampling)
     text = json.dumps([study.model.name, folds, examples.labels.names, rows], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)

@@ -72,3 +72,8 @@ def _train_wordpiece(sentences: Iterable[str]) -> PreTrainedTokenizerBase:
         mask_token="[MASK]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that fills a row up; 0 where the tokenizer has none."""
+    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)

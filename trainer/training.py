@@ -36,6 +36,10 @@ class OutOfMemoryError(FoldraceError):
     """Not even one row at a time fits on the device."""
 
 
+class NoRoomError(RuntimeError):
+    """The device has no room for the model itself: no fault of the trial, nor one that a user is there to mend."""
+
+
 def train_fold(
     task: FoldTask, resume: Checkpoint | None = None, progress_seconds: float = PROGRESS_SECONDS
 ) -> Generator[Progress | Evaluation | FoldResult]:
@@ -47,12 +51,14 @@ def train_fold(
 
     Raises:
         NonFiniteLossError: seen within one progress interval.
+        NoRoomError: the model does not fit, before any step.
         OutOfMemoryError: not even one row fits.
         CheckpointError: `resume` belongs to another task.
     """
-    fold = _Fold(task)
+    fold = _placed(task)
     if resume is not None:
         fold.restore(resume)
+        del resume  # as large as the model and its optimiser
     shown = time.monotonic()
     while fold.step < fold.total:
         fold.train_step()
@@ -68,6 +74,16 @@ def train_fold(
             fold.go_on(random)
             shown = time.monotonic()
     yield fold.result()
+
+
+def _placed(task: FoldTask) -> "_Fold":
+    try:
+        return _Fold(task)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0]
+    raise NoRoomError(f"{task.device} has no room for {task.source.name}; is another program using it? ({reason})")
 
 
 class _Fold:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
+from studies.loading import SHIPPED
 from tests.acceptance.conftest import Command, Finished
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,18 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
     assert told.returncode == 0, told.stderr
     for word in ("rows", "too rare to score", "searched  dropout", "fold-epochs", "hours for one worker"):
         assert word in told.stdout
+    assert "in the order of their names" not in told.stdout  # the demo says its codes
+
+
+def test_check_tells_the_label_codes_that_no_file_gives(foldrace: Command, tmp_path: Path) -> None:
+    lines = (SHIPPED / "demo.toml").read_text(encoding="utf-8").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("labels"))
+    (tmp_path / "mine.toml").write_text(text.replace('"demo/', f'"{SHIPPED}/demo/'), encoding="utf-8")
+
+    told = foldrace("check", "mine.toml")
+
+    assert told.returncode == 0, told.stderr
+    assert "codes 0 to 10 in the order of their names" in told.stdout
 
 
 @pytest.fixture(scope="module")

@@ -107,12 +107,18 @@ def test_every_trial_is_recorded_and_the_study_reported(finished: Finished) -> N
 def test_an_ensemble_killed_before_its_summary_hands_in_the_same_file_again(finished: Finished, tmp_path: Path) -> None:
     shutil.copytree(finished.folder / "runs", tmp_path / "runs")
     (tmp_path / "runs/demo/final-1/ensemble.json").unlink()
-    (tmp_path / "runs/demo/submissions/3fold_tiny2").mkdir()
+    submissions = tmp_path / "runs/demo/submissions"
+    (submissions / "3fold_tiny2").mkdir()
+    (submissions / "3fold_tiny2/.partial-x1").write_text("id,")
+    (submissions / "mine").mkdir()
+    (submissions / "mine/handed_in.csv").write_text("kept\n")
+    (submissions / "notes.txt").write_text("kept\n")
 
     told = foldrace_in(tmp_path, "final", "runs/demo/final.toml", "--workers", "1", "--set", "final.folds=3")
 
     assert told.returncode == 0, told.stderr
-    assert [path.name for path in (tmp_path / "runs/demo/submissions").iterdir()] == ["3fold_tiny1"]
+    assert sorted(path.name for path in submissions.iterdir()) == ["3fold_tiny1", "mine", "notes.txt"]
+    assert (submissions / "mine/handed_in.csv").read_text() == "kept\n"
 
 
 def test_predict_refuses_an_ensemble_with_a_model_missing(finished: Finished, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from search.serve import serve
 from search.session import Session, open_session
 from search.summary import summarise
 from studies.loading import load
 from studies.study import Study
+from trainer import training
+from trainer.training import NoRoomError
 
 ONE_TRIAL = ("search.trials=1", "folds.count=2", "training.epochs=1", "search.baseline={}")
 
@@ -57,3 +60,34 @@ def test_the_next_worker_ends_the_trial_with_the_value_it_would_have_had(session
     assert ended.best is not None
     assert ended.best.value == expected.value
     assert not list(session.workspace.folder.glob("trial-*/fold-*/attempt-*/checkpoint-*"))
+
+
+def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nMore of it.")
+
+    monkeypatch.setattr(training, "build_model", refuse)
+
+    with pytest.raises(NoRoomError, match=r"^cpu has no room for tiny; .* \(CUDA out of memory. Tried to allocate"):
+        serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+
+    left = summarise(session.database, "demo")
+    assert left.trials == {"RUNNING": 1}
+    assert [orphan.why for orphan in left.orphans] == ["let go in good order"]
+
+
+@pytest.mark.parametrize("look", [12, 10_000])  # in the second fold, and when all is done
+def test_a_new_database_learns_what_the_files_of_a_run_know(session: Session, tmp_path: Path, look: int) -> None:
+    serve(session, "cpu", None, None, time_is_up_at(look), lambda: False)
+    before = session.database.storage.get_trial(1).intermediate_values
+    elsewhere = session.study.search.model_copy(update={"storage": f"sqlite:///{tmp_path / 'new.db'}"})
+
+    with open_session(session.study.model_copy(update={"search": elsewhere}), tmp_path) as moved:
+        serve(moved, "cpu", None, None, lambda: math.inf, lambda: False)
+        trial = moved.database.storage.get_trial(1)
+
+    assert before
+    assert trial.state.name == "COMPLETE"
+    assert list(trial.intermediate_values) == list(range(16))
+    assert trial.intermediate_values | before == trial.intermediate_values
+    assert {f"fold{fold}/eval{index}" for fold in range(2) for index in range(8)} <= trial.user_attrs.keys()

@@ -150,6 +150,14 @@ def test_an_override_may_search_a_knob_or_fix_one(file: Path) -> None:
     assert study.fixed == {"gamma": 1.0}
 
 
+def test_a_knob_that_an_override_fixes_leaves_the_baseline() -> None:
+    study = load("demo", ["training.epochs=3", "training.gamma={low = 0.5, high = 1.0}"])
+
+    assert study.fixed["epochs"] == 3
+    assert set(study.search.baseline) == set(study.searched)
+    assert "gamma" in study.search.baseline
+
+
 def test_an_override_may_move_one_end_of_a_range(file: Path) -> None:
     assert overridden(file, "training.gamma.low=0.9").searched == {"gamma": Range(low=0.9, high=1.0)}
 
