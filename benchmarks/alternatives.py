@@ -19,14 +19,16 @@ from optuna.trial import FrozenTrial, Trial
 
 from benchmarks.racing import Order, kept, plain_orders, play, rotated
 from benchmarks.recordings import EVALUATIONS, Run, read
-from benchmarks.replay import report_estimate
+from benchmarks.replay import report_estimate, whole_trials
 from benchmarks.rules import Rule, our_rule
-from search.calibration import Calibration, Forecast
+from search.calibration import Calibration, Forecast, calibrate
 from search.evidence import Evidence
 from search.racing import RISK, RacingPruner, Verdict
 
 RISKS = (0.02, 0.05, 0.2, 0.5)
 CHANCES = (0.2, 0.5)  # the same for who compares chances
+ASIDE = 8  # trials that make way for others between two folds
+LIMITS = (0.05, 0.2, 0.4)  # risks of the rules that nobody can have
 ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever is usual
 
 
@@ -58,6 +60,17 @@ class AtFoldEnds(RacingPruner):
     def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         found = super().verdict(study, trial)
         return replace(found, prune=found.prune and found.evaluation == EVALUATIONS - 1)
+
+
+class WithHindsight(RacingPruner):
+    """Has learnt from all trials of the study, whole, before the first one begins."""
+
+    def __init__(self, trials: Sequence[FrozenTrial], folds: int, risk: float) -> None:
+        super().__init__(folds, EVALUATIONS, risk)
+        self._hindsight = calibrate([self._read(trial) for trial in trials])
+
+    def _learn(self, name: str, ended: list[Evidence], running: list[Evidence]) -> Calibration | None:
+        return self._hindsight
 
 
 class ByChance(RacingPruner):
@@ -109,7 +122,14 @@ def alternatives() -> list[Rule]:
         made(f"below a probability of {ABSOLUTE:g}", BelowAProbability),
         Rule("the value, not best so far", lambda folds: RacingPruner(folds, EVALUATIONS), report_value),
         Rule("without bits", lambda folds: RacingPruner(folds, EVALUATIONS), report_no_bits),
+        replace(our_rule(name=f"{ASIDE} put aside"), aside=ASIDE),
     ]
+
+
+def with_hindsight(order: Order, risk: float, aside: int) -> Rule:
+    """The rule that has seen the order's trials before, and so of every order another one."""
+    trials = whole_trials(order.runs)
+    return Rule("with hindsight", lambda folds: WithHindsight(trials, folds, risk), aside=aside)
 
 
 def unpaired(order: Order) -> Order:
@@ -162,20 +182,24 @@ def main() -> None:
         print(f"the end of a fold shows {name}:", " ".join(f"{r:.2f}" for r in visibility(runs, by_epoch)))
     orders = plain_orders(runs, arguments.orders)
     for rule in alternatives():
-        _print(rule.name, rule, orders, arguments.workers)
+        _print(rule.name, [(order, rule) for order in orders], arguments.workers)
     as_it_is = our_rule()
-    _print("without knobs", as_it_is, [without_knobs(order) for order in orders], arguments.workers)
-    _print("another fold first each time", as_it_is, [unpaired(order) for order in orders], arguments.workers)
+    _print("without knobs", [(without_knobs(order), as_it_is) for order in orders], arguments.workers)
+    _print("another fold first each time", [(unpaired(order), as_it_is) for order in orders], arguments.workers)
+    for aside in (0, ASIDE):
+        for risk in LIMITS:
+            name = f"with hindsight, risk {risk:g}" + (f", {aside} put aside" if aside else "")
+            _print(name, [(order, with_hindsight(order, risk, aside)) for order in orders], arguments.workers)
 
 
-def _print(name: str, rule: Rule, orders: Sequence[Order], workers: int) -> None:
-    results = [play(order, rule.name, rule, workers) for order in orders]
+def _print(name: str, studies: Sequence[tuple[Order, Rule]], workers: int) -> None:
+    results = [play(order, rule.name, rule, workers) for order, rule in studies]
     excess = np.array(
-        [result.regret - play(order, "none", None).regret for result, order in zip(results, orders, strict=True)]
+        [result.regret - play(order, "none", None).regret for result, (order, _) in zip(results, studies, strict=True)]
     )
-    error = excess.std() / np.sqrt(len(orders))
+    error = excess.std() / np.sqrt(len(studies))
     compute = np.mean([result.compute for result in results])
-    print(f"{name:30} compute {compute:.3f}   regret above none {excess.mean():+.2f} +- {error:.2f}", flush=True)
+    print(f"{name:40} compute {compute:.3f}   regret above none {excess.mean():+.2f} +- {error:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -163,7 +163,8 @@ def play(order: Order, name: str, rule: Rule | None, workers: int = 1) -> Result
     if rule is None:
         done = _without_rule(order, name)
     else:
-        done = replay(order.runs, rule.make(len(order.runs[0].cells)), rule.report, workers, order.name)
+        pruner = rule.make(len(order.runs[0].cells))
+        done = replay(order.runs, pruner, rule.report, workers, order.name, rule.aside)
     spent = done.spent.sum() / sum(run.total_cost for run in order.runs)
     regret = 100 * (order.scores.max() - order.scores[done.chosen(order.runs)])
     return Result(float(spent), float(regret), not done.complete[int(order.levels.argmax())])

@@ -4,7 +4,8 @@ A trial's clock is its optimiser steps. Nothing is trained, and the pruner sees 
 """
 
 import heapq
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +14,14 @@ import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.pruners import BasePruner
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from benchmarks.recordings import EVALUATIONS, Run
+from benchmarks.recordings import EVALUATIONS, Point, Run
+from storage.rows import cell_key
 
 WIDE = 20  # a knob whose largest value is so many times its smallest is taken to be searched on a log scale
 
 Report = Callable[[Trial, Run, int, int], bool]  # whether there was something to tell at this cell
-Steps = Generator[float, None, tuple[float, bool]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +49,33 @@ def report_estimate(trial: Trial, run: Run, fold: int, index: int) -> bool:
     best = float(run.best[fold, index])
     share = (index + 1) / EVALUATIONS
     estimate = (float(run.best[:fold, -1].sum()) + share * best) / (fold + share)
-    record: dict[str, Any] = {"value": point.value, "best": best, "step": point.step, "right": point.right}
-    record |= {"rows": point.rows, "epoch": point.step / run.steps_per_epoch}
-    trial.set_user_attr(f"fold{fold}/eval{index}", record)
+    trial.set_user_attr(cell_key(fold, index), _record(run, fold, index, point))
     trial.report(estimate, step=EVALUATIONS * fold + index)
     return True
+
+
+def _record(run: Run, fold: int, index: int, point: Point) -> dict[str, Any]:
+    record = {"value": point.value, "best": float(run.best[fold, index]), "step": point.step, "right": point.right}
+    return record | {"rows": point.rows, "epoch": point.step / run.steps_per_epoch}
+
+
+def whole_trials(runs: Sequence[Run]) -> list[FrozenTrial]:
+    """What a study of these runs leaves when nothing is pruned."""
+    space = space_of(runs)
+    return [
+        create_trial(
+            value=run.value,
+            params={name: run.params[name] for name in space},
+            distributions=space,
+            user_attrs={
+                cell_key(fold, index): _record(run, fold, index, point)
+                for fold, cells in enumerate(run.cells)
+                for index, point in enumerate(cells)
+                if point is not None
+            },
+        )
+        for run in runs
+    ]
 
 
 def report_folds(trial: Trial, run: Run, fold: int, index: int) -> bool:
@@ -63,35 +86,55 @@ def report_folds(trial: Trial, run: Run, fold: int, index: int) -> bool:
     return True
 
 
-def replay(runs: Sequence[Run], pruner: BasePruner, report: Report, workers: int = 1, name: str = "replay") -> Replay:
+def replay(
+    runs: Sequence[Run], pruner: BasePruner, report: Report, workers: int = 1, name: str = "replay", aside: int = 0
+) -> Replay:
     """Run a study of these runs, in their order, each started by the first worker that is free.
 
     Args:
         name: the study's; Hyperband draws its brackets from it.
+        aside: so many trials at most make way at the end of a fold, for one that waits or one that stands better; the
+            best of them is taken up when nothing waits or there is no more room. No pruner can do that, only a queue.
     """
     study = optuna.create_study(
         study_name=name, direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
     )
-    spent, complete = np.zeros(len(runs)), np.zeros(len(runs), dtype=np.bool_)
-    space, waiting = space_of(runs), iter(range(len(runs)))
-    events: list[tuple[float, int, int, Steps]] = []
+    played = [_Played(study, run, report) for run in runs]
+    space, waiting, put_aside = space_of(runs), deque(range(len(runs))), set[int]()
 
-    def start(now: float, worker: int) -> None:
-        position = next(waiting, None)
-        if position is not None:
-            steps = _trial(study, space, runs[position], report)
-            heapq.heappush(events, (now + next(steps), worker, position, steps))
+    def take() -> int | None:
+        while put_aside and not (waiting and len(put_aside) < aside):
+            best = max(put_aside, key=lambda position: played[position].estimate)
+            put_aside.remove(best)
+            if not played[best].is_pruned():  # others have shown more meanwhile
+                return best
+        if not waiting:
+            return None
+        played[waiting[0]].begin(space)
+        return waiting.popleft()
 
-    for worker in range(workers):
-        start(0.0, worker)
-    while events:
-        now, worker, position, steps = heapq.heappop(events)
-        try:
-            heapq.heappush(events, (now + next(steps), worker, position, steps))
-        except StopIteration as ended:
-            spent[position], complete[position] = ended.value
-            start(now, worker)
-    return Replay(spent, complete)
+    def makes_way(position: int) -> bool:
+        if not (aside and played[position].is_between_folds):
+            return False
+        better = any(played[other].estimate > played[position].estimate for other in put_aside)
+        return better or (bool(waiting) and len(put_aside) < aside)
+
+    events: list[tuple[float, int, int]] = []
+    idle, now = list(reversed(range(workers))), 0.0
+    while True:
+        while idle and (position := take()) is not None:
+            heapq.heappush(events, (now + played[position].cost, idle.pop(), position))
+        if not events:
+            break
+        now, worker, position = heapq.heappop(events)
+        if played[position].evaluate():
+            idle.append(worker)
+        elif makes_way(position):
+            put_aside.add(position)
+            idle.append(worker)
+        else:
+            heapq.heappush(events, (now + played[position].cost, worker, position))
+    return Replay(np.array([each.spent for each in played]), np.array([each.complete for each in played]))
 
 
 def space_of(runs: Sequence[Run]) -> dict[str, BaseDistribution]:
@@ -108,20 +151,46 @@ def _distribution(values: Sequence[float | str]) -> BaseDistribution:
     return FloatDistribution(low, high, log=low > 0 and high > WIDE * low)
 
 
-def _trial(study: optuna.Study, space: dict[str, BaseDistribution], run: Run, report: Report) -> Steps:
-    """Yields the steps to its next cell; returns what it spent, and whether it was completed."""
-    study.enqueue_trial({name: run.params[name] for name in space})
-    trial = study.ask(space)
-    spent = 0.0
-    for fold in range(len(run.cells)):
-        for index in range(EVALUATIONS):
-            steps = run.steps[fold] / EVALUATIONS
-            yield steps
-            spent += steps
-            is_told = report(trial, run, fold, index)
-            is_last = fold == len(run.cells) - 1 and index == EVALUATIONS - 1
-            if is_told and not is_last and trial.should_prune():
-                study.tell(trial, state=TrialState.PRUNED)
-                return spent, False
-    study.tell(trial, run.value)
-    return spent, True
+class _Played:
+    """A run as a trial of a study, evaluation by evaluation."""
+
+    def __init__(self, study: optuna.Study, run: Run, report: Report) -> None:
+        self._study, self._run, self._report = study, run, report
+        self._done, self.spent, self.complete = 0, 0.0, False
+
+    def begin(self, space: dict[str, BaseDistribution]) -> None:
+        self._study.enqueue_trial({name: self._run.params[name] for name in space})
+        self._trial = self._study.ask(space)
+
+    @property
+    def cost(self) -> float:
+        """Optimiser steps to the next evaluation."""
+        return self._run.steps[self._done // EVALUATIONS] / EVALUATIONS
+
+    @property
+    def is_between_folds(self) -> bool:
+        return self._done % EVALUATIONS == 0
+
+    @property
+    def estimate(self) -> float:
+        """The mean of the folds done."""
+        return float(self._run.best[: self._done // EVALUATIONS, -1].mean())
+
+    def evaluate(self) -> bool:
+        """Whether the trial has ended with its next evaluation."""
+        fold, index = divmod(self._done, EVALUATIONS)
+        self.spent += self.cost
+        self._done += 1
+        is_told = self._report(self._trial, self._run, fold, index)
+        if self._done < len(self._run.cells) * EVALUATIONS:
+            return is_told and self.is_pruned()
+        self._study.tell(self._trial, self._run.value)
+        self.complete = True
+        return True
+
+    def is_pruned(self) -> bool:
+        """Whether the study's pruner stops the trial where it stands."""
+        if not self._trial.should_prune():
+            return False
+        self._study.tell(self._trial, state=TrialState.PRUNED)
+        return True

@@ -19,11 +19,18 @@ from search.racing import RISK, RacingPruner
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to prune: `make(folds)` is its pruner for a study, `report` is what the pruner is told."""
+    """A way to prune.
+
+    Attributes:
+        make: its pruner for a study of so many folds.
+        report: what the pruner is told.
+        aside: trials that may make way for others between two folds; see `benchmarks.replay.replay`.
+    """
 
     name: str
     make: Callable[[int], BasePruner]
     report: Report = report_estimate
+    aside: int = 0
 
 
 class FoldRule(BasePruner):

@@ -7,6 +7,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks import racing
@@ -83,6 +84,23 @@ def test_a_knob_over_many_orders_of_magnitude_has_a_log_scale(runs: list[Run]) -
     space = space_of([replace(run, params=p) for run, p in zip(runs, params, strict=False)])
 
     assert space == {"gamma": FloatDistribution(0.5, 1.0), "lr": FloatDistribution(1e-4, 1e-2, log=True)}
+
+
+def test_trials_that_make_way_leave_the_best_and_cost_less(runs: list[Run]) -> None:
+    without = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate)
+
+    done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate, aside=4)
+
+    assert done.chosen(runs) == LEVELS.index(max(LEVELS))
+    assert (done.spent > 0).all()
+    assert done.spent.sum() < without.spent.sum()
+
+
+def test_without_a_pruner_trials_that_make_way_all_come_to_their_end(runs: list[Run]) -> None:
+    done = replay(runs, NopPruner(), report_estimate, workers=2, aside=3)
+
+    assert done.complete.all()
+    assert done.spent.tolist() == [run.total_cost for run in runs]
 
 
 @pytest.mark.parametrize("rule", [*stock_rules(), *fold_rules(0.02), our_rule()], ids=lambda rule: str(rule.name))
