@@ -14,7 +14,8 @@ from foldrace import FoldraceError
 from search.queue import FoldJob, final_name, is_there, queue_folds, stored_study
 from storage.database import Database
 from storage.workspace import PARTIAL, Workspace, atomic_write
-from studies.study import Study
+from studies.loading import load
+from studies.study import Study, StudyError
 from trainer.ensemble import OutOfFold, Votes, out_of_fold, per_class_report, vote
 from trainer.job import Job
 from trainer.results import SavedResult, load_result
@@ -101,19 +102,30 @@ def begin(study: Study, database: Database, workspace: Workspace) -> Final:
     if study.data.test is None:
         raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
     study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})
-    final = Final(study, _number(study, database), workspace)
+    final = Final(study, _number(study, database, workspace), workspace)
     queue_folds(database, study, final.jobs, final.number)
     return final
 
 
-def _number(study: Study, database: Database) -> int:
-    """That of the final job with the same settings, or else the next free one."""
+def _number(study: Study, database: Database, workspace: Workspace) -> int:
+    """That of the final job with the same settings, or else the first that neither database nor workspace has."""
     number, identity = 1, study.identity()
-    while is_there(database, name := final_name(study.name, number)):
-        if stored_study(database, name)[0] == identity:
-            break
+    while _settings(study.name, number, database, workspace) not in (None, identity):
         number += 1
     return number
+
+
+def _settings(name: str, number: int, database: Database, workspace: Workspace) -> dict[str, str] | None:
+    """The identity of a final job that is there, also one of a database that is gone; None: there is none."""
+    if is_there(database, final_name(name, number)):
+        return stored_study(database, final_name(name, number))[0]
+    file = workspace.final(number).study_file
+    if not file.is_file():
+        return None
+    try:
+        return load(file, files=False).identity()
+    except StudyError:  # its data is gone, or it is of a version that had other keys
+        return {}
 
 
 def ensemble(final: Final, job: Job) -> HandedIn:

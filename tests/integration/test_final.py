@@ -1,0 +1,53 @@
+"""Which final job a study is: the same one again, or one of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from search.final import begin
+from search.queue import public_toml
+from storage.database import Database
+from storage.workspace import Workspace, atomic_write
+from studies.loading import load
+from studies.study import Study
+
+
+def fixed(*overrides: str) -> Study:
+    """The demo with every knob fixed."""
+    demo = load("demo", overrides)
+    return demo.with_fixed(demo.search.baseline)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path, "demo")
+
+
+def begun(study: Study, url: str, workspace: Workspace) -> int:
+    """The number of the final job, whose study file is left in the workspace as the command leaves it."""
+    database = Database.open(url)
+    final = begin(study, database, workspace)
+    atomic_write(workspace.final(final.number).study_file, public_toml(final.study))
+    database.close()
+    return final.number
+
+
+def test_the_same_settings_are_the_same_job_and_others_are_the_next(storage_url: str, workspace: Workspace) -> None:
+    jobs = [fixed(), fixed("training.lr=2e-3"), fixed(), fixed("training.lr=2e-3"), fixed("final.folds=4")]
+
+    assert [begun(job, storage_url, workspace) for job in jobs] == [1, 2, 1, 2, 3]
+
+
+def test_a_new_database_leaves_the_files_of_other_jobs_alone(tmp_path: Path, workspace: Workspace) -> None:
+    begun(fixed(), f"sqlite:///{tmp_path}/old.db", workspace)
+    new = f"sqlite:///{tmp_path}/new.db"
+
+    assert begun(fixed("training.lr=2e-3"), new, workspace) == 2
+    assert begun(fixed(), new, workspace) == 1
+
+
+def test_a_job_whose_data_is_gone_is_another_one(tmp_path: Path, workspace: Workspace) -> None:
+    text = public_toml(fixed()).replace("train.tsv", "gone.tsv")
+    atomic_write(workspace.final(1).study_file, text)
+
+    assert begun(fixed(), f"sqlite:///{tmp_path}/new.db", workspace) == 2
