@@ -25,7 +25,7 @@ from search.calibration import Calibration, Forecast, calibrate
 from search.evidence import Evidence
 from search.racing import RISK, RacingPruner, Verdict
 
-RISKS = (0.02, 0.05, 0.2, 0.5)
+RISKS = (0.02, 0.1, 0.2, 0.5)
 CHANCES = (0.2, 0.5)  # the same for who compares chances
 ASIDE = 8  # trials that make way for others between two folds
 LIMITS = (0.05, 0.2, 0.4)  # risks of the rules that nobody can have
