@@ -25,6 +25,7 @@ from benchmarks.watching import ARGUMENTS, CHROMIUM, FOLDRACE, served
 from search.progress import Standing, picture, standing
 from search.queue import is_there
 from search.session import open_session
+from search.supervisor import Snapshot
 from studies.loading import load
 
 STUDY = "demo"
@@ -83,7 +84,7 @@ def _live(workspace: Path, running: "subprocess.Popen[bytes]") -> str | None:
         now = _standing(workspace)
         if now is not None and _is_worth_showing(now):
             console = Console(width=COLUMNS, record=True, force_terminal=True, file=io.StringIO())
-            console.print(picture(now, None))
+            console.print(picture(now, Snapshot((), "")))
             return console.export_svg(title="foldrace run demo", theme=MONOKAI)
         time.sleep(1)
     return None

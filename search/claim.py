@@ -82,11 +82,6 @@ class Claim:
         return self._lease.attempt
 
     @property
-    def adopted(self) -> bool:
-        """Another attempt was there before this one."""
-        return self._lease.attempt > 1
-
-    @property
     def stop_requested(self) -> bool:
         """`foldrace stop` asks all workers to write a checkpoint and let go."""
         return self._control == "stopping"

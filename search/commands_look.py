@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from foldrace import FoldraceError
 from search.options import (
     WORKSPACE,
     JsonOption,
@@ -30,12 +31,16 @@ def status(
     """Show a search: its trials, its best, what pruning saved, its workers."""
     from search.live import watch_status
     from search.progress import describe, standing
+    from search.queue import name_of_run
 
+    if watch and as_json:
+        raise FoldraceError("--watch shows a search to people; --json without it gives it once")
     with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
+        shown = name_of_run(session.database, session.study.name)
         if watch:
-            watch_status(session)
+            watch_status(session, shown)
             return
-        now = standing(session)
+        now = standing(session, shown)
     print_lines([json.dumps(now.plain(), ensure_ascii=False)] if as_json else describe(now))
 
 

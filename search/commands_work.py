@@ -89,7 +89,7 @@ def run(
     with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
         if is_there(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
-            set_control(session.database, asked.name, "running")
+            set_control(session.database, asked.name, "running", finals=False)
         status = watch(session, places, seconds_left=left)
         print_lines(last_words(session))
     raise typer.Exit(status)
@@ -150,6 +150,7 @@ def final(
     from search.final import begin
     from search.heartbeat import refuse_short_lease
     from search.live import refuse_unfinished, watch
+    from search.processes import GIVEN_UP
     from search.progress import standing
     from storage.workers import set_control
     from trainer.examples import read_test, read_training
@@ -165,7 +166,7 @@ def final(
         set_control(session.database, job.name, "running")
         session = Session(job.study, session.workspace, session.database)
         status = watch(session, places, job.number)
-        if status:
+        if status > GIVEN_UP:  # without one worker, the others may have trained all folds
             raise typer.Exit(status)
         refuse_unfinished(standing(session, job.name))
         _hand_in(job, session)

@@ -21,6 +21,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from foldrace import FoldraceError
 from search.door import Door, names_of
+from search.queue import name_of_run
 from search.session import Session
 from search.shown import Detail, Shown
 from storage import tables, workers
@@ -65,7 +66,8 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
         DashboardError: host and port cannot be listened on.
     """
     database = session.database
-    study_id = database.read(lambda connection: workers.study_id_of(database, connection, session.study.name))
+    name = name_of_run(database, session.study.name)
+    study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
     listener = _listen(host, port)
     port, token = listener.getsockname()[1], token_urlsafe(32)
     door = Door(

@@ -62,7 +62,7 @@ def export(study: Study, best: Winner, path: Path) -> None:
     header = (
         f"# Trial {best.number} of study {study.name}: {study.search.metric} {best.value:.4f}, the mean of the best\n"
         f"# evaluations of its folds ({folds}).\n"
-        f"# Train the ensemble and write the submission: foldrace final {path.name}\n\n"
+        f"# Train the ensemble and write the submission: foldrace final {path}\n\n"
     )
     atomic_write(path, header + public_toml(study.with_fixed(best.sampled)))
 

@@ -49,21 +49,24 @@ def watch(
         with observer:
             status = supervisor.run(tick)
         tick(supervisor.snapshot())  # what was seen at last
+    if live is not None and status:  # the screen is wiped: what went wrong stays
+        for line in filter(None, (observer.trouble, *troubles(supervisor.snapshot()))):
+            console.print(line, style="yellow", markup=False, highlight=False)
     refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]
     if refused:
         raise FoldraceError(refused[0].removeprefix("foldrace: "))
     return status
 
 
-def watch_status(session: Session, seconds: float = 2.0) -> None:
+def watch_status(session: Session, name: str, seconds: float = 2.0) -> None:
     """Refresh the status until interrupted; without a terminal, a line whenever something changes."""
-    now, console, alone = standing(session), Console(), Snapshot((), "")
+    now, console, alone = standing(session, name), Console(), Snapshot((), "")
     with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
         show = _Lines() if live is None else _Screen(live)
         while True:
             show(now, alone, "")
             time.sleep(seconds)
-            now = standing(session)
+            now = standing(session, name)
 
 
 def last_words(session: Session) -> list[str]:

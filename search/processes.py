@@ -17,10 +17,11 @@ from foldrace import FoldraceError
 from search.devices import Slot
 
 FIRST_BACKOFF_SECONDS = 1.0  # doubled with each further crash in a row
-SETTLED_SECONDS = 30.0  # a worker that ran this long has done more than start: its next crash counts as the first
+SETTLED_SECONDS = 600.0  # a worker that ran this long has done more than start: its next crash counts as the first
 CRASHES_IN_A_ROW = 5  # then it is given up
 KILL_SECONDS = 2.0  # a process inside a driver call can outlive SIGKILL: do not wait for it longer
 LAST_LINES = 5
+GIVEN_UP = 1  # a run's exit status when a worker was given up and the others went on
 USER_ERROR = 2  # a worker's exit status after it printed a FoldraceError
 
 _TAIL_BYTES = 16 * 1024

@@ -44,11 +44,17 @@ class Standing:
         """What goes on: what the workers were asked to do, while something is left and somebody there to do it."""
         if self.total and self.ended == self.total:
             return "done"
+        if self.summary.control == "stopping" and not self.alive:
+            return "stopped"
         if self.summary.control != "running":
             return self.summary.control
+        return "running" if self.alive else "no workers"
+
+    @property
+    def alive(self) -> list[WorkerLine]:
+        """The workers that gave a sign of life within the lease time."""
         lease = self.study.search.lease_seconds
-        alive = any(not worker.stopped and worker.silent_seconds <= lease for worker in self.summary.workers)
-        return "running" if alive else "no workers"
+        return [worker for worker in self.summary.workers if not worker.stopped and worker.silent_seconds <= lease]
 
     @property
     def counts(self) -> list[tuple[str, int, str]]:
@@ -66,7 +72,7 @@ class Standing:
     @property
     def seconds_left(self) -> float | None:
         """About how long the workers need for what is left, at the pace of the trials that ended last."""
-        working = sum(not worker.stopped for worker in self.summary.workers)
+        working = len(self.alive)
         trials, each = self.summary.trials, self.summary.seconds_each
         left = trials.get("WAITING", 0) + trials.get("RUNNING", 0) / 2
         return left * each / working if working and left and each is not None else None
@@ -74,7 +80,7 @@ class Standing:
     def plain(self) -> dict[str, Any]:
         """As plain data, for JSON."""
         told = asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.ledger)}
-        told |= {"baseline": self.baseline, "seconds_left": self.seconds_left}
+        told |= {"state": self.state, "baseline": self.baseline, "seconds_left": self.seconds_left}
         return told | {"ahead": None if self.prospect is None else asdict(self.prospect)}
 
 
@@ -126,15 +132,12 @@ def troubles(snapshot: Snapshot) -> list[str]:
     return lines
 
 
-def picture(now: Standing | None, snapshot: Snapshot | None) -> RenderableType:
+def picture(now: Standing | None, snapshot: Snapshot) -> RenderableType:
     """The live view; fits 80 columns."""
-    if now is None:
-        return Text(headline(now), style="bold")
-    parts: list[RenderableType] = [_head(now)]
-    if not all(worker.stopped for worker in now.summary.workers):
+    parts: list[RenderableType] = [Text(headline(now), style="bold") if now is None else _head(now)]
+    if now is not None and now.alive:
         parts += [Text(), _worker_table(now)]
-    parts += [Text(line, style="yellow") for line in (troubles(snapshot) if snapshot else [])]
-    return Group(*parts)
+    return Group(*parts, *(Text(line, style="yellow") for line in troubles(snapshot)))
 
 
 def _head(now: Standing) -> Table:
@@ -165,9 +168,8 @@ def _worker_table(now: Standing) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold cyan")
     for column in ("worker", "trial", "fold", "epoch", "", now.study.search.metric, "rows/s"):
         table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
-    for worker in now.summary.workers:
-        if not worker.stopped:
-            table.add_row(*_worker_cells(worker, now))
+    for worker in now.alive:
+        table.add_row(*_worker_cells(worker, now))
     return table
 
 

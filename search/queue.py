@@ -96,6 +96,14 @@ def is_there(database: Database, name: str) -> bool:
     return database.read(lambda connection: connection.execute(query).first()) is not None
 
 
+def name_of_run(database: Database, name: str) -> str:
+    """The study of that name, or the newest final job of one that was never searched."""
+    number = 0
+    while not is_there(database, name) and is_there(database, final_name(name, number + 1)):
+        number += 1
+    return final_name(name, number) if number else name
+
+
 def stored_study(database: Database, name: str) -> tuple[dict[str, str], str]:
     """Identity and TOML of a study that is there.
 

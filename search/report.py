@@ -3,6 +3,7 @@ run it again. It reads the study and writes nothing to it; a study without a com
 """
 
 import platform
+import tomllib
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -17,6 +18,7 @@ from search.queue import stored_study
 from search.session import Session
 from storage.rows import FAILURE
 from studies.knobs import Choices, Range
+from studies.loading import parse
 from studies.study import Study
 from trainer.figures import curves, png
 from trainer.tasks import Evaluation
@@ -27,8 +29,8 @@ PACKAGES = ("foldrace", "torch", "transformers", "optuna", "numpy", "scikit-lear
 
 def study_report(session: Session) -> str:
     """The report of the session's study, as HTML. Raises StorageError when there is no such study."""
-    study = session.study
-    identity, toml = stored_study(session.database, study.name)
+    identity, toml = stored_study(session.database, session.study.name)
+    study = parse(tomllib.loads(toml), session.study.name)  # as it was run, whatever the file says now
     course = follow(session.database, study)
     spent = ledger(session.database, study, study.name)
     parts = [_summary(course, spent), *_drawn(course), _best(course), _knobs(course), _pruning(course, spent)]

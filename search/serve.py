@@ -72,7 +72,7 @@ def _enough(session: Session, final: int | None) -> Callable[[], bool]:
         if ahead is None or not ahead.is_enough or not waiting:
             return False
         logger.info("the study ends: %s", ahead)
-        workers.set_control(session.database, session.study.name, "stopping")
+        workers.set_control(session.database, session.study.name, "stopping", finals=False)
         return True
 
     wanted = final is None and session.study.search.stop_below_noise

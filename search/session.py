@@ -70,7 +70,8 @@ class WorkerCommand:
     def __init__(self, session: Session, final: int | None, seconds_left: Callable[[], float]) -> None:
         path = (session.workspace if final is None else session.workspace.final(final)).study_file
         atomic_write(path, public_toml(session.study))
-        os.environ["FOLDRACE_STORAGE"] = storage_url(session.study, session.workspace)
+        if session.study.search.storage is not None:  # else each worker finds the file in the workspace by itself
+            os.environ["FOLDRACE_STORAGE"] = session.study.search.storage
         self._command = [sys.executable, "-P", "-m", "search.cli", "worker", str(path)]
         self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]
         self._command += [] if final is None else ["--final", str(final)]

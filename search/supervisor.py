@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.devices import Slot
-from search.processes import USER_ERROR, SupervisorError, WorkerProcess, WorkerView
+from search.processes import GIVEN_UP, USER_ERROR, SupervisorError, WorkerProcess, WorkerView
 
 __all__ = ["Snapshot", "Supervisor", "SupervisorError", "WorkerView"]
 
@@ -89,7 +89,7 @@ class Supervisor:
             on_tick(self.snapshot())
         if self._status is not None:
             return self._status
-        return int(any(worker.state == "given up" for worker in self._workers))
+        return GIVEN_UP if any(worker.state == "given up" for worker in self._workers) else 0
 
     def snapshot(self) -> Snapshot:
         return Snapshot(tuple(worker.view() for worker in self._workers), self._stopping)

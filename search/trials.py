@@ -6,7 +6,6 @@ The protocol is in docs/design.md, section 5. Optuna's own heartbeat and retry c
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 
 import optuna
 import sqlalchemy as sa
@@ -19,29 +18,15 @@ from search.meter import Meter
 from search.pruning import reason_to_prune
 from search.sampling import draw
 from search.space import distributions
-from storage import tables, workers
+from storage import rows, tables, workers
 from storage.database import Database
 from storage.leases import Lease, LeaseLost, Leases
-from storage.workers import Control, Worker
+from storage.workers import Worker
 from studies.study import Study
 
-__all__ = ["Claim", "LeaseLost", "Outlook", "Trials"]
+__all__ = ["Claim", "LeaseLost", "Trials"]
 
 _TRIALS = tables.trials.c
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What is left to do in a study, and what was asked of its workers."""
-
-    control: Control
-    waiting: int
-    running: int
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing is left, or the workers were asked to stop."""
-        return self.control == "stopping" or self.waiting + self.running == 0
 
 
 class Trials:
@@ -88,8 +73,8 @@ class Trials:
     def claim(self) -> Claim | None:
         """A trial of which this worker is the only owner: an orphaned one where it stood, else the next in the queue.
 
-        None: the workers were asked to pause or stop, or nothing is free now; `outlook` says which. Ask again
-        within half a lease time: only who keeps looking can tell that a lease is dead.
+        None: the workers were asked to pause or stop, or nothing is free now. Ask again, unless `is_over`, within half
+        a lease time: only who keeps looking can tell that a lease is dead.
         """
         with self.meter.timing("claims"):
             while (lease := self._leases.take()) is not None:
@@ -99,11 +84,15 @@ class Trials:
 
     def is_over(self) -> bool:
         """This worker may end: nothing is left to do, or it was asked to stop."""
-        return self.outlook().is_over
+        unfinished = sa.select(_TRIALS.trial_id).where(
+            _TRIALS.study_id == self._study_id, _TRIALS.state.in_(rows.UNFINISHED)
+        )
 
-    def outlook(self) -> Outlook:
-        """What is left, for a worker that was given nothing."""
-        return self._database.read(self._outlook)
+        def work(connection: sa.Connection) -> bool:
+            asked = workers.control(connection, self._study_id)
+            return asked == "stopping" or connection.execute(unfinished.limit(1)).first() is None
+
+        return self._database.read(work)
 
     def leave(self) -> None:
         """This worker ends; its claim, if it has one, must have ended before."""
@@ -122,12 +111,6 @@ class Trials:
             claim.begin(self._space, draw(self._history, trial, self._space, self._seed) if missing else {})
             stack.pop_all()
         return claim
-
-    def _outlook(self, connection: sa.Connection) -> Outlook:
-        query = sa.select(_TRIALS.state, sa.func.count()).where(_TRIALS.study_id == self._study_id)
-        counts: dict[str, int] = dict(connection.execute(query.group_by(_TRIALS.state)).all())
-        asked = workers.control(connection, self._study_id)
-        return Outlook(asked, counts.get("WAITING", 0), counts.get("RUNNING", 0))
 
     def _reason_to_prune(self, trial_id: int) -> str | None:
         if isinstance(self._optuna.pruner, NopPruner):

@@ -142,7 +142,10 @@ class Worker:
         if resume is not None:
             curve = [Evaluation.from_record(record) for record in resume.state["curve"]]
             self._catch_up(claim, assignment, fold, curve, bests)
-        rmtree(folder / f"attempt-{claim.attempt}", ignore_errors=True)  # of a database that is gone: ours is new
+        own = folder / f"attempt-{claim.attempt}"
+        for path in saved(own):  # of a database that is gone, or of a fold that failed: ours may begin before it
+            if resume is None or path.name > resume.file_name:
+                path.unlink(missing_ok=True)
         with closing(train_fold(task, resume)) as events:
             for event in events:
                 if isinstance(event, Progress):

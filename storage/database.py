@@ -72,7 +72,11 @@ class Database:
         Raises:
             StorageError: the URL is wrong, the database does not answer, or a newer foldrace made it.
         """
-        database = cls(parse(url), patience_seconds, clock, sleep)
+        asked = parse(url)
+        try:
+            database = cls(asked, patience_seconds, clock, sleep)
+        except ImportError:
+            raise StorageError(f"{shown(asked)}: its driver is not installed; install foldrace[postgres]") from None
         try:
             database._prepare_file(create)
             outages.wait_out(lambda: database._prepare(create), wait_seconds, clock, sleep)
@@ -254,8 +258,6 @@ class Database:
     def _explained(self, error: Exception) -> Exception:
         """What the database or its driver says, as one line without secrets; any other error as it is."""
         cause = outages.cause_of(error)
-        if isinstance(cause, sa.exc.NoSuchModuleError):
-            return StorageError(f"{self.address}: its driver is not installed; install foldrace[postgres]")
         if isinstance(cause, sa.exc.TimeoutError):
             return StorageError(f"{self.address}: no connection became free")
         if isinstance(cause, sa.exc.DBAPIError):

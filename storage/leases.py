@@ -35,10 +35,6 @@ class Lease:
     token: str
     attempt: int
 
-    @property
-    def adopted(self) -> bool:
-        return self.attempt > 1
-
 
 class Watch:
     """Which leases stand still, by this process's own monotonic clock."""
@@ -154,7 +150,7 @@ class Leases:
             connection.execute(sa.delete(tables.leases).where(same))
             return None
         changed = {"owner": self._worker.owner, "token": token, "counter": 0, "state": "claiming", "progressed": False}
-        changed |= {"attempt": orphan.attempt + 1, "fruitless": fruitless}
+        changed |= {"attempt": orphan.attempt + 1, "fruitless": fruitless, "note": None}
         connection.execute(sa.update(tables.leases).where(same).values(**changed))
         return Lease(self._study_id, orphan.trial_id, token, orphan.attempt + 1)
 

@@ -76,17 +76,19 @@ def control(connection: sa.Connection, study_id: int) -> Control:
     return found or "running"
 
 
-def set_control(database: Database, name: str, asked: Control) -> None:
-    """Ask all workers of a study, and of its final jobs, to pause, to stop, or to go on.
+def set_control(database: Database, name: str, asked: Control, *, finals: bool = True) -> None:
+    """Ask all workers of a study, and with `finals` those of its final jobs, to pause, to stop, or to go on.
 
     Raises:
-        StorageError: no such study.
+        StorageError: no such study, and no final job of one.
     """
     if asked not in get_args(Control):
         raise StorageError(f"{asked!r} cannot be asked of a study; one of {', '.join(get_args(Control))} can")
 
     def work(connection: sa.Connection) -> None:
-        for study_id in [study_id_of(database, connection, name), *_finals_of(connection, name)]:
+        jobs = _finals_of(connection, name) if finals else []
+        searched = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
+        for study_id in [*connection.execute(searched).scalars(), *jobs] or [study_id_of(database, connection, name)]:
             rows.upsert(connection, tables.controls, ("study_id",), {"study_id": study_id, "control": asked})
 
     database.transact(work)

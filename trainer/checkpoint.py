@@ -39,11 +39,16 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
+    @property
+    def file_name(self) -> str:
+        """In any folder; names are in the order of steps."""
+        return f"checkpoint-{self.step:08d}.safetensors"
+
     def save(self, folder: Path) -> Path:
         """Write the checkpoint into `folder` and drop all but the newest `KEPT` there."""
         described = json.dumps({"task": self.task, "step": self.step, "state": self.state}, sort_keys=True)
         metadata = {"described": described, "sha256": _hash(self.tensors, described)}
-        path = folder / f"checkpoint-{self.step:08d}.safetensors"
+        path = folder / self.file_name
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, save(self.tensors, metadata))
         for old in saved(folder)[KEPT:]:

@@ -15,6 +15,7 @@ from studies.knobs import Hyperparameters
 
 # Of the CPU; of the CUDA driver; of cuBLAS, which allocates by itself.
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+MOST_CHARACTERS = 50  # of a device in the table of workers; a UUID has 40, that of a MIG slice may have more
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux alone has them
 
 
@@ -83,5 +84,6 @@ def resolve(device: str) -> str:
 
 
 def describe(device: str) -> str:
-    """The device for people: of several CUDA devices, which one this process was given."""
-    return f"cuda:{os.environ.get('CUDA_VISIBLE_DEVICES', '0')}" if device == "cuda" else device
+    """The device for people: of several CUDA devices, the one that this process computes on."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
+    return f"cuda:{seen}"[:MOST_CHARACTERS] if device == "cuda" else device

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from search import live
+from search.commands_work import final
+from search.processes import GIVEN_UP
 from studies.loading import SHIPPED, load
 from tests.acceptance.conftest import Finished, foldrace_in
 
@@ -119,6 +122,17 @@ def test_an_ensemble_killed_before_its_summary_hands_in_the_same_file_again(fini
     assert told.returncode == 0, told.stderr
     assert sorted(path.name for path in submissions.iterdir()) == ["3fold_tiny1", "mine", "notes.txt"]
     assert (submissions / "mine/handed_in.csv").read_text() == "kept\n"
+
+
+def test_a_worker_that_was_given_up_keeps_no_whole_ensemble_back(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    monkeypatch.setattr(live, "watch", lambda *_: GIVEN_UP)
+
+    final(str(tmp_path / "runs/demo/final.toml"), ["final.folds=3"], devices="cpu", workspace=tmp_path / "runs")
+
+    assert capsys.readouterr().out.splitlines()[-1].startswith("submit ")
 
 
 def test_predict_refuses_an_ensemble_with_a_model_missing(finished: Finished, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkContext
@@ -91,6 +92,12 @@ def test_a_wrong_url_is_one_line_without_its_password(url: str, message: str) ->
     text = "".join(traceback.format_exception(caught.value))
     assert CANARY not in text
     assert "\n" not in str(caught.value)
+
+
+def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StorageError, match=r"//me@host/db: its driver is not installed; install foldrace\[postgres\]"):
+        Database.open("postgresql+psycopg://me:canary@host/db")
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from search.queue import FoldJob, open_study, public_toml, queue_folds, stored_study
+from search.queue import FoldJob, name_of_run, open_study, public_toml, queue_folds, stored_study
 from search.trials import Claim, LeaseLost, Trials
 from storage import leases, tables
 from storage.database import Database
 from storage.errors import StorageError
-from storage.workers import Worker, set_control
+from storage.workers import Worker, control, set_control, study_id_of
 from studies.study import Study
 
 LEASE = 60.0
@@ -173,6 +173,26 @@ def test_pause_and_stop_reach_all_and_resume_goes_on(
     assert must(trials).number == 1
 
 
+def test_a_final_job_is_asked_with_its_study_or_without_one_or_left_out(
+    database: Database, make_study: MakeStudy
+) -> None:
+    def asked() -> list[str]:
+        return database.read(lambda c: [control(c, study_id_of(database, c, name)) for name in names])
+
+    study = make_study(baseline={"gamma": 0.5, "epochs": 9}).with_fixed({"gamma": 0.5, "epochs": 9})
+    names = [queue_folds(database, study, [FoldJob(0, 77)])]
+    set_control(database, "small", "paused")
+    assert asked() == ["paused"]
+    assert name_of_run(database, "small") == "small/final-1"
+    open_study(database, make_study())
+    names.append("small")
+    set_control(database, "small", "stopping", finals=False)
+    assert asked() == ["paused", "stopping"]
+    set_control(database, "small", "running")
+    assert asked() == ["running", "running"]
+    assert name_of_run(database, "small") == "small"
+
+
 def test_an_unknown_study_is_named_with_those_there_are(
     database: Database, make_study: MakeStudy, trials_of: View
 ) -> None:
@@ -200,7 +220,7 @@ def test_a_dead_workers_trial_goes_on_where_it_stood(
     dead.report(0, 3, 0.7, {"value": 0.7})
     watch(survivor, now)
     adopted = must(survivor)
-    assert (adopted.number, adopted.attempt, adopted.adopted) == (dead.number, 2, True)
+    assert (adopted.number, adopted.attempt) == (dead.number, 2)
     assert adopted.sampled == dead.sampled
     assert adopted.evaluations == {(0, 3): {"value": 0.7}}
     assert adopted.trial.params == dead.sampled
@@ -316,6 +336,17 @@ def test_three_attempts_without_progress_fail_a_trial_with_its_last_error(
     assert trial.state.name == "FAIL"
     assert trial.user_attrs["failure"].endswith("the last one: ZeroDivisionError: error 3")
     assert trial.user_attrs["attempts"] == 3
+
+
+def test_an_error_of_an_attempt_is_not_taken_for_that_of_the_next(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    must(trials_of(study)).abandon("its error")
+    must(trials_of(study))
+    with database.engine.connect() as connection:
+        assert connection.execute(sa.select(tables.leases.c.note)).scalars().all() == [None]
 
 
 def test_attempts_that_each_leave_something_never_fail_a_trial(

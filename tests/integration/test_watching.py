@@ -62,5 +62,5 @@ def test_without_a_terminal_the_status_is_watched_in_lines(
 
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
-        watch_status(Session(make_study(), Workspace(tmp_path, "small"), database))
+        watch_status(Session(make_study(), Workspace(tmp_path, "small"), database), "small")
     assert capsys.readouterr().out == "0/3 trials, 0 pruned, 0 failed\n"

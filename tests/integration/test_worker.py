@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from search import worker
 from search.serve import serve
 from search.session import Session, open_session
 from search.summary import summarise
@@ -91,3 +92,22 @@ def test_a_new_database_learns_what_the_files_of_a_run_know(session: Session, tm
     assert list(trial.intermediate_values) == list(range(16))
     assert trial.intermediate_values | before == trial.intermediate_values
     assert {f"fold{fold}/eval{index}" for fold in range(2) for index in range(8)} <= trial.user_attrs.keys()
+
+
+def test_a_checkpoint_stays_until_there_is_a_newer_one(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(session, "cpu", None, None, time_is_up_at(3), lambda: False)
+    folder = session.workspace.folder / "trial-00000/fold-0/attempt-1"
+    before = list(folder.iterdir())
+    elsewhere = session.study.search.model_copy(update={"storage": f"sqlite:///{tmp_path / 'new.db'}"})
+    monkeypatch.setattr(worker, "train_fold", lambda *_: 1 / 0)
+
+    with (
+        open_session(session.study.model_copy(update={"search": elsewhere}), tmp_path) as moved,
+        pytest.raises(ZeroDivisionError),
+    ):
+        serve(moved, "cpu", None, None, lambda: math.inf, lambda: False)
+
+    assert len(before) == 1
+    assert list(folder.iterdir()) == before

@@ -10,6 +10,7 @@ import pytest
 
 from search import devices
 from search.devices import DeviceError, Slot, cgroup_quota, count_cuda_devices, slots
+from trainer.devices import MOST_CHARACTERS, describe
 
 
 @pytest.fixture
@@ -172,3 +173,11 @@ def test_the_driver_counts_what_torch_counts_and_a_worker_sees_one_of_them() -> 
     worker = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
     environment = {**os.environ, **slots()[-1].environment()}
     assert subprocess.run(worker, env=environment, capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_a_worker_is_named_by_the_one_device_that_it_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{'1' * 36},GPU-{'2' * 36}")
+    assert describe("cuda") == f"cuda:GPU-{'1' * 36}"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"MIG-GPU-{'1' * 36}/1/0")
+    assert len(describe("cuda")) == MOST_CHARACTERS
+    assert describe("cpu") == "cpu"

@@ -24,9 +24,10 @@ def test_an_exported_study_has_every_knob_fixed_and_no_password(
 
 def test_an_exporter_killed_at_any_step_leaves_one_whole_file(make_study: Callable[..., Study], tmp_path: Path) -> None:
     path, study = tmp_path / "final.toml", make_study(baseline={"epochs": 9})
+    export(study, WINNER, path)
+    whole = path.read_text()
+    assert f"foldrace final {path}\n" in whole
     path.write_text("the one before")
-    export(study, WINNER, tmp_path / "undisturbed" / "final.toml")
-    whole = (tmp_path / "undisturbed" / "final.toml").read_text()
     step = 0
     while killed_at(step, lambda: export(study, WINNER, path)):
         assert path.read_text() in ("the one before", whole)

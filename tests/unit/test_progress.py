@@ -3,16 +3,21 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from search.devices import Slot
 from search.enough import Prospect
 from search.ledger import Ledger
 from search.progress import Standing, describe, headline, picture
 from search.summary import Best, Failure, Orphan, Summary, WorkerLine
+from search.supervisor import Snapshot, WorkerView
 from storage.workers import Control
 from studies.study import Study
+
+QUIET = Snapshot((), "")
 
 
 @pytest.fixture
@@ -67,6 +72,8 @@ def test_status_says_what_goes_on(now: Standing) -> None:
     assert state(left, "paused") == "paused"
     assert state(left, silent=61) == "no workers"
     assert state(left, stopped=True) == "no workers"
+    assert state(left, "stopping") == "stopping"
+    assert state(left, "stopping", stopped=True) == "stopped"
     assert state({"COMPLETE": 3, "PRUNED": 1}, "stopping") == "done"
 
 
@@ -91,7 +98,27 @@ def test_nobody_at_work_has_no_time_left(now: Standing) -> None:
     assert replace(now, summary=replace(now.summary, workers=())).seconds_left is None
 
 
-def shown(now: Standing) -> list[str]:
+def test_a_dead_worker_halves_no_time_and_is_not_shown_at_work(now: Standing) -> None:
+    dead = replace(now.summary.workers[0], pid=8, silent_seconds=61)
+    both = replace(now, summary=replace(now.summary, workers=(*now.summary.workers, dead)))
+
+    assert both.seconds_left == now.seconds_left
+    assert shown(both) == shown(now)
+    assert any("pid 8, last sign 61 s ago" in line for line in describe(both))
+
+
+def test_workers_that_crash_before_there_is_a_study_are_told(tmp_path: Path) -> None:
+    slot = Slot(0, "cpu", 1)
+    worker = WorkerView(slot, "given up", None, 4, "worker 0 (cpu): given up", ("ImportError: no torch",), tmp_path)
+
+    assert shown(None, Snapshot((worker,), "")) == [
+        "preparing the data and the model",
+        "worker 0 (cpu): given up",
+        "    ImportError: no torch",
+    ]
+
+
+def shown(now: Standing | None, snapshot: Snapshot = QUIET) -> list[str]:
     console = Console(width=80, record=True, force_terminal=False)
-    console.print(picture(now, None))
+    console.print(picture(now, snapshot))
     return [line.rstrip() for line in console.export_text().splitlines()]
