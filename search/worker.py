@@ -147,6 +147,7 @@ class Worker:
             if resume is None or path.name > resume.file_name:
                 path.unlink(missing_ok=True)
         with closing(train_fold(task, resume)) as events:
+            del resume  # as large as the model and its optimiser, and read at the first event
             for event in events:
                 if isinstance(event, Progress):
                     if not self._goes_on(claim, fold, event, clock, folder):
