@@ -27,7 +27,7 @@ from search.racing import RISK, RacingPruner, Verdict
 
 RISKS = (0.02, 0.1, 0.2, 0.5)
 CHANCES = (0.2, 0.5)  # the same for who compares chances
-ASIDE = 8  # trials that make way for others between two folds
+ASIDE = (8, 16)  # trials that make way for others between two folds
 LIMITS = (0.05, 0.2, 0.4)  # risks of the rules that nobody can have
 ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever is usual
 
@@ -122,7 +122,7 @@ def alternatives() -> list[Rule]:
         made(f"below a probability of {ABSOLUTE:g}", BelowAProbability),
         Rule("the value, not best so far", lambda folds: RacingPruner(folds, EVALUATIONS), report_value),
         Rule("without bits", lambda folds: RacingPruner(folds, EVALUATIONS), report_no_bits),
-        replace(our_rule(name=f"{ASIDE} put aside"), aside=ASIDE),
+        *(replace(our_rule(name=f"{aside} put aside"), aside=aside) for aside in ASIDE),
     ]
 
 
@@ -186,7 +186,7 @@ def main() -> None:
     as_it_is = our_rule()
     _print("without knobs", [(without_knobs(order), as_it_is) for order in orders], arguments.workers)
     _print("another fold first each time", [(unpaired(order), as_it_is) for order in orders], arguments.workers)
-    for aside in (0, ASIDE):
+    for aside in (0, ASIDE[0]):
         for risk in LIMITS:
             name = f"with hindsight, risk {risk:g}" + (f", {aside} put aside" if aside else "")
             _print(name, [(order, with_hindsight(order, risk, aside)) for order in orders], arguments.workers)

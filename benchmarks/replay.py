@@ -100,37 +100,16 @@ def replay(
         study_name=name, direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
     )
     played = [_Played(study, run, report) for run in runs]
-    space, waiting, put_aside = space_of(runs), deque(range(len(runs))), set[int]()
-
-    def take() -> int | None:
-        while put_aside and not (waiting and len(put_aside) < aside):
-            best = max(put_aside, key=lambda position: played[position].estimate)
-            put_aside.remove(best)
-            if not played[best].is_pruned():  # others have shown more meanwhile
-                return best
-        if not waiting:
-            return None
-        played[waiting[0]].begin(space)
-        return waiting.popleft()
-
-    def makes_way(position: int) -> bool:
-        if not (aside and played[position].is_between_folds):
-            return False
-        better = any(played[other].estimate > played[position].estimate for other in put_aside)
-        return better or (bool(waiting) and len(put_aside) < aside)
-
+    queue = _Queue(played, space_of(runs), aside)
     events: list[tuple[float, int, int]] = []
     idle, now = list(reversed(range(workers))), 0.0
     while True:
-        while idle and (position := take()) is not None:
+        while idle and (position := queue.take()) is not None:
             heapq.heappush(events, (now + played[position].cost, idle.pop(), position))
         if not events:
             break
         now, worker, position = heapq.heappop(events)
-        if played[position].evaluate():
-            idle.append(worker)
-        elif makes_way(position):
-            put_aside.add(position)
+        if played[position].evaluate() or queue.puts_aside(position):
             idle.append(worker)
         else:
             heapq.heappush(events, (now + played[position].cost, worker, position))
@@ -194,3 +173,38 @@ class _Played:
             return False
         self._study.tell(self._trial, state=TrialState.PRUNED)
         return True
+
+
+class _Queue:
+    """Which run a free worker takes, by its position: those that wait, in their order, and those put aside."""
+
+    def __init__(self, played: Sequence[_Played], space: dict[str, BaseDistribution], most: int) -> None:
+        self._played, self._space, self._most = played, space, most
+        self._waiting, self._aside = deque(range(len(played))), set[int]()
+
+    def take(self) -> int | None:
+        """The best put aside where nothing waits or there is no more room, else the next; None: there is none."""
+        while self._aside and not self._has_room:
+            best = max(self._aside, key=lambda position: self._played[position].estimate)
+            self._aside.remove(best)
+            if not self._played[best].is_pruned():  # others have shown more meanwhile
+                return best
+        if not self._waiting:
+            return None
+        self._played[self._waiting[0]].begin(self._space)
+        return self._waiting.popleft()
+
+    def puts_aside(self, position: int) -> bool:
+        """Whether a run that goes on makes way here."""
+        if not (self._most and self._played[position].is_between_folds):
+            return False
+        estimate = self._played[position].estimate
+        makes_way = self._has_room or any(self._played[other].estimate > estimate for other in self._aside)
+        if makes_way:
+            self._aside.add(position)
+        return makes_way
+
+    @property
+    def _has_room(self) -> bool:
+        """One that waits may begin in place of one put aside."""
+        return bool(self._waiting) and len(self._aside) < self._most

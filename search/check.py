@@ -28,7 +28,7 @@ class Forecast:
     Attributes:
         rows_per_second: of training, from a few steps of the real model.
         precision: that it computes in here, `bf16` or `fp32`.
-        fold_epochs: passes over a training part, over all trials and folds, at the middle of the searched epochs.
+        fold_epochs: passes over a training part, over all trials and folds, at the mean of the searched epochs.
         hours: of one worker.
     """
 

@@ -72,14 +72,15 @@ def count_cuda_devices() -> int:
     """CUDA devices that this process may use, counted by the driver itself.
 
     It honours CUDA_VISIBLE_DEVICES with all its forms (indices, UUIDs, MIG) in a fraction of the time it takes
-    to import torch, and needs no nvidia-smi. Raises DeviceError when there is a driver and it does not start.
+    to import torch, and needs no nvidia-smi. From here on this process numbers devices as nvidia-smi does, by bus,
+    unless the user has said how. Raises DeviceError when there is a driver and it does not start.
     """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return 0
     if "CUDA_VISIBLE_DEVICES" not in os.environ:  # else its numbers are in the order that the user knows
-        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # nvidia-smi's; CUDA's own is by speed
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # CUDA's own order is by speed
     count = ctypes.c_int(0)
     error = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if error and error not in _NO_DEVICE:

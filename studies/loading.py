@@ -54,14 +54,7 @@ def load(
     if storage := os.environ.get("FOLDRACE_STORAGE"):
         _override(raw, "search.storage", storage)
     for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
-            raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
-        value = _value(key, text)
-        _override(raw, key, value)
-        section, _, knob = key.partition(".")
-        if section == "training" and not isinstance(value, dict):
-            _drop_from_baseline(raw, knob)
+        _set(raw, override)
     study = parse(raw, str(source))
     if files:
         _check_files(study, source)
@@ -107,6 +100,18 @@ def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]
         return dict(raw)
     paths = {key: str((folder / data[key]).absolute()) for key in _PATH_KEYS if isinstance(data.get(key), str)}
     return {**raw, "data": {**data, **paths}}
+
+
+def _set(raw: dict[str, Any], override: str) -> None:
+    """What `--set` asks for."""
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
+        raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
+    value = _value(key, text)
+    _override(raw, key, value)
+    section, _, knob = key.partition(".")
+    if section == "training" and not isinstance(value, dict):
+        _drop_from_baseline(raw, knob)
 
 
 def _override(raw: dict[str, Any], key: str, value: Any) -> None:

@@ -12,8 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks import racing
 from benchmarks.recordings import EVALUATIONS, Run, read
-from benchmarks.replay import replay, report_estimate, space_of
+from benchmarks.replay import replay, report_estimate, space_of, whole_trials
 from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
+from search.evidence import read_evidence
 from search.racing import RacingPruner
 
 LEVELS = [0.55, 0.42, 0.6, 0.3, 0.5, 0.25, 0.45, 0.35]
@@ -94,6 +95,13 @@ def test_trials_that_make_way_leave_the_best_and_cost_less(runs: list[Run]) -> N
     assert done.chosen(runs) == LEVELS.index(max(LEVELS))
     assert (done.spent > 0).all()
     assert done.spent.sum() < without.spent.sum()
+
+
+def test_whole_trials_are_what_a_study_without_pruning_leaves(runs: list[Run]) -> None:
+    for trial, run in zip(whole_trials(runs), runs, strict=True):
+        evidence = read_evidence(trial, 3, EVALUATIONS)
+        assert evidence.best.tolist() == run.best.tolist()
+        assert trial.value == run.value
 
 
 def test_without_a_pruner_trials_that_make_way_all_come_to_their_end(runs: list[Run]) -> None:
