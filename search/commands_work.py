@@ -168,7 +168,7 @@ def final(
         status = watch(session, places, job.number)
         if status > GIVEN_UP:  # without one worker, the others may have trained all folds
             raise typer.Exit(status)
-        refuse_unfinished(standing(session, job.name))
+        refuse_unfinished(standing(session, job.name), job.missing)
         _hand_in(job, session)
 
 

@@ -18,7 +18,7 @@ from studies.loading import load
 from studies.study import Study, StudyError
 from trainer.ensemble import OutOfFold, Votes, out_of_fold, per_class_report, vote
 from trainer.job import Job
-from trainer.results import SavedResult, load_result
+from trainer.results import SavedResult, is_kept, load_result
 from trainer.submission import oof_csv, submission_folder, submission_text, test_probabilities_csv
 
 SUMMARY_FILE = "ensemble.json"
@@ -58,6 +58,11 @@ class Final:
     def jobs(self) -> list[FoldJob]:
         return [FoldJob(fold, seed) for seed in self.study.final.seeds for fold in range(self.study.final.folds)]
 
+    @property
+    def missing(self) -> list[FoldJob]:
+        """The jobs that have not left their result and their model."""
+        return [job for job in self.jobs if not is_kept(self.fold_folder(job))]
+
 
 @dataclass(frozen=True)
 class HandedIn:
@@ -89,7 +94,7 @@ def fold_folder(final: Path, job: FoldJob) -> Path:
 
 
 def begin(study: Study, database: Database, workspace: Workspace) -> Final:
-    """Queue the folds of a final job, or those that are missing in one with the same settings.
+    """Queue the folds of a final job, or those that are missing in one with the same settings, also on disk alone.
 
     Raises:
         FinalError: a knob is still searched, or there is no test file.
@@ -103,7 +108,7 @@ def begin(study: Study, database: Database, workspace: Workspace) -> Final:
         raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
     study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})
     final = Final(study, _number(study, database, workspace), workspace)
-    queue_folds(database, study, final.jobs, final.number)
+    queue_folds(database, study, final.jobs, final.number, lost=final.missing)
     return final
 
 

@@ -15,7 +15,7 @@ from foldrace import FoldraceError
 from search.devices import Slot
 from search.observer import Observer
 from search.progress import Standing, describe, headline, picture, standing, troubles
-from search.queue import final_name, is_there
+from search.queue import FoldJob, final_name, is_there
 from search.session import Session, WorkerCommand
 from search.supervisor import Snapshot, Supervisor
 from storage.errors import StorageError
@@ -78,16 +78,14 @@ def last_words(session: Session) -> list[str]:
         return [f"study     {session.study.name}: {error}; the same command continues it"]
 
 
-def refuse_unfinished(now: Standing) -> None:
-    """Raise FoldraceError unless every fold of a final job is complete."""
+def refuse_unfinished(now: Standing, missing: Sequence[FoldJob]) -> None:
+    """Raise FoldraceError unless a final job is over, and no fold's files are missing."""
     trials = now.summary.trials
-    failed = {failure.reason for failure in now.summary.failures}
     if trials.get("WAITING", 0) + trials.get("RUNNING", 0):
         raise FoldraceError(f"{now.summary.name}: stopped before its folds were done; the same command continues")
-    if trials.get("COMPLETE", 0) < now.study.final.folds * len(now.study.final.seeds):
-        raise FoldraceError(
-            f"{now.summary.name}: folds failed ({'; '.join(failed)}); the same command trains them again"
-        )
+    if missing:
+        failed = "; ".join({failure.reason for failure in now.summary.failures}) or "their files are gone"
+        raise FoldraceError(f"{now.summary.name}: folds failed ({failed}); the same command trains them again")
 
 
 def _observer(session: Session, name: str, command: WorkerCommand) -> Observer:

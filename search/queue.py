@@ -54,13 +54,16 @@ def refuse_fixed(study: Study) -> None:
         raise StudyError(f"study {study.name}: nothing is searched, every knob is fixed; foldrace final trains it")
 
 
-def queue_folds(database: Database, study: Study, jobs: Sequence[FoldJob], final: int = 1) -> str:
-    """Queue each job of a final once; one that failed is queued again. Returns the name of the job's study.
+def queue_folds(
+    database: Database, study: Study, jobs: Sequence[FoldJob], final: int = 1, lost: Sequence[FoldJob] = ()
+) -> str:
+    """Queue each job of a final once; one that failed, or was lost, is queued again. Returns the name of its study.
 
     Args:
         study: a study with nothing left to search; its folds are the final's.
         jobs: the user attributes `fold` and `seed` of each trial.
         final: which final of this study it is, from 1.
+        lost: jobs that left nothing, though they may be complete.
 
     Raises:
         StorageError: this final was begun with other settings.
@@ -71,7 +74,8 @@ def queue_folds(database: Database, study: Study, jobs: Sequence[FoldJob], final
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(database, connection, name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
-        stand = _jobs_that_stand(connection, study_id)
+        stand = _jobs(connection, study_id, "WAITING", "RUNNING")
+        stand |= _jobs(connection, study_id, "COMPLETE").difference(lost)
         missing = [job for job in jobs if job not in stand]
         for number, job in enumerate(missing, start=there):
             rows.queue_trial(connection, study_id, number, {}, {"fold": job.fold, "seed": job.seed})
@@ -173,12 +177,12 @@ def _count(study_id: int) -> "sa.Select[int]":
     return sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
 
 
-def _jobs_that_stand(connection: sa.Connection, study_id: int) -> set[FoldJob]:
-    """The jobs that wait, run or are done."""
+def _jobs(connection: sa.Connection, study_id: int, *states: rows.State) -> set[FoldJob]:
+    """The jobs of the trials in these states."""
     query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json).join(
         tables.trials, _TRIALS.trial_id == _ATTRS.trial_id
     )
-    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state != "FAIL", _ATTRS.key.in_(("fold", "seed")))
+    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(("fold", "seed")))
     attrs: dict[int, dict[str, int]] = {}
     for trial_id, key, text in connection.execute(query):
         attrs.setdefault(trial_id, {})[key] = json.loads(text)

@@ -24,7 +24,7 @@ from trainer.checkpoint import Checkpoint, CheckpointError, load, saved
 from trainer.devices import is_out_of_memory
 from trainer.folds import FoldPlan
 from trainer.job import Job
-from trainer.results import ResultError, SavedResult, load_result, save_model, save_result
+from trainer.results import ResultError, SavedResult, is_kept, load_result, save_model, save_result
 from trainer.tasks import Evaluation, FoldResult, FoldTask, Progress
 from trainer.training import NonFiniteLossError, NoRoomError, OutOfMemoryError, train_fold
 
@@ -224,7 +224,7 @@ def _result(task: FoldTask, folder: Path) -> SavedResult | None:
     """What an earlier attempt left that finished the fold."""
     with suppress(ResultError):
         result = load_result(folder)
-        return result if result.task == task.hash() else None
+        return result if result.task == task.hash() and (task.test is None or is_kept(folder)) else None
     return None
 
 

@@ -1,6 +1,7 @@
 """What a finished fold leaves on disk: its curve and probabilities in one file, its best weights as a model folder."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ def save_model(result: FoldResult, task: FoldTask, job: Job, folder: Path) -> No
     with quiet(), new_folder(folder / MODEL_FOLDER) as building:
         model.save_pretrained(building)
         job.tokenizer.save_pretrained(building)
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether a fold's folder holds all that an ensemble needs: a whole result, and the model."""
+    with suppress(ResultError):
+        load_result(folder)
+        return (folder / MODEL_FOLDER).is_dir()
+    return False
 
 
 def load_result(folder: Path) -> SavedResult:

@@ -135,11 +135,21 @@ def test_a_worker_that_was_given_up_keeps_no_whole_ensemble_back(
     assert capsys.readouterr().out.splitlines()[-1].startswith("submit ")
 
 
-def test_predict_refuses_an_ensemble_with_a_model_missing(finished: Finished, tmp_path: Path) -> None:
-    shutil.copytree(finished.workspace / "final-1", tmp_path / "final-1")
-    shutil.rmtree(tmp_path / "final-1/seed-77/fold-1/model")
+def test_folds_whose_files_are_gone_are_refused_by_predict_and_trained_again_by_final(
+    finished: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    folds = tmp_path / "runs/demo/final-1/seed-77"
+    shutil.rmtree(folds / "fold-0")
+    shutil.rmtree(folds / "fold-1/model")
+    kept = (folds / "fold-2/result.safetensors").stat().st_mtime_ns
 
-    told = foldrace_in(tmp_path, "predict", "final-1", str(SHIPPED / "demo/test.tsv"))
+    refused = foldrace_in(tmp_path, "predict", "runs/demo/final-1", str(SHIPPED / "demo/test.tsv"))
+    told = foldrace_in(tmp_path, "final", "runs/demo/final.toml", "--workers", "2", "--set", "final.folds=3")
 
-    assert told.returncode == 2
-    assert "fold-1/model: missing" in told.stderr
+    assert refused.returncode == 2
+    assert "fold-0/model: missing" in refused.stderr
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert [path.name for path in (tmp_path / "runs/demo/submissions").iterdir()] == ["3fold_tiny1"]  # the same bytes
+    assert all((folds / f"fold-{fold}/model").is_dir() for fold in range(3))
+    assert (folds / "fold-2/result.safetensors").stat().st_mtime_ns == kept

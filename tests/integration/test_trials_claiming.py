@@ -415,6 +415,9 @@ def test_each_fold_of_a_final_is_queued_once_and_again_when_it_failed(
     again = must(trials_of(study, name=name))
     assert (again.number, again.user_attrs) == (4, {"fold": 1, "seed": 77})
     assert trials_of(study, name=name).claim() is None
+    queue_folds(database, study, jobs, lost=[jobs[2], jobs[3]])  # one complete, one that still runs
+    assert must(trials_of(study, name=name)).user_attrs == {"fold": 0, "seed": 78}
+    assert trials_of(study, name=name).claim() is None
     assert [study.study_name for study in database.storage.get_all_studies()] == ["small/final-1"]
 
 
