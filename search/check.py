@@ -13,7 +13,7 @@ from studies.knobs import Hyperparameters, Range
 from studies.study import Study
 from trainer.devices import DeviceError, autocast_dtype
 from trainer.folds import FoldPlan, normalised
-from trainer.job import Job
+from trainer.job import NO_RELATIONS, Job
 from trainer.tasks import Evaluation, FoldTask, Progress
 from trainer.training import NoRoomError, train_fold
 
@@ -100,6 +100,8 @@ def describe(job: Job, plan: FoldPlan) -> list[str]:
     ]
     if job.invented_codes:
         lines.insert(1, f"          labels: {job.invented_codes}")
+    if study.search.metric == "micro_f1" and job.no_relation is None:
+        lines.insert(1, f"          metric: micro_f1 is accuracy here, as no label is called {NO_RELATIONS[0]}")
     if plan.pinned_labels:
         lines.append(f"          too rare to score, kept in training: {', '.join(plan.pinned_labels)}")
     if study.folds.leaky_oversampling:

@@ -16,7 +16,7 @@ from foldrace import FoldraceError
 _NO_DEVICE = (100, 34)  # CUDA_ERROR_NO_DEVICE; CUDA_ERROR_STUB_LIBRARY, the driver of an image built without one
 
 
-class DeviceError(FoldraceError):
+class SlotError(FoldraceError):
     """The devices asked for cannot be used."""
 
 
@@ -54,11 +54,11 @@ def slots(devices: str = "auto", workers: int | None = None, per_device: int = 1
         per_device: workers that share each CUDA device. Every device gets its first before any gets a second.
 
     Each gets as many threads as any other, so that a fold gives the same sums whichever worker it resumes on.
-    Raises DeviceError when `devices` is malformed, names a device that is not there, or a count is below 1.
+    Raises SlotError when `devices` is malformed, names a device that is not there, or a count is below 1.
     """
     for option, count in (("--workers", workers), ("--per-device", per_device)):
         if count is not None and count < 1:
-            raise DeviceError(f"{option} {count}: expected 1 or more")
+            raise SlotError(f"{option} {count}: expected 1 or more")
     available = cores()
     places = [f"cuda:{index}" for index in _cuda_indices(devices)] * per_device
     if not places:
@@ -73,7 +73,7 @@ def count_cuda_devices() -> int:
 
     It honours CUDA_VISIBLE_DEVICES with all its forms (indices, UUIDs, MIG) in a fraction of the time it takes
     to import torch, and needs no nvidia-smi. From here on this process numbers devices as nvidia-smi does, by bus,
-    unless the user has said how. Raises DeviceError when there is a driver and it does not start.
+    unless the user has said how. Raises SlotError when there is a driver and it does not start.
     """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -84,7 +84,7 @@ def count_cuda_devices() -> int:
     count = ctypes.c_int(0)
     error = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if error and error not in _NO_DEVICE:
-        raise DeviceError(f"the CUDA driver does not start (its error {error}); --devices cpu runs without it")
+        raise SlotError(f"the CUDA driver does not start (its error {error}); --devices cpu runs without it")
     return count.value
 
 
@@ -132,15 +132,15 @@ def _cuda_indices(devices: str) -> list[int]:
         return list(range(count_cuda_devices()))
     parts = [part.strip() for part in devices.split(",")]
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise DeviceError(f"--devices {devices!r}: expected auto, cpu, or CUDA indices such as 0,1,3")
+        raise SlotError(f"--devices {devices!r}: expected auto, cpu, or CUDA indices such as 0,1,3")
     indices = [int(part) for part in parts]
     found = count_cuda_devices()
     for position, index in enumerate(indices):
         if index in indices[:position]:
-            raise DeviceError(f"--devices {devices}: {index} is listed twice; --per-device puts two workers on each")
+            raise SlotError(f"--devices {devices}: {index} is listed twice; --per-device puts two workers on each")
         if index >= found:
             seen = f"0 to {found - 1}" if found > 1 else "0 only" if found else "none"
-            raise DeviceError(f"--devices {devices}: no CUDA device {index}; found: {seen}")
+            raise SlotError(f"--devices {devices}: no CUDA device {index}; found: {seen}")
     return indices
 
 

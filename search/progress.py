@@ -12,6 +12,7 @@ from rich.text import Text
 from search.enough import Prospect
 from search.ledger import Ledger, ledger, running_epochs
 from search.prospects import prospect_of
+from search.queue import study_as_run
 from search.session import Session
 from search.summary import Best, Summary, WorkerLine, summarise
 from search.supervisor import Snapshot
@@ -87,11 +88,12 @@ class Standing:
 def standing(session: Session, name: str | None = None) -> Standing:
     """How a study stands; `name` is that of a final job. Raises StorageError when there is none of that name."""
     name = name or session.study.name
-    summary = summarise(session.database, name, session.study.search.lease_seconds)
-    epochs = running_epochs(session.database, session.study, name)
-    spent = ledger(session.database, session.study, name)
-    ahead = prospect_of(session.database, session.study) if name == session.study.name else None
-    return Standing(session.study, summary, spent, epochs, ahead)
+    study = study_as_run(session.database, name)
+    summary = summarise(session.database, name, study.search.lease_seconds)
+    epochs = running_epochs(session.database, study, name)
+    spent = ledger(session.database, study, name)
+    ahead = prospect_of(session.database, study) if name == study.name else None
+    return Standing(study, summary, spent, epochs, ahead)
 
 
 def describe(now: Standing) -> list[str]:

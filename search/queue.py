@@ -4,6 +4,7 @@ All of it happens in one transaction that holds the study's row, so nothing is h
 """
 
 import json
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from storage import rows, tables, workers
 from storage.address import without_secrets
 from storage.database import Database
 from storage.errors import StorageError
+from studies.loading import parse
 from studies.study import Study, StudyError, differences
 
 IDENTITY, TOML = "identity", "toml"  # user attributes of a study
@@ -118,6 +120,11 @@ def stored_study(database: Database, name: str) -> tuple[dict[str, str], str]:
     if IDENTITY not in attrs or TOML not in attrs:
         raise StorageError(f"{database.address}: study {name} was not made by foldrace")
     return attrs[IDENTITY], attrs[TOML]
+
+
+def study_as_run(database: Database, name: str) -> Study:
+    """The study of that name as its workers run it, whatever its file says now; raises like `stored_study`."""
+    return parse(tomllib.loads(stored_study(database, name)[1]), name)
 
 
 def check_same(database: Database, study: Study) -> None:

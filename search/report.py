@@ -3,7 +3,6 @@ run it again. It reads the study and writes nothing to it; a study without a com
 """
 
 import platform
-import tomllib
 from collections.abc import Sequence
 from importlib.metadata import version
 
@@ -14,11 +13,10 @@ from search.course import Course, follow
 from search.ledger import Ledger, ledger
 from search.page import Html, code, folded, page, paragraph, picture, section, table
 from search.pictures import incumbent_picture, knob_picture, race_picture
-from search.queue import stored_study
+from search.queue import stored_study, study_as_run
 from search.session import Session
 from storage.rows import FAILURE
 from studies.knobs import Choices, Range
-from studies.loading import parse
 from studies.study import Study
 from trainer.figures import curves, png
 from trainer.tasks import Evaluation
@@ -30,7 +28,7 @@ PACKAGES = ("foldrace", "torch", "transformers", "optuna", "numpy", "scikit-lear
 def study_report(session: Session) -> str:
     """The report of the session's study, as HTML. Raises StorageError when there is no such study."""
     identity, toml = stored_study(session.database, session.study.name)
-    study = parse(tomllib.loads(toml), session.study.name)  # as it was run, whatever the file says now
+    study = study_as_run(session.database, session.study.name)
     course = follow(session.database, study)
     spent = ledger(session.database, study, study.name)
     parts = [_summary(course, spent), *_drawn(course), _best(course), _knobs(course), _pruning(course, spent)]

@@ -56,6 +56,14 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
     assert "in the order of their names" not in told.stdout  # the demo says its codes
 
 
+def test_check_tells_of_a_micro_f1_that_leaves_no_class_out(foldrace: Command) -> None:
+    told = foldrace("check", "demo", "--set", "search.metric=micro_f1", "--set", "data.exclude_labels=['관계_없음']")
+
+    assert told.returncode == 0, told.stderr
+    assert "micro_f1 is accuracy here" in told.stdout
+    assert "micro_f1 is accuracy" not in foldrace("check", "demo", "--set", "search.metric=micro_f1").stdout
+
+
 def test_check_tells_the_label_codes_that_no_file_gives(foldrace: Command, tmp_path: Path) -> None:
     lines = (SHIPPED / "demo.toml").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("labels"))

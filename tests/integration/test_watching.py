@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from search.live import watch_status
+from search.progress import standing
 from search.queue import open_study
 from search.session import Session
 from search.summary import summarise
@@ -44,6 +45,22 @@ def test_the_first_value_is_that_of_trial_0_and_the_pace_the_mean_of_what_ended(
     summary = summarise(database, "small")
     assert summary.best is not None
     assert (summary.first, summary.best.value, summary.seconds_each) == (0.6, 0.8, 90.0)
+
+
+def test_a_file_that_was_edited_does_not_change_how_its_run_stands(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials], tmp_path: Path
+) -> None:
+    study = make_study(baseline={"epochs": 16})
+    open_study(database, study)
+    claim = trials_of(study).claim()
+    assert claim is not None
+    claim.report(0, 0, 0.5, {"best": 0.5})
+    claim.prune("too low")
+    edited = study.model_copy(update={"folds": study.folds.model_copy(update={"count": 2})})
+
+    now = standing(Session(edited, Workspace(tmp_path, "small"), database))
+
+    assert (now.study.folds.count, now.ledger.saved) == (5, 39 * 2)  # 40 cells of 2 epochs, one of them spent
 
 
 def test_without_a_terminal_the_status_is_watched_in_lines(

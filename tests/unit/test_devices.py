@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from search import devices
-from search.devices import DeviceError, Slot, cgroup_quota, count_cuda_devices, slots
+from search.devices import Slot, SlotError, cgroup_quota, count_cuda_devices, slots
 from trainer.devices import MOST_CHARACTERS, describe
 
 
@@ -59,29 +59,29 @@ def test_auto_falls_back_to_as_many_cpu_workers_as_asked_with_equal_threads() ->
 @pytest.mark.usefixtures("four_devices")
 @pytest.mark.parametrize("text", ["", "0,,1", "gpu", "-1", "0;1", "cuda:0", "1.5", "²"])
 def test_malformed_devices_are_refused_with_what_would_be_right(text: str) -> None:
-    with pytest.raises(DeviceError, match=r"^--devices '.*': expected auto, cpu, or CUDA indices such as 0,1,3$"):
+    with pytest.raises(SlotError, match=r"^--devices '.*': expected auto, cpu, or CUDA indices such as 0,1,3$"):
         slots(text)
 
 
 @pytest.mark.usefixtures("four_devices")
 def test_a_device_that_is_not_there_or_listed_twice_is_refused() -> None:
-    with pytest.raises(DeviceError, match="no CUDA device 4; found: 0 to 3"):
+    with pytest.raises(SlotError, match="no CUDA device 4; found: 0 to 3"):
         slots("1,4")
-    with pytest.raises(DeviceError, match="1 is listed twice"):
+    with pytest.raises(SlotError, match="1 is listed twice"):
         slots("1,0,1")
 
 
 @pytest.mark.usefixtures("no_device")
 def test_a_cuda_index_without_cuda_is_refused() -> None:
-    with pytest.raises(DeviceError, match="no CUDA device 0; found: none"):
+    with pytest.raises(SlotError, match="no CUDA device 0; found: none"):
         slots("0")
 
 
 @pytest.mark.usefixtures("no_device")
 def test_counts_below_one_are_refused() -> None:
-    with pytest.raises(DeviceError, match="--workers 0: expected 1 or more"):
+    with pytest.raises(SlotError, match="--workers 0: expected 1 or more"):
         slots(workers=0)
-    with pytest.raises(DeviceError, match="--per-device -1: expected 1 or more"):
+    with pytest.raises(SlotError, match="--per-device -1: expected 1 or more"):
         slots(per_device=-1)
 
 
