@@ -27,6 +27,7 @@ from search.racing import RISK, RacingPruner, Verdict
 
 RISKS = (0.02, 0.1, 0.2, 0.5)
 CHANCES = (0.2, 0.5)  # the same for who compares chances
+PER_WORK = (0.1, 0.2)  # the same for who weighs what is left to pay
 ASIDE = (8, 16)  # trials that make way for others between two folds
 LIMITS = (0.05, 0.2, 0.4)  # risks of the rules that nobody can have
 ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever is usual
@@ -60,6 +61,15 @@ class AtFoldEnds(RacingPruner):
     def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         found = super().verdict(study, trial)
         return replace(found, prune=found.prune and found.evaluation == EVALUATIONS - 1)
+
+
+class PerWorkLeft(RacingPruner):
+    """Weighs what a trial can be expected to gain against what is left to pay for it."""
+
+    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().verdict(study, trial)
+        left = 1 - ((trial.last_step or 0) + 1) / (self._folds * self._evaluations)
+        return replace(found, prune=found.prune and found.share < self._risk * left)
 
 
 class WithHindsight(RacingPruner):
@@ -118,6 +128,7 @@ def alternatives() -> list[Rule]:
         made("taught by whole trials only", TaughtByWholeTrials),
         made("from half a fold on", FromHalfAFold),
         made("at the ends of folds only", AtFoldEnds),
+        *(made(f"by what is left to pay, risk {risk:g}", partial(PerWorkLeft, risk=risk)) for risk in PER_WORK),
         *(made(f"by the chance to win, risk {risk:g}", partial(ByChance, risk=risk)) for risk in CHANCES),
         made(f"below a probability of {ABSOLUTE:g}", BelowAProbability),
         Rule("the value, not best so far", lambda folds: RacingPruner(folds, EVALUATIONS), report_value),
