@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from studies.knobs import Hyperparameters
+from trainer.batching import padded
 from trainer.hub import ModelError, load_pretrained, unloadable
 from trainer.tokenizer import TINY
 
@@ -93,16 +94,18 @@ def _configuration(source: ModelSource) -> PretrainedConfig:
         num_attention_heads=4,
         intermediate_size=4 * _TINY_WIDTH,
         initializer_range=_TINY_SPREAD,
-        max_position_embeddings=max(512, source.max_length),
+        max_position_embeddings=max(512, padded(source.max_length)),
         num_labels=source.classes,
     )
 
 
 def _check_length(source: ModelSource, model: PreTrainedModel) -> None:
     positions = _positions(model)
-    if positions is not None and source.max_length > positions:
+    widest = padded(source.max_length)
+    if positions is not None and widest > positions:
         raise ModelError(
-            f"model.max_length: {source.max_length} is above the {positions} positions of {source.name}; ask for fewer"
+            f"model.max_length: {source.max_length}, padded to {widest}, is above the {positions} positions of "
+            f"{source.name}; ask for fewer"
         )
 
 
