@@ -4,4 +4,10 @@ __version__ = "0.1.0"
 
 
 class FoldraceError(Exception):
-    """Something the user can mend. The message is one line: where, what was found, and what would be right."""
+    """Something the user can mend. The message is one line: where, what was found, and what would be right.
+
+    Attributes:
+        status: the exit status of a command that it ends.
+    """
+
+    status = 2

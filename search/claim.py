@@ -184,6 +184,10 @@ class Claim:
         finally:
             self._let_go()
 
+    def desert(self) -> None:
+        """Let go without a word, where the database cannot be told: the lease runs out by itself."""
+        self._let_go()
+
     def beat(self) -> bool:
         """One heartbeat, tried once: False when the trial is not ours any more."""
         try:

@@ -1,4 +1,4 @@
-"""The command line. What a user can mend is one line and exit status 2.
+"""The command line. What a user can mend is one line and exit status 2; 75, where the same may work later.
 
 Torch and transformers are imported inside the commands that train, never at the top of a module of commands.
 """
@@ -43,7 +43,7 @@ def _options(
 
 
 def main() -> None:
-    """The console script: errors that the user can mend are one line and exit status 2; `--debug` shows all."""
+    """The console script: errors that the user can mend are one line and their exit status; `--debug` shows all."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
@@ -53,7 +53,7 @@ def main() -> None:
         if debug:
             raise
         print(f"foldrace: {error}", file=sys.stderr)  # noqa: T201, this is the command line
-        sys.exit(2)
+        sys.exit(error.status)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ KILL_SECONDS = 2.0  # a process inside a driver call can outlive SIGKILL: do not
 LAST_LINES = 5
 GIVEN_UP = 1  # a run's exit status when a worker was given up and the others went on
 USER_ERROR = 2  # a worker's exit status after it printed a FoldraceError
+OUTAGE = os.EX_TEMPFAIL  # the same, when the database did not answer
+OUTAGE_SECONDS = 10.0  # until a worker that met one is started again, as often as it does
 
 _TAIL_BYTES = 16 * 1024
 _LET_GO = (0, 128 + signal.SIGTERM, -signal.SIGTERM)  # statuses of a worker that was asked to end and did
@@ -140,6 +142,9 @@ class WorkerProcess:
             self.note = (
                 self._last_lines[-1] if self._last_lines else f"{self.name} exited with status 2; see {self._log}"
             )
+        elif status == OUTAGE and not self._asked:
+            self.state, self._due = "waiting", self._clock() + OUTAGE_SECONDS
+            self.note = f"{self.name} waits for the database: started again in {OUTAGE_SECONDS:g} s"
         elif self._asked:
             self.state, self.note = "stopped", f"{self.name} {_how(status)} while it let go; see {self._log}"
         else:

@@ -95,8 +95,9 @@ class Trials:
         return self._database.read(work)
 
     def leave(self) -> None:
-        """This worker ends; its claim, if it has one, must have ended before."""
-        self._database.transact(lambda connection: workers.sign_off(connection, self._worker.owner))
+        """This worker ends; its claim, if it has one, must have ended before. An outage is not waited out for it."""
+        with suppress(sa.exc.SQLAlchemyError):
+            self._database.once(lambda connection: workers.sign_off(connection, self._worker.owner))
 
     def _begin(self, lease: Lease) -> Claim:
         trial = self._database.retrying(lambda: self._database.storage.get_trial(lease.trial_id))

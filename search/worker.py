@@ -17,6 +17,7 @@ from foldrace import FoldraceError
 from search.claim import Claim
 from search.record import Recorder
 from search.trials import Trials
+from storage.errors import OutageError
 from storage.leases import LeaseLost
 from storage.workspace import attempts_in
 from studies.knobs import Hyperparameters
@@ -93,6 +94,9 @@ class Worker:
                 self._run_trial(claim, self.assign(claim))
             except LeaseLost:
                 logger.warning("trial %d was taken over by another worker", claim.number)
+            except OutageError:
+                claim.desert()
+                raise
             except (FoldraceError, NoRoomError):
                 claim.release()  # not the trial's fault: it waits for more room, or until the user has mended it
                 raise

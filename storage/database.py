@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from storage import outages, tables
 from storage.address import file_of, parse, scrub, shown, warn_of_network_file_system
-from storage.errors import StorageError
+from storage.errors import OutageError, StorageError
 
 if TYPE_CHECKING:
     import optuna
@@ -70,7 +70,8 @@ class Database:
             patience_seconds: how long `retrying` repeats work through a later outage.
 
         Raises:
-            StorageError: the URL is wrong, the database does not answer, or a newer foldrace made it.
+            OutageError: the database does not answer.
+            StorageError: the URL is wrong, or a newer foldrace made it.
         """
         asked = parse(url)
         try:
@@ -107,7 +108,8 @@ class Database:
         """Do idempotent work, again and again through an outage, for at most the patience of this database.
 
         Raises:
-            StorageError: the database has not answered for that long, or cannot do it (its disk is full, say).
+            OutageError: the database has not answered for that long.
+            StorageError: it cannot do it (its disk is full, say).
         """
         try:
             return outages.wait_out(work, self._patience, self._clock, self._sleep)
@@ -258,10 +260,11 @@ class Database:
     def _explained(self, error: Exception) -> Exception:
         """What the database or its driver says, as one line without secrets; any other error as it is."""
         cause = outages.cause_of(error)
+        kind = OutageError if outages.is_passing(error) else StorageError
         if isinstance(cause, sa.exc.TimeoutError):
-            return StorageError(f"{self.address}: no connection became free")
+            return kind(f"{self.address}: no connection became free")
         if isinstance(cause, sa.exc.DBAPIError):
-            return StorageError(f"{self.address}: {scrub(str(cause.orig), self._url)}")
+            return kind(f"{self.address}: {scrub(str(cause.orig), self._url)}")
         return error
 
 

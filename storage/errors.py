@@ -1,7 +1,15 @@
-"""The error of this room, importable without a database."""
+"""The errors of this room, importable without a database."""
+
+import os
 
 from foldrace import FoldraceError
 
 
 class StorageError(FoldraceError):
     """The database or the workspace cannot be used as asked."""
+
+
+class OutageError(StorageError):
+    """The database has not answered for as long as it was waited for; later it may."""
+
+    status = os.EX_TEMPFAIL

@@ -16,6 +16,7 @@ from search.queue import open_study
 from search.trials import Claim, Trials
 from storage import database as database_module
 from storage.database import Database
+from storage.errors import OutageError
 from storage.workers import Worker
 from studies.study import Study
 
@@ -76,6 +77,30 @@ def must(trials: Trials) -> Claim:
     claim = trials.claim()
     assert claim is not None
     return claim
+
+
+def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_would_tell(
+    away: Server | File, now: list[float], make_study: Callable[..., Study]
+) -> None:
+    def sleep(pause: float) -> None:
+        now[0] += pause
+
+    database = Database.open(away.url.render_as_string(), patience_seconds=600, clock=lambda: now[0], sleep=sleep)
+    study = make_study(trials=1)
+    open_study(database, study)
+    trials = Trials(database, study, Worker(), heartbeat_seconds=0)
+    claim = must(trials)
+    away.stop()
+    before = now[0]
+
+    with pytest.raises(OutageError):
+        claim.report(0, 0, 0.5, {"value": 0.5})
+    claim.desert()
+    trials.leave()
+
+    assert 600 - 10 < now[0] - before <= 600
+    assert not claim.alive
+    database.close()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 20.0, 60.0])

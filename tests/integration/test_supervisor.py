@@ -189,6 +189,24 @@ raise SystemExit(0 if (folder / "enough").exists() else 1)
     assert run.starts() == 2 * processes.CRASHES_IN_A_ROW + 1
 
 
+def test_a_worker_without_a_database_is_started_again_as_often_as_it_takes(tmp_path: Path) -> None:
+    script = f"""
+import pathlib, sys
+starts = pathlib.Path(sys.argv[1]) / "starts"
+with starts.open("a") as file: file.write("x")
+print("no answer", flush=True)
+raise SystemExit({processes.OUTAGE} if len(starts.read_text()) < {2 * processes.CRASHES_IN_A_ROW} else 0)
+"""
+    run = Run(tmp_path, script)
+
+    assert run.until_it_ends() == 0
+
+    [worker] = run.last.workers
+    assert (worker.state, worker.restarts) == ("done", 2 * processes.CRASHES_IN_A_ROW - 1)
+    assert worker.note == "worker 0 (cpu) waits for the database: started again in 10 s"
+    assert worker.last_lines == ("no answer",)
+
+
 def test_a_user_error_is_not_retried_and_stops_all_with_its_line(tmp_path: Path) -> None:
     run = Run(tmp_path, "print('started'); " + REFUSES, OBEDIENT)
 
