@@ -43,13 +43,19 @@ class Standing:
     @property
     def state(self) -> str:
         """What goes on: what the workers were asked to do, while something is left and somebody there to do it."""
-        if self.total and self.ended == self.total:
+        if self.total and (self.ended == self.total or self._is_enough):
             return "done"
         if self.summary.control == "stopping" and not self.alive:
             return "stopped"
         if self.summary.control != "running":
             return self.summary.control
         return "running" if self.alive else "no workers"
+
+    @property
+    def _is_enough(self) -> bool:
+        """What still waits is not worth it, by the study's own rule."""
+        is_wanted = self.study.search.stop_below_noise and not self.summary.trials.get("RUNNING", 0)
+        return is_wanted and self.prospect is not None and self.prospect.is_enough
 
     @property
     def alive(self) -> list[WorkerLine]:

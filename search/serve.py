@@ -11,7 +11,6 @@ from search.pruning import make_pruner
 from search.queue import FoldJob, final_name, open_study, public_toml, refuse_fixed
 from search.record import Recorder
 from search.session import Session
-from search.summary import summarise
 from search.trials import Trials
 from search.worker import Assignment, Worker
 from storage import workers
@@ -63,20 +62,15 @@ def serve(
         trials.leave()
 
 
-def _enough(session: Session, final: int | None) -> Callable[[], bool]:
-    """Whether the search should end here, which all its workers are then asked to do."""
+def _enough(session: Session, final: int | None) -> Callable[[], str]:
+    """Why the search should end with the trials that run; empty while it should go on."""
 
-    def enough() -> bool:
+    def enough() -> str:
         ahead = prospect_of(session.database, session.study)
-        waiting = summarise(session.database, session.study.name).trials.get("WAITING", 0)
-        if ahead is None or not ahead.is_enough or not waiting:
-            return False
-        logger.info("the study ends: %s", ahead)
-        workers.set_control(session.database, session.study.name, "stopping", finals=False)
-        return True
+        return f"stop_below_noise: {ahead}" if ahead is not None and ahead.is_enough else ""
 
     wanted = final is None and session.study.search.stop_below_noise
-    return enough if wanted else lambda: False
+    return enough if wanted else lambda: ""
 
 
 def _search_assignment(session: Session, job: Job) -> Callable[[Claim], Assignment]:

@@ -70,23 +70,25 @@ class Trials:
         self._warm = False
         self.meter = Meter()
 
-    def claim(self) -> Claim | None:
+    def claim(self, only_adopt: bool = False) -> Claim | None:
         """A trial of which this worker is the only owner: an orphaned one where it stood, else the next in the queue.
+
+        Args:
+            only_adopt: end what was begun, and begin none that waits.
 
         None: the workers were asked to pause or stop, or nothing is free now. Ask again, unless `is_over`, within half
         a lease time: only who keeps looking can tell that a lease is dead.
         """
         with self.meter.timing("claims"):
-            while (lease := self._leases.take()) is not None:
+            while (lease := self._leases.take(only_adopt)) is not None:
                 with suppress(LeaseLost):  # it took so long to draw that another worker has it by now
                     return self._begin(lease)
         return None
 
-    def is_over(self) -> bool:
-        """This worker may end: nothing is left to do, or it was asked to stop."""
-        unfinished = sa.select(_TRIALS.trial_id).where(
-            _TRIALS.study_id == self._study_id, _TRIALS.state.in_(rows.UNFINISHED)
-        )
+    def is_over(self, only_adopt: bool = False) -> bool:
+        """This worker may end: nothing is left (`only_adopt`: of what was begun), or it was asked to stop."""
+        left = ("RUNNING",) if only_adopt else rows.UNFINISHED
+        unfinished = sa.select(_TRIALS.trial_id).where(_TRIALS.study_id == self._study_id, _TRIALS.state.in_(left))
 
         def work(connection: sa.Connection) -> bool:
             asked = workers.control(connection, self._study_id)

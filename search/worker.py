@@ -22,7 +22,6 @@ from storage.leases import LeaseLost
 from storage.workspace import attempts_in
 from studies.knobs import Hyperparameters
 from trainer.checkpoint import Checkpoint, CheckpointError, load, saved
-from trainer.devices import is_out_of_memory
 from trainer.folds import FoldPlan
 from trainer.job import Job
 from trainer.results import ResultError, SavedResult, is_kept, load_result, save_model, save_result
@@ -58,7 +57,7 @@ class Worker:
         assign: what a claim asks for.
         seconds_left: until the worker must let go; infinite when it has no limit.
         stopping: True once a signal asked the worker to stop.
-        enough: True once the study is over before its budget is.
+        enough: why no trial that waits should be begun; empty while one should.
         recorder: is told of each trial before it ends.
     """
 
@@ -68,19 +67,21 @@ class Worker:
     device: str
     seconds_left: Callable[[], float]
     stopping: Callable[[], bool]
-    enough: Callable[[], bool]
+    enough: Callable[[], str]
     recorder: Recorder
 
     def run(self) -> None:
         """Work until nothing is left to do, or until asked to stop."""
-        while not self._must_stop() and not self.enough():
-            claim = self.trials.claim()
+        while not self._must_stop():
+            enough = self.enough()
+            claim = self.trials.claim(only_adopt=bool(enough))
             if claim is not None:
                 self._run_claim(claim)
                 self.recorder.between_trials()
                 continue
-            if self.trials.is_over():
-                logger.info("nothing is left to do, or the study was stopped: then foldrace resume lets workers go on")
+            if self.trials.is_over(only_adopt=bool(enough)):
+                done = "nothing is left to do, or the study was stopped: then foldrace resume lets workers go on"
+                logger.info("%s", enough or done)
                 return
             time.sleep(IDLE_SECONDS)
 
@@ -105,18 +106,11 @@ class Worker:
         try:
             self._run_folds(claim, assignment)
         except (NonFiniteLossError, OutOfMemoryError) as error:
-            self._fail(claim, assignment, str(error))
-        except RuntimeError as error:  # out of memory outside the step that can be halved
-            if not is_out_of_memory(error):
-                raise
-            self._fail(claim, assignment, f"out of memory: {error}")
-
-    def _fail(self, claim: Claim, assignment: Assignment, reason: str) -> None:
-        logger.warning("trial %d failed: %s", claim.number, reason)
-        self.recorder.ending(claim, assignment, "FAIL", reason=reason)
-        if claim.fail(reason):
-            for fold in assignment.folds:
-                _drop_attempts(assignment.folder(fold))
+            logger.warning("trial %d failed: %s", claim.number, error)
+            self.recorder.ending(claim, assignment, "FAIL", reason=str(error))
+            if claim.fail(str(error)):
+                for fold in assignment.folds:
+                    _drop_attempts(assignment.folder(fold))
 
     def _run_folds(self, claim: Claim, assignment: Assignment) -> None:
         bests: list[float] = []

@@ -7,6 +7,7 @@ of the process that looks, with the database answering throughout: no clock is e
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -72,10 +73,15 @@ class Leases:
         self._database, self._study_id, self._worker = database, study_id, worker
         self._watch = Watch(lease_seconds, clock)
 
-    def take(self) -> Lease | None:
-        """A trial to work on: an orphan first, else the first that waits. None: paused, stopping, or none is free."""
+    def take(self, only_adopt: bool) -> Lease | None:
+        """A trial to work on: an orphan first, else the first that waits. None: paused, stopping, or none is free.
+
+        Args:
+            only_adopt: none that waits.
+        """
         token = uuid.uuid4().hex
-        return self._database.retrying(lambda: self._watching(lambda connection: self._take(connection, token)))
+        take = partial(self._take, token=token, only_adopt=only_adopt)
+        return self._database.retrying(lambda: self._watching(take))
 
     def renew(self, lease: Lease, number: int, note: workers.Note) -> workers.Control:
         """One heartbeat, in one transaction, tried once; the driver's errors pass through.
@@ -113,7 +119,7 @@ class Leases:
             self._watch.lose_sight()
             raise
 
-    def _take(self, connection: sa.Connection, token: str) -> Lease | None:
+    def _take(self, connection: sa.Connection, token: str, only_adopt: bool) -> Lease | None:
         before = connection.execute(sa.select(tables.leases).where(_LEASES.token == token)).first()
         if before is not None:  # the commit had arrived when the connection dropped
             return Lease(self._study_id, before.trial_id, token, before.attempt)
@@ -121,7 +127,8 @@ class Leases:
         dead = self._look(connection)
         if workers.control(connection, self._study_id) != "running":
             return None
-        return self._adopt(connection, token, dead) or self._take_waiting(connection, token)
+        adopted = self._adopt(connection, token, dead)
+        return adopted if adopted is not None or only_adopt else self._take_waiting(connection, token)
 
     def _look(self, connection: sa.Connection) -> set[str]:
         held = sa.select(_LEASES.token, _LEASES.counter).where(

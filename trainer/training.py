@@ -51,14 +51,12 @@ def train_fold(
 
     Raises:
         NonFiniteLossError: seen within one progress interval.
-        NoRoomError: the model does not fit, before any step.
+        NoRoomError: the model, or what a checkpoint has beside it, does not fit.
         OutOfMemoryError: not even one row fits.
         CheckpointError: `resume` belongs to another task.
     """
-    fold = _placed(task)
-    if resume is not None:
-        fold.restore(resume)
-        del resume  # as large as the model and its optimiser
+    fold = _placed(task, resume)
+    del resume  # as large as the model and its optimiser
     shown = time.monotonic()
     while fold.step < fold.total:
         fold.train_step()
@@ -76,9 +74,12 @@ def train_fold(
     yield fold.result()
 
 
-def _placed(task: FoldTask) -> "_Fold":
+def _placed(task: FoldTask, resume: Checkpoint | None) -> "_Fold":
     try:
-        return _Fold(task)
+        fold = _Fold(task)
+        if resume is not None:
+            fold.restore(resume)
+        return fold
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -9,9 +9,14 @@ import pytest
 import torch
 
 from search import worker
+from search.claim import Claim
+from search.progress import standing
+from search.queue import open_study
 from search.serve import serve
 from search.session import Session, open_session
 from search.summary import summarise
+from search.trials import Trials
+from storage.workers import Worker
 from studies.loading import load
 from studies.study import Study
 from trainer import training
@@ -35,6 +40,16 @@ def time_is_up_at(look: int) -> Callable[[], float]:
     """Seconds left: plenty until the given look at it; the first look is before the claim, then one each Progress."""
     looks = itertools.count(1)
     return lambda: math.inf if next(looks) < look else 0.0
+
+
+def out_of_memory(*_: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nMore of it.")
+
+
+def must(trials: Trials) -> Claim:
+    claim = trials.claim()
+    assert claim is not None
+    return claim
 
 
 def test_a_worker_whose_time_is_up_saves_and_lets_go(session: Session) -> None:
@@ -64,10 +79,7 @@ def test_the_next_worker_ends_the_trial_with_the_value_it_would_have_had(session
 
 
 def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nMore of it.")
-
-    monkeypatch.setattr(training, "build_model", refuse)
+    monkeypatch.setattr(training, "build_model", out_of_memory)
 
     with pytest.raises(NoRoomError, match=r"^cpu has no room for tiny; .* \(CUDA out of memory. Tried to allocate"):
         serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
@@ -75,6 +87,33 @@ def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, mo
     left = summarise(session.database, "demo")
     assert left.trials == {"RUNNING": 1}
     assert [orphan.why for orphan in left.orphans] == ["let go in good order"]
+
+
+def test_a_device_without_room_for_a_checkpoint_costs_neither_it_nor_its_trial(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(session, "cpu", None, None, time_is_up_at(2), lambda: False)
+    monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", out_of_memory)
+
+    with pytest.raises(NoRoomError):
+        serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+
+    assert [orphan.why for orphan in summarise(session.database, "demo").orphans] == ["let go in good order"]
+    assert list(session.workspace.folder.glob("trial-00000/fold-0/attempt-1/checkpoint-*.safetensors"))
+
+
+def test_out_of_memory_where_no_step_can_be_halved_counts_as_an_attempt(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "predict", out_of_memory)
+
+    for _ in range(3):
+        with pytest.raises(torch.OutOfMemoryError):
+            serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+    serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+
+    [failure] = summarise(session.database, "demo").failures
+    assert "CUDA out of memory" in failure.reason
 
 
 @pytest.mark.parametrize("look", [12, 10_000])  # in the second fold, and when all is done
@@ -111,3 +150,25 @@ def test_a_checkpoint_stays_until_there_is_a_newer_one(
 
     assert len(before) == 1
     assert list(folder.iterdir()) == before
+
+
+def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothing(
+    storage_url: str, tmp_path: Path
+) -> None:
+    below = ["search.trials=8", "search.stop_below_noise=true", "search.pruner=none"]
+    study = load("demo", [*ONE_TRIAL, *below, f"search.storage={storage_url}"])
+    with open_session(study, tmp_path) as session:
+        open_study(session.database, study)
+        trials = Trials(session.database, study, Worker(), heartbeat_seconds=0)
+        for number in range(5):
+            claim = must(trials)
+            for fold in range(2):
+                claim.report(fold, 7, 0.5, {"best": 0.2 if (number + fold) % 2 else 0.8})
+            claim.finish(0.5)
+        must(trials).release()
+
+        serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+
+        now = standing(session)
+    assert now.summary.trials == {"COMPLETE": 6, "WAITING": 2}
+    assert now.state == "done"
