@@ -99,7 +99,7 @@ def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
 def _fold_epochs(trial: FrozenTrial, study: Study) -> float:
     defaults = study.defaults
     epochs = float(trial.params.get("epochs", defaults.epochs))
-    return len(trial.intermediate_values) * epochs / defaults.evaluations
+    return ((-1 if trial.last_step is None else trial.last_step) + 1) * epochs / defaults.evaluations
 
 
 def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: Study) -> tuple[Rival, ...]:

@@ -57,7 +57,8 @@ def running_epochs(database: Database, study: Study, name: str) -> dict[int, flo
 def _groups(database: Database, connection: sa.Connection, name: str) -> list[sa.Row[tuple[str, float, str, int, int]]]:
     """Trials and their reported cells, by state and epochs."""
     study_id = study_id_of(database, connection, name)
-    cells = sa.select(_REPORTS.trial_id, sa.func.count().label("cells")).group_by(_REPORTS.trial_id).subquery()
+    done = sa.func.max(_REPORTS.step) + 1  # not their number: a fold of few steps reports fewer
+    cells = sa.select(_REPORTS.trial_id, done.label("cells")).group_by(_REPORTS.trial_id).subquery()
     epochs = sa.and_(_PARAMS.trial_id == _TRIALS.trial_id, _PARAMS.param_name == "epochs")
     query = (
         sa.select(

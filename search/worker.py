@@ -228,7 +228,7 @@ def _result(task: FoldTask, folder: Path) -> SavedResult | None:
 
 def _reported(claim: Claim, fold: int, task: FoldTask) -> float | None:
     """The best of a fold of a search whose end was reported, where its files cannot be reached."""
-    last = claim.evaluations.get((fold, min(task.knobs.evaluations, task.total_steps) - 1))
+    last = claim.evaluations.get((fold, task.knobs.evaluations - 1))
     return None if last is None or task.test is not None else float(last["best"])
 
 

@@ -66,7 +66,8 @@ class Evaluation:
     """One point of a fold's curve.
 
     Attributes:
-        index: 0 for the first point of the fold.
+        index: 0 for the first point of the fold; the last one's is always the same, also where a fold of few steps
+            has fewer points.
         step: optimiser steps done; `epoch` the same in passes over the training part.
         cycle_end: the learning rate is at its floor here.
         lr: of the last step done.

@@ -193,7 +193,7 @@ class _Fold:
             self.best_weights = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
             self.best_probabilities = torch.from_numpy(probabilities)
         evaluation = Evaluation(
-            index=len(self.curve),
+            index=(len(self.curve) + 1) * task.knobs.evaluations // len(self.points) - 1,
             step=step,
             epoch=step / self.steps_per_epoch,
             cycle_end=step in self.schedule.cycle_ends,

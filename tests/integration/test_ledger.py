@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from search.ledger import ledger, running_epochs
+from search.course import follow
+from search.ledger import Ledger, ledger, running_epochs
 from search.queue import open_study
 from search.trials import Trials
 from storage.database import Database
@@ -29,6 +30,21 @@ def test_a_pruned_trial_saves_what_it_did_not_run(
 
     assert spent.spent == pytest.approx(4 * 16 / 8)
     assert spent.saved == pytest.approx((CELLS - 4) * 16 / 8)
+
+
+def test_a_fold_of_few_steps_costs_what_any_other_does(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
+) -> None:
+    study = make_study(trials=1, baseline={"epochs": 16})
+    open_study(database, study)
+    claim = trials_of(study).claim()
+    assert claim is not None
+    for index in (1, 3, 5, 7):
+        claim.report(0, index, 0.5, {"best": 0.5})
+    claim.prune("too low")
+
+    assert ledger(database, study, study.name) == Ledger(spent=16, saved=4 * 16)
+    assert follow(database, study).steps[-1].spent == 16
 
 
 @pytest.mark.parametrize(("setting", "epochs"), [(Choices(choices=(7, 9)), 9), (12, 12)])

@@ -75,6 +75,14 @@ def test_a_fold_tells_its_evaluations_in_order_and_its_result_last(make_task: Ma
     assert all(later.best >= earlier.best for earlier, later in itertools.pairwise(result.curve))
 
 
+def test_a_fold_of_few_steps_is_compared_at_the_same_fractions_as_one_of_many(make_task: MakeTask) -> None:
+    short = finish(make_task(batch_size=22, evaluations=8))
+    long = finish(make_task(batch_size=4, evaluations=8))
+
+    assert [(e.step, e.index) for e in short.curve] == [(1, 1), (2, 3), (3, 5), (4, 7)]
+    assert [e.index for e in long.curve] == list(range(8))
+
+
 def test_an_evaluation_scores_the_rows_in_their_order(make_task: MakeTask) -> None:
     task = make_task()
 
