@@ -45,8 +45,9 @@ def prospect(folds: Sequence[Sequence[float]], ended: int, further: int) -> Pros
     """What `further` trials can be expected to gain; None while fewer than five are complete.
 
     The n-th trial is the best so far with probability 1 / n if the sampler learns nothing, and then leads by the
-    scale of an exponential tail, which is the mean lead of the best trials over the one after them (Renyi 1953). A
-    sampler that learns finds better trials more often, but closer to those that it knows.
+    scale of an exponential tail. Of that, i times the distance between the best i-th and the next is an exponential
+    sample for each i (Renyi 1953), with a median of ln 2 scales: that of a few is not moved by one trial that is far
+    behind. A sampler that learns finds better trials more often, but closer to those that it knows.
 
     Args:
         folds: of each complete trial, its value in each fold.
@@ -59,7 +60,7 @@ def prospect(folds: Sequence[Sequence[float]], ended: int, further: int) -> Pros
     trials, count = values.shape
     best = np.sort(values.mean(axis=1))[::-1]
     top = min(TOP, trials - 1)
-    scale = float((best[:top] - best[top]).mean())
+    scale = float(np.median(np.arange(1, top + 1) * (best[:top] - best[1 : top + 1]))) / math.log(2)
     gain = scale * math.log((max(ended, trials) + further) / max(ended, trials))
     return Prospect(further, gain, _noise(values) if count > 1 else 0.0)
 

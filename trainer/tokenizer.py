@@ -1,7 +1,7 @@
 """The study's tokenizer: loaded from the hub or a folder, or trained on the study's own text for `tiny`.
 
-It is built once, saved with the run and loaded by every worker: training WordPiece is not deterministic, and the
-markers of entities are special tokens that it must know.
+It is built once, saved with the run and loaded by every worker. The markers of entities are special tokens that it
+must know.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ from trainer.hub import ModelError, load_pretrained, unloadable
 
 TINY = "tiny"
 TINY_VOCABULARY = 6000  # pieces, at most
+_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SMALLEST_VOCABULARY = 100  # pieces; a tokenizer with fewer was loaded from the wrong files
 
 
@@ -23,7 +24,7 @@ def build_tokenizer(name: str, sentences: Iterable[str], markers: list[str]) -> 
     Raises:
         ModelError: no such folder or hub model, or a vocabulary of a handful of pieces.
     """
-    tokenizer = _train_wordpiece(sentences) if name == TINY else _of_pretrained(name)
+    tokenizer = _train_wordpiece(list(sentences)) if name == TINY else _of_pretrained(name)
     tokenizer.add_special_tokens({"additional_special_tokens": markers})
     return tokenizer
 
@@ -51,13 +52,16 @@ def _of_pretrained(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _train_wordpiece(sentences: Iterable[str]) -> PreTrainedTokenizerBase:
-    wordpiece = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    wordpiece.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=TINY_VOCABULARY, special_tokens=specials, show_progress=False)
-    wordpiece.train_from_iterator(sentences, trainer)
+def _train_wordpiece(sentences: list[str]) -> PreTrainedTokenizerBase:
+    """The same pieces with the same numbers wherever it is trained."""
+    learner = _wordpiece({})
+    words = (learner.pre_tokenizer.pre_tokenize_str(learner.normalizer.normalize_str(text)) for text in sentences)
+    characters = sorted({character for of_text in words for word, _ in of_text for character in word})
+    # The trainer numbers single characters in the order of a hash table, and breaks ties of merges by those numbers.
+    known = [*_SPECIALS, *characters, *(f"##{character}" for character in characters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=TINY_VOCABULARY, special_tokens=known, show_progress=False)
+    learner.train_from_iterator(sentences, trainer)
+    wordpiece = _wordpiece(learner.get_vocab())
     wordpiece.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -72,6 +76,13 @@ def _train_wordpiece(sentences: Iterable[str]) -> PreTrainedTokenizerBase:
         mask_token="[MASK]",
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
+
+
+def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
+    wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    wordpiece.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return wordpiece
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -25,6 +25,15 @@ def test_a_study_whose_best_trials_lie_far_apart_is_not() -> None:
     assert str(found).startswith("20 more trials can be expected to gain 0.")
 
 
+def test_one_trial_far_behind_promises_nothing() -> None:
+    near = [0.6671, 0.6689, 0.6697, 0.6705, 0.6713]
+
+    found = prospect([[level] * 5 for level in (0.4042, *near)], ended=14, further=10)
+
+    assert found is not None
+    assert 0 < found.gain < 0.01
+
+
 def test_no_further_trials_gain_nothing() -> None:
     found = prospect(trials([0.5, 0.6, 0.7, 0.8, 0.9], noise=0.01), ended=10, further=0)
 

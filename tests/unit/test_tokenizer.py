@@ -7,8 +7,10 @@ import huggingface_hub.constants
 import pytest
 from transformers import ElectraConfig, PretrainedConfig, RobertaConfig
 
+from studies.loading import load
 from tests.unit.conftest import SENTENCES
 from trainer import hub
+from trainer.examples import read_training
 from trainer.hub import ModelError
 from trainer.tokenizer import SMALLEST_VOCABULARY, build_tokenizer, load_tokenizer
 
@@ -39,6 +41,15 @@ def test_tiny_keeps_hangul_composed_and_letters_as_they_are() -> None:
     tokenizer = build_tokenizer("tiny", ["가각간 NATO Café"], [])
 
     assert tokenizer.tokenize("가각간 NATO Café") == ["가각간", "NATO", "Café"]
+
+
+def test_tiny_is_the_same_wherever_it_is_trained() -> None:
+    sentences = [row.sentence for row in read_training(load("demo").data).rows]
+
+    one, other = (build_tokenizer("tiny", sentences, MARKERS).get_vocab() for _ in range(2))
+
+    assert one == other
+    assert len(one) > 1000
 
 
 def test_a_saved_tokenizer_gives_the_same_ids(tmp_path: Path) -> None:
