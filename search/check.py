@@ -51,7 +51,7 @@ def forecast(job: Job, plan: FoldPlan, device: str, threads: int) -> Forecast:
     torch.set_num_threads(threads)
     task = job.task(typical_knobs(job.study), plan, 0, device)
     try:
-        rate = task.knobs.batch_size / _seconds_per_step(task)
+        rate = min(task.knobs.batch_size, len(task.training)) / _seconds_per_step(task)
     except NoRoomError as error:
         raise DeviceError(str(error)) from None
     precision = "fp32" if autocast_dtype(task.knobs, torch.device(device)) is None else "bf16"
@@ -96,7 +96,8 @@ def describe(job: Job, plan: FoldPlan) -> list[str]:
         f"model     {study.model.name}, {len(job.tokenizer)} pieces; "
         f"{tokens.lengths.mean():.0f} tokens a row, {tokens.truncated} rows cut at {study.model.max_length}",
         f"folds     {plan.count}: training {min(training)}-{max(training)} rows, validation "
-        f"{min(validation)}-{max(validation)}",
+        f"{min(validation)}-{max(validation)}"
+        f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",
     ]
     if job.invented_codes:
         lines.insert(1, f"          labels: {job.invented_codes}")

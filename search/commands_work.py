@@ -74,6 +74,7 @@ def run(
     """Create or continue a search, with one worker process for each device slot."""
     from search.heartbeat import refuse_short_lease
     from search.live import last_words, watch
+    from search.progress import standing
     from search.queue import is_there, open_study, refuse_fixed
     from storage.tracking import NOTICES
     from storage.workers import set_control
@@ -90,6 +91,9 @@ def run(
         if is_there(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
             set_control(session.database, asked.name, "running", finals=False)
+            queued, wanted = standing(session).total, asked.search.trials
+            if queued > wanted:
+                typer.echo(f"budget    {queued} trials were asked for before; search.trials = {wanted} takes none back")
         status = watch(session, places, seconds_left=left)
         print_lines(last_words(session))
     raise typer.Exit(status)
@@ -154,6 +158,7 @@ def final(
     from search.progress import standing
     from storage.workers import set_control
     from trainer.examples import read_test, read_training
+    from trainer.submission import check_codes
 
     asked = load_study(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
     refuse_short_lease(asked)
@@ -161,6 +166,7 @@ def final(
     examples = read_training(asked.data)
     if asked.data.test is not None:
         read_test(asked.data.test, examples.labels)
+        check_codes(asked.final.submission, examples.labels, len(asked.data.exclude_labels))
     with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
         job = begin(asked, session.database, session.workspace)
         set_control(session.database, job.name, "running")
@@ -184,6 +190,7 @@ def _hand_in(job: "Final", session: Session) -> None:
         [
             f"folds     {len(done.folds)}: mean {metric} {done.mean:.4f} (sd {done.deviation:.4f})",
             f"oof       out-of-fold accuracy {done.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
+            "          a little optimistic: each model is the best of its evaluations on these very rows",
             f"files     {job.folder}",
             f"submit    {done.submission}",
         ]

@@ -2,20 +2,23 @@
 the knobs have to do with it. Read from ended trials only; a study without any gives empty answers.
 """
 
-import warnings
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.calibration import calibrate
 from search.evidence import FloatArray, read_evidence
 from storage.database import Database
 from studies.study import Study
 
 MOST_RIVALS = 100  # a picture of more trials shows less
+FEWEST_OF_IMPORTANCE = 4  # different values, before anything is said of what matters
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -79,11 +82,11 @@ def follow(database: Database, study: Study) -> Course:
         name, storage = study.name, database.storage
         stored = database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
         trials = database.retrying(lambda: stored.get_trials(deepcopy=False, states=_ENDED))
-        importances = _importances(stored, trials)
     trials = sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     incumbent = max(complete, key=lambda trial: (_value(trial), -trial.number), default=None)
-    return Course(study, tuple(trials), incumbent, _steps(trials, study), _race(trials, incumbent, study), importances)
+    race, importances = _race(trials, incumbent, study), _importances(trials, study)
+    return Course(study, tuple(trials), incumbent, _steps(trials, study), race, importances)
 
 
 def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
@@ -125,17 +128,30 @@ def _estimates(trial: FrozenTrial, study: Study) -> tuple[FloatArray, FloatArray
     return ((before[:, None] + share * best) / parts).ravel(), parts.ravel()
 
 
-def _importances(stored: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
-    """How much each searched knob matters to the value, by Optuna's default measure (PED-ANOVA); {} when too few."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.params]
-    if len({trial.value for trial in complete}) < 4:
+def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float]:
+    """The share of the values' variance that each searched knob explains, by fANOVA; {} when too few.
+
+    A pruned trial counts with the value it was expected to end with: the worst values of a knob that matters are
+    among those, and complete trials alone would make it look as if it did not.
+    """
+    evidence = [read_evidence(trial, study.folds.count, study.defaults.evaluations) for trial in trials]
+    if not any(shown.folds_done for shown in evidence):
         return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its being new
-        try:
-            return dict(optuna.importance.get_param_importances(stored))
-        except (ValueError, RuntimeError):  # a knob that took one value only, for one
-            return {}
+    calibration = calibrate(evidence)
+    ends = [calibration.latest(shown) for shown in evidence]
+    valued = [
+        create_trial(params=trial.params, distributions=trial.distributions, value=end.mean)
+        for trial, end in zip(trials, ends, strict=True)
+        if end is not None and math.isfinite(end.mean) and trial.params
+    ]
+    if len({trial.value for trial in valued}) < FEWEST_OF_IMPORTANCE:
+        return {}
+    forecast = optuna.create_study(direction="maximize")
+    forecast.add_trials(valued)
+    try:
+        return dict(optuna.importance.get_param_importances(forecast, evaluator=FanovaImportanceEvaluator(seed=0)))
+    except (ValueError, RuntimeError):  # a knob that took one value only, for one
+        return {}
 
 
 def _value(trial: FrozenTrial) -> float:

@@ -40,7 +40,7 @@ def reproduction(toml: str, identity: dict[str, str], commands: Sequence[str]) -
     versions = [(name, version(name)) for name in PACKAGES] + [("Python", platform.python_version())]
     return section(
         "How to reproduce it",
-        paragraph("Save this as study.toml; paths in it are taken from its folder."),
+        paragraph("Save this as study.toml; paths in it are those of the machine that wrote it."),
         code(toml),
         code("\n".join(commands)),
         table(["package", "version"], versions),
@@ -108,7 +108,10 @@ def _knobs(course: Course) -> Html:
         for knob, setting in course.study.searched.items()
     ]
     header = ["knob", "searched", "best trial", "importance"]
-    words = "Importance: each knob's share by PED-ANOVA over complete trials; empty while fewer than four differ."
+    words = (
+        "Importance: the share of the variance of all trials' values that a knob explains (fANOVA); a pruned trial "
+        "counts with the value it was expected to end with."
+    )
     drawn = picture(png(knob_picture(course)), "value of each trial over each knob")
     return section("The knobs", table(header, rows), paragraph(words), drawn)
 

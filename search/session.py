@@ -14,6 +14,7 @@ from pathlib import Path
 
 from search.devices import Slot
 from search.queue import public_toml
+from storage.address import sqlite_url
 from storage.database import PATIENCE_SECONDS, Database
 from storage.workers import new_owner
 from storage.workspace import Workspace, atomic_write
@@ -58,7 +59,8 @@ def open_session(
 
 
 def storage_url(study: Study, workspace: Workspace) -> str:
-    return study.search.storage or f"sqlite:///{workspace.folder / 'study.db'}"
+    """Of the study's database: its own, or a file in the workspace."""
+    return study.search.storage or sqlite_url(workspace.folder / "study.db")
 
 
 class WorkerCommand:

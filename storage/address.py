@@ -39,6 +39,11 @@ def parse(url: str) -> sa.URL:
     return parsed if parsed.password else parsed._replace(password=None)
 
 
+def sqlite_url(path: Path) -> str:
+    """The URL of a file, whatever characters its name has."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string()
+
+
 def shown(url: sa.URL) -> str:
     """The URL for people: without password and without options."""
     return url._replace(password=None, query=sa.util.EMPTY_DICT).render_as_string()

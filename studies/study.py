@@ -24,6 +24,7 @@ from pydantic import (
 from foldrace import FoldraceError
 from studies.knobs import Choices, Hyperparameters, Range, Setting, Value, bounds, is_integer, is_numeric, is_searchable
 
+_BY_CONTENT = ("data.train", "data.test", "data.labels")  # known in an identity by their digests
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
 Pruner = Literal["racing", "median", "successive_halving", "hyperband", "none"]
 Tracker = Literal["neptune", "mlflow", "tensorboard"]
@@ -192,7 +193,12 @@ class Study(_Section):
 def differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> list[str]:
     """What changed between two identities, a readable clause each."""
     keys = [key for key in (*asked, *(stored.keys() - asked.keys())) if stored.get(key) != asked.get(key)]
-    return [f"{key} is {asked.get(key, 'absent')}, was {stored.get(key, 'absent')}" for key in keys]
+    return [
+        f"the content of {key} has changed"
+        if key in _BY_CONTENT and key in stored and key in asked
+        else f"{key} is {asked.get(key, 'absent')}, was {stored.get(key, 'absent')}"
+        for key in keys
+    ]
 
 
 def check_setting(knob: str, setting: Setting, where: str | None = None) -> None:

@@ -40,6 +40,7 @@ def submission_text(
         SubmissionError: ids and probabilities do not fit, or `probs` has no place for a label's code.
     """
     _check(ids, probabilities, labels)
+    check_codes(form, labels, excluded)
     best = probabilities.argmax(axis=1).tolist()
     if form == "pred":
         return _csv(["pred"], ([labels.codes[c]] for c in best))
@@ -106,12 +107,17 @@ def _check(ids: Sequence[str], probabilities: FloatArray, labels: Labels) -> Non
         raise SubmissionError(f"probabilities of shape {probabilities.shape}, expected {expected} (rows, labels)")
 
 
-def _in_code_order(probabilities: FloatArray, labels: Labels, excluded: int) -> Iterable[list[float]]:
+def check_codes(form: Format, labels: Labels, excluded: int) -> None:
+    """Raise SubmissionError for a `probs` submission that has no place for a label's code."""
     classes = len(labels.codes) + excluded
-    if max(labels.codes) >= classes:
+    if form == "probs" and max(labels.codes) >= classes:
         raise SubmissionError(
             f"label code {max(labels.codes)}: a probs submission of {classes} labels has 0 to {classes - 1}"
         )
+
+
+def _in_code_order(probabilities: FloatArray, labels: Labels, excluded: int) -> Iterable[list[float]]:
+    classes = len(labels.codes) + excluded
     for row in _rounded(probabilities):
         every = [0.0] * classes
         for code, probability in zip(labels.codes, row, strict=True):

@@ -1,5 +1,6 @@
 """What a user can mend: exit status 2, one clear line that names the place, nothing left half written."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_final_without_a_test_file_is_refused(finished: Finished, tmp_path: Path
     (tmp_path / "final.toml").write_text(re.sub(r'(?m)^test = ".*"\n', "", text), encoding="utf-8")
 
     assert "data.test is missing" in refusal(foldrace_in(tmp_path, "final", "final.toml"))
+
+
+def test_a_submission_that_cannot_be_written_is_refused_before_a_fold_is_trained(
+    finished: Finished, tmp_path: Path
+) -> None:
+    names = json.loads((SHIPPED / "demo/label_type.json").read_text(encoding="utf-8"))
+    (tmp_path / "codes.json").write_text(json.dumps({name: code + 1 for name, code in names.items()}))
+    probs = ("--set", "data.labels=codes.json", "--set", "final.submission=probs", "--as", "other")
+
+    line = refusal(foldrace_in(tmp_path, "final", str(finished.workspace / "final.toml"), *probs))
+
+    assert "label code 11: a probs submission of 11 labels has 0 to 10" in line
+    assert not (tmp_path / "runs/other/final-1").exists()
 
 
 def test_final_of_a_study_that_is_still_searched_is_refused(foldrace: Command) -> None:

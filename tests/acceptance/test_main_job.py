@@ -96,6 +96,14 @@ def test_a_finished_search_goes_on_when_its_budget_is_raised(finished: Finished,
     assert "4 of 4 trials done" in told.stdout
 
 
+def test_a_budget_is_never_taken_back(finished: Finished) -> None:
+    told = foldrace_in(finished.folder, "run", "runs/demo/study.toml", "--trials", "2", "--workers", "1")
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "3 trials were asked for before; search.trials = 2 takes none back" in told.stdout
+    assert "3 of 3 trials done" in told.stdout
+
+
 def test_every_trial_is_recorded_and_the_study_reported(finished: Finished) -> None:
     logs = "".join(path.read_text(encoding="utf-8") for path in finished.workspace.glob("**/logs/worker-*.log"))
     assert "not everything is recorded" not in logs

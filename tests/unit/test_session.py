@@ -1,6 +1,19 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from search.session import seconds
+from search.session import open_session, seconds
+from studies.study import Study
+
+
+def test_the_database_is_a_file_in_the_workspace_whatever_its_folder_is_called(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    root = tmp_path / "a?b %41 #c"
+
+    with open_session(make_study(), root):
+        assert (root / "small/study.db").is_file()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,34 @@
+"""What is drawn of a search is read from the study, pruned trials too."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from search.course import follow
+from search.queue import open_study
+from search.trials import Trials
+from storage.database import Database
+from studies.study import Study
+
+
+def test_a_knob_whose_bad_values_were_all_pruned_matters(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
+) -> None:
+    study, random = make_study(trials=24), np.random.default_rng(0)
+    open_study(database, study)
+    for _ in range(24):
+        claim = trials_of(study).claim()
+        assert claim is not None
+        gamma, epochs = float(claim.sampled["gamma"]), float(claim.sampled["epochs"])
+        level = (0.7 if gamma > 0.8 else 0.3) + 0.001 * epochs + 0.002 * random.standard_normal()
+        for fold in range(5 if gamma > 0.8 else 1):
+            for index in range(8):
+                claim.report(fold, index, level, {"best": level * (index + 8) / 15})
+        if gamma > 0.8:
+            claim.finish(level)
+        else:
+            claim.prune("too low")
+
+    importances = follow(database, study).importances
+
+    assert importances["gamma"] > 0.8
