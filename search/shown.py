@@ -10,6 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -86,7 +87,10 @@ class Shown(_CachedStorage):
     def _is_known(self, row: Any) -> bool:
         # A database gives the ids of a deleted study out again, so the id alone does not say which trial it is.
         known = self._ended.get(row.trial_id)
-        return known is not None and (known.number, known.datetime_complete) == (row.number, row.datetime_complete)
+        return known is not None and (known.number, known.datetime_complete) == (
+            row.number,
+            _local(row.datetime_complete),
+        )
 
     def _frozen(self, connection: sa.Connection, found: Sequence[Any], study_id: int) -> dict[int, FrozenTrial]:
         ids = [row.trial_id for row in found]
@@ -110,8 +114,8 @@ class Shown(_CachedStorage):
             number=row.number,
             state=TrialState[row.state],
             value=value,
-            datetime_start=row.datetime_start,
-            datetime_complete=row.datetime_complete,
+            datetime_start=_local(row.datetime_start),
+            datetime_complete=_local(row.datetime_complete),
             params={p.param_name: kinds[p.param_name].to_external_repr(p.param_value) for p in params},
             distributions=kinds,
             user_attrs={a.key: json.loads(a.value_json) for a in said},
@@ -126,6 +130,11 @@ class Shown(_CachedStorage):
         if text not in self._distributions:
             self._distributions[text] = json_to_distribution(text)
         return self._distributions[text]
+
+
+def _local(stored: datetime | None) -> datetime | None:
+    """A time that was stored in UTC, as Optuna reads it: in the time zone of this machine."""
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 class Detail:

@@ -255,10 +255,22 @@ def _digest(path: Path) -> str:
 def explain_one(error: Any) -> str:
     """One of a validation's errors as words, with what was found."""
     if error["type"] == "extra_forbidden":
-        return "unknown key"
+        known = ", ".join(_keys_beside(error["loc"]))
+        return f"unknown key; known: {known}" if known else "unknown key"
     if error["type"] == "missing":
         return "missing"
     if error["type"] == "string_pattern_mismatch":  # of a name, the only one
         return f"{NAME_RULE}, found {error['input']!r}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message if error["type"] == "value_error" else f"{message}, found {error['input']!r}"
+
+
+def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section that a key is in; [] where it is in none."""
+    section: Any = Study
+    for part in place[:-1]:
+        field = section.model_fields.get(part)
+        section = None if field is None else field.annotation
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return []
+    return list(section.model_fields)

@@ -1,5 +1,6 @@
 """What the dashboard is given of a study, beside what Optuna's own storage gives, on either database."""
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,22 @@ def test_the_trials_are_those_of_optuna_without_the_records_of_evaluations(datab
     ]
     assert shown.get_all_trials(1)[0].user_attrs["worker"] == "me"
     assert shown.get_best_trial(1).number == 0
+
+
+def test_times_are_those_of_optuna_in_any_time_zone(
+    database: Database, study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Seoul")
+    time.tzset()
+    shown = Shown(database)
+    try:
+        seen = [shown.get_all_trials(1) for _ in range(2)]
+        expected = own(database)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert seen == [expected, expected]
 
 
 def test_what_changes_is_seen(database: Database, study: Study, trials_of: Callable[..., Trials]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from studies.knobs import Range
 from studies.loading import SHIPPED, find, load, parse
-from studies.study import Study, StudyError
+from studies.study import Search, Study, StudyError
 
 FILE = """
 name = "small"
@@ -189,7 +189,8 @@ def test_an_override_inside_a_value_is_refused(file: Path) -> None:
 
 
 def test_an_override_with_an_unknown_key_is_refused(file: Path) -> None:
-    assert refusal(file, "search.trails=3") == f"{file}: search.trails: unknown key"
+    known = ", ".join(Search.model_fields)
+    assert refusal(file, "search.trails=3") == f"{file}: search.trails: unknown key; known: {known}"
 
 
 # The environment

@@ -32,8 +32,8 @@ def refusal(**sections: Any) -> str:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"serach": {}}, "serach: unknown key"),
-        ({"data": {"train": "t", "tset": "t"}}, "data.tset: unknown key"),
+        ({"serach": {}}, "serach: unknown key; known: name, data, model, folds, training, search, final"),
+        ({"data": {"train": "t", "tset": "t"}}, "data.tset: unknown key; known: train, test, labels, exclude_labels"),
         ({"data": {}}, "data.train: missing"),
         ({"name": "../evil"}, f"name: {NAME_RULE}, found '../evil'"),
         ({"folds": {"count": 1}}, "folds.count: Input should be greater than or equal to 2, found 1"),
