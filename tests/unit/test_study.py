@@ -1,5 +1,7 @@
 """Studies: what is accepted, what is refused and in which words, and what makes two studies the same one."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 from studies.knobs import Choices, Hyperparameters, Range, Setting, bounds, is_integer, is_numeric, is_searchable
 from studies.loading import parse
 from studies.study import NAME_RULE, Study, StudyError, differences
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def study(**sections: Any) -> Study:
@@ -273,3 +277,11 @@ def test_a_key_that_one_identity_lacks_is_a_difference() -> None:
 def test_the_identity_of_missing_data_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"none\.tsv: cannot be read: No such file"):
         with_data(tmp_path / "none.tsv").hash()
+
+
+def test_the_defaults_in_the_readme_are_the_defaults(train: Path) -> None:
+    [block] = re.findall(r"with their defaults:\n\n```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    told, plain = tomllib.loads(block), with_data(train)
+    defaults = {name: {key: getattr(getattr(plain, name), key) for key in section} for name, section in told.items()}
+
+    assert json.loads(json.dumps(defaults)) == told
