@@ -51,7 +51,7 @@ class Job:
     def invented_codes(self) -> str:
         """Which label codes a submission will have that no file gave; empty where one did."""
         labels = self.examples.labels
-        if self.study.data.labels is not None or all(name.isdigit() for name in labels.names):
+        if self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
             return ""
         return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
 

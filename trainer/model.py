@@ -1,5 +1,6 @@
 """A sequence classifier with the trial's dropout: `tiny`, built here, or any encoder from the hub or a folder."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,10 +133,11 @@ def _load(source: ModelSource, config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str, Any]) -> None:
-    """A new classifier is drawn, and the few layers that not every checkpoint has; never most of an encoder."""
+    """A new classifier is drawn, and what not every checkpoint has, as a pooler; no part of a numbered layer."""
     encoder = {name for name in model.state_dict() if name.startswith(f"{model.base_model_prefix}.")}
     missing = encoder & set(report["missing_keys"])
     misshapen = encoder & {name for name, *_ in report["mismatched_keys"]}
-    if misshapen or len(missing) > len(encoder) / 2:
+    of_layers = any(re.search(r"\.\d+\.", name) for name in missing)
+    if misshapen or of_layers or len(missing) > len(encoder) / 2:
         found = f"{len(missing)} of {len(encoder)} tensors are missing, {len(misshapen)} have another shape"
         raise ModelError(f"model.name: the weights of {source.name} do not fit its config.json: {found}")

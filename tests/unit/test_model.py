@@ -263,6 +263,14 @@ def test_weights_are_in_fp32_whatever_the_checkpoint_is_in(tmp_path: Path) -> No
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
+def test_weights_of_fewer_layers_are_refused(tmp_path: Path) -> None:
+    ElectraModel(ELECTRA).save_pretrained(tmp_path)
+    ElectraConfig(**{**SIZES, "num_hidden_layers": 3}, embedding_size=16).save_pretrained(tmp_path)
+
+    with pytest.raises(ModelError, match=r"do not fit its config.json: \d+ of \d+ tensors are missing, 0 have"):
+        build_model(source(str(tmp_path)), Hyperparameters(), seed=0)
+
+
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     AutoModel.from_config(FAMILIES["distilbert"]).save_pretrained(tmp_path)
     ELECTRA.save_pretrained(tmp_path)
