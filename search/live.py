@@ -84,7 +84,7 @@ def refuse_unfinished(now: Standing, missing: Sequence[FoldJob]) -> None:
     if trials.get("WAITING", 0) + trials.get("RUNNING", 0):
         raise FoldraceError(f"{now.summary.name}: stopped before its folds were done; the same command continues")
     if missing:
-        failed = "; ".join({failure.reason for failure in now.summary.failures}) or "their files are gone"
+        failed = "; ".join(sorted({failure.reason for failure in now.summary.failures})) or "their files are gone"
         raise FoldraceError(f"{now.summary.name}: folds failed ({failed}); the same command trains them again")
 
 

@@ -1,6 +1,7 @@
 """What the commands promise beside their work: quick starts, and an installation that needs no checkout."""
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -51,7 +52,14 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
     told = foldrace("check", "demo")
 
     assert told.returncode == 0, told.stderr
-    for word in ("rows", "too rare to score", "searched  dropout", "fold-epochs", "hours for one worker"):
+    for word in (
+        "rows",
+        "rows of rare labels repeated in training",
+        "too rare to score",
+        "searched  dropout",
+        "fold-epochs",
+        "hours for one worker",
+    ):
         assert word in told.stdout
     assert "in the order of their names" not in told.stdout  # the demo says its codes
 
@@ -73,6 +81,17 @@ def test_check_tells_the_label_codes_that_no_file_gives(foldrace: Command, tmp_p
 
     assert told.returncode == 0, told.stderr
     assert "codes 0 to 10 in the order of their names" in told.stdout
+
+    codes = json.loads((SHIPPED / "demo/label_type.json").read_text(encoding="utf-8"))
+    train = (SHIPPED / "demo/train.tsv").read_text(encoding="utf-8")
+    for name, code in codes.items():
+        train = train.replace(
+            f"\t{name}\n", f"\t{2 * code:02d}\n"
+        )  # 00, 02, ...: numbers, but not as codes are written
+    (tmp_path / "numbers.tsv").write_text(train, encoding="utf-8")
+    no_test = re.sub(r"(?m)^test .*\n", "", (tmp_path / "mine.toml").read_text(encoding="utf-8"))
+    (tmp_path / "mine.toml").write_text(no_test, encoding="utf-8")
+    assert "codes 0 to 10 in the order" in foldrace("check", "mine.toml", "--set", "data.train=numbers.tsv").stdout
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,7 @@ def test_out_of_fold_rows_are_each_scored_once_and_give_the_accuracy_told(finish
     assert len({row[0] for row in rows}) == len(rows)
     assert sum(row[3] == row[4] for row in rows) / len(rows) == pytest.approx(summary["accuracy"])
     assert f"{summary['accuracy']:.4f}" in finished.final
+    assert "each model is the best of its evaluations on these very rows" in finished.final
 
 
 def test_final_again_trains_nothing_and_hands_in_the_same_file(finished: Finished) -> None:

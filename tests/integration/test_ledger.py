@@ -1,6 +1,6 @@
 """What a study has spent is counted from its reports, whatever way its epochs were given."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -15,16 +15,21 @@ from studies.study import Study
 CELLS = 5 * 8  # folds and evaluations of a whole trial
 
 
+def prune_after(reported: Iterable[int], database: Database, study: Study, trials_of: Callable[..., Trials]) -> None:
+    """One trial, pruned after these evaluations of its first fold."""
+    open_study(database, study)
+    claim = trials_of(study).claim()
+    assert claim is not None
+    for index in reported:
+        claim.report(0, index, 0.5, {"best": 0.5})
+    claim.prune("too low")
+
+
 def test_a_pruned_trial_saves_what_it_did_not_run(
     database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
 ) -> None:
     study = make_study(trials=1, baseline={"epochs": 16})
-    open_study(database, study)
-    claim = trials_of(study).claim()
-    assert claim is not None
-    for index in range(4):
-        claim.report(0, index, 0.5, {"best": 0.5})
-    claim.prune("too low")
+    prune_after(range(4), database, study, trials_of)
 
     spent = ledger(database, study, study.name)
 
@@ -36,12 +41,7 @@ def test_a_fold_of_few_steps_costs_what_any_other_does(
     database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
 ) -> None:
     study = make_study(trials=1, baseline={"epochs": 16})
-    open_study(database, study)
-    claim = trials_of(study).claim()
-    assert claim is not None
-    for index in (1, 3, 5, 7):
-        claim.report(0, index, 0.5, {"best": 0.5})
-    claim.prune("too low")
+    prune_after((1, 3, 5, 7), database, study, trials_of)
 
     assert ledger(database, study, study.name) == Ledger(spent=16, saved=4 * 16)
     assert follow(database, study).steps[-1].spent == 16
