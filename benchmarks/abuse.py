@@ -21,10 +21,10 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.databases import make_study
 from benchmarks.lives import BUSY, HEARTBEAT, STUDY, Log, Plan, in_child, live_ours, live_plain, origin
-from search.queue import open_study
-from storage.database import Database
-from storage.leases import orphan
-from storage.workers import new_owner
+from foldrace.search.study_store import open_study
+from foldrace.storage.database import Database
+from foldrace.storage.leases import orphan
+from foldrace.storage.workers import new_owner
 
 SYSTEMS = ("ours", "plain")
 _TICK, _JITTER, _BACKOFF = 0.02, 0.2, 1.0  # seconds

@@ -21,9 +21,9 @@ from benchmarks.racing import Order, kept, plain_orders, play, rotated
 from benchmarks.recordings import EVALUATIONS, Run, read
 from benchmarks.replay import report_estimate, whole_trials
 from benchmarks.rules import Rule, our_rule
-from search.calibration import Calibration, Forecast, calibrate
-from search.evidence import Evidence
-from search.racing import RISK, RacingPruner, Verdict
+from foldrace.search.race.forecast import Calibration, Forecast, calibrate
+from foldrace.search.race.learning_curves import Evidence
+from foldrace.search.race.racing import RISK, RacingPruner, Verdict
 
 RISKS = (0.02, 0.1, 0.2, 0.5)
 CHANCES = (0.2, 0.5)  # the same for who compares chances

@@ -15,10 +15,10 @@ import numpy as np
 import optuna
 
 from benchmarks.databases import make_plain, make_study, queue_ours, space_of
-from search.claim import Claim
-from search.trials import Trials
-from storage.database import Database
-from storage.workers import Worker
+from foldrace.search.trials.claim import Claim
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Worker
 
 _QUEUED = 1200
 _FORK = multiprocessing.get_context("fork")

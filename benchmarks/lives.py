@@ -20,10 +20,10 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial
 
 from benchmarks.databases import make_study, space_of
-from search.trials import Claim, LeaseLost, Trials
-from storage.database import Database
-from storage.workers import Worker
-from storage.workspace import atomic_write
+from foldrace.search.trials.claims import Claim, LeaseLost, Trials
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Worker
+from foldrace.storage.workspace import atomic_write
 
 HEARTBEAT = 1  # seconds
 CHECKPOINT_EVERY = 4  # cells

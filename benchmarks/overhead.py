@@ -31,7 +31,7 @@ class Overhead:
 
 def overhead(url: str, folder: Path, workers: int, trials: int) -> Overhead:
     """Search the demo in a folder of its own, with its database at `url`."""
-    command = [sys.executable, "-m", "search.cli", "run", "demo", "--workers", str(workers), "--trials", str(trials)]
+    command = [sys.executable, "-m", "foldrace", "run", "demo", "--workers", str(workers), "--trials", str(trials)]
     command += ["--set", f"search.storage={url}", "--workspace", str(folder), "--devices", "cpu"]
     subprocess.run(command, check=True, capture_output=True)
     logs = "".join(path.read_text(encoding="utf-8") for path in folder.glob("demo/logs/worker-*.log"))

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from foldrace import FoldraceError
-from storage.workspace import Workspace
-from studies.knobs import Choices, Range
-from studies.loading import parse
-from studies.study import Study
-from trainer.job import Job, open_job
-from trainer.tasks import Evaluation
-from trainer.training import NonFiniteLossError, train_fold
+from foldrace.errors import FoldraceError
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.knobs import Choices, Range
+from foldrace.studies.loading import parse
+from foldrace.studies.study import Study
+from foldrace.trainer.training.loop import NonFiniteLossError, train_fold
+from foldrace.trainer.training.tasks import Evaluation
+from foldrace.trainer.training_data import Job, open_job
 
 SEEDS = (77, 1078)  # of the folds, the weights and the order; configuration by configuration, so any prefix is of use
 OUTPUT = Path(__file__).parent / "curves"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foldrace import FoldraceError
+from foldrace.errors import FoldraceError
 
 FloatArray = NDArray[np.float64]
 EVALUATIONS = 8  # cells of a fold

@@ -17,7 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from benchmarks.recordings import EVALUATIONS, Point, Run
-from storage.rows import cell_key
+from foldrace.storage.optuna_rows import cell_key
 
 WIDE = 20  # a knob whose largest value is so many times its smallest is taken to be searched on a log scale
 

@@ -17,14 +17,14 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from trainer.batching import assemble, epoch_batches
-from trainer.devices import autocast_dtype, make_optimizer
-from trainer.losses import loss_sum
-from trainer.model import build_model
-from trainer.schedule import make_schedule
-from trainer.shortcuts import shorten
-from trainer.tasks import FoldResult, FoldTask
-from trainer.training import train_fold
+from foldrace.trainer.data.batching import assemble, epoch_batches
+from foldrace.trainer.modeling.classifier import build_model
+from foldrace.trainer.modeling.devices import autocast_dtype, make_optimizer
+from foldrace.trainer.modeling.losses import loss_sum
+from foldrace.trainer.modeling.shortcuts import shorten
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.schedule import make_schedule
+from foldrace.trainer.training.tasks import FoldResult, FoldTask
 
 PADDED = 128  # tokens, of every row in 2021
 CPU = torch.device("cpu")

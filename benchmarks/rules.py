@@ -14,7 +14,7 @@ from scipy.stats import ttest_rel  # type: ignore[import-untyped]
 
 from benchmarks.recordings import EVALUATIONS, FloatArray
 from benchmarks.replay import Report, report_estimate, report_folds
-from search.racing import RISK, RacingPruner
+from foldrace.search.race.racing import RISK, RacingPruner
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from search.final import LABELS_FILE, SUMMARY_FILE
+from foldrace.search.ensemble.job import LABELS_FILE, SUMMARY_FILE
 
 
 def main() -> None:

@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from benchmarks.watching import ARGUMENTS, CHROMIUM, FOLDRACE, served
-from search.progress import Standing, picture, standing
-from search.queue import is_there
-from search.session import open_session
-from search.supervisor import Snapshot
-from studies.loading import load
+from foldrace.search.monitor.status import Standing, picture, standing
+from foldrace.search.session import open_session
+from foldrace.search.study_store import is_there
+from foldrace.search.workers.supervisor import Snapshot
+from foldrace.studies.loading import load
 
 STUDY = "demo"
 WIDTH, HEIGHT, SCALE = 1180, 1500, 0.75  # of a page, in pixels, and how large a picture shows it

@@ -94,7 +94,7 @@ def run(pruner: str, seed: int, arguments: argparse.Namespace) -> Search:
         "folds.seed": 77 + seed,
         "search.storage": storage,
     }
-    command = [sys.executable, "-m", "search.cli", "run", STUDY, "--as", name, "--workspace", str(folder)]
+    command = [sys.executable, "-m", "foldrace", "run", STUDY, "--as", name, "--workspace", str(folder)]
     command += ["--trials", str(arguments.trials), "--workers", str(arguments.workers), "--devices", "cpu"]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]

@@ -22,12 +22,12 @@ from torch.profiler import profile
 from transformers import ElectraConfig, ElectraForSequenceClassification, logging
 
 from benchmarks.rivals import Run, ours, retrospective, steps_in_turns, tuned
-from storage.workspace import Workspace
-from studies.knobs import Hyperparameters
-from studies.loading import parse
-from trainer.job import Job, open_job
-from trainer.tasks import FoldTask
-from trainer.training import train_fold
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.loading import parse
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.tasks import FoldTask
+from foldrace.trainer.training_data import Job, open_job
 
 ROOT = Path(__file__).resolve().parent.parent
 KLUE_RE, DEMO = ROOT.parent / "shared/data/klue_re/train.csv", ROOT / "studies/demo/train.tsv"

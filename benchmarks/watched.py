@@ -14,16 +14,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks.databases import make_study, space_of
-from search.claim import ATTEMPTS, REASON
-from search.notes import Ending, FoldStory, note
-from search.queue import open_study
-from search.record import SECONDS
-from search.space import Distributions, stored
-from storage import rows, tables, workers
-from storage.database import Database
-from studies.study import Study
-from trainer.metrics import Scores
-from trainer.tasks import Evaluation
+from foldrace.search.race.space import Distributions, stored
+from foldrace.search.recording.recorder import SECONDS
+from foldrace.search.recording.trial_note import Ending, FoldStory, note
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claim import ATTEMPTS, REASON
+from foldrace.storage import optuna_rows, tables, workers
+from foldrace.storage.database import Database
+from foldrace.studies.study import Study
+from foldrace.trainer.metrics import Scores
+from foldrace.trainer.training.tasks import Evaluation
 
 ROWS = 250  # of a validation part, as in the demo
 PRUNED = 0.75  # of the trials
@@ -131,7 +131,7 @@ def _params(trial: _Ended, space: Distributions) -> list[Row]:
 
 
 def _attrs(trial: _Ended) -> list[Row]:
-    attrs: Row = {rows.cell_key(fold, e.index): e.record() | {"rows": ROWS} for fold, e in trial.cells}
+    attrs: Row = {optuna_rows.cell_key(fold, e.index): e.record() | {"rows": ROWS} for fold, e in trial.cells}
     attrs |= {"worker": trial.ending.worker, SECONDS: 0.312, ATTEMPTS: 1}
     attrs |= {REASON: trial.ending.reason} if trial.ending.reason else {}
     return [{"trial_id": trial.trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]

@@ -24,18 +24,18 @@ from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.databases import KINDS, databases
 from benchmarks.watched import make_watched
-from search.queue import public_toml
-from search.record import draw_study
-from search.session import Session
-from storage.database import Database
-from storage.workspace import Workspace, atomic_write
+from foldrace.search.recording.recorder import draw_study
+from foldrace.search.session import Session
+from foldrace.search.study_store import public_toml
+from foldrace.storage.database import Database
+from foldrace.storage.workspace import Workspace, atomic_write
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 NAME = "watched"
 DRAWN = "#plot-history .points path"  # the first of the study's points
 LISTED = f"text={NAME}"  # the study's name in the list of studies
-FOLDRACE = [sys.executable, "-m", "search.cli"]
+FOLDRACE = [sys.executable, "-m", "foldrace"]
 
 Times = dict[str, list[float]]
 

@@ -28,8 +28,8 @@ from benchmarks.databases import KINDS, Databases, databases, make_study
 from benchmarks.histories import History, trials_for
 from benchmarks.lives import Plan
 from benchmarks.overhead import overhead
-from search.queue import open_study
-from storage.database import Database
+from foldrace.search.study_store import open_study
+from foldrace.storage.database import Database
 
 Row = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from storage.errors import StorageError
+from foldrace.storage.errors import StorageError
 
 EXAMPLES = "sqlite:///study.db or postgresql+psycopg://USER@HOST/DATABASE"
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "gluster", "fuse.sshfs")

@@ -14,9 +14,9 @@ import filelock
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from storage import outages, tables
-from storage.address import file_of, parse, scrub, shown, warn_of_network_file_system
-from storage.errors import OutageError, StorageError
+from foldrace.storage import outages, tables
+from foldrace.storage.address import file_of, parse, scrub, shown, warn_of_network_file_system
+from foldrace.storage.errors import OutageError, StorageError
 
 if TYPE_CHECKING:
     import optuna

@@ -2,7 +2,7 @@
 
 import os
 
-from foldrace import FoldraceError
+from foldrace.errors import FoldraceError
 
 
 class StorageError(FoldraceError):

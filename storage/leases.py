@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from foldrace import FoldraceError
-from storage import rows, tables, workers
-from storage.database import Database
+from foldrace.errors import FoldraceError
+from foldrace.storage import optuna_rows, tables, workers
+from foldrace.storage.database import Database
 
 T = TypeVar("T")
 
@@ -167,12 +167,12 @@ class Leases:
         # Each worker takes another one, and none waits for another. On SQLite, transactions come one by one.
         first = first.order_by(trials.trial_id).limit(1).with_for_update(skip_locked=True)
         trial_id = connection.execute(first).scalar()
-        if trial_id is None or not rows.begin_trial(connection, trial_id):
+        if trial_id is None or not optuna_rows.begin_trial(connection, trial_id):
             return None
         row = {"study_id": self._study_id, "trial_id": trial_id, "owner": self._worker.owner, "token": token}
         row |= {"counter": 0, "state": "claiming", "attempt": 1, "fruitless": 0, "progressed": False, "note": None}
         # A row can only be there from a study that was deleted, whose ids SQLite gives out again.
-        rows.upsert(connection, tables.leases, ("study_id", "trial_id"), row)
+        optuna_rows.upsert(connection, tables.leases, ("study_id", "trial_id"), row)
         return Lease(self._study_id, trial_id, token, 1)
 
 
@@ -227,6 +227,6 @@ def _is_running(connection: sa.Connection, trial_id: int) -> bool:
 def _fail(connection: sa.Connection, orphan: Any) -> None:
     last = orphan.note or f"its worker {orphan.owner} died and left no error"
     reason = f"{MAX_FRUITLESS} attempts in a row ended without a new checkpoint or evaluation; the last one: {last}"
-    if rows.end_trial(connection, orphan.trial_id, "FAIL"):
-        rows.set_attr(connection, orphan.trial_id, rows.FAILURE, reason)
-        rows.set_attr(connection, orphan.trial_id, "attempts", orphan.attempt)
+    if optuna_rows.end_trial(connection, orphan.trial_id, "FAIL"):
+        optuna_rows.set_attr(connection, orphan.trial_id, optuna_rows.FAILURE, reason)
+        optuna_rows.set_attr(connection, orphan.trial_id, "attempts", orphan.attempt)

@@ -11,9 +11,9 @@ from typing import Literal, get_args
 
 import sqlalchemy as sa
 
-from storage import rows, tables
-from storage.database import Database
-from storage.errors import StorageError
+from foldrace.storage import optuna_rows, tables
+from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
 
 Control = Literal["running", "paused", "stopping"]
 _FORGET_AFTER = 86_400.0  # seconds
@@ -51,7 +51,7 @@ def sign(
     row = {"study_id": study_id, "host": worker.host, "pid": worker.pid, "device": worker.device, "number": number}
     row |= vars(note) | {"stopped": False, "seen_at": database.seconds_now()}
     counter = tables.workers.c.counter
-    statement = rows.insert_or(connection, tables.workers).values(owner=worker.owner, counter=0, **row)
+    statement = optuna_rows.insert_or(connection, tables.workers).values(owner=worker.owner, counter=0, **row)
     connection.execute(statement.on_conflict_do_update(index_elements=["owner"], set_=row | {"counter": counter + 1}))
 
 
@@ -89,7 +89,7 @@ def set_control(database: Database, name: str, asked: Control, *, finals: bool =
         jobs = _finals_of(connection, name) if finals else []
         searched = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
         for study_id in [*connection.execute(searched).scalars(), *jobs] or [study_id_of(database, connection, name)]:
-            rows.upsert(connection, tables.controls, ("study_id",), {"study_id": study_id, "control": asked})
+            optuna_rows.upsert(connection, tables.controls, ("study_id",), {"study_id": study_id, "control": asked})
 
     database.transact(work)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import filelock
 
-from storage.errors import StorageError
+from foldrace.storage.errors import StorageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = re.compile(r"attempt-(\d+)")

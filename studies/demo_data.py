@@ -1,4 +1,4 @@
-"""The data of the shipped study `demo`: `python -m studies.demo_data` writes the committed files again.
+"""The data of the shipped study `demo`: `python -m foldrace.studies.demo_data` writes the committed files again.
 
 Everything follows from one seed, to the byte. Nothing here may read a real data set, or import torch.
 """
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from studies.demo_sentences import Entity, Pair, Sentence, compose
-from studies.demo_templates import LABELS, NO_RELATION, RARE
+from foldrace.studies.demo_sentences import Entity, Pair, Sentence, compose
+from foldrace.studies.demo_templates import LABELS, NO_RELATION, RARE
 
 FOLDER = Path(__file__).parent / "demo"
 BLIND = "blind"

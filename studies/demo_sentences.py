@@ -8,7 +8,16 @@ import re
 from dataclasses import dataclass
 from itertools import permutations
 
-from studies.demo_templates import CONNECTIVES, FILLERS, INVERSE, NO_RELATION, OPENERS, RARE, TEMPLATES, UNRELATED
+from foldrace.studies.demo_templates import (
+    CONNECTIVES,
+    FILLERS,
+    INVERSE,
+    NO_RELATION,
+    OPENERS,
+    RARE,
+    TEMPLATES,
+    UNRELATED,
+)
 
 # Few parts, so that each name comes back often: a small model has to learn in seconds what kind a name is.
 _SURNAMES = ("남궁", "제갈", "맹", "옥", "탁", "봉", "편", "표")

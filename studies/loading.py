@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from studies.study import NAME, NAME_RULE, Study, StudyError, explain_one
+from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError, explain_one
 
 SHIPPED = Path(__file__).parent
 _PATH_KEYS = ("train", "test", "labels")

@@ -1,6 +1,6 @@
 """What is asked for: a study as frozen models, each value checked against the table of knobs.
 
-`studies.loading` reads one from a file. Nothing here looks inside the data.
+`loading` reads one from a file. Nothing here looks inside the data.
 """
 
 import hashlib
@@ -21,8 +21,18 @@ from pydantic import (
     model_validator,
 )
 
-from foldrace import FoldraceError
-from studies.knobs import Choices, Hyperparameters, Range, Setting, Value, bounds, is_integer, is_numeric, is_searchable
+from foldrace.errors import FoldraceError
+from foldrace.studies.knobs import (
+    Choices,
+    Hyperparameters,
+    Range,
+    Setting,
+    Value,
+    bounds,
+    is_integer,
+    is_numeric,
+    is_searchable,
+)
 
 _BY_CONTENT = ("data.train", "data.test", "data.labels")  # known in an identity by their digests
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from search.trials import Trials
-from storage.database import Database
-from storage.workers import Worker
-from studies.knobs import Range
-from studies.study import Data, Study
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Worker
+from foldrace.studies.knobs import Range
+from foldrace.studies.study import Data, Study
 
 DATABASES = ["sqlite", "postgresql"]
 

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from foldrace import FoldraceError
-from trainer.folds import FoldPlan
-from trainer.metrics import FloatArray, IntArray, Scores, per_class, score
+from foldrace.errors import FoldraceError
+from foldrace.trainer.data.folds import FoldPlan
+from foldrace.trainer.metrics import FloatArray, IntArray, Scores, per_class, score
 
 Vote = Literal["probabilities", "logits"]
 Votes = NDArray[np.float64]

@@ -17,13 +17,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from studies.knobs import Hyperparameters
-from studies.study import Metric
-from trainer.metrics import ECE_BINS, FloatArray, IntArray
-from trainer.schedule import Schedule, make_schedule
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.study import Metric
+from foldrace.trainer.metrics import ECE_BINS, FloatArray, IntArray
+from foldrace.trainer.training.schedule import Schedule, make_schedule
 
 if TYPE_CHECKING:  # it would bring torch into commands that never train
-    from trainer.tasks import Evaluation
+    from foldrace.trainer.training.tasks import Evaluation
 
 DPI = 96
 BOX = "□"

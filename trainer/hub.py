@@ -14,7 +14,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from transformers.utils import logging
 
-from foldrace import FoldraceError
+from foldrace.errors import FoldraceError
 
 PATIENCE = 5.0  # seconds for the hub to answer the first question
 

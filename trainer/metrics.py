@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foldrace import FoldraceError
+from foldrace.errors import FoldraceError
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]

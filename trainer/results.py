@@ -10,12 +10,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from foldrace import FoldraceError
-from storage.workspace import atomic_write, new_folder
-from trainer.hub import quiet
-from trainer.job import Job
-from trainer.model import build_model
-from trainer.tasks import Evaluation, FloatArray, FoldResult, FoldTask
+from foldrace.errors import FoldraceError
+from foldrace.storage.workspace import atomic_write, new_folder
+from foldrace.trainer.hub import quiet
+from foldrace.trainer.metrics import IntArray, confusion
+from foldrace.trainer.modeling.classifier import build_model
+from foldrace.trainer.training.tasks import Evaluation, FloatArray, FoldResult, FoldTask
+from foldrace.trainer.training_data import Job
 
 RESULT_FILE = "result.safetensors"
 MODEL_FOLDER = "model"
@@ -99,3 +100,17 @@ def load_result(folder: Path) -> SavedResult:
         arrays.get("train_probabilities"),
         described["about"],
     )
+
+
+def confusion_matrices(
+    result: SavedResult, labels: IntArray, training: IntArray, validation: IntArray
+) -> dict[str, IntArray]:
+    """The confusion matrices of a fold: of its training part, where that was predicted, and of its validation part.
+
+    Args:
+        labels: (rows,) of the whole data; training, validation: positions in it, as in the fold's task.
+    """
+    found = {}
+    if result.train_probabilities is not None:
+        found["training"] = confusion(result.train_probabilities, labels[training])
+    return found | {"validation": confusion(result.probabilities, labels[validation])}

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from foldrace import FoldraceError
-from trainer.ensemble import OutOfFold
-from trainer.labels import Labels
-from trainer.metrics import FloatArray
+from foldrace.errors import FoldraceError
+from foldrace.trainer.data.labels import Labels
+from foldrace.trainer.ensemble import OutOfFold
+from foldrace.trainer.metrics import FloatArray
 
 Format = Literal["pred", "probs"]
 Cell = str | int | float

@@ -14,6 +14,7 @@ SMALL = (
     *("--set", "training.epochs={low=1,high=2}"),
     *("--set", "search.baseline.epochs=2"),
 )
+SMALL_RUN = ("--trials", "1", "--set", "folds.count=2", "--set", "training.epochs=1", "--set", "search.baseline={}")
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -32,7 +33,7 @@ class Finished:
 
 
 def foldrace_in(folder: Path, *arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "search.cli", *arguments]
+    command = [sys.executable, "-m", "foldrace", *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "FOLDRACE_STORAGE"}
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=timeout, env=environment, check=False

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from storage import tables
-from storage.database import Database
-from studies.loading import SHIPPED
+from foldrace.storage import tables
+from foldrace.storage.database import Database
+from foldrace.studies.loading import SHIPPED
 from tests.acceptance.conftest import SMALL, Command, Finished, foldrace_in
 
 

@@ -15,11 +15,11 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna_dashboard import save_note
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from search.queue import open_study, public_toml
-from storage.database import Database
-from storage.workspace import Workspace, atomic_write
-from studies.knobs import Range
-from studies.study import Data, Study
+from foldrace.search.study_store import open_study, public_toml
+from foldrace.storage.database import Database
+from foldrace.storage.workspace import Workspace, atomic_write
+from foldrace.studies.knobs import Range
+from foldrace.studies.study import Data, Study
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -72,7 +72,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def link(workspace: Workspace) -> Iterator[str]:
     """What `foldrace dashboard small` prints."""
-    command = [sys.executable, "-m", "search.cli", "dashboard", "small", "--port", "0"]
+    command = [sys.executable, "-m", "foldrace", "dashboard", "small", "--port", "0"]
     command += ["--workspace", str(workspace.root)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as served:

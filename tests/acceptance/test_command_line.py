@@ -1,6 +1,7 @@
 """What the commands promise beside their work: quick starts, and an installation that needs no checkout."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from pathlib import Path
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from studies.loading import SHIPPED
-from tests.acceptance.conftest import Command, Finished
+from foldrace.studies.loading import SHIPPED
+from tests.acceptance.conftest import SMALL_RUN, Command, Finished
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "neptune")
@@ -26,7 +27,7 @@ def imported_by(arguments: list[str], folder: Path) -> list[str]:
     program = [
         "import json, sys",
         f"sys.argv[1:] = {arguments!r}",
-        "from search.cli import main",
+        "from foldrace.search.cli.main import main",
         "try: main()",
         "except SystemExit: pass",
         REPORT_IMPORTS,
@@ -103,10 +104,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_rooms_and_the_shipped_studies_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
 
-    assert {"foldrace.py", "search/cli.py", "studies/demo.toml", "studies/demo/train.tsv"} <= set(names)
-    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {
-        *("foldrace.py", "search", "trainer", "studies", "storage")
-    }
+    inside = {"__main__.py", "search/cli/main.py", "studies/demo.toml", "studies/demo/train.tsv"}
+    assert {f"foldrace/{name}" for name in inside} <= set(names)
+    assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"foldrace"}
 
 
 def test_the_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
@@ -114,10 +114,25 @@ def test_the_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Pa
     site = next((tmp_path / "venv/lib").glob("python*/site-packages"))
     zipfile.ZipFile(wheel).extractall(site)
     (site / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
-    program = "import sys, search; from search.cli import main; print(search.__file__); main()"
+    program = "import foldrace; from foldrace.search.cli.main import main; print(foldrace.__file__); main()"
 
     command = [str(tmp_path / "venv/bin/python"), "-c", program, "check", "demo"]
     told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert str(site) in told.stdout
     assert "fold-epochs" in told.stdout, told.stderr
+
+
+def test_modules_of_the_user_that_are_called_like_our_rooms_are_not_imported(tmp_path: Path) -> None:
+    for name in ("trainer.py", "search.py", "studies.py", "storage/__init__.py"):
+        module = tmp_path / name
+        module.parent.mkdir(exist_ok=True)
+        module.write_text("raise SystemExit('a module of the user was imported')\n")
+    command = [sys.executable, "-m", "foldrace", "run", "demo", *SMALL_RUN]
+
+    told = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, check=False
+    )
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "1/1 trials" in told.stdout

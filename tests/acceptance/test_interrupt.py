@@ -48,7 +48,7 @@ def read_all(terminal: int) -> str:
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Interrupted:
     environment = {name: value for name, value in os.environ.items() if name != "FOLDRACE_STORAGE"}
-    command = [sys.executable, "-m", "search.cli", *RUN, *NO_BASELINE]
+    command = [sys.executable, "-m", "foldrace", *RUN, *NO_BASELINE]
     ours, its = pty.openpty()
     process = subprocess.Popen(command, cwd=tmp_path, env=environment | {"TERM": "xterm"}, stdout=its)
     os.close(its)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from search import live
-from search.commands_work import final
-from search.processes import GIVEN_UP
-from studies.loading import SHIPPED, load
+from foldrace.search.cli.train import final
+from foldrace.search.monitor import live
+from foldrace.search.workers.process import GIVEN_UP
+from foldrace.studies.loading import SHIPPED, load
 from tests.acceptance.conftest import Finished, foldrace_in
 
 

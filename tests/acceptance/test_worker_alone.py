@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 from transformers import ElectraConfig, ElectraModel
 
-from studies.loading import load
-from tests.acceptance.conftest import Command
-from trainer.examples import read_training
-from trainer.tokenizer import build_tokenizer
-
-TINY_RUN = ("--trials", "1", "--set", "folds.count=2", "--set", "training.epochs=1", "--set", "search.baseline={}")
+from foldrace.studies.loading import load
+from foldrace.trainer.data.examples import read_training
+from foldrace.trainer.data.tokenizer import build_tokenizer
+from tests.acceptance.conftest import SMALL_RUN, Command
 
 
 @pytest.fixture
@@ -28,7 +26,7 @@ def encoder(tmp_path: Path) -> Path:
 
 
 def test_the_first_worker_makes_the_study_and_ends_when_nothing_is_left(foldrace: Command, encoder: Path) -> None:
-    told = foldrace("worker", "demo", *TINY_RUN, "--set", f"model.name={encoder}", "--device", "cpu")
+    told = foldrace("worker", "demo", *SMALL_RUN, "--set", f"model.name={encoder}", "--device", "cpu")
 
     assert told.returncode == 0, told.stderr
     state = json.loads(foldrace("status", "demo", "--json").stdout)

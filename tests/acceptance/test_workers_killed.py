@@ -19,15 +19,15 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy as sa
 
-from search.final import begin, ensemble
-from search.session import open_session
-from search.summary import Summary, summarise
-from storage.database import Database
-from studies.loading import load
+from foldrace.search.ensemble.job import begin, ensemble
+from foldrace.search.monitor.summary import Summary, summarise
+from foldrace.search.session import open_session
+from foldrace.storage.database import Database
+from foldrace.studies.loading import load
+from foldrace.trainer.results import ResultError
+from foldrace.trainer.training_data import open_job
 from tests.acceptance.conftest import SMALL, Finished, foldrace_in
-from tests.killing import killed_at
-from trainer.job import open_job
-from trainer.results import ResultError
+from tests.support.killing import killed_at
 
 QUICK_HEART = (
     "from search import heartbeat; heartbeat.HEARTBEAT_SECONDS = 1.0; "
@@ -160,7 +160,7 @@ def looks_twice(folder: Path) -> None:
 
 def test_a_second_signal_ends_a_worker_at_once() -> None:
     program = [
-        "import os, signal, search.session as session",
+        "import os, signal, foldrace.search.workers.signals as session",
         "session.SAME_WISH_SECONDS = 0.0",
         "signals = session.StopSignals()",
         "os.kill(os.getpid(), signal.SIGTERM)",
@@ -182,7 +182,7 @@ def test_a_final_job_whose_workers_are_killed_hands_in_the_same_bytes(finished: 
     command += ["--set", "search.checkpoint_minutes=0.005", "--set", f"search.storage=sqlite:///{tmp_path}/study.db"]
     environment = {key: value for key, value in os.environ.items() if key != "FOLDRACE_STORAGE"}
     done = "runs/demo/final-1/seed-*/fold-*/result.safetensors"
-    run = subprocess.Popen([sys.executable, "-m", "search.cli", *command], cwd=tmp_path, env=environment)
+    run = subprocess.Popen([sys.executable, "-m", "foldrace", *command], cwd=tmp_path, env=environment)
     try:
         first = wait(lambda: sorted(tmp_path.glob(done)), lambda: "no fold was finished")
         written = [path.stat().st_mtime_ns for path in first]
@@ -231,7 +231,7 @@ def test_an_ensemble_killed_at_any_write_hands_in_the_same_bytes(finished: Finis
 
 def test_two_exporters_at_once_leave_one_whole_file(finished: Finished, tmp_path: Path) -> None:
     target = tmp_path / "final.toml"
-    command = [sys.executable, "-m", "search.cli", "export", "demo", "--output", str(target)]
+    command = [sys.executable, "-m", "foldrace", "export", "demo", "--output", str(target)]
     exporters = [subprocess.Popen(command, cwd=finished.folder, stdout=subprocess.DEVNULL) for _ in range(2)]
 
     assert [exporter.wait(timeout=100) for exporter in exporters] == [0, 0]
@@ -244,7 +244,7 @@ def test_a_password_is_in_no_command_line_file_or_answer(
 ) -> None:
     url = sa.make_url(postgres_url).set(password=CANARY).render_as_string(hide_password=False)
     monkeypatch.setenv("FOLDRACE_STORAGE", url)
-    command = [sys.executable, "-m", "search.cli"]
+    command = [sys.executable, "-m", "foldrace"]
     seen = tmp_path / "seen.log"
     with seen.open("w") as log:
         run = [*command, "run", "demo", "--trials", "1", "--workers", "1", *SMALL, "--debug"]
@@ -257,7 +257,7 @@ def test_a_password_is_in_no_command_line_file_or_answer(
         monkeypatch.setenv("FOLDRACE_STORAGE", url.replace("?host=", "?host=/nowhere"))
         assert subprocess.run([*command, "status", "demo", "--debug"], cwd=tmp_path, stderr=log, check=False).returncode
 
-    assert any("search.cli worker" in line for line in lines)
+    assert any("foldrace worker" in line for line in lines)
     assert "Traceback" in seen.read_text()
     assert not [line for line in lines if CANARY in line]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -15,13 +15,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import foldrace
-from search.queue import FoldJob, open_study, queue_folds
-from search.trials import Claim, Trials
-from storage import tables
-from storage.database import Database
-from storage.workers import Worker
-from studies.knobs import Range
-from studies.study import Data, Study
+from foldrace.search.study_store import FoldJob, open_study, queue_folds
+from foldrace.search.trials.claims import Claim, Trials
+from foldrace.storage import tables
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Worker
+from foldrace.studies.knobs import Range
+from foldrace.studies.study import Data, Study
 
 FOLDER = Path(__file__).parent
 ROWS = "old.tsv"  # the data of the study, beside the database

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from studies.knobs import Hyperparameters
-from trainer.batching import Tokens
-from trainer.model import ModelSource
-from trainer.tasks import FoldTask
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.modeling.classifier import ModelSource
+from foldrace.trainer.training.tasks import FoldTask
 
 ROWS, CLASSES, WORDS = 60, 3, 40
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from search.course import follow
-from search.queue import open_study
-from search.trials import Trials
-from storage.database import Database
-from studies.study import Study
+from foldrace.search.recording.trajectory import follow
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.studies.study import Study
 
 
 def test_a_knob_whose_bad_values_were_all_pruned_matters(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from trainer.tasks import FoldResult, FoldTask, Progress
-from trainer.training import _Fold, train_fold
+from foldrace.trainer.training.loop import _Fold, train_fold
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 
 pytestmark = pytest.mark.cuda
 

@@ -19,14 +19,14 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna_dashboard import save_note
 from waitress import wasyncore
 
-from search.dashboard import DashboardError, open_server
-from search.queue import open_study, public_toml
-from search.session import Session
-from search.trials import Trials
-from storage.database import Database
-from storage.errors import StorageError
-from storage.workspace import Workspace, atomic_write
-from studies.study import Study
+from foldrace.search.dashboard.server import DashboardError, open_server
+from foldrace.search.session import Session
+from foldrace.search.study_store import open_study, public_toml
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workspace import Workspace, atomic_write
+from foldrace.studies.study import Study
 
 CANARY = "hunter2-canary"
 STUDIES = "/api/studies"

@@ -12,9 +12,9 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from storage import address, tables
-from storage.database import Database
-from storage.errors import StorageError
+from foldrace.storage import address, tables
+from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
 
 CANARY = "hunter2-canary"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from storage import database as database_module
-from storage import tables
-from storage.database import Database
-from storage.errors import StorageError
+from foldrace.storage import database as database_module
+from foldrace.storage import tables
+from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
 
 Sleep = Callable[[float], None]
 

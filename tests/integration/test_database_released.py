@@ -7,11 +7,11 @@ import psycopg
 import pytest
 
 import foldrace
-from search.queue import open_study, queue_folds, stored_study
-from search.summary import summarise
-from search.trials import Trials
-from storage.database import Database
-from storage.workers import Worker
+from foldrace.search.monitor.summary import summarise
+from foldrace.search.study_store import open_study, queue_folds, stored_study
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Worker
 from tests.data.make_database import FOLDER, study
 
 RELEASED = sorted(path for path in FOLDER.glob("foldrace-*") if path.suffix in (".db", ".sql"))

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from search.final import begin
-from search.queue import public_toml
-from storage.database import Database
-from storage.workspace import Workspace, atomic_write
-from studies.loading import load
-from studies.study import Study
+from foldrace.search.ensemble.job import begin
+from foldrace.search.study_store import public_toml
+from foldrace.storage.database import Database
+from foldrace.storage.workspace import Workspace, atomic_write
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study
 
 
 def fixed(*overrides: str) -> Study:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from search.course import follow
-from search.ledger import Ledger, ledger, running_epochs
-from search.queue import open_study
-from search.trials import Trials
-from storage.database import Database
-from studies.knobs import Choices
-from studies.study import Study
+from foldrace.search.monitor.compute import Ledger, ledger, running_epochs
+from foldrace.search.recording.trajectory import follow
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.studies.knobs import Choices
+from foldrace.studies.study import Study
 
 CELLS = 5 * 8  # folds and evaluations of a whole trial
 

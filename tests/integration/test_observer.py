@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from search.devices import Slot
-from search.observer import SILENCE_SECONDS, Observer
-from search.progress import Standing
-from search.supervisor import Snapshot, Supervisor, WorkerView
-from storage.errors import StorageError
+from foldrace.search.monitor.poller import SILENCE_SECONDS, Observer
+from foldrace.search.monitor.status import Standing
+from foldrace.search.workers.slots import Slot
+from foldrace.search.workers.supervisor import Snapshot, Supervisor, WorkerView
+from foldrace.storage.errors import StorageError
 
 SLOT = Slot(0, "cpu", threads=1)
 CRASHED = Snapshot((WorkerView(SLOT, "waiting", None, 0, "worker 0 was ended", ("a line",), Path("log")),), "")

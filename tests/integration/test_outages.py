@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from search.queue import open_study
-from search.trials import Claim, Trials
-from storage import database as database_module
-from storage.database import Database
-from storage.errors import OutageError
-from storage.workers import Worker
-from studies.study import Study
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Claim, Trials
+from foldrace.storage import database as database_module
+from foldrace.storage.database import Database
+from foldrace.storage.errors import OutageError
+from foldrace.storage.workers import Worker
+from foldrace.studies.study import Study
 
 LEASE = 60.0
 

@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
-from trainer.batching import assemble, epoch_batches
-from trainer.model import build_model
-from trainer.schedule import make_schedule
-from trainer.tasks import Evaluation, FoldTask
-from trainer.training import train_fold
+from foldrace.trainer.data.batching import assemble, epoch_batches
+from foldrace.trainer.modeling.classifier import build_model
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.schedule import make_schedule
+from foldrace.trainer.training.tasks import Evaluation, FoldTask
 
 pytest.importorskip("accelerate", reason="transformers.Trainer needs it")
 

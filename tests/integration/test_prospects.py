@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from search.prospects import prospect_of
-from search.queue import open_study
-from search.trials import Trials
-from storage.database import Database
-from studies.study import Study
+from foldrace.search.race.termination import prospect_of
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.studies.study import Study
 
 
 def test_the_prospect_of_a_study_knows_its_queue_and_the_noise_of_its_folds(

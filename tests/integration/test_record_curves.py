@@ -5,8 +5,8 @@ import pytest
 
 from benchmarks.record_curves import DEMO, SEEDS, SOURCES, draw, open_source, record, recorded
 from benchmarks.recordings import read
-from foldrace import FoldraceError
-from trainer.job import Job
+from foldrace.errors import FoldraceError
+from foldrace.trainer.training_data import Job
 
 
 @pytest.fixture

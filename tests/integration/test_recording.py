@@ -12,26 +12,26 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
 
-from search.claim import Claim
-from search.final import Final, begin, ensemble
-from search.finished import FinishedError, open_finished
-from search.queue import open_study
-from search.record import SECONDS, Recorder
-from search.record_final import record_final
-from search.report import study_report
-from search.report_final import final_report
-from search.session import Session, open_session
-from search.trials import Trials
-from search.worker import Assignment
-from storage.leases import LeaseLost
-from storage.workers import Worker
-from storage.workspace import atomic_write
-from studies.knobs import Range
-from studies.study import Data, Study
-from trainer.job import Job, open_job
-from trainer.metrics import Scores
-from trainer.results import save_result
-from trainer.tasks import Evaluation, FoldResult
+from foldrace.search.ensemble.job import Final, begin, ensemble
+from foldrace.search.ensemble.outcome import FinishedError, open_finished
+from foldrace.search.recording.final_recorder import record_final
+from foldrace.search.recording.recorder import SECONDS, Recorder
+from foldrace.search.reports.final_report import final_report
+from foldrace.search.reports.search_report import study_report
+from foldrace.search.session import Session, open_session
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.assignment import Assignment
+from foldrace.search.trials.claim import Claim
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.leases import LeaseLost
+from foldrace.storage.workers import Worker
+from foldrace.storage.workspace import atomic_write
+from foldrace.studies.knobs import Range
+from foldrace.studies.study import Data, Study
+from foldrace.trainer.metrics import Scores
+from foldrace.trainer.results import save_result
+from foldrace.trainer.training.tasks import Evaluation, FoldResult
+from foldrace.trainer.training_data import Job, open_job
 
 LABELS = ("관계_없음", "<script>alert(1)</script>", "$\\frac{")
 FOLDS = 2

@@ -14,8 +14,8 @@ from benchmarks import racing
 from benchmarks.recordings import EVALUATIONS, Run, read
 from benchmarks.replay import replay, report_estimate, space_of, whole_trials
 from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
-from search.evidence import read_evidence
-from search.racing import RacingPruner
+from foldrace.search.race.learning_curves import read_evidence
+from foldrace.search.race.racing import RacingPruner
 
 LEVELS = [0.55, 0.42, 0.6, 0.3, 0.5, 0.25, 0.45, 0.35]
 RISE = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0, 1.0])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.checkpoint import Checkpoint, CheckpointError, load
-from trainer.tasks import FoldResult, FoldTask, Progress
-from trainer.training import train_fold
+from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 
 MakeTask = Callable[..., FoldTask]
 

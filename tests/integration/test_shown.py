@@ -10,11 +10,11 @@ import pytest
 from optuna.trial import FrozenTrial
 from optuna_dashboard import save_note
 
-from search.queue import open_study
-from search.shown import MOST_CURVES, Detail, Shown
-from search.trials import Trials
-from storage.database import Database
-from studies.study import Study
+from foldrace.search.dashboard.storage import MOST_CURVES, Detail, Shown
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.studies.study import Study
 
 LONG = "0123456789" * 500  # stored in three parts
 RECORD = {"best": 0.5, "right": "ff", "rows": 8}

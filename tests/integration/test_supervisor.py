@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from search import processes, supervisor
-from search.devices import Slot
-from search.supervisor import Snapshot, Supervisor, SupervisorError
+from foldrace.search.workers import process as processes
+from foldrace.search.workers import supervisor
+from foldrace.search.workers.slots import Slot
+from foldrace.search.workers.supervisor import Snapshot, Supervisor, SupervisorError
 
 MOST_TICKS = 6000  # of 10 ms: a test that waits in vain ends here
 
@@ -29,6 +30,8 @@ signal.sigwait({signal.SIGTERM})
 STUBBORN = OBEDIENT.replace("signal.sigwait", "signal.pause()  #")
 DONE = "pass"
 REFUSES = "print('bad.toml: lr: not a number'); raise SystemExit(2)"
+
+IMPORT = "from foldrace.search.workers.parent_death import end_with_parent"
 
 
 class Run:
@@ -307,7 +310,7 @@ def test_a_command_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, way: str) -> None:
     worker = f"""
 import pathlib, signal, sys
-from search.parent import _watch_parent, end_with_parent
+from foldrace.search.workers.parent_death import _watch_parent, end_with_parent
 folder, parent = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 def let_go(*_):
     (folder / "let-go").touch()
@@ -319,8 +322,8 @@ while True: signal.pause()
 """
     supervising = f"""
 import os, pathlib, sys
-from search.devices import Slot
-from search.supervisor import Supervisor
+from foldrace.search.workers.slots import Slot
+from foldrace.search.workers.supervisor import Supervisor
 folder = pathlib.Path(sys.argv[1])
 command = lambda slot: [sys.executable, "-c", {worker!r}, str(folder), str(os.getpid())]
 Supervisor(command, [Slot(0, "cpu", 1)], folder).run(lambda snapshot: None)
@@ -335,7 +338,7 @@ Supervisor(command, [Slot(0, "cpu", 1)], folder).run(lambda snapshot: None)
 
 
 def test_a_worker_whose_supervisor_is_gone_before_it_looked_ends_at_once() -> None:
-    code = "from search.parent import end_with_parent; end_with_parent(2**22 + 1); print('went on')"
+    code = f"{IMPORT}; end_with_parent(2**22 + 1); print('went on')"
 
     worker = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
 
@@ -344,7 +347,7 @@ def test_a_worker_whose_supervisor_is_gone_before_it_looked_ends_at_once() -> No
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems need the thread")
 def test_on_linux_the_kernel_looks_after_a_worker_without_a_thread() -> None:
-    code = "import os, threading; from search.parent import end_with_parent as end; end(os.getppid())"
+    code = f"import os, threading; {IMPORT}; end_with_parent(os.getppid())"
 
     worker = [sys.executable, "-c", f"{code}; print(threading.active_count())"]
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from trainer import training
-from trainer.batching import Tokens
-from trainer.metrics import right_bits, score
-from trainer.model import build_model
-from trainer.prediction import predict
-from trainer.tasks import Evaluation, FoldResult, FoldTask, Progress
-from trainer.training import NonFiniteLossError, OutOfMemoryError, train_fold
+from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.metrics import right_bits, score
+from foldrace.trainer.modeling.classifier import build_model
+from foldrace.trainer.training import loop as training
+from foldrace.trainer.training.loop import NonFiniteLossError, OutOfMemoryError, train_fold
+from foldrace.trainer.training.prediction import predict
+from foldrace.trainer.training.tasks import Evaluation, FoldResult, FoldTask, Progress
 
 MakeTask = Callable[..., FoldTask]
 Tamper = Callable[[Callable[[PreTrainedModel], None]], None]

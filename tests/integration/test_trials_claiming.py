@@ -11,13 +11,13 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from search.queue import FoldJob, name_of_run, open_study, public_toml, queue_folds, stored_study
-from search.trials import Claim, LeaseLost, Trials
-from storage import leases, tables
-from storage.database import Database
-from storage.errors import StorageError
-from storage.workers import Worker, control, set_control, study_id_of
-from studies.study import Study
+from foldrace.search.study_store import FoldJob, name_of_run, open_study, public_toml, queue_folds, stored_study
+from foldrace.search.trials.claims import Claim, LeaseLost, Trials
+from foldrace.storage import leases, tables
+from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workers import Worker, control, set_control, study_id_of
+from foldrace.studies.study import Study
 
 LEASE = 60.0
 View = Callable[..., Trials]
@@ -233,7 +233,7 @@ def test_a_trial_whose_draw_was_never_stored_is_drawn_by_its_adopter(
     study = make_study(trials=1)
     open_study(database, study)
     with monkeypatch.context() as patch:
-        patch.setattr("search.trials.draw", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        patch.setattr("foldrace.search.trials.claims.draw", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
         with pytest.raises(MemoryError):
             trials_of(study).claim()
     assert set(must(trials_of(study)).sampled) == {"gamma", "epochs"}

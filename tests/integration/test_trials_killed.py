@@ -15,11 +15,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from search.queue import open_study
-from search.trials import Claim, LeaseLost, Trials
-from storage.database import Database
-from storage.workers import Worker
-from studies.study import Study
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Claim, LeaseLost, Trials
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Worker
+from foldrace.studies.study import Study
 
 MakeStudy = Callable[..., Study]
 EVERY = int(os.environ.get("FOLDRACE_KILL_EVERY", "6"))

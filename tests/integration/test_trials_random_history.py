@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from benchmarks.histories import History, trials_for
-from search.queue import open_study
-from storage.database import Database
-from studies.study import Study
+from foldrace.search.study_store import open_study
+from foldrace.storage.database import Database
+from foldrace.studies.study import Study
 
 STEPS = 150
 

@@ -9,15 +9,15 @@ import pytest
 import sqlalchemy as sa
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
-from search.history import History
-from search.queue import open_study
-from search.summary import Best, Failure, summarise
-from search.trials import Claim, Trials
-from storage import tables
-from storage.database import Database
-from storage.errors import StorageError
-from storage.workers import Worker
-from studies.study import Study
+from foldrace.search.monitor.summary import Best, Failure, summarise
+from foldrace.search.race.history import History
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Claim, Trials
+from foldrace.storage import tables
+from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workers import Worker
+from foldrace.studies.study import Study
 
 View = Callable[..., Trials]
 MakeStudy = Callable[..., Study]
@@ -135,8 +135,8 @@ def test_the_history_follows_a_straggler(database: Database, make_study: MakeStu
 def test_a_long_history_is_its_newest_and_its_best(
     database: Database, make_study: MakeStudy, trials_of: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.history.MOST_ENDED", 3)
-    monkeypatch.setattr("search.history.MOST_GOOD", 2)
+    monkeypatch.setattr("foldrace.search.race.history.MOST_ENDED", 3)
+    monkeypatch.setattr("foldrace.search.race.history.MOST_GOOD", 2)
     study = make_study(trials=9)
     open_study(database, study)
     trials = trials_of(study)

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from search.live import watch_status
-from search.progress import standing
-from search.queue import open_study
-from search.session import Session
-from search.summary import summarise
-from search.trials import Trials
-from storage import tables
-from storage.database import Database
-from storage.workspace import Workspace
-from studies.study import Study
+from foldrace.search.monitor.live import watch_status
+from foldrace.search.monitor.status import standing
+from foldrace.search.monitor.summary import summarise
+from foldrace.search.session import Session
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Trials
+from foldrace.storage import tables
+from foldrace.storage.database import Database
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.study import Study
 
 NOON = datetime(2026, 1, 1, 12)
 

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from search import worker
-from search.claim import Claim
-from search.progress import standing
-from search.queue import open_study
-from search.serve import serve
-from search.session import Session, open_session
-from search.summary import summarise
-from search.trials import Trials
-from storage.workers import Worker
-from studies.loading import load
-from studies.study import Study
-from trainer import training
-from trainer.training import NoRoomError
+from foldrace.search.monitor.status import standing
+from foldrace.search.monitor.summary import summarise
+from foldrace.search.session import Session, open_session
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claim import Claim
+from foldrace.search.trials.claims import Trials
+from foldrace.search.workers import worker
+from foldrace.search.workers.entrypoint import serve
+from foldrace.storage.workers import Worker
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study
+from foldrace.trainer.training import loop as training
+from foldrace.trainer.training.loop import NoRoomError
 
 ONE_TRIAL = ("search.trials=1", "folds.count=2", "training.epochs=1", "search.baseline={}")
 

@@ -16,7 +16,7 @@ SENTENCES = (
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tokenizer trained on `SENTENCES`, knowing the markers of a PER and an ORG, saved with save_pretrained."""
-    from trainer.tokenizer import build_tokenizer
+    from foldrace.trainer.data.tokenizer import build_tokenizer
 
     folder = tmp_path_factory.mktemp("tokenizer")
     markers = [f"[{slash}{name}]" for slash in ("", "/") for name in ("O", "O:ORG", "S", "S:PER")]

@@ -6,7 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.batching import EVALUATION_TOKENS, IntArray, Tokens, assemble, epoch_batches, evaluation_batches
+from foldrace.trainer.data.batching import (
+    EVALUATION_TOKENS,
+    IntArray,
+    Tokens,
+    assemble,
+    epoch_batches,
+    evaluation_batches,
+)
 
 CPU = torch.device("cpu")
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from search.calibration import Calibration, Forecast, calibrate
-from search.evidence import Evidence
-from search.regression import Regression, regress
+from foldrace.search.race.bayesian_ridge import Regression, regress
+from foldrace.search.race.forecast import Calibration, Forecast, calibrate
+from foldrace.search.race.learning_curves import Evidence
 
 FOLDS, EVALUATIONS = 4, 3
 

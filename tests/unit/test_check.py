@@ -2,8 +2,8 @@
 
 import pytest
 
-from search.check import expected_epochs
-from studies.loading import load
+from foldrace.search.cli.preflight import expected_epochs
+from foldrace.studies.loading import load
 
 
 @pytest.mark.parametrize(

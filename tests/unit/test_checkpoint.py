@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.checkpoint import KEPT, Checkpoint, CheckpointError, load, saved
+from foldrace.trainer.training.checkpoint import KEPT, Checkpoint, CheckpointError, load, saved
 
 TASK = "a" * 64
 

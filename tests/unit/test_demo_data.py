@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from studies.demo_data import BLIND, FOLDER, files
-from studies.demo_templates import LABELS, NO_RELATION, RARE
+from foldrace.studies.demo_data import BLIND, FOLDER, files
+from foldrace.studies.demo_templates import LABELS, NO_RELATION, RARE
 
 Rows = list[list[str]]
 

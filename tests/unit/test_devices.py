@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from search import devices
-from search.devices import Slot, SlotError, cgroup_quota, count_cuda_devices, slots
-from trainer.devices import MOST_CHARACTERS, describe
+from foldrace.search.workers import slots as devices
+from foldrace.search.workers.slots import Slot, SlotError, cgroup_quota, count_cuda_devices, slots
+from foldrace.trainer.modeling.devices import MOST_CHARACTERS, describe
 
 
 @pytest.fixture
@@ -116,7 +116,8 @@ def test_cuda_worker_stays_within_the_devices_that_the_supervisor_sees(
 
 
 def test_cores_are_those_that_the_process_may_run_on() -> None:
-    cores = "import os, search.devices as d; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(d.cores())"
+    cores = "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); print(slots.cores())"
+    cores = f"import os; from foldrace.search.workers import slots; {cores}"
 
     printed = subprocess.run([sys.executable, "-c", cores], capture_output=True, text=True, check=True).stdout
 
@@ -158,7 +159,8 @@ def test_without_cgroups_there_is_no_quota(tmp_path: Path) -> None:
 
 
 def test_neither_devices_nor_supervisor_import_torch() -> None:
-    code = "import sys, search.devices, search.supervisor; search.devices.slots(); print('torch' in sys.modules)"
+    code = "import sys; from foldrace.search.workers import slots, supervisor; slots.slots()"
+    code = f"{code}; print('torch' in sys.modules)"
 
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 

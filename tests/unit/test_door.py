@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from search.door import Door, names_of
+from foldrace.search.dashboard.access import Door, names_of
 
 TOKEN, COOKIE = "a-token", "foldrace-8080"
 HOME = "/dashboard/studies/7"

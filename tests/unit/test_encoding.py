@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from studies.knobs import EntityMarking
-from trainer.batching import Tokens
-from trainer.encoding import encode, mark, marker_tokens
-from trainer.examples import Entity, Example
-from trainer.tokenizer import load_tokenizer
+from foldrace.studies.knobs import EntityMarking
+from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.data.encoding import encode, mark, marker_tokens
+from foldrace.trainer.data.examples import Entity, Example
+from foldrace.trainer.data.tokenizer import load_tokenizer
 
 KNOWN = ("[S:PER]", "[O:ORG]")
 

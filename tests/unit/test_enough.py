@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from search.enough import prospect
+from foldrace.search.race.termination import prospect
 
 
 def trials(levels: list[float], noise: float, folds: int = 5) -> list[list[float]]:

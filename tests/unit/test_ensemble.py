@@ -3,9 +3,9 @@ import pytest
 from scipy.special import softmax  # type: ignore[import-untyped]
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-from trainer.ensemble import EnsembleError, OutOfFold, out_of_fold, per_class_report, vote
-from trainer.folds import FoldPlan, plan_folds
-from trainer.metrics import FloatArray, IntArray, score
+from foldrace.trainer.data.folds import FoldPlan, plan_folds
+from foldrace.trainer.ensemble import EnsembleError, OutOfFold, out_of_fold, per_class_report, vote
+from foldrace.trainer.metrics import FloatArray, IntArray, score
 
 NAMES = ("no_relation", "per:title", "org:members")
 LABELS = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2], dtype=np.int64)  # the only row of class 2 is pinned to training

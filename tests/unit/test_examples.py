@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.study import Data
-from trainer.examples import DataError, Entity, Examples, read_test, read_training
-from trainer.labels import Labels
+from foldrace.studies.study import Data
+from foldrace.trainer.data.examples import DataError, Entity, Examples, read_test, read_training
+from foldrace.trainer.data.labels import Labels
 
 Write = Callable[[str], Path]
 

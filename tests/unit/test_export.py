@@ -1,10 +1,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from search.export import Winner, export
-from studies.loading import load
-from studies.study import Study
-from tests.killing import killed_at
+from foldrace.search.ensemble.export import Winner, export
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study
+from tests.support.killing import killed_at
 
 WINNER = Winner(3, 0.7, {"gamma": 0.5, "epochs": 7}, (0.6, 0.8))
 

@@ -10,10 +10,10 @@ import pytest
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from studies.knobs import Hyperparameters
-from trainer.figures import BOX, confusions, curves, font, legible, new_figure, png, reliability
-from trainer.metrics import Scores
-from trainer.tasks import Evaluation
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.figures import BOX, confusions, curves, font, legible, new_figure, png, reliability
+from foldrace.trainer.metrics import Scores
+from foldrace.trainer.training.tasks import Evaluation
 
 KNOBS = Hyperparameters(epochs=4, first_cycle_ratio=0.2, gamma=0.5, lr=1e-3)
 HOSTILE = ["관계_없음", "<script>alert(1)</script>", "$\\frac{$", "🙂", "two\nlines", "x" * 60]

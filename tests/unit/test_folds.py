@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from trainer.folds import PINNED, FoldError, FoldPlan, normalised, plan_folds
+from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalised, plan_folds
 
 NAMES = ("no_relation", "per:title", "org:members", "per:spouse")
 

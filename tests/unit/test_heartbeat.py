@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from search.heartbeat import LEAST_SILENCE, Heartbeat
+from foldrace.search.trials.heartbeat import LEAST_SILENCE, Heartbeat
 
 
 def heartbeat_of(now: list[float], hung: list[bool]) -> Heartbeat:

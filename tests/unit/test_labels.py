@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.formats import DataError
-from trainer.labels import Labels, read_labels
+from foldrace.trainer.data.formats import DataError
+from foldrace.trainer.data.labels import Labels, read_labels
 
 KLUE_RE = Path(__file__).parents[3] / "shared" / "data" / "klue_re"
 

@@ -1,6 +1,6 @@
 """When a lease counts as dead: by the looking process's clock alone, and only while it could see."""
 
-from storage.leases import Watch
+from foldrace.storage.leases import Watch
 
 LEASE = 60.0
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from studies.knobs import Range
-from studies.loading import SHIPPED, find, load, parse
-from studies.study import Search, Study, StudyError
+from foldrace.studies.knobs import Range
+from foldrace.studies.loading import SHIPPED, find, load, parse
+from foldrace.studies.study import Search, Study, StudyError
 
 FILE = """
 name = "small"

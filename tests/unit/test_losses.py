@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from studies.knobs import Hyperparameters
-from trainer.losses import loss_sum
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.modeling.losses import loss_sum
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.0, 3.0]])
 LABELS = torch.tensor([0, 1])

@@ -1,6 +1,6 @@
 """The meter, with a clock that the test moves."""
 
-from search.meter import Meter, Part
+from foldrace.search.trials.protocol_timer import Meter, Part
 
 
 def test_the_parts_add_up_to_a_share_of_the_workers_life(now: list[float]) -> None:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, auc, confusion_matrix, f1_score, precision_recall_curve
 from sklearn.metrics import precision_recall_fscore_support as reference_per_class
 
-from trainer.metrics import (
+from foldrace.trainer.metrics import (
     FloatArray,
     IntArray,
     MetricsError,

@@ -22,11 +22,11 @@ from transformers import (
     RobertaConfig,
 )
 
-from studies.knobs import Hyperparameters
-from trainer.batching import padded
-from trainer.hub import ModelError
-from trainer.model import ModelSource, build_model, check_source
-from trainer.tokenizer import load_tokenizer
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.data.batching import padded
+from foldrace.trainer.data.tokenizer import load_tokenizer
+from foldrace.trainer.hub import ModelError
+from foldrace.trainer.modeling.classifier import ModelSource, build_model, check_source
 
 SIZES: dict[str, Any] = {
     "vocab_size": 60,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.notes import Ending, FoldStory, escaped, note
-from studies.knobs import Hyperparameters
-from trainer.metrics import Scores
-from trainer.tasks import Evaluation
+from foldrace.search.recording.trial_note import Ending, FoldStory, escaped, note
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.metrics import Scores
+from foldrace.trainer.training.tasks import Evaluation
 
 
 def story(fold: int, *bests: float) -> FoldStory:

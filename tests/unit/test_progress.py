@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.devices import Slot
-from search.enough import Prospect
-from search.ledger import Ledger
-from search.progress import Standing, describe, headline, picture
-from search.summary import Best, Failure, Orphan, Summary, WorkerLine
-from search.supervisor import Snapshot, WorkerView
-from storage.workers import Control
-from studies.study import Study
+from foldrace.search.monitor.compute import Ledger
+from foldrace.search.monitor.status import Standing, describe, headline, picture
+from foldrace.search.monitor.summary import Best, Failure, Orphan, Summary, WorkerLine
+from foldrace.search.race.termination import Prospect
+from foldrace.search.workers.slots import Slot
+from foldrace.search.workers.supervisor import Snapshot, WorkerView
+from foldrace.storage.workers import Control
+from foldrace.studies.study import Study
 
 QUIET = Snapshot((), "")
 

@@ -7,9 +7,9 @@ import pytest
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner, ThresholdPruner
 from optuna.trial import TrialState, create_trial
 
-from search.pruning import make_pruner, reason_to_prune
-from search.racing import RacingPruner
-from studies.study import Study
+from foldrace.search.race.factory import make_pruner, reason_to_prune
+from foldrace.search.race.racing import RacingPruner
+from foldrace.studies.study import Study
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.calibration import calibrate
-from search.evidence import disagreement, read_evidence
-from search.racing import BITS_WEIGHT, RacingPruner, own_scatter
+from foldrace.search.race.forecast import calibrate
+from foldrace.search.race.learning_curves import disagreement, read_evidence
+from foldrace.search.race.racing import BITS_WEIGHT, RacingPruner, own_scatter
 
 EVALUATIONS = 8
 RISE = np.array([0.0, 0.2, 0.5, 0.7, 0.85, 0.95, 1.0, 1.0])

@@ -8,9 +8,9 @@ import pytest
 IMPORT_A_ROOM = """
 import importlib, pkgutil, sys
 room = importlib.import_module(sys.argv[1])
-for module in pkgutil.iter_modules(room.__path__, f"{sys.argv[1]}."):
+for module in pkgutil.walk_packages(room.__path__, f"{sys.argv[1]}."):
     importlib.import_module(module.name)
-print(*sorted({name.partition(".")[0] for name in sys.modules}))
+print(*sorted({name.removeprefix("foldrace.").partition(".")[0] for name in sys.modules}))
 """
 
 
@@ -23,6 +23,9 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
     ],
 )
 def test_a_room_brings_no_strangers(room: str, strangers: set[str]) -> None:
-    found = subprocess.run([sys.executable, "-c", IMPORT_A_ROOM, room], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", IMPORT_A_ROOM, f"foldrace.{room}"]
 
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert room in found.stdout.split()
     assert set(found.stdout.split()) & strangers == set()

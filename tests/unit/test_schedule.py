@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.knobs import Hyperparameters
-from trainer.schedule import Schedule, make_schedule
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.training.schedule import Schedule, make_schedule
 
 RATIOS = {"1/31": 5, "1/15": 4, "1/7": 3, "1/3": 2, "1": 1}  # and the whole cycles they hold with cycle_mult 2
 LR, MIN_LR, GAMMA, WARMUP = 1e-3, 1e-5, 0.7, "0.29"

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from search.session import open_session, seconds
-from studies.study import Study
+from foldrace.search.cli.durations import seconds
+from foldrace.search.session import open_session
+from foldrace.studies.study import Study
 
 
 def test_the_database_is_a_file_in_the_workspace_whatever_its_folder_is_called(

@@ -17,7 +17,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from trainer.shortcuts import CpuDropout, FirstTokenLayer, cpu_attention, cpu_dropout, shorten
+from foldrace.trainer.modeling.shortcuts import CpuDropout, FirstTokenLayer, cpu_attention, cpu_dropout, shorten
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {

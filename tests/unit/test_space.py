@@ -4,8 +4,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from search.space import distributions, only_value, positions, stored
-from studies.knobs import Choices, Range
+from foldrace.search.race.space import distributions, only_value, positions, stored
+from foldrace.studies.knobs import Choices, Range
 
 
 def test_each_kind_of_setting_has_its_distribution() -> None:

@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.knobs import Choices, Hyperparameters, Range, Setting, bounds, is_integer, is_numeric, is_searchable
-from studies.loading import parse
-from studies.study import NAME_RULE, Study, StudyError, differences
+from foldrace.studies.knobs import (
+    Choices,
+    Hyperparameters,
+    Range,
+    Setting,
+    bounds,
+    is_integer,
+    is_numeric,
+    is_searchable,
+)
+from foldrace.studies.loading import parse
+from foldrace.studies.study import NAME_RULE, Study, StudyError, differences
 
 README = Path(__file__).parents[2] / "README.md"
 

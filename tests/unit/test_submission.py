@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.ensemble import out_of_fold
-from trainer.folds import plan_folds
-from trainer.labels import Labels
-from trainer.submission import (
+from foldrace.trainer.data.folds import plan_folds
+from foldrace.trainer.data.labels import Labels
+from foldrace.trainer.ensemble import out_of_fold
+from foldrace.trainer.submission import (
     SubmissionError,
     oof_csv,
     submission_folder,
     submission_text,
 )
-from trainer.submission import (
+from foldrace.trainer.submission import (
     test_probabilities_csv as probabilities_csv,  # or pytest would collect it
 )
 

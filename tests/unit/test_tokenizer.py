@@ -7,12 +7,12 @@ import huggingface_hub.constants
 import pytest
 from transformers import ElectraConfig, PretrainedConfig, RobertaConfig
 
-from studies.loading import load
+from foldrace.studies.loading import load
+from foldrace.trainer import hub
+from foldrace.trainer.data.examples import read_training
+from foldrace.trainer.data.tokenizer import SMALLEST_VOCABULARY, build_tokenizer, load_tokenizer
+from foldrace.trainer.hub import ModelError
 from tests.unit.conftest import SENTENCES
-from trainer import hub
-from trainer.examples import read_training
-from trainer.hub import ModelError
-from trainer.tokenizer import SMALLEST_VOCABULARY, build_tokenizer, load_tokenizer
 
 MARKERS = ["[S:PER]", "[/S:PER]"]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from storage.tracking import REST_SECONDS, Record, TrackedStudy, Trackers
-from trainer.figures import DPI, new_figure, png
+from foldrace.storage.trackers.protocol import REST_SECONDS, Record, TrackedStudy, Trackers
+from foldrace.trainer.figures import DPI, new_figure, png
 
 AVERAGE = "Result ACC : 2-fold val Total Average acc"
 
@@ -90,7 +90,7 @@ def test_a_missing_package_is_one_line(
     study: TrackedStudy, record: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    monkeypatch.delitem(sys.modules, "storage.trackers_mlflow", raising=False)
+    monkeypatch.delitem(sys.modules, "foldrace.storage.trackers.mlflow", raising=False)
     trackers = Trackers(["mlflow"], study)
 
     trackers.log(record)
@@ -139,5 +139,5 @@ def _json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_neptune_says_nothing_of_its_own() -> None:
-    imported = [sys.executable, "-c", "import storage.trackers_neptune"]
+    imported = [sys.executable, "-c", "import foldrace.storage.trackers.neptune"]
     assert subprocess.run(imported, capture_output=True, check=True, timeout=120).stderr == b""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import StorageError
-from storage.workspace import Workspace, atomic_write, attempts_in, new_folder
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workspace import Workspace, atomic_write, attempts_in, new_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -71,7 +71,7 @@ FULL = """
 import resource, signal, sys
 from contextlib import suppress
 from pathlib import Path
-from storage.workspace import atomic_write, new_folder
+from foldrace.storage.workspace import atomic_write, new_folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 folder = Path(sys.argv[1])

@@ -1,0 +1,3 @@
+"""Hyperparameter search for K-fold fine-tuning."""
+
+__version__ = "0.1.0"

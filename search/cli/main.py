@@ -1,0 +1,60 @@
+"""The command line. What a user can mend is one line and exit status 2; 75, where the same may work later.
+
+Torch and transformers are imported inside the commands that train, never at the top of a module of commands.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import foldrace
+from foldrace.errors import FoldraceError
+from foldrace.search.cli.control import pause, resume, stop
+from foldrace.search.cli.inspect import dashboard, export, predict, report, status
+from foldrace.search.cli.train import check, final, run, worker
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Hyperparameter search for K-fold fine-tuning: race the trials, export the best, hand in the ensemble.",
+)
+
+for command in (check, run, worker, status, dashboard, export, final, report, predict, pause, resume, stop):
+    app.command()(command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(foldrace.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks. May stand after the command too.")] = False,
+    version: Annotated[
+        bool,  # eager: it needs no command beside it
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Read by `main`; here only for `--help`."""
+
+
+def main() -> None:
+    """The console script: errors that the user can mend are one line and their exit status; `--debug` shows all."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
+    try:
+        app(arguments, prog_name="foldrace")
+    except FoldraceError as error:
+        if debug:
+            raise
+        print(f"foldrace: {error}", file=sys.stderr)  # noqa: T201, this is the command line
+        sys.exit(error.status)
+
+
+if __name__ == "__main__":
+    main()

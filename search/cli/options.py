@@ -1,0 +1,44 @@
+"""The options that several commands share, and the study they name."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study
+
+StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="The folder that holds the files of all runs.")]
+SetOption = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study file; repeatable.")
+]
+TrialsOption = Annotated[int | None, typer.Option("--trials", min=1, help="The budget; more than before queues more.")]
+NameOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Run it under another name.")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Worker processes on the CPU; at most so many on GPUs.")
+]
+DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, or CUDA indices such as 0,1,3.")]
+PerDeviceOption = Annotated[int, typer.Option("--per-device", min=1, help="Workers that share each GPU.")]
+WaitOption = Annotated[
+    float, typer.Option("--wait", min=0, help="Seconds to wait for a database that does not answer.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+WORKSPACE = Path("runs")
+
+
+def load_study(study: str, overrides: list[str], trials: int | None = None, name: str | None = None) -> Study:
+    """The study of a file, or a shipped one."""
+    budget = [] if trials is None else [f"search.trials={trials}"]
+    return load(study, [*overrides, *budget], name)
+
+
+def load_run(study: str, overrides: list[str], name: str | None, workspace: Path) -> Study:
+    """The study of a run that is there: as it was run, when only its name is given."""
+    return load(study, overrides, name, runs=workspace, files=False)
+
+
+def print_lines(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(line)

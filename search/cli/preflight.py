@@ -1,0 +1,134 @@
+"""What a study would run, before it runs: its data, folds and knobs, and how long it would take on this device."""
+
+import math
+import statistics
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+
+from foldrace.studies.knobs import Hyperparameters, Range
+from foldrace.studies.study import Study
+from foldrace.trainer.data.folds import FoldPlan, normalised
+from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype
+from foldrace.trainer.training.loop import NoRoomError, train_fold
+from foldrace.trainer.training.tasks import Evaluation, FoldTask, Progress
+from foldrace.trainer.training_data import NO_RELATIONS, Job
+
+WARM_UP_STEPS = 3
+TIMED_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """How long a study takes one worker, without pruning.
+
+    Attributes:
+        rows_per_second: of training, from a few steps of the real model.
+        precision: that it computes in here, `bf16` or `fp32`.
+        fold_epochs: passes over a training part, over all trials and folds, at the mean of the searched epochs.
+        hours: of one worker.
+    """
+
+    rows_per_second: float
+    precision: str
+    fold_epochs: float
+    hours: float
+
+
+def forecast(job: Job, plan: FoldPlan, device: str, threads: int) -> Forecast:
+    """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations.
+
+    Args:
+        device: `cpu` or `cuda:N`.
+        threads: those that a worker has.
+
+    Raises:
+        DeviceError: the device has no room for the model.
+    """
+    torch.set_num_threads(threads)
+    task = job.task(typical_knobs(job.study), plan, 0, device)
+    try:
+        rate = min(task.knobs.batch_size, len(task.training)) / _seconds_per_step(task)
+    except NoRoomError as error:
+        raise DeviceError(str(error)) from None
+    precision = "fp32" if autocast_dtype(task.knobs, torch.device(device)) is None else "bf16"
+    trials = job.study.search.trials if job.study.searched else len(job.study.final.seeds)
+    fold_epochs = expected_epochs(job.study) * plan.count * trials
+    rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
+    return Forecast(rate, precision, fold_epochs, fold_epochs * rows / rate / 3600)
+
+
+def expected_epochs(study: Study) -> float:
+    """The mean of the epochs that random trials would draw."""
+    searched = study.searched.get("epochs")
+    if searched is None:
+        return float(study.defaults.epochs)
+    if isinstance(searched, Range):
+        low, high = searched.low, searched.high
+        return (high - low) / math.log(high / low) if searched.log and low < high else (low + high) / 2
+    return statistics.mean(float(choice) for choice in searched.choices)
+
+
+def typical_knobs(study: Study) -> Hyperparameters:
+    """One trial's knobs: the baseline, and the low end of what it leaves open."""
+    low = {knob: s.low if isinstance(s, Range) else s.choices[0] for knob, s in study.searched.items()}
+    return study.hyperparameters({**low, **study.search.baseline})
+
+
+def describe(job: Job, plan: FoldPlan) -> list[str]:
+    """The data, the folds and the knobs, a line each."""
+    study, rows = job.study, job.examples.rows
+    names = job.examples.labels.names
+    counts = Counter(names[row.label] for row in rows if row.label is not None)
+    (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
+    copies = len(rows) - len({normalised(row.sentence) for row in rows})
+    tokens = job.encoded(typical_knobs(study).entity_marking)
+    training = [len(plan.training(fold)) for fold in range(plan.count)]
+    validation = [len(plan.validation(fold)) for fold in range(plan.count)]
+    lines = [
+        f"data      {len(rows)} rows, {len(counts)} labels: {most} {many / len(rows):.1%} ... {least} {few} rows",
+        f"          {copies} repeated sentences; {job.examples.repaired} spans repaired, "
+        f"{len(job.examples.mismatched)} that do not match their entity",
+        f"          test: {'none' if job.test is None else f'{len(job.test.rows)} rows'}",
+        f"model     {study.model.name}, {len(job.tokenizer)} pieces; "
+        f"{tokens.lengths.mean():.0f} tokens a row, {tokens.truncated} rows cut at {study.model.max_length}",
+        f"folds     {plan.count}: training {min(training)}-{max(training)} rows, validation "
+        f"{min(validation)}-{max(validation)}"
+        f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",
+    ]
+    if job.invented_codes:
+        lines.insert(1, f"          labels: {job.invented_codes}")
+    if study.search.metric == "micro_f1" and job.no_relation is None:
+        lines.insert(1, f"          metric: micro_f1 is accuracy here, as no label is called {NO_RELATIONS[0]}")
+    if plan.pinned_labels:
+        lines.append(f"          too rare to score, kept in training: {', '.join(plan.pinned_labels)}")
+    if study.folds.leaky_oversampling:
+        lines.append("          leaky_oversampling: copies cross the folds, so the score is optimistic")
+    lines += [f"searched  {knob}: {_range(study, knob)}" for knob in study.searched]
+    return lines
+
+
+def _range(study: Study, knob: str) -> str:
+    setting = study.searched[knob]
+    if isinstance(setting, Range):
+        return f"{setting.low:g} to {setting.high:g}{', log' if setting.log else ''}"
+    return ", ".join(str(choice) for choice in setting.choices)
+
+
+def _seconds_per_step(task: FoldTask) -> float:
+    """The median of a few steps after a warm-up; evaluations are not counted."""
+    seconds: list[float] = []
+    before: object = None
+    with closing(train_fold(task, progress_seconds=0)) as events:
+        last = time.perf_counter()
+        for event in events:
+            trains = isinstance(event, Progress) and not isinstance(before, Evaluation)
+            if trains:
+                seconds.append(time.perf_counter() - last)
+            if len(seconds) >= WARM_UP_STEPS + TIMED_STEPS:
+                break
+            before, last = event, time.perf_counter()
+    return statistics.median(seconds[WARM_UP_STEPS:] or seconds or [float("nan")])

@@ -1,0 +1,204 @@
+"""The commands that train: `check`, `run`, `worker`, `final`. Each parses, calls, and prints."""
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foldrace.errors import FoldraceError
+from foldrace.search.cli.durations import countdown, seconds
+from foldrace.search.cli.options import (
+    WORKSPACE,
+    DevicesOption,
+    NameOption,
+    PerDeviceOption,
+    SetOption,
+    StudyArgument,
+    TrialsOption,
+    WaitOption,
+    WorkersOption,
+    WorkspaceOption,
+    load_study,
+    print_lines,
+)
+from foldrace.search.session import VIEW_PATIENCE_SECONDS, Session, open_session
+from foldrace.search.workers.signals import StopSignals
+from foldrace.search.workers.slots import slots
+
+if TYPE_CHECKING:
+    from foldrace.search.ensemble.job import Final
+
+
+def check(
+    study: StudyArgument,
+    set_: SetOption = [],
+    trials: TrialsOption = None,
+    devices: DevicesOption = "auto",
+    workspace: WorkspaceOption = WORKSPACE,
+) -> None:
+    """Say what would be run, and how long it would take here."""
+    from foldrace.search.cli.preflight import describe, forecast
+    from foldrace.storage.workspace import Workspace
+    from foldrace.trainer.modeling.devices import resolve
+    from foldrace.trainer.training_data import open_job
+
+    asked = load_study(study, set_, trials)
+    places = slots(devices)
+    job = open_job(asked, Workspace(workspace, asked.name))
+    seed, folds = asked.final.seeds[0], asked.final.folds
+    plan = job.plan(asked.folds.count, asked.folds.seed) if asked.searched else job.plan(folds, seed)
+    for line in describe(job, plan):
+        typer.echo(line)
+    device = places[0].device
+    resolve("cpu" if device == "cpu" else "cuda")
+    ahead = forecast(job, plan, device, places[0].threads)
+    budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
+    typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")
+    together = f", {ahead.hours / len(places):.2f} for the {len(places)} that run here" if len(places) > 1 else ""
+    typer.echo(
+        f"speed     {ahead.rows_per_second:.0f} rows/s ({device}, {ahead.precision}): "
+        f"{ahead.hours:.2f} hours for one worker{together}"
+    )
+
+
+def run(
+    study: StudyArgument,
+    set_: SetOption = [],
+    trials: TrialsOption = None,
+    name: NameOption = None,
+    workers: WorkersOption = None,
+    devices: DevicesOption = "auto",
+    per_device: PerDeviceOption = 1,
+    hours: Annotated[float | None, typer.Option("--hours", min=0, help="Let go in good order after so long.")] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Create or continue a search, with one worker process for each device slot."""
+    from foldrace.search.monitor.live import last_words, watch
+    from foldrace.search.monitor.status import standing
+    from foldrace.search.study_store import is_there, open_study, refuse_fixed
+    from foldrace.search.trials.heartbeat import refuse_short_lease
+    from foldrace.storage.trackers.protocol import NOTICES
+    from foldrace.storage.workers import set_control
+    from foldrace.trainer.data.examples import read_training
+
+    asked = load_study(study, set_, trials, name)
+    refuse_fixed(asked)
+    refuse_short_lease(asked)
+    places = slots(devices, workers, per_device)
+    left = countdown(None if hours is None else hours * 3600)
+    read_training(asked.data)  # a fault in the data ends it here, before anything is queued
+    print_lines([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
+    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
+        if is_there(session.database, asked.name):
+            open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
+            set_control(session.database, asked.name, "running", finals=False)
+            queued, wanted = standing(session).total, asked.search.trials
+            if queued > wanted:
+                typer.echo(f"budget    {queued} trials were asked for before; search.trials = {wanted} takes none back")
+        status = watch(session, places, seconds_left=left)
+        print_lines(last_words(session))
+    raise typer.Exit(status)
+
+
+def worker(
+    study: StudyArgument,
+    set_: SetOption = [],
+    trials: TrialsOption = None,
+    name: NameOption = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    time_limit: Annotated[
+        str | None, typer.Option("--time-limit", help="Let go in good order after this, as in 11h.")
+    ] = None,
+    workspace: WorkspaceOption = WORKSPACE,
+    wait: WaitOption = 0.0,
+    final: Annotated[int | None, typer.Option("--final", hidden=True)] = None,
+    parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+    owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
+) -> None:
+    """Be one worker of a study, under any scheduler; creates the study when it is the first."""
+    from foldrace.search.workers.parent_death import end_with_parent
+
+    signals = StopSignals()
+    if parent is not None:
+        end_with_parent(parent)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asked = load_study(study, set_, trials, name)
+    left = countdown(_seconds(time_limit))
+    with open_session(asked, workspace, wait) as session:
+        from foldrace.search.workers.entrypoint import serve
+
+        serve(session, device, final, owner, left, lambda: signals.asked)
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else seconds(text)
+    except ValueError:
+        raise FoldraceError(f"--time-limit {text}: expected a duration such as 11h, 90m or 1h30m") from None
+
+
+def final(
+    study: Annotated[
+        str, typer.Argument(metavar="FILE", help="A study file with every knob fixed, as export writes it.")
+    ],
+    set_: SetOption = [],
+    name: NameOption = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Train all folds with each, as in 77,78.")] = None,
+    workers: WorkersOption = None,
+    devices: DevicesOption = "auto",
+    per_device: PerDeviceOption = 1,
+    workspace: WorkspaceOption = WORKSPACE,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Train every fold, join their votes, write the submission; continues where it was interrupted."""
+    from foldrace.search.ensemble.job import begin
+    from foldrace.search.monitor.live import refuse_unfinished, watch
+    from foldrace.search.monitor.status import standing
+    from foldrace.search.trials.heartbeat import refuse_short_lease
+    from foldrace.search.workers.process import GIVEN_UP
+    from foldrace.storage.workers import set_control
+    from foldrace.trainer.data.examples import read_test, read_training
+    from foldrace.trainer.submission import check_codes
+
+    asked = load_study(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
+    refuse_short_lease(asked)
+    places = slots(devices, workers, per_device)
+    examples = read_training(asked.data)
+    if asked.data.test is not None:
+        read_test(asked.data.test, examples.labels)
+        check_codes(asked.final.submission, examples.labels, len(asked.data.exclude_labels))
+    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
+        job = begin(asked, session.database, session.workspace)
+        set_control(session.database, job.name, "running")
+        session = Session(job.study, session.workspace, session.database)
+        status = watch(session, places, job.number)
+        if status > GIVEN_UP:  # without one worker, the others may have trained all folds
+            raise typer.Exit(status)
+        refuse_unfinished(standing(session, job.name), job.missing)
+        _hand_in(job, session)
+
+
+def _hand_in(job: "Final", session: Session) -> None:
+    from foldrace.search.ensemble.job import ensemble
+    from foldrace.search.recording.final_recorder import record_final
+    from foldrace.trainer.training_data import open_job
+
+    opened = open_job(job.study, job.workspace)
+    done = ensemble(job, opened)
+    metric, (low, high) = job.study.search.metric, done.interval
+    print_lines(
+        [
+            f"folds     {len(done.folds)}: mean {metric} {done.mean:.4f} (sd {done.deviation:.4f})",
+            f"oof       out-of-fold accuracy {done.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
+            "          a little optimistic: each model is the best of its evaluations on these very rows",
+            f"files     {job.folder}",
+            f"submit    {done.submission}",
+        ]
+    )
+    if opened.invented_codes:
+        typer.echo(f"labels    {opened.invented_codes}")
+    if job.study.folds.leaky_oversampling:
+        typer.echo("leaky_oversampling: copies cross the folds, so these scores are optimistic")
+    record_final(session, job.number, opened, done)

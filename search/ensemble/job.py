@@ -1,0 +1,210 @@
+"""The job that is handed in: every fold of every seed trained, their votes joined, the submission written.
+
+Its folds are queued, claimed and resumed like trials. The ensemble needs only what they left on disk, and refuses
+to vote with fewer folds than were asked for.
+"""
+
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shutil import rmtree
+
+from foldrace.errors import FoldraceError
+from foldrace.search.study_store import FoldJob, final_name, is_there, queue_folds, stored_study
+from foldrace.storage.database import Database
+from foldrace.storage.workspace import PARTIAL, Workspace, atomic_write
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study, StudyError
+from foldrace.trainer.ensemble import OutOfFold, Votes, out_of_fold, per_class_report, vote
+from foldrace.trainer.results import SavedResult, is_kept, load_result
+from foldrace.trainer.submission import oof_csv, submission_folder, submission_text, test_probabilities_csv
+from foldrace.trainer.training_data import Job
+
+SUMMARY_FILE = "ensemble.json"
+STUDY_FILE = "study.toml"
+LABELS_FILE = "labels.json"
+
+
+class FinalError(FoldraceError):
+    """The final job cannot be run, or its ensemble cannot be made, as asked."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """A final job.
+
+    Attributes:
+        study: with every knob fixed; its folds are the final's.
+        number: 1 for the first final job of the study's name.
+    """
+
+    study: Study
+    number: int
+    workspace: Workspace
+
+    @property
+    def name(self) -> str:
+        return final_name(self.study.name, self.number)
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.final(self.number).folder
+
+    def fold_folder(self, job: FoldJob) -> Path:
+        return fold_folder(self.folder, job)
+
+    @property
+    def jobs(self) -> list[FoldJob]:
+        return [FoldJob(fold, seed) for seed in self.study.final.seeds for fold in range(self.study.final.folds)]
+
+    @property
+    def missing(self) -> list[FoldJob]:
+        """The jobs that have not left their result and their model."""
+        return [job for job in self.jobs if not is_kept(self.fold_folder(job))]
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """What a final job gave.
+
+    Attributes:
+        folds: each model's best evaluation, by the study's metric.
+        accuracy: out of fold, and its 95 % interval.
+        submission: the file to hand in.
+    """
+
+    folds: tuple[float, ...]
+    accuracy: float
+    interval: tuple[float, float]
+    submission: Path
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.folds)
+
+    @property
+    def deviation(self) -> float:
+        return statistics.stdev(self.folds)
+
+
+def fold_folder(final: Path, job: FoldJob) -> Path:
+    """Where a final job, in its folder, keeps what came of one of its folds."""
+    return final / f"seed-{job.seed}" / f"fold-{job.fold}"
+
+
+def begin(study: Study, database: Database, workspace: Workspace) -> Final:
+    """Queue the folds of a final job, or those that are missing in one with the same settings, also on disk alone.
+
+    Raises:
+        FinalError: a knob is still searched, or there is no test file.
+    """
+    if study.searched:
+        knob = next(iter(study.searched))
+        raise FinalError(
+            f"study {study.name}: training.{knob} is still searched; export a trial first: foldrace export"
+        )
+    if study.data.test is None:
+        raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
+    study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})
+    final = Final(study, _number(study, database, workspace), workspace)
+    queue_folds(database, study, final.jobs, final.number, lost=final.missing)
+    return final
+
+
+def _number(study: Study, database: Database, workspace: Workspace) -> int:
+    """That of the final job with the same settings, or else the first that neither database nor workspace has."""
+    number, identity = 1, study.identity()
+    while _settings(study.name, number, database, workspace) not in (None, identity):
+        number += 1
+    return number
+
+
+def _settings(name: str, number: int, database: Database, workspace: Workspace) -> dict[str, str] | None:
+    """The identity of a final job that is there, also one of a database that is gone; None: there is none."""
+    if is_there(database, final_name(name, number)):
+        return stored_study(database, final_name(name, number))[0]
+    file = workspace.final(number).study_file
+    if not file.is_file():
+        return None
+    try:
+        return load(file, files=False).identity()
+    except StudyError:  # its data is gone, or it is of a version that had other keys
+        return {}
+
+
+def ensemble(final: Final, job: Job) -> HandedIn:
+    """Join the votes of all folds and write what is handed in. Calling it again changes nothing.
+
+    Raises:
+        FinalError: a fold is missing, or was trained for other data.
+    """
+    with final.workspace.lock("ensemble"):
+        results = {fold_job: fold_result(final, job, fold_job) for fold_job in final.jobs}
+        how = final.study.final.vote
+        trained = [
+            (job.plan(final.study.final.folds, seed), [r.probabilities for j, r in results.items() if j.seed == seed])
+            for seed in final.study.final.seeds
+        ]
+        scored = out_of_fold(trained, job.labels, how)
+        votes = vote([r.test_probabilities for r in results.values() if r.test_probabilities is not None], how)
+        _write_tables(final, job, scored, votes)
+        return _hand_in(final, job, results, scored, votes)
+
+
+def fold_result(final: Final, job: Job, fold_job: FoldJob) -> SavedResult:
+    """What a fold left. Raises ResultError when it is missing, FinalError when it was trained on other data."""
+    folder = final.fold_folder(fold_job)
+    result = load_result(folder)
+    plan = job.plan(final.study.final.folds, fold_job.seed)
+    task = job.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
+    if result.task != task.hash() or result.test_probabilities is None:
+        raise FinalError(f"{folder}: trained with other data than {final.study.data.test}; start anew with --as NAME")
+    return result
+
+
+def _write_tables(final: Final, job: Job, scored: OutOfFold, votes: Votes) -> None:
+    labels, ids = job.examples.labels, [row.id for row in job.examples.rows]
+    atomic_write(final.folder / "oof.csv", oof_csv(scored, ids, labels))
+    atomic_write(final.folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(job), votes, labels))
+    codes = dict(zip(labels.names, labels.codes, strict=True))
+    atomic_write(final.folder / LABELS_FILE, json.dumps(codes, ensure_ascii=False, indent=2) + "\n")
+    report = per_class_report(scored.probabilities, scored.labels, labels.names)
+    atomic_write(final.folder / "report.txt", report)
+
+
+def _hand_in(final: Final, job: Job, results: dict[FoldJob, SavedResult], scored: OutOfFold, votes: Votes) -> HandedIn:
+    """The submission in a numbered folder of its own; one with the same bytes that this job wrote before stands."""
+    study, labels = final.study, job.examples.labels
+    text = submission_text(study.final.submission, _test_ids(job), votes, labels, len(study.data.exclude_labels))
+    scores = scored.score(job.no_relation)
+    folds = tuple(result.best.best for result in results.values())
+    path = _submission(final, text)
+    done = HandedIn(folds, scores.accuracy, scored.accuracy_interval(), path)
+    summary = asdict(scores) | {"interval": done.interval, "folds": folds, "mean": done.mean, "sd": done.deviation}
+    summary |= {
+        "vote": study.final.vote,
+        "seeds": study.final.seeds,
+        "submission": str(path.relative_to(final.workspace.folder)),
+    }
+    atomic_write(final.folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
+    return done
+
+
+def _submission(final: Final, text: str) -> Path:
+    """The file to hand in: one with the same bytes that was written before, or a new one in a folder of its own."""
+    parent = final.workspace.folder / "submissions"
+    for folder in parent.glob("*/"):
+        if all(path.name.startswith(PARTIAL) for path in folder.iterdir()):
+            rmtree(folder)  # of an ensemble that was killed before it wrote its file
+    for path in sorted(parent.glob("*/*.csv")):
+        if path.read_bytes() == text.encode():
+            return path
+    folder = submission_folder(parent, final.study.final.folds, final.study.model.name)
+    path = folder / f"{folder.name}.csv"
+    atomic_write(path, text)
+    return path
+
+
+def _test_ids(job: Job) -> list[str]:
+    return [] if job.test is None else [row.id for row in job.test.rows]

@@ -1,0 +1,96 @@
+"""A final job that is done, read back from its folder: what each model gave, and what they gave together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foldrace.errors import FoldraceError
+from foldrace.search.ensemble.job import STUDY_FILE, SUMMARY_FILE, Final, fold_result
+from foldrace.search.study_store import FoldJob
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.loading import load
+from foldrace.trainer.ensemble import OutOfFold, out_of_fold
+from foldrace.trainer.figures import confusions, curves, png, reliability
+from foldrace.trainer.metrics import IntArray, confusion
+from foldrace.trainer.results import SavedResult, confusion_matrices
+from foldrace.trainer.training_data import Job, open_job
+
+
+class FinishedError(FoldraceError):
+    """The folder is not that of a final job that is done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A final job, its data, and what it gave.
+
+    Attributes:
+        results: of each fold of each seed, in the order of the job.
+        scored: the rows that no fold's own model was trained on.
+        training: (classes, classes) confusion matrix of the models on the rows they were trained on, all models
+            together; None where that was not predicted.
+    """
+
+    final: Final
+    job: Job
+    results: dict[FoldJob, SavedResult]
+    scored: OutOfFold
+    training: IntArray | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.job.examples.labels.names
+
+    @property
+    def validation(self) -> IntArray:
+        """(classes, classes): the confusion matrix of the out-of-fold answers."""
+        return confusion(self.scored.probabilities, self.scored.labels)
+
+
+def read_back(final: Final, job: Job) -> Finished:
+    """What a final job left on disk. Raises ResultError or FinalError when a fold is missing."""
+    study = final.study
+    results = {fold_job: fold_result(final, job, fold_job) for fold_job in final.jobs}
+    plans = {seed: job.plan(study.final.folds, seed) for seed in study.final.seeds}
+    trained = [(plan, [r.probabilities for j, r in results.items() if j.seed == seed]) for seed, plan in plans.items()]
+    found = [
+        confusion_matrices(result, job.labels, plans[j.seed].training(j.fold), plans[j.seed].validation(j.fold)).get(
+            "training"
+        )
+        for j, result in results.items()
+    ]
+    counted = [matrix for matrix in found if matrix is not None]
+    training: IntArray | None = np.sum(counted, axis=0) if counted else None
+    return Finished(final, job, results, out_of_fold(trained, job.labels, study.final.vote), training)
+
+
+def open_finished(folder: Path) -> Finished:
+    """The final job in a folder such as runs/demo/final-1.
+
+    Raises:
+        FinishedError: there is none, or its ensemble is not made yet.
+        DataError: the data that it was trained on cannot be read any more.
+    """
+    number = folder.name.removeprefix("final-")
+    if not (folder / SUMMARY_FILE).is_file() or not number.isdigit():
+        raise FinishedError(
+            f"{folder}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
+        )
+    study = load(folder / STUDY_FILE)
+    final = Final(study, int(number), Workspace(folder.absolute().parent.parent, study.name))
+    return read_back(final, open_job(study, final.workspace))
+
+
+def pictures(finished: Finished) -> dict[str, bytes]:
+    """The PNG pictures of a final job, by name: curves, confusion, calibration."""
+    study, name = finished.final.study, finished.final.name
+    folds = {i: result.curve for i, result in enumerate(finished.results.values())}
+    parts = {} if finished.training is None else {"training parts of all models": finished.training}
+    parts["out of fold"] = finished.validation
+    scored = finished.scored
+    return {
+        "curves": png(curves(folds, study.hyperparameters({}), study.search.metric, name)),
+        "confusion": png(confusions(parts, finished.names, name)),
+        "calibration": png(reliability(scored.probabilities, scored.labels, f"{name}, out of fold")),
+    }

@@ -1,0 +1,90 @@
+"""A finished ensemble on new data: every fold's model votes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from foldrace.errors import FoldraceError
+from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, SUMMARY_FILE, fold_folder
+from foldrace.search.study_store import FoldJob
+from foldrace.storage.workspace import atomic_write
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study
+from foldrace.trainer.data.encoding import encode
+from foldrace.trainer.data.examples import Examples, read_test
+from foldrace.trainer.data.labels import read_labels
+from foldrace.trainer.data.tokenizer import load_tokenizer, pad_id
+from foldrace.trainer.ensemble import Votes, vote
+from foldrace.trainer.metrics import FloatArray
+from foldrace.trainer.modeling.devices import autocast_dtype
+from foldrace.trainer.results import MODEL_FOLDER
+from foldrace.trainer.submission import submission_text
+from foldrace.trainer.training.prediction import load_model, predict
+
+
+class PredictError(FoldraceError):
+    """The run cannot predict."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What an ensemble made of a file: (rows, classes) votes, and the accuracy where the file holds true labels."""
+
+    examples: Examples
+    votes: Votes
+    accuracy: float | None
+
+
+def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction:
+    """Let the ensemble of a final job's folder vote on a data file, and write a submission of it.
+
+    Raises:
+        PredictError: the folder holds no finished ensemble.
+        DataError: the file cannot be read.
+    """
+    if not (run / SUMMARY_FILE).is_file():
+        raise PredictError(
+            f"{run}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
+        )
+    study = load(run / STUDY_FILE, files=False)
+    examples = read_test(file, read_labels(run / LABELS_FILE))
+    folders = _models(run, study)
+    votes = vote(list(_predictions(folders, examples, study, device)), study.final.vote)
+    ids = [row.id for row in examples.rows]
+    excluded = len(study.data.exclude_labels)
+    atomic_write(output, submission_text(study.final.submission, ids, votes, examples.labels, excluded))
+    return Prediction(examples, votes, _accuracy(examples, votes))
+
+
+def _models(run: Path, study: Study) -> list[Path]:
+    """The model of every fold that voted for the submission."""
+    seeds = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))["seeds"]
+    jobs = [FoldJob(fold, seed) for seed in seeds for fold in range(study.final.folds)]
+    folders = [fold_folder(run, job) / MODEL_FOLDER for job in jobs]
+    missing = next((folder for folder in folders if not folder.is_dir()), None)
+    if missing is not None:
+        raise PredictError(f"{missing}: missing, so the ensemble is not whole; run the final job again")
+    return folders
+
+
+def _predictions(folders: list[Path], examples: Examples, study: Study, device: str) -> Iterator[FloatArray]:
+    """What each model makes of the rows; they all have the same tokenizer."""
+    knobs, tokenizer = study.hyperparameters({}), load_tokenizer(folders[0])
+    tokens = encode(examples.rows, tokenizer, knobs.entity_marking, study.model.max_length)
+    rows = np.arange(len(examples.rows))
+    for folder in folders:
+        model = load_model(folder, device)
+        yield predict(model, tokens, rows, pad_id(tokenizer), autocast_dtype(knobs, model.device))
+
+
+def _accuracy(examples: Examples, votes: Votes) -> float | None:
+    """Over the rows whose true label is known and was not excluded."""
+    known = [
+        (row.label, best)
+        for row, best in zip(examples.rows, votes.argmax(axis=1), strict=True)
+        if row.label is not None
+    ]
+    return sum(label == best for label, best in known) / len(known) if known else None

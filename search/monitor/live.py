@@ -1,0 +1,125 @@
+"""The live view of `run` and `final`: workers looked after in this thread, the database in another.
+
+Plain lines when nobody looks at a terminal.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from foldrace.errors import FoldraceError
+from foldrace.search.monitor.poller import Observer
+from foldrace.search.monitor.status import Standing, describe, headline, picture, standing, troubles
+from foldrace.search.session import Session
+from foldrace.search.study_store import FoldJob, final_name, is_there
+from foldrace.search.workers.command import WorkerCommand
+from foldrace.search.workers.slots import Slot
+from foldrace.search.workers.supervisor import Snapshot, Supervisor
+from foldrace.storage.errors import StorageError
+from foldrace.storage.leases import orphan
+
+
+def watch(
+    session: Session,
+    places: Sequence[Slot],
+    final: int | None = None,
+    seconds_left: Callable[[], float] = lambda: float("inf"),
+) -> int:
+    """Run a worker in each slot to the end of the work or time, while showing how it stands; returns the exit status.
+
+    Raises:
+        FoldraceError: a worker met what the user has to mend.
+    """
+    command = WorkerCommand(session, final, seconds_left)
+    folder = session.workspace.folder if final is None else session.workspace.final(final).folder
+    name = session.study.name if final is None else final_name(session.study.name, final)
+    supervisor = Supervisor(command, places, folder / "logs")
+    observer = _observer(session, name, command)
+    console = Console()
+    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
+        show = _Lines() if live is None else _Screen(live)
+
+        def tick(snapshot: Snapshot) -> None:
+            observer.heed(snapshot)
+            show(observer.seen, snapshot, observer.trouble)
+
+        with observer:
+            status = supervisor.run(tick)
+        tick(supervisor.snapshot())  # what was seen at last
+    if live is not None and status:  # the screen is wiped: what went wrong stays
+        for line in filter(None, (observer.trouble, *troubles(supervisor.snapshot()))):
+            console.print(line, style="yellow", markup=False, highlight=False)
+    refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]
+    if refused:
+        raise FoldraceError(refused[0].removeprefix("foldrace: "))
+    return status
+
+
+def watch_status(session: Session, name: str, seconds: float = 2.0) -> None:
+    """Refresh the status until interrupted; without a terminal, a line whenever something changes."""
+    now, console, alone = standing(session, name), Console(), Snapshot((), "")
+    with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
+        show = _Lines() if live is None else _Screen(live)
+        while True:
+            show(now, alone, "")
+            time.sleep(seconds)
+            now = standing(session, name)
+
+
+def last_words(session: Session) -> list[str]:
+    """How a search stands when its run has ended, or why nobody can say."""
+    try:
+        # A run may be stopped before its first worker made the study.
+        return describe(standing(session)) if is_there(session.database, session.study.name) else []
+    except StorageError as error:
+        return [f"study     {session.study.name}: {error}; the same command continues it"]
+
+
+def refuse_unfinished(now: Standing, missing: Sequence[FoldJob]) -> None:
+    """Raise FoldraceError unless a final job is over, and no fold's files are missing."""
+    trials = now.summary.trials
+    if trials.get("WAITING", 0) + trials.get("RUNNING", 0):
+        raise FoldraceError(f"{now.summary.name}: stopped before its folds were done; the same command continues")
+    if missing:
+        failed = "; ".join(sorted({failure.reason for failure in now.summary.failures})) or "their files are gone"
+        raise FoldraceError(f"{now.summary.name}: folds failed ({failed}); the same command trains them again")
+
+
+def _observer(session: Session, name: str, command: WorkerCommand) -> Observer:
+    database = session.database
+
+    def look() -> Standing | None:
+        return standing(session, name) if is_there(database, name) else None
+
+    return Observer(
+        look,
+        owner_in=lambda slot: command.owners.get(slot.index),
+        bury=lambda owner, reason: orphan(database, owner, reason),
+    )
+
+
+class _Lines:
+    """One line whenever a trial ends or something is in trouble: for logs."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def __call__(self, now: Standing | None, snapshot: Snapshot, trouble: str) -> None:
+        for line in (headline(now), trouble, *troubles(snapshot)):
+            if line and line not in self._shown:
+                self._shown.add(line)
+                print(line, flush=True)  # noqa: T201, this is the view
+
+
+class _Screen:
+    """One row a worker, with a bar for its epoch, and the study above."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def __call__(self, now: Standing | None, snapshot: Snapshot, trouble: str) -> None:
+        self._live.update(Group(picture(now, snapshot), Text(trouble, style="yellow")))

@@ -1,0 +1,70 @@
+"""Knobs -> Optuna distributions, and back: the values a trial was given.
+
+Only here do Optuna's distributions and the study file's ranges meet.
+"""
+
+import math
+from collections.abc import Mapping
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+from optuna.trial import FrozenTrial
+
+from foldrace.studies.knobs import Choices, Range, Value, is_integer
+
+Distributions = dict[str, BaseDistribution]
+
+
+def distributions(searched: Mapping[str, Range | Choices]) -> Distributions:
+    """The search space of a study, sorted by knob: the order in a file must not change what is drawn."""
+    return {knob: _distribution(knob, searched[knob]) for knob in sorted(searched)}
+
+
+def only_value(distribution: BaseDistribution) -> Value:
+    """The value of a distribution that has a single one."""
+    if isinstance(distribution, CategoricalDistribution):
+        return _value(distribution.choices[0])
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return distribution.low
+    raise TypeError(f"a distribution that no knob has: {distribution!r}")
+
+
+def positions(trial: FrozenTrial) -> dict[str, float]:
+    """Where a trial lies in its search space: each number from 0 to 1, on its own scale; each choice 0 or 1."""
+    found: dict[str, float] = {}
+    for knob, distribution in trial.distributions.items():
+        value = trial.params[knob]
+        if isinstance(distribution, CategoricalDistribution):
+            found |= {f"{knob}={choice}": float(choice == value) for choice in distribution.choices}
+        elif isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single():
+            scale = math.log if distribution.log else float
+            low, high = scale(distribution.low), scale(distribution.high)
+            inside = min(max(value, distribution.low), distribution.high)  # a queued value may lie anywhere
+            found[knob] = (scale(inside) - low) / (high - low)
+    return found
+
+
+def stored(space: Distributions, sampled: Mapping[str, Value]) -> dict[str, tuple[float, str]]:
+    """The values as Optuna stores them: its number for each, and the distribution as JSON."""
+    return {k: (space[k].to_internal_repr(v), distribution_to_json(space[k])) for k, v in sampled.items()}
+
+
+def _distribution(knob: str, setting: Range | Choices) -> BaseDistribution:
+    if isinstance(setting, Choices):
+        return CategoricalDistribution(setting.choices)
+    if not is_integer(knob):
+        return FloatDistribution(setting.low, setting.high, log=setting.log, step=setting.step)
+    step = 1 if setting.step is None else int(setting.step)
+    high = int(setting.high) - (int(setting.high) - int(setting.low)) % step  # the last one that is reached
+    return IntDistribution(int(setting.low), high, log=setting.log, step=step)
+
+
+def _value(choice: object) -> Value:
+    if isinstance(choice, bool | int | float | str):
+        return choice
+    raise TypeError(f"a choice that no knob has: {choice!r}")

@@ -1,0 +1,158 @@
+"""The course of a search, as numbers to draw: who led after how much compute, how far each trial was behind, and what
+the knobs have to do with it. Read from ended trials only; a study without any gives empty answers.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import optuna
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from foldrace.search.race.forecast import calibrate
+from foldrace.search.race.learning_curves import FloatArray, read_evidence
+from foldrace.storage.database import Database
+from foldrace.studies.study import Study
+
+MOST_RIVALS = 100  # a picture of more trials shows less
+FEWEST_OF_IMPORTANCE = 4  # different values, before anything is said of what matters
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A trial that ended: the fold-epochs spent by then on it and on all before it, and the best value by then."""
+
+    number: int
+    state: str
+    spent: float
+    value: float | None
+    best: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A trial against the incumbent.
+
+    Attributes:
+        folds: how many folds were done at each of its evaluations, (evaluations,).
+        gaps: by how much it was then above the incumbent, over the same folds and evaluations, (evaluations,).
+    """
+
+    number: int
+    state: str
+    folds: FloatArray
+    gaps: FloatArray
+
+
+@dataclass(frozen=True)
+class Course:
+    """All that is drawn of a search. `incumbent` is the best complete trial; importances add up to 1."""
+
+    study: Study
+    trials: tuple[FrozenTrial, ...]
+    incumbent: FrozenTrial | None
+    steps: tuple[Step, ...]
+    rivals: tuple[Rival, ...]
+    importances: dict[str, float]
+
+    @property
+    def bests(self) -> list[tuple[float, float]]:
+        """(fold-epochs spent, best value by then) after each trial that ended since the first complete one."""
+        return [(step.spent, step.best) for step in self.steps if step.best is not None]
+
+    @property
+    def values(self) -> list[tuple[int, float, float]]:
+        """(number, fold-epochs spent by its end, value) of each complete trial."""
+        return [(step.number, step.spent, step.value) for step in self.steps if step.value is not None]
+
+    @property
+    def baseline(self) -> float | None:
+        """The value of the baseline, where the study has one and it is complete."""
+        has_one = bool(self.study.search.baseline)
+        return next((value for number, _, value in self.values if number == 0 and has_one), None)
+
+
+def follow(database: Database, study: Study) -> Course:
+    """The course of a study so far. Raises StorageError when there is no such study."""
+    with database.reading():
+        name, storage = study.name, database.storage
+        stored = database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
+        trials = database.retrying(lambda: stored.get_trials(deepcopy=False, states=_ENDED))
+    trials = sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    incumbent = max(complete, key=lambda trial: (_value(trial), -trial.number), default=None)
+    race, importances = _race(trials, incumbent, study), _importances(trials, study)
+    return Course(study, tuple(trials), incumbent, _steps(trials, study), race, importances)
+
+
+def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
+    spent, best, steps = 0.0, None, []
+    for trial in trials:
+        spent += _fold_epochs(trial, study)
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        best = value if best is None or (value is not None and value > best) else best
+        steps.append(Step(trial.number, trial.state.name, spent, value, best))
+    return tuple(steps)
+
+
+def _fold_epochs(trial: FrozenTrial, study: Study) -> float:
+    defaults = study.defaults
+    epochs = float(trial.params.get("epochs", defaults.epochs))
+    return ((-1 if trial.last_step is None else trial.last_step) + 1) * epochs / defaults.evaluations
+
+
+def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: Study) -> tuple[Rival, ...]:
+    if incumbent is None:
+        return ()
+    leader, parts = _estimates(incumbent, study)
+    rivals = []
+    for trial in trials[-MOST_RIVALS:]:
+        gaps = _estimates(trial, study)[0] - leader
+        seen = np.isfinite(gaps)
+        if seen.any():
+            rivals.append(Rival(trial.number, trial.state.name, parts[seen], gaps[seen]))
+    return tuple(rivals)
+
+
+def _estimates(trial: FrozenTrial, study: Study) -> tuple[FloatArray, FloatArray]:
+    """The running estimate at each evaluation, in order, NaN where there was none; and the folds done by then."""
+    evaluations = study.defaults.evaluations
+    best = read_evidence(trial, study.folds.count, evaluations).best
+    share = np.arange(1, evaluations + 1) / evaluations
+    before = np.concatenate([[0.0], best[:-1, -1].cumsum()])
+    parts = np.arange(study.folds.count)[:, None] + share
+    return ((before[:, None] + share * best) / parts).ravel(), parts.ravel()
+
+
+def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float]:
+    """The share of the values' variance that each searched knob explains, by fANOVA; {} when too few.
+
+    A pruned trial counts with the value it was expected to end with: the worst values of a knob that matters are
+    among those, and complete trials alone would make it look as if it did not.
+    """
+    evidence = [read_evidence(trial, study.folds.count, study.defaults.evaluations) for trial in trials]
+    if not any(shown.folds_done for shown in evidence):
+        return {}
+    calibration = calibrate(evidence)
+    ends = [calibration.latest(shown) for shown in evidence]
+    valued = [
+        create_trial(params=trial.params, distributions=trial.distributions, value=end.mean)
+        for trial, end in zip(trials, ends, strict=True)
+        if end is not None and math.isfinite(end.mean) and trial.params
+    ]
+    if len({trial.value for trial in valued}) < FEWEST_OF_IMPORTANCE:
+        return {}
+    forecast = optuna.create_study(direction="maximize")
+    forecast.add_trials(valued)
+    try:
+        return dict(optuna.importance.get_param_importances(forecast, evaluator=FanovaImportanceEvaluator(seed=0)))
+    except (ValueError, RuntimeError):  # a knob that took one value only, for one
+        return {}
+
+
+def _value(trial: FrozenTrial) -> float:
+    return -np.inf if trial.value is None else trial.value

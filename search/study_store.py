@@ -1,0 +1,196 @@
+"""A study in its database: made once, known by its identity, with exactly the trials in its queue that were asked for.
+
+All of it happens in one transaction that holds the study's row, so nothing is half made and nothing is queued twice.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from foldrace.storage import optuna_rows, tables, workers
+from foldrace.storage.address import without_secrets
+from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
+from foldrace.studies.loading import parse
+from foldrace.studies.study import Study, StudyError, differences
+
+IDENTITY, TOML = "identity", "toml"  # user attributes of a study
+_TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold of a final job, with the seed of its split and weights."""
+
+    fold: int
+    seed: int
+
+
+def open_study(database: Database, study: Study) -> None:
+    """Make the study or find it again, and queue what its budget still lacks: the baseline, then empty trials.
+
+    Calling it again, or from many processes, changes nothing; with a larger `search.trials` it queues the difference.
+
+    Raises:
+        StorageError: there is another study of this name.
+    """
+    identity, text = study.identity(), public_toml(study)
+
+    def work(connection: sa.Connection) -> None:
+        study_id = _find_or_make(database, connection, study.name, identity, text)
+        there = connection.execute(_count(study_id)).scalar_one()
+        for number in range(there, study.search.trials):
+            optuna_rows.queue_trial(connection, study_id, number, study.search.baseline if number == 0 else {}, {})
+        workers.forget_old(database, connection)
+
+    database.transact(work)
+
+
+def refuse_fixed(study: Study) -> None:
+    """Raise StudyError for a study that searches nothing: all its trials would be the same one."""
+    if not study.searched:
+        raise StudyError(f"study {study.name}: nothing is searched, every knob is fixed; foldrace final trains it")
+
+
+def queue_folds(
+    database: Database, study: Study, jobs: Sequence[FoldJob], final: int = 1, lost: Sequence[FoldJob] = ()
+) -> str:
+    """Queue each job of a final once; one that failed, or was lost, is queued again. Returns the name of its study.
+
+    Args:
+        study: a study with nothing left to search; its folds are the final's.
+        jobs: the user attributes `fold` and `seed` of each trial.
+        final: which final of this study it is, from 1.
+        lost: jobs that left nothing, though they may be complete.
+
+    Raises:
+        StorageError: this final was begun with other settings.
+    """
+    name = final_name(study.name, final)
+    identity, text = study.identity(), public_toml(study)
+
+    def work(connection: sa.Connection) -> None:
+        study_id = _find_or_make(database, connection, name, identity, text)
+        there = connection.execute(_count(study_id)).scalar_one()
+        stand = _jobs(connection, study_id, "WAITING", "RUNNING")
+        stand |= _jobs(connection, study_id, "COMPLETE").difference(lost)
+        missing = [job for job in jobs if job not in stand]
+        for number, job in enumerate(missing, start=there):
+            optuna_rows.queue_trial(connection, study_id, number, {}, {"fold": job.fold, "seed": job.seed})
+
+    database.transact(work)
+    return name
+
+
+def final_name(name: str, final: int) -> str:
+    return f"{name}/final-{final}"
+
+
+def public_toml(study: Study) -> str:
+    """The study file as it may be shown: its storage without a password."""
+    storage = None if study.search.storage is None else without_secrets(study.search.storage)
+    return study.model_copy(update={"search": study.search.model_copy(update={"storage": storage})}).to_toml()
+
+
+def is_there(database: Database, name: str) -> bool:
+    """Whether there is a study of that name."""
+    query = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
+    return database.read(lambda connection: connection.execute(query).first()) is not None
+
+
+def name_of_run(database: Database, name: str) -> str:
+    """The study of that name, or the newest final job of one that was never searched."""
+    number = 0
+    while not is_there(database, name) and is_there(database, final_name(name, number + 1)):
+        number += 1
+    return final_name(name, number) if number else name
+
+
+def stored_study(database: Database, name: str) -> tuple[dict[str, str], str]:
+    """Identity and TOML of a study that is there.
+
+    Raises:
+        StorageError: no such study, or not one that foldrace made.
+    """
+    attrs = database.read(lambda c: _study_attrs(c, workers.study_id_of(database, c, name)))
+    if IDENTITY not in attrs or TOML not in attrs:
+        raise StorageError(f"{database.address}: study {name} was not made by foldrace")
+    return attrs[IDENTITY], attrs[TOML]
+
+
+def study_as_run(database: Database, name: str) -> Study:
+    """The study of that name as its workers run it, whatever its file says now; raises like `stored_study`."""
+    return parse(tomllib.loads(stored_study(database, name)[1]), name)
+
+
+def check_same(database: Database, study: Study) -> None:
+    """Raise StorageError unless the study that is there was made with these settings."""
+    _check_same(database, study.name, {IDENTITY: stored_study(database, study.name)[0]}, study.identity())
+
+
+def _find_or_make(
+    database: Database, connection: sa.Connection, name: str, identity: Mapping[str, str], text: str
+) -> int:
+    make = optuna_rows.insert_or(connection, tables.studies).values(study_name=name).on_conflict_do_nothing()
+    made = connection.execute(make.returning(tables.studies.c.study_id)).scalar() is not None
+    # Optuna locks the same row to give a trial its number.
+    row = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name).with_for_update()
+    study_id: int = connection.execute(row).scalar_one()
+    if made:
+        _fill(connection, study_id, identity)
+    else:
+        _check_same(database, name, _study_attrs(connection, study_id), identity)
+    _set_study_attr(connection, study_id, TOML, text)
+    return study_id
+
+
+def _fill(connection: sa.Connection, study_id: int, identity: Mapping[str, str]) -> None:
+    # SQLite gives the id of a deleted study out again; what we remember of that one must not meet the new one.
+    for table in (tables.leases, tables.controls, tables.workers):
+        connection.execute(sa.delete(table).where(table.c.study_id == study_id))
+    direction = {"direction": "MAXIMIZE", "study_id": study_id, "objective": 0}
+    connection.execute(sa.insert(tables.study_directions).values(**direction))
+    _set_study_attr(connection, study_id, IDENTITY, dict(identity))
+
+
+def _check_same(database: Database, name: str, attrs: Mapping[str, Any], identity: Mapping[str, str]) -> None:
+    if IDENTITY not in attrs:
+        raise StorageError(f"{database.address}: study {name} was not made by foldrace; --as NEW_NAME makes another")
+    changed = differences(attrs[IDENTITY], identity)
+    if changed:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        raise StorageError(
+            f"{database.address}: study {name} is there with other settings: {changed[0]}{more}; "
+            "--as NEW_NAME makes another"
+        )
+
+
+def _study_attrs(connection: sa.Connection, study_id: int) -> dict[str, Any]:
+    attrs = tables.study_attrs.c
+    found = connection.execute(sa.select(attrs.key, attrs.value_json).where(attrs.study_id == study_id))
+    return {key: json.loads(text) for key, text in found}
+
+
+def _set_study_attr(connection: sa.Connection, study_id: int, key: str, value: object) -> None:
+    row = {"study_id": study_id, "key": key, "value_json": json.dumps(value, ensure_ascii=False)}
+    optuna_rows.upsert(connection, tables.study_attrs, ("study_id", "key"), row)
+
+
+def _count(study_id: int) -> "sa.Select[int]":
+    return sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
+
+
+def _jobs(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> set[FoldJob]:
+    """The jobs of the trials in these states."""
+    query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json).join(
+        tables.trials, _TRIALS.trial_id == _ATTRS.trial_id
+    )
+    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(("fold", "seed")))
+    attrs: dict[int, dict[str, int]] = {}
+    for trial_id, key, text in connection.execute(query):
+        attrs.setdefault(trial_id, {})[key] = json.loads(text)
+    return {FoldJob(**found) for found in attrs.values()}

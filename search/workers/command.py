@@ -1,0 +1,35 @@
+"""The command line of a worker process. A password never stands in it: a command line can be seen by everybody."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from foldrace.search.session import Session
+from foldrace.search.study_store import public_toml
+from foldrace.search.workers.slots import Slot
+from foldrace.storage.workers import new_owner
+from foldrace.storage.workspace import atomic_write
+
+
+class WorkerCommand:
+    """The command line of a worker process, and the name of the one started last in each slot.
+
+    The storage goes by the environment: a URL may hold a password, and a command line can be seen by all.
+    """
+
+    def __init__(self, session: Session, final: int | None, seconds_left: Callable[[], float]) -> None:
+        path = (session.workspace if final is None else session.workspace.final(final)).study_file
+        atomic_write(path, public_toml(session.study))
+        if session.study.search.storage is not None:  # else each worker finds the file in the workspace by itself
+            os.environ["FOLDRACE_STORAGE"] = session.study.search.storage
+        self._command = [sys.executable, "-P", "-m", "foldrace", "worker", str(path)]
+        self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]
+        self._command += [] if final is None else ["--final", str(final)]
+        self._seconds_left = seconds_left
+        self.owners: dict[int, str] = {}
+
+    def __call__(self, slot: Slot) -> Sequence[str]:
+        self.owners[slot.index] = new_owner()
+        command = [*self._command, "--device", slot.device.partition(":")[0], "--owner", self.owners[slot.index]]
+        left = self._seconds_left()
+        return command if left == float("inf") else [*command, "--time-limit", f"{max(left, 1):.0f}s"]

@@ -1,0 +1,211 @@
+"""The worker process of one slot, over all its restarts: how it is started, asked to end, and seen to have ended.
+
+What it prints goes into a log of its own, and of what it does there, only the exit status and the last lines are read.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from foldrace.errors import FoldraceError
+from foldrace.search.workers.slots import Slot
+
+FIRST_BACKOFF_SECONDS = 1.0  # doubled with each further crash in a row
+SETTLED_SECONDS = 600.0  # a worker that ran this long has done more than start: its next crash counts as the first
+CRASHES_IN_A_ROW = 5  # then it is given up
+KILL_SECONDS = 2.0  # a process inside a driver call can outlive SIGKILL: do not wait for it longer
+LAST_LINES = 5
+GIVEN_UP = 1  # a run's exit status when a worker was given up and the others went on
+USER_ERROR = 2  # a worker's exit status after it printed a FoldraceError
+OUTAGE = os.EX_TEMPFAIL  # the same, when the database did not answer
+OUTAGE_SECONDS = 10.0  # until a worker that met one is started again, as often as it does
+
+_TAIL_BYTES = 16 * 1024
+_LET_GO = (0, 128 + signal.SIGTERM, -signal.SIGTERM)  # statuses of a worker that was asked to end and did
+
+State = Literal["running", "waiting", "done", "refused", "given up", "stopped"]
+
+
+class SupervisorError(FoldraceError):
+    """A worker process cannot be started."""
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """What the user may see of a worker.
+
+    `state`: running; waiting (to be started, or started again); done (nothing left to do); refused (a user error);
+    given up (crashed too often); stopped (with the run). `note`: one line on how it last ended badly and what
+    follows, and `last_lines` of its log at that moment; both empty when it never did.
+    """
+
+    slot: Slot
+    state: State
+    pid: int | None
+    restarts: int
+    note: str
+    last_lines: tuple[str, ...]
+    log: Path
+
+
+class WorkerProcess:
+    """A slot's process, over all its restarts."""
+
+    def __init__(
+        self, slot: Slot, command: Callable[[Slot], Sequence[str]], log_folder: Path, clock: Callable[[], float]
+    ) -> None:
+        """Raises SupervisorError when there is no room for its log."""
+        self.state: State = "waiting"
+        self.note = ""
+        self.name = f"worker {slot.index} ({slot.device})"
+        self._slot, self._command, self._clock = slot, command, clock
+        try:
+            self._log, self._output = _own_log(log_folder, slot.index)
+        except OSError as error:
+            raise SupervisorError(f"{self.name} cannot be started: {error}") from None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._last_lines: tuple[str, ...] = ()
+        self._log_start = 0  # bytes in the log before this process
+        self._starts = 0
+        self._crashes = 0  # in a row
+        self._started = 0.0
+        self._due = clock()
+        self._asked = False
+
+    def view(self) -> WorkerView:
+        pid = self._process.pid if self._process is not None else None
+        restarts = max(0, self._starts - 1)
+        return WorkerView(self._slot, self.state, pid, restarts, self.note, self._last_lines, self._log)
+
+    def look(self) -> None:
+        """Start the process when it is due; take note when it ended."""
+        if self.state == "waiting" and self._clock() >= self._due:
+            self._start()
+        elif self._process is not None and _has_ended(self._process.pid):
+            _kill_group(self._process.pid)  # before wait: until then nobody else can have its number
+            status = self._process.wait()
+            self._process = None
+            self._ended(status)
+
+    def ask_to_end(self) -> None:
+        """SIGTERM to the process alone: were its own children to get it too, it would see them crash."""
+        self._asked = True
+        if self._process is not None:
+            self._process.terminate()
+        elif self.state == "waiting":
+            self.state = "stopped"
+
+    def kill(self) -> None:
+        if self._process is not None:
+            _kill_group(self._process.pid)
+
+    def bury(self) -> None:
+        """Wait a moment for a killed process, and go on without it."""
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(KILL_SECONDS)
+        self._process, self.state = None, "stopped"
+
+    def close(self) -> None:
+        """Let go of its log."""
+        self._output.close()
+
+    def _start(self) -> None:
+        try:
+            self._log_start = self._output.seek(0, os.SEEK_END)
+            self._process = subprocess.Popen(
+                self._command(self._slot),
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                env={**os.environ, **self._slot.environment()},
+                start_new_session=True,  # the terminal's Ctrl-C is the supervisor's to hand on
+            )
+        except OSError as error:
+            raise SupervisorError(f"{self.name} cannot be started: {error}") from None
+        self.state, self._started = "running", self._clock()
+        self._starts += 1
+
+    def _ended(self, status: int) -> None:
+        if status == 0 or (self._asked and status in _LET_GO):
+            self.state = "stopped" if self._asked else "done"
+            return
+        self._last_lines = self._tail()
+        if status == USER_ERROR:
+            self.state = "refused"
+            self.note = (
+                self._last_lines[-1] if self._last_lines else f"{self.name} exited with status 2; see {self._log}"
+            )
+        elif status == OUTAGE and not self._asked:
+            self.state, self._due = "waiting", self._clock() + OUTAGE_SECONDS
+            self.note = f"{self.name} waits for the database: started again in {OUTAGE_SECONDS:g} s"
+        elif self._asked:
+            self.state, self.note = "stopped", f"{self.name} {_how(status)} while it let go; see {self._log}"
+        else:
+            self._crashed(status)
+
+    def _crashed(self, status: int) -> None:
+        lasted = self._clock() - self._started
+        self._crashes = 1 if lasted >= SETTLED_SECONDS else self._crashes + 1
+        ending = f"{self.name} {_how(status)} after {lasted:.0f} s"
+        if self._crashes == CRASHES_IN_A_ROW:
+            self.state = "given up"
+            self.note = f"{ending}: given up after {self._crashes} crashes in a row; see {self._log}"
+            return
+        backoff = FIRST_BACKOFF_SECONDS * 2 ** (self._crashes - 1)
+        self.state, self._due = "waiting", self._clock() + backoff
+        self.note = f"{ending}: started again in {backoff:g} s (crash {self._crashes} of {CRASHES_IN_A_ROW} in a row)"
+
+    def _tail(self) -> tuple[str, ...]:
+        with self._log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_start, size - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        return tuple([line.rstrip() for line in lines if line.strip()][-LAST_LINES:])
+
+
+def _own_log(folder: Path, number: int) -> tuple[Path, BinaryIO]:
+    """The first log from `worker-NUMBER.log` on that nobody writes; it is taken for as long as it is open anywhere."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = folder / f"worker-{number}.log"
+        file = path.open("ab")
+        if _lock(file):
+            return path, file
+        file.close()  # another run in this folder writes it, or a worker that outlived one
+        number += 1
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: there, two runs would share a log
+        return True
+    return True
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; it keeps its number and its status until it is waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _kill_group(leader: int) -> None:
+    """End a process and whatever it started, which would hold on to the device's memory."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _how(status: int) -> str:
+    """How a process ended, in words."""
+    if status >= 0:
+        return f"exited with status {status}"
+    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+    return f"was ended by {name}" + (" (the system does that when memory runs out)" if name == "SIGKILL" else "")

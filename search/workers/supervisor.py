@@ -1,0 +1,150 @@
+"""One worker process for each slot: started, looked after, started again when it crashes, ended with the run.
+
+It knows processes, not trials: it must never open the database or import torch, and of a worker it sees only
+the exit status and the last lines of its log.
+"""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldrace.search.workers.process import GIVEN_UP, USER_ERROR, SupervisorError, WorkerProcess, WorkerView
+from foldrace.search.workers.slots import Slot
+
+__all__ = ["Snapshot", "Supervisor", "SupervisorError", "WorkerView"]
+
+TICK_SECONDS = 0.25
+GRACE_SECONDS = 60.0  # from SIGTERM to SIGKILL; a worker lets go at its next `Progress`, within seconds
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Every worker, and in `stopping` why the run ends before its work does ("" while it does not)."""
+
+    workers: tuple[WorkerView, ...]
+    stopping: str
+
+
+class Supervisor:
+    """Runs one process for each slot until the work is done or the run is stopped.
+
+    Args:
+        command: the command line of a slot's worker. The worker should call `end_with_parent` first.
+        slots: where the workers run.
+        log_folder: `worker-N.log` in it gets what worker N prints, after what is there already. While another run
+            writes that file, it is the next N that nobody writes.
+        clock: seconds that only go forward. pause: waits so many seconds. Both are moved by tests.
+    """
+
+    def __init__(
+        self,
+        command: Callable[[Slot], Sequence[str]],
+        slots: Sequence[Slot],
+        log_folder: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._workers = [WorkerProcess(slot, command, log_folder, clock) for slot in slots]
+        self._clock = clock
+        self._pause = pause
+        self._signals: list[int] = []
+        self._status: int | None = None  # set when the run is told to stop
+        self._stopping = ""
+        self._deadline = 0.0
+
+    def run(self, on_tick: Callable[[Snapshot], None]) -> int:
+        """Start the workers and return when none is left; called in the main thread, once.
+
+        `on_tick` gets a snapshot about four times a second, and a last one at the end. When it raises, the workers
+        are stopped as by a signal before the error goes on.
+
+        Returns the exit status of the run:
+            0: every worker found nothing left to do.
+            1: a worker was given up (the others went on until they were done).
+            2: a worker met a user error, so all were stopped.
+            130, 143: stopped by SIGINT or SIGTERM. The workers saved their trials and let go of them, and the
+            same command continues the study. A second signal kills the workers at once; their trials are then
+            continued from their last checkpoints.
+        Raises SupervisorError when a process cannot be started.
+        """
+        with self._heeding_signals():
+            try:
+                while self._advance():
+                    on_tick(self.snapshot())
+                    self._pause(TICK_SECONDS)
+            except BaseException:
+                self._stop(1, "")
+                while self._advance():
+                    self._pause(TICK_SECONDS)
+                raise
+            finally:
+                for worker in self._workers:
+                    worker.close()
+            on_tick(self.snapshot())
+        if self._status is not None:
+            return self._status
+        return GIVEN_UP if any(worker.state == "given up" for worker in self._workers) else 0
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(tuple(worker.view() for worker in self._workers), self._stopping)
+
+    def _advance(self) -> bool:
+        """Heed the signals and look after each worker. Whether any is left to wait for."""
+        signals, self._signals = self._signals, []
+        if signals:  # several within one tick are one: a launcher often passes on what the terminal sent as well
+            self._heed(signal.Signals(signals[0]).name, signals[0])
+        for worker in self._workers:
+            worker.look()
+        refused = next((worker for worker in self._workers if worker.state == "refused"), None)
+        if refused is not None:
+            self._stop(USER_ERROR, refused.note)
+        if self._status is not None and self._clock() >= self._deadline:
+            self._kill(f"not every worker let go within {GRACE_SECONDS:g} s")
+        return any(worker.state in ("running", "waiting") for worker in self._workers)
+
+    def _heed(self, name: str, signum: int) -> None:
+        if self._status is not None:
+            self._kill(f"{name} came while the workers were letting go")
+            return
+        self._stop(
+            128 + signum,
+            f"{name} reached foldrace (process {os.getpid()} on {socket.gethostname()}): the workers save their trials "
+            "and let go of them, within seconds; the same command continues the study; a second signal ends it at once",
+        )
+
+    def _stop(self, status: int, why: str) -> None:
+        """Ask every worker to end. The first reason to stop is the one that is told."""
+        if self._status is not None:
+            return
+        self._status, self._stopping = status, why
+        self._deadline = self._clock() + GRACE_SECONDS
+        for worker in self._workers:
+            worker.ask_to_end()
+
+    def _kill(self, why: str) -> None:
+        left = [worker for worker in self._workers if worker.state == "running"]
+        for worker in left:
+            worker.kill()
+        for worker in left:
+            worker.bury()
+        if left:
+            names = ", ".join(worker.name for worker in left)
+            self._stopping = f"{why}: {names} killed; the same command continues each trial from its last checkpoint"
+
+    @contextmanager
+    def _heeding_signals(self) -> Iterator[None]:
+        def note(signum: int, _frame: object) -> None:
+            self._signals.append(signum)
+
+        before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)

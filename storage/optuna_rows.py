@@ -1,0 +1,134 @@
+"""Optuna's rows, written inside a transaction of ours.
+
+Optuna's own methods each open a transaction, so what they write cannot be fenced: between the check of a lease and
+the write, the lease can be lost. Nothing here commits.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from foldrace.storage import tables
+
+State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
+FAILURE = "failure"  # the user attribute with the reason of a trial that failed
+CELLS = "fold%/eval%"  # what SQL's LIKE finds every `cell_key` by
+UNFINISHED: tuple[State, ...] = ("RUNNING", "WAITING")
+
+
+def cell_key(fold: int, evaluation: int) -> str:
+    """The user attribute of a trial that holds the record of one evaluation of one fold, both from 0."""
+    return f"fold{fold}/eval{evaluation}"
+
+
+def insert_or(connection: sa.Connection, table: sa.Table) -> "postgresql.Insert | sqlite.Insert":
+    """An INSERT that can say what to do on a conflict, in the database's own dialect."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def upsert(connection: sa.Connection, table: sa.Table, key: Sequence[str], values: Mapping[str, Any]) -> None:
+    """Insert a row, or change the one that has its `key`."""
+    changed = {name: value for name, value in values.items() if name not in key}
+    statement = insert_or(connection, table).values(**values)
+    connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed))
+
+
+def set_attr(connection: sa.Connection, trial_id: int, key: str, value: object) -> None:
+    """A user attribute of a trial; `value` is stored as JSON, where a number that is not finite becomes null."""
+    row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(_finite(value), ensure_ascii=False)}
+    upsert(connection, tables.trial_attrs, ("trial_id", "key"), row)
+
+
+def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
+    """What Optuna's `trial.report(value, step)` stores."""
+    kind = "NAN" if math.isnan(value) else _kind(value)
+    row = {
+        "trial_id": trial_id,
+        "step": step,
+        "intermediate_value": value if kind == "FINITE" else None,
+        "intermediate_value_type": kind,
+    }
+    upsert(connection, tables.trial_intermediate_values, ("trial_id", "step"), row)
+
+
+def last_intermediate(connection: sa.Connection, trial_id: int) -> float | None:
+    """The value reported last; None where there is none, or it is not a finite number."""
+    values = tables.trial_intermediate_values.c
+    query = sa.select(values.intermediate_value).where(values.trial_id == trial_id).order_by(values.step.desc())
+    found: float | None = connection.execute(query.limit(1)).scalar()
+    return found
+
+
+def set_params(connection: sa.Connection, trial_id: int, params: Mapping[str, tuple[float, str]]) -> None:
+    """Store a trial's parameters: Optuna's number for the value, and the distribution as JSON. The first one stays."""
+    if not params:
+        return
+    rows = [
+        {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
+        for name, (value, distribution) in params.items()
+    ]
+    connection.execute(insert_or(connection, tables.trial_params).values(rows).on_conflict_do_nothing())
+
+
+def begin_trial(connection: sa.Connection, trial_id: int) -> bool:
+    """WAITING -> RUNNING; False when it was not waiting any more."""
+    trials = tables.trials
+    waiting = sa.update(trials).where(trials.c.trial_id == trial_id, trials.c.state == "WAITING")
+    return connection.execute(waiting.values(state="RUNNING", datetime_start=_now())).rowcount == 1
+
+
+def end_trial(connection: sa.Connection, trial_id: int, state: State, value: float | None = None) -> bool:
+    """RUNNING -> `state`; False when it was not running any more."""
+    trials = tables.trials
+    running = sa.update(trials).where(trials.c.trial_id == trial_id, trials.c.state == "RUNNING")
+    if connection.execute(running.values(state=state, datetime_complete=_now())).rowcount != 1:
+        return False
+    if value is not None:
+        kind = _kind(value)
+        row = {"objective": 0, "value": value if kind == "FINITE" else None, "value_type": kind}
+        upsert(connection, tables.trial_values, ("trial_id", "objective"), {"trial_id": trial_id, **row})
+    return True
+
+
+def queue_trial(
+    connection: sa.Connection,
+    study_id: int,
+    number: int,
+    fixed: Mapping[str, object],
+    attrs: Mapping[str, object],
+) -> None:
+    """What Optuna's `enqueue_trial` stores; the study's row must be locked, or numbers would be given twice."""
+    row = {"study_id": study_id, "number": number, "state": "WAITING"}
+    trial_id = connection.execute(sa.insert(tables.trials).values(**row).returning(tables.trials.c.trial_id)).scalar()
+    assert trial_id is not None
+    if fixed:
+        text = json.dumps(dict(fixed))
+        connection.execute(
+            sa.insert(tables.trial_system_attrs).values(trial_id=trial_id, key="fixed_params", value_json=text)
+        )
+    for key, value in attrs.items():
+        set_attr(connection, trial_id, key, value)
+
+
+def _finite(value: object) -> object:
+    """JSON has no NaN: one would keep the dashboard from reading the whole study."""
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _kind(value: float) -> str:
+    if math.isinf(value):
+        return "INF_POS" if value > 0 else "INF_NEG"
+    return "FINITE"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,96 @@
+"""From examples to token ids: the two entities are marked, then the sentence is tokenised."""
+
+import re
+from collections.abc import Collection
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from foldrace.studies.knobs import EntityMarking
+from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.data.examples import Entity, Example
+
+_COLUMNS = ("input_ids", "token_type_ids")
+_MARKER = re.compile(r"\[/?[SO](:.*)?\]")
+
+
+def marker_tokens(examples: tuple[Example, ...]) -> list[str]:
+    """The special tokens that `typed_markers` needs: for the types that occur here, and for any other. Sorted."""
+    entities = [(role, entity) for e in examples for role, entity in (("S", e.subject), ("O", e.object))]
+    typed = {_typed(role, entity) for role, entity in entities if entity.type is not None}
+    opening = sorted({"[S]", "[O]", *typed})
+    return [*opening, *(_close(token) for token in opening)]
+
+
+def encode(
+    examples: tuple[Example, ...], tokenizer: PreTrainedTokenizerBase, marking: EntityMarking, max_length: int
+) -> Tokens:
+    """Token ids of every example, cut at `max_length`.
+
+    `concat` is the retrospective's way: both entities, joined by the separator, as a first segment before the
+    sentence. `typed_markers` puts special tokens around the entities, after Zhou and Chen 2022 ("An Improved
+    Baseline for Sentence-level Relation Extraction"). `none` leaves the sentence alone.
+
+    A row that is too long loses its end; but where that would cut off a marked entity, it loses its beginning.
+    """
+    markers: Collection[int] = ()
+    texts: tuple[list[str], ...]
+    if marking == "concat":
+        firsts = [f"{e.subject.text} {tokenizer.sep_token} {e.object.text}" for e in examples]
+        texts = (firsts, [e.sentence for e in examples])
+    elif marking == "typed_markers":
+        known = tokenizer.get_added_vocab()
+        texts = ([mark(e, known) for e in examples],)
+        markers = {number for token, number in known.items() if _MARKER.fullmatch(token)}
+    else:
+        texts = ([e.sentence for e in examples],)
+    encoded = tokenizer(*texts, return_attention_mask=False, verbose=False)
+    columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
+    return _cut(columns, max_length, markers)
+
+
+def mark(example: Example, known: Collection[str]) -> str:
+    """The sentence with special tokens around its entities; one entity may lie within the other.
+
+    Args:
+        known: the markers that the tokenizer knows; an entity of a type without one gets the marker without type.
+    """
+    insertions = []
+    for role, entity in (("S", example.subject), ("O", example.object)):
+        typed = _typed(role, entity)
+        opening = typed if typed in known else f"[{role}]"
+        length = entity.end - entity.start
+        insertions.append((entity.start, 1, -length, opening))  # at one place: close first, then open the longer first
+        insertions.append((entity.end + 1, 0, length, _close(opening)))
+    parts, done = [], 0
+    for position, _, _, token in sorted(insertions):
+        parts += [example.sentence[done:position], f" {token} "]
+        done = position
+    return "".join([*parts, example.sentence[done:]])
+
+
+def _typed(role: str, entity: Entity) -> str:
+    return f"[{role}:{entity.type}]"
+
+
+def _close(opening: str) -> str:
+    return f"[/{opening[1:]}"
+
+
+def _cut(columns: dict[str, list[list[int]]], max_length: int, markers: Collection[int]) -> Tokens:
+    """Rows end to end, each with its first and its last token, at most `max_length` of them."""
+    ids = columns["input_ids"]
+    long = [i for i, row in enumerate(ids) if len(row) > max_length]
+    for i in long:
+        start = _window(ids[i], max_length, markers)
+        for rows in columns.values():
+            rows[i] = [rows[i][0], *rows[i][start : start + max_length - 2], rows[i][-1]]
+    flat = {name: np.array([token for row in rows for token in row], dtype=np.int64) for name, rows in columns.items()}
+    offsets = np.cumsum([0, *(len(row) for row in ids)], dtype=np.int64)
+    return Tokens(flat["input_ids"], flat.get("token_type_ids"), offsets, len(long))
+
+
+def _window(row: list[int], max_length: int, markers: Collection[int]) -> int:
+    """Where what is kept begins: after the first token, or as far on as the last marker asks and the first allows."""
+    places = [i for i, token in enumerate(row) if token in markers]
+    return max(1, min(places[0], places[-1] + 3 - max_length)) if places else 1

@@ -1,0 +1,150 @@
+"""Relation examples from a study's data: rows whose labels are known and whose entities stand in their sentence.
+
+All of a file is read and checked before any of it is used: a run never starts on half-read data.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from reprlib import repr as shown
+
+from foldrace.studies.study import Data
+from foldrace.trainer.data.formats import DataError
+from foldrace.trainer.data.labels import Labels, read_labels
+from foldrace.trainer.data.rows import Mention, Row, read_rows
+
+__all__ = ["DataError", "Entity", "Example", "Examples", "read_test", "read_training"]
+
+HIDDEN = ("blind", "100")  # what the competitions write for a label that is not given away
+REACH = 2  # characters by which the ends of a span may be wrong and still be repaired
+_SHIFTS = sorted(range(-REACH, REACH + 1), key=abs)
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A part of a sentence: its characters `start` to `end`, both included."""
+
+    text: str
+    start: int
+    end: int
+    type: str | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row. `label` is a class index; None: hidden, in a test file."""
+
+    id: str
+    sentence: str
+    subject: Entity
+    object: Entity
+    label: int | None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The rows of a file.
+
+    Attributes:
+        rows: in the file's order.
+        repaired: how many spans were moved to their entity's text.
+        mismatched: ids of the rows with a span that holds another text than its entity's, and was left so.
+    """
+
+    rows: tuple[Example, ...]
+    labels: Labels
+    repaired: int
+    mismatched: tuple[str, ...]
+
+
+_Placed = tuple[Row, Entity, Entity]
+
+
+def read_training(data: Data) -> Examples:
+    """The training rows of a study, less those of `exclude_labels`.
+
+    Raises:
+        DataError: the data or the label file is malformed, a row has no known label, or no rows are left.
+    """
+    rows = read_rows(data.train)
+    every = _labels_of(rows) if data.labels is None else read_labels(data.labels)
+    for name in data.exclude_labels:
+        if name not in every.names:
+            raise DataError(f"data.exclude_labels: no label {shown(name)} in {data.labels or data.train}")
+    labels = every.without(data.exclude_labels)
+    found = [(_place(row), labels.index(every.names[_class(row, every)])) for row in rows]
+    kept = [(placed, label) for placed, label in found if label is not None]
+    if not kept:
+        raise DataError(f"{data.train}: data.exclude_labels leaves no rows")
+    return _examples(kept, labels)
+
+
+def read_test(path: Path, labels: Labels) -> Examples:
+    """The rows of a test file. A label that is hidden, excluded or unknown is None.
+
+    Raises:
+        DataError: the file is malformed.
+    """
+    rows = read_rows(path)
+    return _examples([(_place(row), None if row.label is None else labels.find(row.label)) for row in rows], labels)
+
+
+def _labels_of(rows: Iterable[Row]) -> Labels:
+    """Labels in the order of their names; where all are numbers, these are the codes."""
+    names = set[str]()
+    for row in rows:
+        if row.label is None or row.label in HIDDEN:
+            raise _hidden(row)
+        if not row.label.isprintable():
+            raise row.place.error("label", f"{shown(row.label)} is not the name of a label")
+        names.add(row.label)
+    if all(re.fullmatch(r"0|[1-9][0-9]{0,8}", name) for name in names):
+        codes = sorted(int(name) for name in names)
+        return Labels(tuple(str(code) for code in codes), tuple(codes))
+    return Labels(tuple(sorted(names)), tuple(range(len(names))))
+
+
+def _class(row: Row, labels: Labels) -> int:
+    found = None if row.label is None else labels.find(row.label)
+    if found is not None:
+        return found
+    if row.label is None or row.label in HIDDEN:
+        raise _hidden(row)
+    raise row.place.error("label", f"unknown label {shown(row.label)}; it is not one of data.labels")
+
+
+def _hidden(row: Row) -> DataError:
+    found = "none" if row.label is None else f"{row.label!r}, which means hidden"
+    return row.place.error("label", f"expected a label, found {found}; every training row needs one")
+
+
+def _examples(found: Iterable[tuple[_Placed, int | None]], labels: Labels) -> Examples:
+    examples, repaired, mismatched = [], 0, []
+    for (row, *entities), label in found:
+        subject, target = entities
+        examples.append(Example(row.id, row.sentence, subject, target, label))
+        spans = zip(entities, (row.subject, row.object), strict=True)
+        repaired += sum((entity.start, entity.end) != (mention.start, mention.end) for entity, mention in spans)
+        if any(row.sentence[entity.start : entity.end + 1] != entity.text for entity in entities):
+            mismatched.append(row.id)
+    return Examples(tuple(examples), labels, repaired, tuple(mismatched))
+
+
+def _place(row: Row) -> _Placed:
+    return row, _entity(row, row.subject), _entity(row, row.object)
+
+
+def _entity(row: Row, mention: Mention) -> Entity:
+    """The entity where its text stands, if that is within reach of its span; else where the file says."""
+    for shift in _SHIFTS:
+        start = mention.start + shift
+        end = start + len(mention.text) - 1
+        if start >= 0 and abs(end - mention.end) <= REACH and row.sentence.startswith(mention.text, start):
+            return Entity(mention.text, start, end, mention.type)
+    last = len(row.sentence) - 1
+    if not 0 <= mention.start <= last:
+        raise row.place.error(mention.columns[0], f"{mention.start} lies outside the sentence, 0 to {last}")
+    if not mention.start <= mention.end <= last:
+        raise row.place.error(mention.columns[1], f"{mention.end} lies outside {mention.start} to {last}")
+    return Entity(mention.text, mention.start, mention.end, mention.type)

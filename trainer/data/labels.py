@@ -1,0 +1,130 @@
+"""The labels of a study: their names by class index, and the integers that a submission writes for them.
+
+A label file may come from anywhere: a `.pkl` is read without executing anything in it.
+"""
+
+import io
+import json
+import pickle
+import pickletools
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from reprlib import repr as shown
+from typing import Any
+
+from foldrace.trainer.data.formats import DataError, read_bytes, read_text
+
+MAX_LABEL_FILE = 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a class is called.
+
+    Attributes:
+        names: by class index.
+        codes: the integer a submission writes for each class; not the index where labels are excluded.
+    """
+
+    names: tuple[str, ...]
+    codes: tuple[int, ...]
+
+    def index(self, name: str) -> int | None:
+        """The class of that name, if there is one."""
+        return self.names.index(name) if name in self.names else None
+
+    def find(self, written: str) -> int | None:
+        """The class that a data file means: by its name, or else by its code."""
+        return self._classes.get(written)
+
+    def without(self, excluded: Collection[str]) -> "Labels":
+        """The same labels less some; the others keep their order and their codes."""
+        kept = [(name, code) for name, code in zip(self.names, self.codes, strict=True) if name not in excluded]
+        return Labels(tuple(name for name, _ in kept), tuple(code for _, code in kept))
+
+    @cached_property
+    def _classes(self) -> dict[str, int]:
+        by_code = {str(code): index for index, code in enumerate(self.codes)}
+        return by_code | {name: index for index, name in enumerate(self.names)}
+
+
+def read_labels(path: Path) -> Labels:
+    """Read a label file: classes are in the order of a list, or of the codes of a map.
+
+    Args:
+        path: `.json`, a list of names or an object of names and codes; `.pkl`, a pickled dict of names and codes.
+
+    Raises:
+        DataError: the file cannot be read, or holds something else.
+    """
+    if path.suffix == ".json":
+        found = _from_json(path)
+    elif path.suffix == ".pkl":
+        found = _from_pickle(path)
+    else:
+        raise DataError(f"{path}: expected a label file that ends in .json or .pkl")
+    if isinstance(found, list):
+        names, codes = found, list(range(len(found)))
+    elif isinstance(found, dict):
+        names, codes = list(found), list(found.values())
+    else:
+        raise DataError(f"{path}: expected a list of names, or names with their integers, found {shown(found)}")
+    _check(path, names, codes)
+    pairs = sorted(zip(codes, names, strict=True))
+    return Labels(tuple(name for _, name in pairs), tuple(code for code, _ in pairs))
+
+
+def _check(path: Path, names: list[Any], codes: list[Any]) -> None:
+    if not names:
+        raise DataError(f"{path}: no labels")
+    for name, code in zip(names, codes, strict=True):
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise DataError(f"{path}: expected the name of a label, found {shown(name)}")
+        if name != name.strip():
+            raise DataError(f"{path}: label {shown(name)} begins or ends with a space")
+        if type(code) is not int or code < 0:
+            raise DataError(f"{path}: label {shown(name)}: expected an integer from 0 up, found {shown(code)}")
+    for things in (names, codes):
+        repeated = [thing for thing, count in Counter(things).items() if count > 1]
+        if repeated:
+            raise DataError(f"{path}: {shown(repeated[0])} stands for more than one label")
+
+
+def _from_json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path, MAX_LABEL_FILE), object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a label stands there more than once")
+    return found
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds dicts, strings and numbers only: without a global there is nothing that a pickle could call."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it asks for {shown(f'{module}.{name}')}, which is never loaded")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to something outside the file")
+
+
+def _from_pickle(path: Path) -> Any:
+    content = read_bytes(path, MAX_LABEL_FILE)
+    try:
+        for opcode, argument, _ in pickletools.genops(content):
+            if opcode.name.endswith("PUT") and int(argument or 0) > len(content):  # room for so many would be reserved
+                raise pickle.UnpicklingError(f"memo index {argument} in {len(content)} bytes")
+        return _PlainUnpickler(io.BytesIO(content)).load()
+    except Exception as error:  # damaged bytes raise nearly anything
+        raise DataError(f"{path}: not a plain pickled dict of names and integers: {error}") from None

@@ -1,0 +1,90 @@
+"""The study's tokenizer: loaded from the hub or a folder, or trained on the study's own text for `tiny`.
+
+It is built once, saved with the run and loaded by every worker. The markers of entities are special tokens that it
+must know.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from foldrace.trainer.hub import ModelError, load_pretrained, unloadable
+
+TINY = "tiny"
+TINY_VOCABULARY = 6000  # pieces, at most
+_SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SMALLEST_VOCABULARY = 100  # pieces; a tokenizer with fewer was loaded from the wrong files
+
+
+def build_tokenizer(name: str, sentences: Iterable[str], markers: list[str]) -> PreTrainedTokenizerBase:
+    """The tokenizer of model `name`, knowing the entity `markers`.
+
+    Raises:
+        ModelError: no such folder or hub model, or a vocabulary of a handful of pieces.
+    """
+    tokenizer = _train_wordpiece(list(sentences)) if name == TINY else _of_pretrained(name)
+    tokenizer.add_special_tokens({"additional_special_tokens": markers})
+    return tokenizer
+
+
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder or on the hub; ModelError when there is none."""
+    tokenizer = load_pretrained(AutoTokenizer, name, "tokenizer")
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ModelError(unloadable(str(name), "tokenizer", TypeError("no tokenizer there")))
+    return tokenizer
+
+
+def _of_pretrained(name: str) -> PreTrainedTokenizerBase:
+    tokenizer = load_tokenizer(name)
+    if len(tokenizer) < SMALLEST_VOCABULARY:
+        raise ModelError(
+            f"model.name: the tokenizer of {name} has {len(tokenizer)} pieces; its vocabulary did not load"
+        )
+    config = load_pretrained(AutoConfig, name, "model")
+    if getattr(config, "type_vocab_size", 0) < 2:
+        # klue/roberta: a tokenizer that numbers the segments of a pair, and a model that knows of one segment alone.
+        names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
+        tokenizer.model_input_names = names
+        tokenizer.init_kwargs["model_input_names"] = names  # what is saved
+    return tokenizer
+
+
+def _train_wordpiece(sentences: list[str]) -> PreTrainedTokenizerBase:
+    """The same pieces with the same numbers wherever it is trained."""
+    learner = _wordpiece({})
+    words = (learner.pre_tokenizer.pre_tokenize_str(learner.normalizer.normalize_str(text)) for text in sentences)
+    characters = sorted({character for of_text in words for word, _ in of_text for character in word})
+    # The trainer numbers single characters in the order of a hash table, and breaks ties of merges by those numbers.
+    known = [*_SPECIALS, *characters, *(f"##{character}" for character in characters)]
+    trainer = trainers.WordPieceTrainer(vocab_size=TINY_VOCABULARY, special_tokens=known, show_progress=False)
+    learner.train_from_iterator(sentences, trainer)
+    wordpiece = _wordpiece(learner.get_vocab())
+    wordpiece.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, wordpiece.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=wordpiece,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
+    wordpiece = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    wordpiece.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return wordpiece
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that fills a row up; 0 where the tokenizer has none."""
+    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)

@@ -1,0 +1,143 @@
+"""A sequence classifier with the trial's dropout: `tiny`, built here, or any encoder from the hub or a folder."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.data.batching import padded
+from foldrace.trainer.data.tokenizer import TINY
+from foldrace.trainer.hub import ModelError, load_pretrained, unloadable
+
+_TINY_WIDTH = 128
+# BERT's 0.02 is made for 768 inputs to a unit; with 128 it lets so little through that the first token, which the
+# classifier reads, hardly depends on the sentence, and training stays on the majority class for epochs.
+_TINY_SPREAD = 0.02 * (768 / _TINY_WIDTH) ** 0.5
+
+# What configurations call the dropout of hidden, attention and classifier layers.
+_DROPOUT_NAMES = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "classifier_dropout_prob",
+    "pooler_dropout",
+    "dropout",
+    "attention_dropout",
+    "hidden_dropout",
+    "seq_classif_dropout",
+    "embedding_dropout",
+    "mlp_dropout",
+)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What a fold's model is built from: a name on the hub, a folder or `tiny`; pieces, classes, longest input."""
+
+    name: str
+    vocabulary: int
+    classes: int
+    max_length: int
+
+
+def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTrainedModel:
+    """A classifier in training mode, in fp32 on the CPU; new weights are drawn from `seed` alone.
+
+    Raises:
+        ModelError: no such model, or one that cannot do what is asked.
+    """
+    config = _configuration(source)
+    for name in _DROPOUT_NAMES:
+        if hasattr(config, name) and isinstance(getattr(config, name), float | int | None):
+            setattr(config, name, knobs.dropout)
+    torch.manual_seed(seed)
+    model = ElectraForSequenceClassification(config) if source.name == TINY else _load(source, config)
+    _check_length(source, model)
+    if model.get_input_embeddings().num_embeddings < source.vocabulary:
+        model.resize_token_embeddings(source.vocabulary, mean_resizing=False)
+    if knobs.gradient_checkpointing:
+        if not model.supports_gradient_checkpointing:
+            raise ModelError(f"training.gradient_checkpointing: {source.name} is not made for it; leave it out")
+        model.activation_checkpointing_enable()
+    return model.train()
+
+
+def check_source(source: ModelSource) -> None:
+    """Raise ModelError when there is no such model, or it cannot read `max_length` tokens; reads no weights."""
+    config = _configuration(source)
+    try:
+        with torch.device("meta"):
+            skeleton = AutoModelForSequenceClassification.from_config(config)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(unloadable(source.name, "sequence classifier", error)) from error
+    _check_length(source, skeleton)
+
+
+def _configuration(source: ModelSource) -> PretrainedConfig:
+    if source.name != TINY:
+        return load_pretrained(AutoConfig, source.name, "model", num_labels=source.classes)
+    return ElectraConfig(
+        vocab_size=source.vocabulary,
+        embedding_size=_TINY_WIDTH,
+        hidden_size=_TINY_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=4 * _TINY_WIDTH,
+        initializer_range=_TINY_SPREAD,
+        max_position_embeddings=max(512, padded(source.max_length)),
+        num_labels=source.classes,
+    )
+
+
+def _check_length(source: ModelSource, model: PreTrainedModel) -> None:
+    positions = _positions(model)
+    widest = padded(source.max_length)
+    if positions is not None and widest > positions:
+        raise ModelError(
+            f"model.max_length: {source.max_length}, padded to {widest}, is above the {positions} positions of "
+            f"{source.name}; ask for fewer"
+        )
+
+
+def _positions(model: PreTrainedModel) -> int | None:
+    """The longest input in tokens; None: any. RoBERTa begins to count behind the number of its padding token."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+def _load(source: ModelSource, config: PretrainedConfig) -> PreTrainedModel:
+    model, report = load_pretrained(
+        AutoModelForSequenceClassification,
+        source.name,
+        "model",
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # of a classifier of another task; of anything else it is refused below
+        output_loading_info=True,
+    )
+    _check_weights(source, model, report)
+    return model
+
+
+def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str, Any]) -> None:
+    """A new classifier is drawn, and what not every checkpoint has, as a pooler; no part of a numbered layer."""
+    encoder = {name for name in model.state_dict() if name.startswith(f"{model.base_model_prefix}.")}
+    missing = encoder & set(report["missing_keys"])
+    misshapen = encoder & {name for name, *_ in report["mismatched_keys"]}
+    of_layers = any(re.search(r"\.\d+\.", name) for name in missing)
+    if misshapen or of_layers or len(missing) > len(encoder) / 2:
+        found = f"{len(missing)} of {len(encoder)} tensors are missing, {len(misshapen)} have another shape"
+        raise ModelError(f"model.name: the weights of {source.name} do not fit its config.json: {found}")

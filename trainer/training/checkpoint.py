@@ -1,0 +1,93 @@
+"""The whole state of a fold in one file, written atomically, with its own hash. Nothing is ever unpickled."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from foldrace.errors import FoldraceError
+from foldrace.storage.workspace import atomic_write
+
+KEPT = 2  # checkpoints in a folder: the newest, and the one before it in case the newest is damaged
+_NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
+
+
+class CheckpointError(FoldraceError):
+    """A checkpoint that cannot be gone on from."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A fold between two optimiser steps.
+
+    Attributes:
+        task: the hash of the task; a checkpoint is only good for its own.
+        step: optimiser steps done.
+        tensors: weights, optimiser state, best weights, random state, running sums; on the CPU, by name.
+        state: what else the loop knows, as JSON: the curve, seconds spent, the micro-batch.
+    """
+
+    task: str
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+    @property
+    def file_name(self) -> str:
+        """In any folder; names are in the order of steps."""
+        return f"checkpoint-{self.step:08d}.safetensors"
+
+    def save(self, folder: Path) -> Path:
+        """Write the checkpoint into `folder` and drop all but the newest `KEPT` there."""
+        described = json.dumps({"task": self.task, "step": self.step, "state": self.state}, sort_keys=True)
+        metadata = {"described": described, "sha256": _hash(self.tensors, described)}
+        path = folder / self.file_name
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, save(self.tensors, metadata))
+        for old in saved(folder)[KEPT:]:
+            old.unlink(missing_ok=True)
+        return path
+
+
+def load(path: Path, task: str) -> Checkpoint:
+    """The checkpoint in a file.
+
+    Raises:
+        CheckpointError: the file is damaged, or belongs to another task than the one with hash `task`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+        described = metadata["described"]
+        whole = metadata["sha256"] == _hash(tensors, described)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged, cannot be read: {error}") from error
+    if not whole:
+        raise CheckpointError(f"{path}: damaged, its content does not match its hash")
+    content = json.loads(described)
+    if content["task"] != task:
+        raise CheckpointError(f"{path}: belongs to another study, fold or trial; it is left alone")
+    return Checkpoint(task, content["step"], tensors, content["state"])
+
+
+def saved(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, newest first."""
+    files = [path for path in folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name)]
+    return sorted(files, key=lambda path: path.name, reverse=True)
+
+
+def _hash(tensors: dict[str, Tensor], described: str) -> str:
+    digest = hashlib.sha256(described.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""What a fold is asked, and what it tells: a task goes in, signs of life, evaluations and a result come out."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.study import Metric
+from foldrace.trainer.data.batching import IntArray, Tokens
+from foldrace.trainer.metrics import Scores
+from foldrace.trainer.modeling.classifier import ModelSource
+from foldrace.trainer.training.checkpoint import Checkpoint
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """Everything a fold's result depends on, but the machine.
+
+    Attributes:
+        tokens, labels: every labelled row of the study; labels (rows,) are class indices.
+        training, validation: positions in `labels`; in `training` one may occur repeatedly.
+        no_relation: the class that micro-F1 leaves out, if there is one.
+        test: rows to predict with the best weights (final jobs); None in a search.
+        seed: of the initial weights, the order of the batches and the dropout.
+        device: "cpu" or "cuda".
+    """
+
+    tokens: Tokens
+    labels: IntArray
+    training: IntArray
+    validation: IntArray
+    no_relation: int | None
+    source: ModelSource
+    knobs: Hyperparameters
+    metric: Metric
+    seed: int
+    pad_id: int
+    device: str = "cpu"
+    test: Tokens | None = None
+
+    @property
+    def total_steps(self) -> int:
+        return self.knobs.epochs * -(-len(self.training) // self.knobs.batch_size)
+
+    def hash(self) -> str:
+        """The SHA-256 of all that the result depends on; the device is left out."""
+        arrays = [self.tokens.ids, self.tokens.offsets, self.labels, self.training, self.validation]
+        digest = hashlib.sha256()
+        for array in arrays if self.test is None else [*arrays, self.test.ids]:
+            digest.update(np.ascontiguousarray(array).data)
+        plain = [asdict(self.source), self.knobs.model_dump(), self.metric, self.seed, self.no_relation]
+        digest.update(json.dumps(plain, sort_keys=True).encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One point of a fold's curve.
+
+    Attributes:
+        index: 0 for the first point of the fold; the last one's is always the same, also where a fold of few steps
+            has fewer points.
+        step: optimiser steps done; `epoch` the same in passes over the training part.
+        cycle_end: the learning rate is at its floor here.
+        lr: of the last step done.
+        train_loss: mean per row since the evaluation before (label smoothing included).
+        eval_loss: mean cross entropy per validation row.
+        right: which validation rows were right, as hexadecimal bits in validation order.
+        best: the best of the study's metric so far in this fold, this point included.
+    """
+
+    index: int
+    step: int
+    epoch: float
+    cycle_end: bool
+    lr: float
+    train_loss: float
+    eval_loss: float
+    scores: Scores
+    right: str
+    best: float
+
+    def record(self) -> dict[str, Any]:
+        """The evaluation as plain data, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Evaluation":
+        """The evaluation in a record, whatever else the record holds."""
+        own = {name: record[name] for name in cls.__dataclass_fields__}
+        return cls(**{**own, "scores": Scores(**record["scores"])})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life between two optimiser steps; `snapshot` takes a checkpoint here, before iteration goes on.
+
+    Attributes:
+        micro_batch: rows that go through the model at once; below `batch_size` once the device ran out of memory.
+    """
+
+    step: int
+    total_steps: int
+    epoch: float
+    rows_per_second: float
+    micro_batch: int
+    snapshot: Callable[[], Checkpoint] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a fold gives.
+
+    Attributes:
+        curve: its evaluations; `best` is the first of those with the highest metric, `last` the last.
+        probabilities: (validation rows, classes) of the best weights, in validation order.
+        test_probabilities: (test rows, classes), in row order; None in a search.
+        train_probabilities: (training rows, classes) of the best weights, in training order; None in a search.
+        weights: the best weights, on the CPU.
+        seconds_training, seconds_evaluating: wall time, over all attempts.
+        rows_per_second: training rows over seconds in training.
+        peak_memory: bytes, since the fold or its last attempt began: allocated on the CUDA device, or resident here.
+        threads: the CPU threads it ran with; one and two differ in the last bits.
+        micro_batch: rows that went through the model at once; see `Progress`.
+    """
+
+    curve: tuple[Evaluation, ...]
+    probabilities: FloatArray
+    test_probabilities: FloatArray | None
+    train_probabilities: FloatArray | None
+    weights: dict[str, Tensor]
+    seconds_training: float
+    seconds_evaluating: float
+    rows_per_second: float
+    peak_memory: int
+    threads: int
+    micro_batch: int
+
+    @property
+    def best(self) -> Evaluation:
+        return next(e for e in self.curve if e.best == self.curve[-1].best)
+
+    @property
+    def last(self) -> Evaluation:
+        return self.curve[-1]

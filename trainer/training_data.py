@@ -1,0 +1,135 @@
+"""A study's training work: its data, folds, tokenizer and encoded rows, and the task of any one fold.
+
+Everything that workers must agree on (the tokenizer, the fold plan) is made once, in the run's folder; the first
+one there makes it, under a lock, and every other one loads it.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from foldrace.storage.workspace import Workspace, atomic_write, new_folder
+from foldrace.studies.knobs import EntityMarking, Hyperparameters
+from foldrace.studies.study import Study
+from foldrace.trainer.data.batching import IntArray, Tokens
+from foldrace.trainer.data.encoding import encode, marker_tokens
+from foldrace.trainer.data.examples import Examples, read_test, read_training
+from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds
+from foldrace.trainer.data.tokenizer import build_tokenizer, load_tokenizer, pad_id
+from foldrace.trainer.modeling.classifier import ModelSource
+from foldrace.trainer.training.tasks import FoldTask
+
+NO_RELATIONS = ("no_relation", "관계_없음")  # what data sets call the class that micro-F1 leaves out
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study's data, ready to be trained on. Open one with `open_job`."""
+
+    study: Study
+    examples: Examples
+    test: Examples | None
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+    _encoded: dict[tuple[EntityMarking, bool], Tokens] = field(default_factory=dict, repr=False)
+
+    @property
+    def labels(self) -> IntArray:
+        """(rows,), class indices."""
+        return np.array([example.label for example in self.examples.rows], dtype=np.int64)
+
+    @property
+    def no_relation(self) -> int | None:
+        names = self.examples.labels.names
+        return next((names.index(name) for name in NO_RELATIONS if name in names), None)
+
+    @property
+    def invented_codes(self) -> str:
+        """Which label codes a submission will have that no file gave; empty where one did."""
+        labels = self.examples.labels
+        if self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
+            return ""
+        return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
+
+    @property
+    def source(self) -> ModelSource:
+        model = self.study.model
+        return ModelSource(model.name, len(self.tokenizer), len(self.examples.labels.names), model.max_length)
+
+    def plan(self, count: int, seed: int) -> FoldPlan:
+        """The folds, as saved with the run; made and saved by the first who asks."""
+        path = self.folder / f"folds-{count}-seed-{seed}.json"
+        if path.exists():
+            try:
+                return FoldPlan.from_json(path.read_text(encoding="utf-8"))
+            except FoldError as error:
+                raise FoldError(f"{path}: {error}") from None
+        folds = self.study.folds
+        sentences = [example.sentence for example in self.examples.rows]
+        names = self.examples.labels.names
+        oversample, leaky = folds.oversample_minority, folds.leaky_oversampling
+        plan = plan_folds(self.labels, sentences, names, count, seed, oversample, leaky)
+        atomic_write(path, plan.to_json())
+        return plan
+
+    def encoded(self, marking: EntityMarking, of_test: bool = False) -> Tokens:
+        """Every row (or every test row, where there is a test file) as token ids."""
+        key = (marking, of_test)
+        if key not in self._encoded:
+            examples = self.test if of_test else self.examples
+            assert examples is not None
+            self._encoded[key] = encode(examples.rows, self.tokenizer, marking, self.study.model.max_length)
+        return self._encoded[key]
+
+    def task(
+        self, knobs: Hyperparameters, plan: FoldPlan, fold: int, device: str, predict_test: bool = False
+    ) -> FoldTask:
+        """What fold number `fold` of a plan is trained from; the plan's seed rules its weights and order too."""
+        return FoldTask(
+            tokens=self.encoded(knobs.entity_marking),
+            labels=self.labels,
+            training=plan.training(fold),
+            validation=plan.validation(fold),
+            no_relation=self.no_relation,
+            source=self.source,
+            knobs=knobs,
+            metric=self.study.search.metric,
+            seed=plan.seed * 1000 + fold,
+            pad_id=pad_id(self.tokenizer),
+            device=device,
+            test=self.encoded(knobs.entity_marking, of_test=True) if predict_test else None,
+        )
+
+
+def open_job(study: Study, workspace: Workspace) -> Job:
+    """Read a study's data and load its tokenizer, building it when this is the first call for the run.
+
+    Raises:
+        DataError, ModelError: the data or the model cannot be read.
+    """
+    examples = read_training(study.data)
+    test = None if study.data.test is None else read_test(study.data.test, examples.labels)
+    folder = workspace.folder / f"data-{_fingerprint(study, examples)}"
+    with workspace.lock("data"):
+        if not folder.exists():
+            _build(study, examples, folder, workspace)
+    return Job(study, examples, test, load_tokenizer(folder / "tokenizer"), folder)
+
+
+def _build(study: Study, examples: Examples, folder: Path, workspace: Workspace) -> None:
+    sentences = [example.sentence for example in examples.rows]
+    tokenizer = build_tokenizer(study.model.name, sentences, marker_tokens(examples.rows))
+    with new_folder(folder) as building:
+        tokenizer.save_pretrained(building / "tokenizer")
+
+
+def _fingerprint(study: Study, examples: Examples) -> str:
+    """What the tokenizer and the folds are made from; another run of the same name finds only what fits it."""
+    rows = [(e.sentence, e.subject.type, e.object.type, e.label) for e in examples.rows]
+    folds = (study.folds.oversample_minority, study.folds.leaky_oversampling)
+    text = json.dumps([study.model.name, folds, examples.labels.names, rows], ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
