@@ -19,6 +19,7 @@ from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.storage.workers import Worker
+from tests.support.records import record_at
 
 _QUEUED = 1200
 _FORK = multiprocessing.get_context("fork")
@@ -80,7 +81,7 @@ class _Ours:
         return self._trials.claim()
 
     def report(self, claim: Claim, step: int) -> None:
-        claim.report(*divmod(step, 8), 0.5, {"value": 0.5})
+        claim.report(step // 8, 0.5, record_at(step % 8, 0.5))
 
     def end(self, claim: Claim) -> None:
         claim.finish(0.5)

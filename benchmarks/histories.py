@@ -15,6 +15,7 @@ from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.storage.database import Database
 from foldrace.storage.workers import Worker
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 LEASE, HEARTBEAT = 60.0, 10.0  # seconds
 WORKERS, TRIALS_A_HUNDRED_STEPS = 6, 12
@@ -115,7 +116,7 @@ class History:
     def report(self, actor: Actor, claim: Claim) -> None:
         step = self.random.randrange(24)
         try:
-            claim.report(*divmod(step, 8), step / 24, {"value": step / 24})
+            claim.report(step // 8, step / 24, record_at(step % 8, step / 24))
         except LeaseLost:
             self.checker.refused(actor, claim.number)
             actor.claim = None

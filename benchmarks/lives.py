@@ -24,6 +24,7 @@ from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.storage.database import Database
 from foldrace.storage.workers import Worker
 from foldrace.storage.workspace import atomic_write
+from tests.support.records import record_at
 
 HEARTBEAT = 1  # seconds
 CHECKPOINT_EVERY = 4  # cells
@@ -103,7 +104,7 @@ def _run_claim(claim: Claim, log: Log, plan: Plan) -> None:
         for cell in range(_checkpoint(log, claim.number), plan.cells):
             time.sleep(plan.cell_seconds)
             log.note("cell", claim.number, cell)
-            claim.report(0, cell, 0.5, {"value": 0.5})
+            claim.report(0, 0.5, record_at(cell, 0.5))
             if _save(log, claim.number, cell):
                 claim.note_checkpoint()
         claim.finish(0.5)

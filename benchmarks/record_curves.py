@@ -27,8 +27,8 @@ from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import Choices, Range
 from foldrace.studies.loading import parse
 from foldrace.studies.study import Study
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.training.loop import NonFiniteLossError, train_fold
-from foldrace.trainer.training.tasks import Evaluation
 from foldrace.trainer.training_data import Job, open_job
 
 SEEDS = (77, 1078)  # of the folds, the weights and the order; configuration by configuration, so any prefix is of use
@@ -202,7 +202,7 @@ def _points(events: Iterator[Any], count: int) -> Iterator[list[Any]]:
     found = 0
     try:
         for event in events:
-            if isinstance(event, Evaluation):
+            if isinstance(event, EvaluationRecord):
                 point = [event.step, int(event.cycle_end), round(event.scores.accuracy, 5)]
                 point += [round(event.eval_loss, 4), event.right]
                 found += 1

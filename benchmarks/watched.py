@@ -22,8 +22,8 @@ from foldrace.search.trials.claim import ATTEMPTS, REASON
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores
-from foldrace.trainer.training.tasks import Evaluation
 
 ROWS = 250  # of a validation part, as in the demo
 PRUNED = 0.75  # of the trials
@@ -44,7 +44,7 @@ class _Ended:
     ending: Ending
 
     @property
-    def cells(self) -> Iterator[tuple[int, Evaluation]]:
+    def cells(self) -> Iterator[tuple[int, EvaluationRecord]]:
         return ((story.fold, evaluation) for story in self.ending.folds for evaluation in story.curve)
 
 
@@ -81,16 +81,26 @@ def _ending(number: int, study: Study, space: Distributions, draw: random.Random
     return Ending(number, state, value, why, "accuracy", sampled, knobs, tuple(stories), 1, "host-1234-abcd on cpu")
 
 
-def _curve(skill: float, step: float, seen: int, draw: random.Random) -> tuple[Evaluation, ...]:
-    curve: list[Evaluation] = []
+def _curve(skill: float, step: float, seen: int, draw: random.Random) -> tuple[EvaluationRecord, ...]:
+    curve: list[EvaluationRecord] = []
     for index in range(seen):
         accuracy = round(ROWS * skill * (1 - 0.6 ** (index + 1)) + draw.gauss(0, 2)) / ROWS
         epoch, right = (index + 1) * step, f"{draw.getrandbits(256):064x}"
         best = max([accuracy, *(e.best for e in curve)])
         scores = Scores(accuracy, accuracy * 0.9, accuracy * 0.95, accuracy * 0.9, draw.random() / 10)
-        losses = 2.3 - accuracy + draw.random() / 10, 2.2 - accuracy + draw.random() / 10
         curve.append(
-            Evaluation(index, round(epoch * STEPS), epoch, False, draw.random() / 1e3, *losses, scores, right, best)
+            EvaluationRecord(
+                index=index,
+                step=round(epoch * STEPS),
+                epoch=epoch,
+                lr=draw.random() / 1e3,
+                train_loss=2.3 - accuracy + draw.random() / 10,
+                eval_loss=2.2 - accuracy + draw.random() / 10,
+                scores=scores,
+                right=right,
+                rows=ROWS,
+                best=best,
+            )
         )
     return tuple(curve)
 
@@ -131,7 +141,7 @@ def _params(trial: _Ended, space: Distributions) -> list[Row]:
 
 
 def _attrs(trial: _Ended) -> list[Row]:
-    attrs: Row = {optuna_rows.cell_key(fold, e.index): e.record() | {"rows": ROWS} for fold, e in trial.cells}
+    attrs: Row = {optuna_rows.cell_key(fold, e.index): e.to_json() for fold, e in trial.cells}
     attrs |= {"worker": trial.ending.worker, SECONDS: 0.312, ATTEMPTS: 1}
     attrs |= {REASON: trial.ending.reason} if trial.ending.reason else {}
     return [{"trial_id": trial.trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]

@@ -3,6 +3,7 @@
 Called at each evaluation of each fold, so it is all vectorised numpy; it never warns and never returns NaN.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +24,13 @@ class MetricsError(FoldraceError):
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score` gives; each formula is in its function's docstring."""
+    """What `score` gives; each formula is in its function's docstring. NaN where nobody scored."""
 
-    accuracy: float
-    macro_f1: float
-    micro_f1: float
-    auprc: float
-    ece: float
+    accuracy: float = math.nan
+    macro_f1: float = math.nan
+    micro_f1: float = math.nan
+    auprc: float = math.nan
+    ece: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from safetensors.numpy import save
 
 from foldrace.errors import FoldraceError
 from foldrace.storage.workspace import atomic_write, new_folder
+from foldrace.trainer.evaluation import EvaluationRecord, first_best
 from foldrace.trainer.hub import quiet
 from foldrace.trainer.metrics import IntArray, confusion
 from foldrace.trainer.modeling.classifier import build_model
-from foldrace.trainer.training.tasks import Evaluation, FloatArray, FoldResult, FoldTask
+from foldrace.trainer.training.tasks import FloatArray, FoldResult, FoldTask
 from foldrace.trainer.training_data import Job
 
 RESULT_FILE = "result.safetensors"
@@ -38,15 +39,15 @@ class SavedResult:
     """
 
     task: str
-    curve: tuple[Evaluation, ...]
+    curve: tuple[EvaluationRecord, ...]
     probabilities: FloatArray
     test_probabilities: FloatArray | None
     train_probabilities: FloatArray | None
     about: dict[str, Any]
 
     @property
-    def best(self) -> Evaluation:
-        return next(e for e in self.curve if e.best == self.curve[-1].best)
+    def best(self) -> EvaluationRecord:
+        return first_best(self.curve)
 
 
 _ABOUT = ("seconds_training", "seconds_evaluating", "rows_per_second", "peak_memory", "threads", "micro_batch")
@@ -57,7 +58,7 @@ def save_result(result: FoldResult, task: str, folder: Path) -> None:
     """Write a fold's result into `folder`, whole or not at all."""
     arrays = {name: np.ascontiguousarray(a) for name in _ARRAYS if (a := getattr(result, name)) is not None}
     about = {name: getattr(result, name) for name in _ABOUT}
-    curve = [evaluation.record() for evaluation in result.curve]
+    curve = [evaluation.to_json() for evaluation in result.curve]
     described = json.dumps({"task": task, "about": about, "curve": curve})
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / RESULT_FILE, save(arrays, {"described": described}))
@@ -91,7 +92,7 @@ def load_result(folder: Path) -> SavedResult:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{path}: no whole result there: {error}") from error
-    curve = tuple(Evaluation.from_record(record) for record in described["curve"])
+    curve = tuple(EvaluationRecord.from_json(record) for record in described["curve"])
     return SavedResult(
         described["task"],
         curve,

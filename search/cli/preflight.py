@@ -12,9 +12,10 @@ import torch
 from foldrace.studies.knobs import Hyperparameters, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.data.folds import FoldPlan, normalised
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype
 from foldrace.trainer.training.loop import NoRoomError, train_fold
-from foldrace.trainer.training.tasks import Evaluation, FoldTask, Progress
+from foldrace.trainer.training.tasks import FoldTask, Progress
 from foldrace.trainer.training_data import NO_RELATIONS, Job
 
 WARM_UP_STEPS = 3
@@ -125,7 +126,7 @@ def _seconds_per_step(task: FoldTask) -> float:
     with closing(train_fold(task, progress_seconds=0)) as events:
         last = time.perf_counter()
         for event in events:
-            trains = isinstance(event, Progress) and not isinstance(before, Evaluation)
+            trains = isinstance(event, Progress) and not isinstance(before, EvaluationRecord)
             if trains:
                 seconds.append(time.perf_counter() - last)
             if len(seconds) >= WARM_UP_STEPS + TIMED_STEPS:

@@ -8,9 +8,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.errors import FoldraceError
+from foldrace.search.race.learning_curves import evaluations_of
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.storage.database import Database
-from foldrace.storage.optuna_rows import cell_key
 from foldrace.storage.workspace import atomic_write
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
@@ -69,10 +69,9 @@ def export(study: Study, best: Winner, path: Path) -> None:
 
 def _winner(trial: FrozenTrial, study: Study) -> Winner:
     last = study.defaults.evaluations - 1
-    folds = []
+    seen, folds = evaluations_of(trial.user_attrs), []
     for fold in range(study.folds.count):
-        cells = (trial.user_attrs.get(cell_key(fold, i)) for i in range(last + 1))
-        folds.append(float([cell["best"] for cell in cells if cell is not None][-1]))
+        folds.append([seen[fold, index].best for index in range(last + 1) if (fold, index) in seen][-1])
     assert trial.value is not None
     return Winner(trial.number, trial.value, dict(trial.params), tuple(folds))
 

@@ -4,9 +4,10 @@ Read from what a worker reports with each evaluation, under `fold{fold}/eval{ind
 no sense is a cell that was not seen. Nothing here raises on what it reads.
 """
 
-import json
 import math
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,18 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.race.space import positions
 from foldrace.storage.optuna_rows import cell_key
+from foldrace.trainer.evaluation import EvaluationRecord, RecordError, first_best
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One evaluation: the best so far in its fold, the rows that were right here (hexadecimal), and its epoch."""
-
-    best: float
-    right: str
-    rows: int
-    epoch: float | None
+Cell = tuple[int, int]  # a fold and an evaluation in it, both from 0
+_CELL_KEY = re.compile(r"fold(\d+)/eval(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +62,14 @@ class Evidence:
         return replace(self, best=best)
 
 
-def read_cell(attributes: Mapping[str, Any], fold: int, index: int) -> Cell | None:
-    """One evaluation of a trial; None when it is not there, or holds no finite `best`."""
-    record = attributes.get(cell_key(fold, index))
-    if isinstance(record, str):
-        try:
-            record = json.loads(record)
-        except ValueError:
-            return None
-    if not isinstance(record, Mapping) or (best := _number(record.get("best"))) is None:
-        return None
-    rows, right = _number(record.get("rows")), record.get("right")
-    return Cell(
-        best=best,
-        right=right if isinstance(right, str) else "",
-        rows=0 if rows is None else int(rows),
-        epoch=_number(record.get("epoch")),
-    )
+def evaluations_of(attributes: Mapping[str, Any]) -> dict[Cell, EvaluationRecord]:
+    """All evaluations among a trial's user attributes; a record that cannot be read is left out."""
+    found = {}
+    for key, stored in attributes.items():
+        if (match := _CELL_KEY.fullmatch(key)) is not None:
+            with suppress(RecordError):
+                found[int(match[1]), int(match[2])] = EvaluationRecord.from_json(stored)
+    return found
 
 
 def read_evidence(trial: FrozenTrial, folds: int, evaluations: int) -> Evidence:
@@ -92,16 +77,15 @@ def read_evidence(trial: FrozenTrial, folds: int, evaluations: int) -> Evidence:
     best = np.full((folds, evaluations), np.nan)
     right: list[NDArray[np.uint8]] = []
     rows: list[int] = []
+    seen = evaluations_of(trial.user_attrs)
     for fold in range(folds):
-        cells = [read_cell(trial.user_attrs, fold, index) for index in range(evaluations)]
-        best[fold] = [math.nan if cell is None else cell.best for cell in cells]
-        has_ended = (
-            trial.state == TrialState.COMPLETE or cell_key(fold + 1, 0) in trial.user_attrs or cells[-1] is not None
-        )
-        if not has_ended:
+        curve = [seen.get((fold, index)) for index in range(evaluations)]
+        best[fold] = [math.nan if record is None else record.best for record in curve]
+        begun_next = cell_key(fold + 1, 0) in trial.user_attrs
+        if not (trial.state == TrialState.COMPLETE or begun_next or curve[-1] is not None):
             break
         _fill(best[fold])
-        bits, count = _bits_at_best([cell for cell in cells if cell is not None])
+        bits, count = _bits_at_best([record for record in curve if record is not None])
         right.append(bits)
         rows.append(count)
     return Evidence(trial.number, best, tuple(right), tuple(rows), positions(trial))
@@ -129,20 +113,13 @@ def _fill(cells: FloatArray) -> None:
         cells[i] = last
 
 
-def _bits_at_best(cells: list[Cell]) -> tuple[NDArray[np.uint8], int]:
+def _bits_at_best(curve: list[EvaluationRecord]) -> tuple[NDArray[np.uint8], int]:
     nothing = np.empty(0, dtype=np.uint8), 0
-    at_best = next((cell for cell in cells if cell.best == cells[-1].best), None)
-    if at_best is None:
+    if not curve:
         return nothing
+    at_best = first_best(curve)
     try:
         bits = np.frombuffer(bytes.fromhex(at_best.right), dtype=np.uint8)
     except ValueError:
         return nothing
     return (bits, at_best.rows) if at_best.rows > 0 and len(bits) == -(-at_best.rows // 8) else nothing
-
-
-def _number(found: Any) -> float | None:
-    """A finite number, or None."""
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        return None
-    return float(found) if math.isfinite(found) else None

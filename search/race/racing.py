@@ -14,7 +14,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.race.forecast import Calibration, calibrate
-from foldrace.search.race.learning_curves import Evidence, disagreement, read_cell, read_evidence
+from foldrace.search.race.learning_curves import Evidence, disagreement, evaluations_of, read_evidence
 
 RISK = 0.05  # the share of all improvement that may be lost; chosen by replay, docs/racing.md
 FEWEST_FREEDOM = 2  # degrees of freedom of the scatter of folds, before any trial is stopped
@@ -26,7 +26,7 @@ class Verdict:
     """Whether a trial is stopped, and why.
 
     Attributes:
-        fold, evaluation, epoch: where it stands; the epoch is None where the worker did not report one.
+        fold, evaluation, epoch: where it stands; the epoch is NaN where the worker did not report one.
         incumbent: the number of the trial it is compared with; None while too little is known.
         difference: the forecast of its value less the incumbent's, in the metric's units.
         probability: of beating the incumbent; 1 while too little is known to say.
@@ -37,7 +37,7 @@ class Verdict:
     prune: bool
     fold: int = 0
     evaluation: int = 0
-    epoch: float | None = None
+    epoch: float = math.nan
     incumbent: int | None = None
     difference: float = 0.0
     probability: float = 1.0
@@ -47,7 +47,7 @@ class Verdict:
         if self.incumbent is None:
             return "too little is known to compare it with another trial"
         where = f"fold {self.fold}, evaluation {self.evaluation}"
-        where = where if self.epoch is None else f"{where} (epoch {self.epoch:.1f})"
+        where = where if math.isnan(self.epoch) else f"{where} (epoch {self.epoch:.1f})"
         return (
             f"{where}: expected to end {self.difference:+.4f} against trial {self.incumbent}, "
             f"probability of beating it {self.probability:.3f}, expected gain {self.share:.1%} of an unknown trial's"
@@ -86,8 +86,8 @@ class RacingPruner(BasePruner):
         if step is None or not 0 <= step < self._folds * self._evaluations:
             return Verdict(False)
         fold, index = divmod(step, self._evaluations)
-        here = read_cell(trial.user_attrs, fold, index)
-        unknown = Verdict(False, fold, index, None if here is None else here.epoch)
+        here = evaluations_of(trial.user_attrs).get((fold, index))
+        unknown = Verdict(False, fold, index, math.nan if here is None else here.epoch)
         so_far = self._read(trial)
         if here is None or not all(map(math.isfinite, so_far.best[:fold, -1])):
             return unknown

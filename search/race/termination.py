@@ -4,7 +4,6 @@ The idea is that of Optuna's terminator (Makarova et al. 2022, "Automatic Termin
 Optimization"): to search below the noise of cross-validation is to choose by luck.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.workers import study_id_of
 from foldrace.studies.study import Study
+from foldrace.trainer.evaluation import EvaluationRecord
 
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 
@@ -98,5 +98,5 @@ def _read(database: Database, connection: sa.Connection, study: Study) -> tuple[
     query = query.where(of_study, _TRIALS.state == "COMPLETE", _ATTRS.key.in_(keys))
     bests: dict[int, list[float]] = {}
     for trial_id, text in connection.execute(query):
-        bests.setdefault(trial_id, []).append(float(json.loads(text)["best"]))
+        bests.setdefault(trial_id, []).append(EvaluationRecord.from_json(text).best)
     return [folds for folds in bests.values() if len(folds) == study.folds.count], states

@@ -31,7 +31,6 @@ from foldrace.storage.workspace import Workspace
 from foldrace.trainer.figures import confusions, curves, png
 from foldrace.trainer.metrics import IntArray
 from foldrace.trainer.results import ResultError, confusion_matrices, load_result
-from foldrace.trainer.training.tasks import Evaluation
 from foldrace.trainer.training_data import Job
 
 DRAWING_SECONDS = 60.0  # between two drawings of the study's figures, at least
@@ -130,11 +129,11 @@ class Recorder:
         self._next_drawing = now + max(DRAWING_SECONDS, (now - begun) / DRAWING_SHARE)
 
     def _ending(self, claim: Claim, assignment: Assignment, state: str, value: float | None, reason: str) -> Ending:
-        cells = claim.evaluations
+        seen = claim.evaluations
         folds = [
             FoldStory(fold, curve, _seconds(assignment.folder(fold)))
             for fold in assignment.folds
-            if (curve := tuple(Evaluation.from_record(cells[key]) for key in sorted(cells) if key[0] == fold))
+            if (curve := tuple(seen[cell] for cell in sorted(seen) if cell[0] == fold))
         ]
         metric, worker = self._session.study.search.metric, f"{self._worker.owner} on {self._worker.device}"
         knobs, sampled = assignment.knobs, claim.sampled

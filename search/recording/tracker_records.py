@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from foldrace.search.recording.trial_note import Ending
 from foldrace.storage.trackers.protocol import Points, Record
-from foldrace.trainer.training.tasks import Evaluation
+from foldrace.trainer.evaluation import EvaluationRecord
 
 
 def trial_record(ending: Ending, count: int, pictures: Mapping[str, bytes]) -> Record:
@@ -25,7 +25,7 @@ def trial_record(ending: Ending, count: int, pictures: Mapping[str, bytes]) -> R
     )
 
 
-def series(curves: Sequence[Sequence[Evaluation]]) -> dict[str, Points]:
+def series(curves: Sequence[Sequence[EvaluationRecord]]) -> dict[str, Points]:
     """The curves of each fold over its optimiser steps; what is not finite is left out."""
     found: dict[str, Points] = {}
     for fold, curve in enumerate(curves):

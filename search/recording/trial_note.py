@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from foldrace.studies.knobs import Hyperparameters, Value
 from foldrace.studies.study import Metric
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import IntArray
-from foldrace.trainer.training.tasks import Evaluation
 
 MOST_CONFUSED = 10  # pairs of classes that a final fold's note lists
 _HARMLESS = re.compile(r"[^\w \.,%/=+-]|_")
@@ -22,11 +22,11 @@ class FoldStory:
     """What came of one fold; `seconds` of training and evaluating over all attempts, None while it is not whole."""
 
     fold: int
-    curve: tuple[Evaluation, ...]
+    curve: tuple[EvaluationRecord, ...]
     seconds: float | None
 
     @property
-    def best(self) -> Evaluation:
+    def best(self) -> EvaluationRecord:
         """The first of the evaluations with the highest metric so far."""
         return next(e for e in self.curve if e.best == self.curve[-1].best)
 

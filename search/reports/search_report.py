@@ -9,17 +9,16 @@ from importlib.metadata import version
 from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.monitor.compute import Ledger, ledger
+from foldrace.search.race.learning_curves import evaluations_of
 from foldrace.search.recording.trajectory import Course, follow
 from foldrace.search.reports.charts import incumbent_picture, knob_picture, race_picture
 from foldrace.search.reports.html import Html, code, folded, page, paragraph, picture, section, table
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study, study_as_run
-from foldrace.search.trials.claim import cells_of
 from foldrace.storage.optuna_rows import FAILURE
 from foldrace.studies.knobs import Choices, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.figures import curves, png
-from foldrace.trainer.training.tasks import Evaluation
 
 BEST = 10  # trials in the table of the best
 PACKAGES = ("foldrace", "torch", "transformers", "optuna", "numpy", "scikit-learn")
@@ -93,8 +92,8 @@ def _drawn(course: Course) -> list[Html]:
 
 
 def _curves(trial: FrozenTrial, study: Study) -> bytes:
-    cells = cells_of(trial.user_attrs)
-    folds = {fold: [Evaluation.from_record(cells[key]) for key in sorted(cells) if key[0] == fold] for fold, _ in cells}
+    seen = evaluations_of(trial.user_attrs)
+    folds = {fold: [seen[cell] for cell in sorted(seen) if cell[0] == fold] for fold, _ in seen}
     title = f"{study.name}, trial {trial.number}: the best"
     return png(curves(dict(sorted(folds.items())), study.hyperparameters(trial.params), study.search.metric, title))
 
@@ -138,7 +137,7 @@ def _commands(course: Course) -> list[str]:
 
 
 def _fold(trial: FrozenTrial, fold: int) -> str:
-    bests = [record["best"] for key, record in sorted(cells_of(trial.user_attrs).items()) if key[0] == fold]
+    bests = [record.best for cell, record in sorted(evaluations_of(trial.user_attrs).items()) if cell[0] == fold]
     return f"{bests[-1]:.4f}" if bests else ""
 
 

@@ -4,7 +4,6 @@ Every write checks in its own transaction that the trial is still ours; nothing 
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
@@ -14,6 +13,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
+from foldrace.search.race.learning_curves import evaluations_of
 from foldrace.search.race.space import Distributions, stored
 from foldrace.search.trials.heartbeat import Heartbeat
 from foldrace.search.trials.protocol_timer import Meter
@@ -22,11 +22,9 @@ from foldrace.storage.database import Database
 from foldrace.storage.leases import Lease, LeaseLost, Leases
 from foldrace.storage.workers import Control, Note
 from foldrace.studies.knobs import Value
+from foldrace.trainer.evaluation import EvaluationRecord
 
 ATTEMPTS, REASON = "attempts", "reason"  # user attributes of a trial that ended, beside optuna_rows.FAILURE
-_CELL = re.compile(r"fold(\d+)/eval(\d+)")
-
-Cell = tuple[int, int]  # fold and evaluation, both from 0
 
 
 class Claim:
@@ -38,7 +36,7 @@ class Claim:
         number: the trial's number in its study.
         sampled: the value of each searched knob.
         user_attrs: the trial's attributes as they were when it was claimed; a final job has its `fold` and `seed` here.
-        evaluations: the records of all cells reported so far, by this attempt and by those before it.
+        evaluations: all reported so far, by (fold, index), by this attempt and by those before it.
         alive: False as soon as the trial is known not to be ours any more.
     """
 
@@ -60,7 +58,7 @@ class Claim:
         self.number = trial.number
         self.sampled: dict[str, Value] = dict(trial.params)
         self.user_attrs: dict[str, Any] = dict(trial.user_attrs)
-        self.evaluations = cells_of(trial.user_attrs)
+        self.evaluations = evaluations_of(trial.user_attrs)
         self.alive = True
 
     def __enter__(self) -> Self:
@@ -97,30 +95,30 @@ class Claim:
         if self._heartbeat is not None:
             self._heartbeat.touch()
 
-    def report(self, fold: int, evaluation: int, running_estimate: float, record: Mapping[str, Any]) -> None:
-        """Store one cell. Doing it again changes nothing: whoever computes a cell computes the same.
+    def report(self, fold: int, running_estimate: float, record: EvaluationRecord) -> None:
+        """Store one evaluation. Doing it again changes nothing: whoever computes it computes the same.
 
         Args:
-            fold, evaluation: from 0; Optuna's step is evaluations per fold * fold + evaluation.
+            fold: from 0; Optuna's step is evaluations per fold * fold + the record's index.
             running_estimate: what stock pruners compare.
-            record: anything JSON can hold; numbers that are not finite become null.
 
         Raises:
             LeaseLost: the trial is not ours any more; nothing was written.
         """
-        new = (fold, evaluation) not in self.evaluations
+        cell, trial_id = (fold, record.index), self._lease.trial_id
+        new = cell not in self.evaluations
 
         def work(connection: sa.Connection) -> None:
-            optuna_rows.set_attr(connection, self._lease.trial_id, optuna_rows.cell_key(fold, evaluation), dict(record))
-            step = self._per_fold * fold + evaluation
-            optuna_rows.set_intermediate(connection, self._lease.trial_id, step, float(running_estimate))
+            optuna_rows.set_attr(connection, trial_id, optuna_rows.cell_key(*cell), record.to_json())
+            step = self._per_fold * fold + record.index
+            optuna_rows.set_intermediate(connection, trial_id, step, float(running_estimate))
             if new:
                 leases.mark_progress(connection, self._lease)
 
         with self._meter.timing("reports"):
             self._write(work)
         self._progressed = self._progressed or new
-        self.evaluations[fold, evaluation] = dict(record)
+        self.evaluations[cell] = record
         self._note = replace(self._note, fold=fold, accuracy=float(running_estimate))
 
     def note_checkpoint(self) -> None:
@@ -239,9 +237,3 @@ class Claim:
 
 
 _RUNNING: Control = "running"
-
-
-def cells_of(attrs: Mapping[str, Any]) -> dict[Cell, dict[str, Any]]:
-    """The records of all evaluations among a trial's user attributes."""
-    found = ((_CELL.fullmatch(key), value) for key, value in attrs.items())
-    return {(int(match[1]), int(match[2])): value for match, value in found if match}

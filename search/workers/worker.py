@@ -11,7 +11,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
 
 from foldrace.errors import FoldraceError
 from foldrace.search.recording.recorder import Recorder
@@ -21,10 +20,11 @@ from foldrace.search.trials.claims import Trials
 from foldrace.storage.errors import OutageError
 from foldrace.storage.leases import LeaseLost
 from foldrace.storage.workspace import attempts_in
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.results import ResultError, SavedResult, is_kept, load_result, save_model, save_result
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load, saved
 from foldrace.trainer.training.loop import NonFiniteLossError, NoRoomError, OutOfMemoryError, train_fold
-from foldrace.trainer.training.tasks import Evaluation, FoldResult, FoldTask, Progress
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 from foldrace.trainer.training_data import Job
 
 IDLE_SECONDS = 2.0  # between two looks for a trial to adopt, when every one has an owner
@@ -121,7 +121,7 @@ class Worker:
         clock = _Interval(self.job.study.search.checkpoint_minutes * 60)
         resume = _checkpoint(task, folder)
         if resume is not None:
-            curve = [Evaluation.from_record(record) for record in resume.state["curve"]]
+            curve = [EvaluationRecord.from_json(record) for record in resume.state["curve"]]
             self._catch_up(claim, assignment, fold, curve, bests)
         own = folder / f"attempt-{claim.attempt}"
         for path in saved(own):  # of a database that is gone, or of a fold that failed: ours may begin before it
@@ -133,7 +133,7 @@ class Worker:
                 if isinstance(event, Progress):
                     if not self._goes_on(claim, fold, event, clock, folder):
                         return None
-                elif isinstance(event, Evaluation):
+                elif isinstance(event, EvaluationRecord):
                     if not self._survives(claim, assignment, fold, event, bests):
                         return None
                 else:
@@ -156,7 +156,7 @@ class Worker:
         return not leaving
 
     def _survives(
-        self, claim: Claim, assignment: Assignment, fold: int, evaluation: Evaluation, bests: list[float]
+        self, claim: Claim, assignment: Assignment, fold: int, evaluation: EvaluationRecord, bests: list[float]
     ) -> bool:
         """Report an evaluation; False when the trial is pruned by it."""
         self._report(claim, assignment, fold, evaluation, bests)
@@ -170,7 +170,7 @@ class Worker:
         return False
 
     def _catch_up(
-        self, claim: Claim, assignment: Assignment, fold: int, curve: Sequence[Evaluation], bests: list[float]
+        self, claim: Claim, assignment: Assignment, fold: int, curve: Sequence[EvaluationRecord], bests: list[float]
     ) -> None:
         """Report what the files of a fold know and the database does not, as when it is another one than before."""
         for evaluation in curve:
@@ -178,18 +178,11 @@ class Worker:
                 self._report(claim, assignment, fold, evaluation, bests)
 
     def _report(
-        self, claim: Claim, assignment: Assignment, fold: int, evaluation: Evaluation, bests: list[float]
+        self, claim: Claim, assignment: Assignment, fold: int, evaluation: EvaluationRecord, bests: list[float]
     ) -> None:
         share = (evaluation.index + 1) / assignment.knobs.evaluations
         estimate = (sum(bests) + share * evaluation.best) / (len(bests) + share)
-        claim.report(fold, evaluation.index, estimate, self._record(evaluation, assignment, fold))
-
-    def _record(self, evaluation: Evaluation, assignment: Assignment, fold: int) -> dict[str, Any]:
-        """What is stored of an evaluation. The number of rows lets a pruner pair two trials row by row."""
-        rows = len(assignment.plan.validation(fold))
-        # Which rows were right says how an accuracy scatters, and nothing of another metric.
-        paired = {"rows": rows} if self.job.study.search.metric == "accuracy" else {}
-        return evaluation.record() | paired
+        claim.report(fold, estimate, evaluation)
 
     def _keep(self, result: FoldResult, task: FoldTask, folder: Path, assignment: Assignment) -> None:
         """Leave the fold's result, and drop the checkpoints that led to it."""
@@ -212,7 +205,7 @@ def _result(task: FoldTask, folder: Path) -> SavedResult | None:
 def _reported(claim: Claim, fold: int, task: FoldTask) -> float | None:
     """The best of a fold of a search whose end was reported, where its files cannot be reached."""
     last = claim.evaluations.get((fold, task.knobs.evaluations - 1))
-    return None if last is None or task.test is not None else float(last["best"])
+    return None if last is None or task.test is not None else last.best
 
 
 def _checkpoint(task: FoldTask, folder: Path) -> Checkpoint | None:

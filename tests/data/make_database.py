@@ -22,6 +22,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.workers import Worker
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
+from tests.support.records import record_at
 
 FOLDER = Path(__file__).parent
 ROWS = "old.tsv"  # the data of the study, beside the database
@@ -85,7 +86,7 @@ def make_trials(database: Database) -> None:
 def begun(trials: Trials) -> Claim:
     claim = trials.claim()
     assert claim is not None
-    claim.report(0, 0, 0.5, {"value": 0.5, "best": 0.5})
+    claim.report(0, 0.5, record_at(0, 0.5))
     claim.note_checkpoint()
     return claim
 

@@ -9,6 +9,7 @@ from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 
 def test_a_knob_whose_bad_values_were_all_pruned_matters(
@@ -23,7 +24,7 @@ def test_a_knob_whose_bad_values_were_all_pruned_matters(
         level = (0.7 if gamma > 0.8 else 0.3) + 0.001 * epochs + 0.002 * random.standard_normal()
         for fold in range(5 if gamma > 0.8 else 1):
             for index in range(8):
-                claim.report(fold, index, level, {"best": level * (index + 8) / 15})
+                claim.report(fold, level, record_at(index, level * (index + 8) / 15))
         if gamma > 0.8:
             claim.finish(level)
         else:

@@ -11,6 +11,7 @@ from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.studies.knobs import Choices
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 CELLS = 5 * 8  # folds and evaluations of a whole trial
 
@@ -21,7 +22,7 @@ def prune_after(reported: Iterable[int], database: Database, study: Study, trial
     claim = trials_of(study).claim()
     assert claim is not None
     for index in reported:
-        claim.report(0, index, 0.5, {"best": 0.5})
+        claim.report(0, 0.5, record_at(index, 0.5))
     claim.prune("too low")
 
 
@@ -62,7 +63,7 @@ def test_epochs_may_be_searched_over_choices_or_fixed(
     open_study(database, study)
     claim = trials_of(study).claim()
     assert claim is not None
-    claim.report(0, 0, 0.5, {"best": 0.5})
+    claim.report(0, 0.5, record_at(0, 0.5))
 
     assert running_epochs(database, study, study.name) == {0: epochs}
     assert ledger(database, study, study.name).spent == pytest.approx(epochs / 8)

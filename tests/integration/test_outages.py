@@ -19,6 +19,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
 from foldrace.storage.workers import Worker
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 LEASE = 60.0
 
@@ -94,7 +95,7 @@ def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_
     before = now[0]
 
     with pytest.raises(OutageError):
-        claim.report(0, 0, 0.5, {"value": 0.5})
+        claim.report(0, 0.5, record_at(0, 0.5))
     claim.desert()
     trials.leave()
 
@@ -128,7 +129,7 @@ def test_an_outage_ends_no_worker_and_takes_no_trial(
 
     assert other.claim() is None, "waited until it was back, and took nothing"
     assert not back
-    claim.report(0, 0, 0.5, {"value": 0.5})
+    claim.report(0, 0.5, record_at(0, 0.5))
     assert claim.beat()
     assert claim.finish(0.5)
     assert database.storage.get_trial(1).intermediate_values == {0: 0.5}

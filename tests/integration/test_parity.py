@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from foldrace.trainer.data.batching import assemble, epoch_batches
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.schedule import make_schedule
-from foldrace.trainer.training.tasks import Evaluation, FoldTask
+from foldrace.trainer.training.tasks import FoldTask
 
 pytest.importorskip("accelerate", reason="transformers.Trainer needs it")
 
@@ -72,7 +73,7 @@ def test_losses_are_those_of_transformers_trainer(
     reference = Recorder(task, arguments)
     reference.train()
 
-    losses = [event.train_loss for event in train_fold(task) if isinstance(event, Evaluation)]
+    losses = [event.train_loss for event in train_fold(task) if isinstance(event, EvaluationRecord)]
 
     assert len(losses) == len(reference.losses) == STEPS
     np.testing.assert_allclose(losses, reference.losses, atol=1e-5, rtol=0)

@@ -9,6 +9,7 @@ from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 
 def test_the_prospect_of_a_study_knows_its_queue_and_the_noise_of_its_folds(
@@ -20,7 +21,7 @@ def test_the_prospect_of_a_study_knows_its_queue_and_the_noise_of_its_folds(
         claim = trials_of(study).claim()
         assert claim is not None
         for fold in range(5):
-            claim.report(fold, 7, 0.5, {"best": 0.5 + lead + 0.1 * fold})
+            claim.report(fold, 0.5, record_at(7, 0.5 + lead + 0.1 * fold))
         claim.finish(0.7 + lead)
 
     ahead = prospect_of(database, study)

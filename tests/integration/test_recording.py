@@ -28,9 +28,10 @@ from foldrace.storage.workers import Worker
 from foldrace.storage.workspace import atomic_write
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores
 from foldrace.trainer.results import save_result
-from foldrace.trainer.training.tasks import Evaluation, FoldResult
+from foldrace.trainer.training.tasks import FoldResult
 from foldrace.trainer.training_data import Job, open_job
 
 LABELS = ("관계_없음", "<script>alert(1)</script>", "$\\frac{")
@@ -87,9 +88,20 @@ def assign(session: Session, job: Job) -> Callable[[Claim], Assignment]:
     return assignment
 
 
-def evaluation(index: int, accuracy: float) -> Evaluation:
+def evaluation(index: int, accuracy: float) -> EvaluationRecord:
     scores = Scores(accuracy, accuracy, accuracy, accuracy, 0.1)
-    return Evaluation(index, index + 1, index + 1.0, index == 1, 1e-3, 2.0, 2.1, scores, "00", accuracy)
+    return EvaluationRecord(
+        index=index,
+        step=index + 1,
+        epoch=index + 1.0,
+        cycle_end=index == 1,
+        lr=1e-3,
+        train_loss=2.0,
+        eval_loss=2.1,
+        scores=scores,
+        right="00",
+        best=accuracy,
+    )
 
 
 def judged(trials: Trials, *accuracies: float) -> Claim:
@@ -97,7 +109,7 @@ def judged(trials: Trials, *accuracies: float) -> Claim:
     claim = trials.claim()
     assert claim is not None
     for i, accuracy in enumerate(accuracies):
-        claim.report(i // 2, i % 2, accuracy, evaluation(i % 2, accuracy).record())
+        claim.report(i // 2, accuracy, evaluation(i % 2, accuracy))
     return claim
 
 

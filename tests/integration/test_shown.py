@@ -15,9 +15,9 @@ from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 LONG = "0123456789" * 500  # stored in three parts
-RECORD = {"best": 0.5, "right": "ff", "rows": 8}
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def study(database: Database, make_study: Callable[..., Study], trials_of: Calla
     for end in (lambda c: c.finish(0.7), lambda c: c.prune("it was behind"), lambda c: c.fail("it broke"), None):
         claim = trials.claim()
         assert claim is not None
-        claim.report(0, 0, 0.5, RECORD)
+        claim.report(0, 0.5, record_at(0, 0.5))
         claim.set_attr("worker", "me")
         if end is not None:
             end(claim)

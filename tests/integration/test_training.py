@@ -13,12 +13,13 @@ import torch
 from transformers import PreTrainedModel
 
 from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import right_bits, score
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training import loop as training
 from foldrace.trainer.training.loop import NonFiniteLossError, OutOfMemoryError, train_fold
 from foldrace.trainer.training.prediction import predict
-from foldrace.trainer.training.tasks import Evaluation, FoldResult, FoldTask, Progress
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 
 MakeTask = Callable[..., FoldTask]
 Tamper = Callable[[Callable[[PreTrainedModel], None]], None]
@@ -67,9 +68,9 @@ def test_a_fold_tells_its_evaluations_in_order_and_its_result_last(make_task: Ma
 
     *events, result = train_fold(task, progress_seconds=1e9)
 
-    assert [type(event) for event in events] == [Evaluation, Progress] * 3
+    assert [type(event) for event in events] == [EvaluationRecord, Progress] * 3
     assert isinstance(result, FoldResult)
-    assert result.curve == tuple(event for event in events if isinstance(event, Evaluation))
+    assert result.curve == tuple(event for event in events if isinstance(event, EvaluationRecord))
     assert [e.step for e in result.curve] == [4, 8, 12]
     assert task.total_steps == 12
     assert all(later.best >= earlier.best for earlier, later in itertools.pairwise(result.curve))
@@ -134,7 +135,7 @@ def test_consumers_that_draw_random_numbers_do_not_matter(make_task: MakeTask) -
     for event in train_fold(task, progress_seconds=0):
         torch.manual_seed(3)
         np.random.seed(3)
-        if isinstance(event, Evaluation):
+        if isinstance(event, EvaluationRecord):
             curve.append(event)
 
     assert tuple(curve) == undisturbed.curve
@@ -159,7 +160,7 @@ def test_no_context_is_open_when_the_fold_yields(make_task: MakeTask, precision:
         assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("event", [Progress, Evaluation])
+@pytest.mark.parametrize("event", [Progress, EvaluationRecord])
 def test_a_fold_that_is_left_holds_no_memory(make_task: MakeTask, tamper: Tamper, event: type) -> None:
     models: list[weakref.ref[PreTrainedModel]] = []
     tamper(lambda model: models.append(weakref.ref(model)))
@@ -186,7 +187,7 @@ def test_a_loss_that_is_no_number_stops_the_fold_by_its_next_evaluation(make_tas
     with pytest.raises(NonFiniteLossError, match="the training loss is nan by step 8 of 12"):
         seen.extend(train_fold(make_task(), progress_seconds=1e9))
 
-    assert [event.step for event in seen if isinstance(event, Evaluation)] == [4]
+    assert [event.step for event in seen if isinstance(event, EvaluationRecord)] == [4]
 
 
 def test_probabilities_that_are_no_numbers_are_never_the_best(make_task: MakeTask, tamper: Tamper) -> None:
@@ -206,7 +207,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(make_task: Mak
 
     events = list(train_fold(task, progress_seconds=0))
 
-    assert {event.micro_batch for event in events if not isinstance(event, Evaluation)} == {2}
+    assert {event.micro_batch for event in events if not isinstance(event, EvaluationRecord)} == {2}
     assert isinstance(events[-1], FoldResult)
     losses = [[e.train_loss, e.eval_loss] for e in events[-1].curve]
     np.testing.assert_allclose(losses, [[e.train_loss, e.eval_loss] for e in undisturbed.curve], rtol=1e-4)

@@ -18,6 +18,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import Worker, control, set_control, study_id_of
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 LEASE = 60.0
 View = Callable[..., Trials]
@@ -217,12 +218,12 @@ def test_a_dead_workers_trial_goes_on_where_it_stood(
     study = make_study(trials=1)
     open_study(database, study)
     dead, survivor = must(trials_of(study)), trials_of(study)
-    dead.report(0, 3, 0.7, {"value": 0.7})
+    dead.report(0, 0.7, record_at(3, 0.7))
     watch(survivor, now)
     adopted = must(survivor)
     assert (adopted.number, adopted.attempt) == (dead.number, 2)
     assert adopted.sampled == dead.sampled
-    assert adopted.evaluations == {(0, 3): {"value": 0.7}}
+    assert adopted.evaluations == {(0, 3): record_at(3, 0.7)}
     assert adopted.trial.params == dead.sampled
     assert states(database) == ["RUNNING"]
 
@@ -273,9 +274,9 @@ def test_a_zombies_late_writes_are_refused(
     zombie, survivor = must(trials_of(study)), trials_of(study)
     watch(survivor, now)
     adopted = must(survivor)
-    adopted.report(0, 0, 0.9, {"value": 0.9})
+    adopted.report(0, 0.9, record_at(0, 0.9))
     with pytest.raises(LeaseLost):
-        zombie.report(0, 0, 0.1, {"value": 0.1})
+        zombie.report(0, 0.1, record_at(0, 0.1))
     with pytest.raises(LeaseLost):
         zombie.note_checkpoint()
     assert (zombie.alive, zombie.beat(), zombie.finish(0.1)) == (False, False, False)
@@ -356,7 +357,7 @@ def test_attempts_that_each_leave_something_never_fail_a_trial(
     open_study(database, study)
     for attempt in range(12):
         claim = must(trials_of(study))
-        claim.note_checkpoint() if attempt % 2 else claim.report(0, attempt, 0.5, {})
+        claim.note_checkpoint() if attempt % 2 else claim.report(0, 0.5, record_at(attempt, 0.5))
         claim.abandon("killed")
     assert must(trials_of(study)).attempt == 13
 
@@ -368,7 +369,7 @@ def test_an_evaluation_that_was_there_already_is_no_progress(
     open_study(database, study)
     for _ in range(4):
         claim = must(trials_of(study))
-        claim.report(0, 0, 0.5, {"value": 0.5})
+        claim.report(0, 0.5, record_at(0, 0.5))
         claim.abandon("killed")
     assert trials_of(study).claim() is None
     assert states(database) == ["FAIL"]

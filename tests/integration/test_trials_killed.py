@@ -20,6 +20,7 @@ from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.storage.database import Database
 from foldrace.storage.workers import Worker
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 MakeStudy = Callable[..., Study]
 EVERY = int(os.environ.get("FOLDRACE_KILL_EVERY", "6"))
@@ -36,7 +37,7 @@ def run(claim: Claim) -> None:
     for evaluation in range(2):
         if (0, evaluation) not in claim.evaluations:
             assert claim.beat()
-            claim.report(0, evaluation, 0.5, {"value": 0.5})
+            claim.report(0, 0.5, record_at(evaluation, 0.5))
             claim.note_checkpoint()
     claim.finish(0.5)
 
@@ -46,7 +47,7 @@ def begin(database: Database, study: Study) -> None:
     open_study(database, study)
     claim = Trials(database, study, Worker(), heartbeat_seconds=0).claim()
     assert claim is not None
-    claim.report(0, 0, 0.5, {"value": 0.5})
+    claim.report(0, 0.5, record_at(0, 0.5))
     claim.release()
 
 
@@ -150,7 +151,7 @@ def work_through(trials: Trials) -> None:
             with suppress(sa.exc.DBAPIError):
                 claim.beat()
         for evaluation in range(2):
-            claim.report(0, evaluation, 0.5, {"value": 0.5})
+            claim.report(0, 0.5, record_at(evaluation, 0.5))
         claim.finish(0.5)
 
 
@@ -184,6 +185,6 @@ def work_through_lost(trials: Trials) -> None:
         claim = trials.claim()
         assert claim is not None
         for evaluation in range(2):
-            claim.report(0, evaluation, 0.5, {"value": 0.5})
+            claim.report(0, 0.5, record_at(evaluation, 0.5))
         with suppress(LeaseLost):
             claim.finish(0.5)

@@ -18,6 +18,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import Worker
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 View = Callable[..., Trials]
 MakeStudy = Callable[..., Study]
@@ -33,14 +34,14 @@ def end_some(trials: Trials) -> None:
     """One of each: complete, pruned, failed, running with two reports, and what is left waits."""
     must(trials).finish(0.8)
     pruned = must(trials)
-    pruned.report(0, 0, 0.5, {"value": 0.5})
-    pruned.report(1, 7, 0.6, {"value": 0.7})
+    pruned.report(0, 0.5, record_at(0, 0.5))
+    pruned.report(1, 0.6, record_at(7, 0.7))
     pruned.prune("no better than the best one")
     must(trials).fail("its loss is not finite")
     running = must(trials)
     running.progress(fold=1, epoch=2.5, rows_per_second=100.0)
-    running.report(0, 0, 0.4, {"value": 0.4})
-    running.report(0, 1, 0.45, {"value": 0.5})
+    running.report(0, 0.4, record_at(0, 0.4))
+    running.report(0, 0.45, record_at(1, 0.5))
     assert running.beat()
 
 
@@ -64,11 +65,12 @@ def test_a_value_that_is_not_finite_is_a_failure(database: Database, make_study:
     study = make_study(trials=1)
     open_study(database, study)
     claim = must(trials_of(study))
-    claim.report(0, 0, math.nan, {"value": math.nan, "losses": [1.0, math.inf]})
+    claim.report(0, math.nan, record_at(0, math.nan, train_loss=math.inf))
     assert claim.finish(math.nan)
     trial = database.storage.get_trial(1)
     assert (trial.state.name, trial.user_attrs["failure"]) == ("FAIL", "its value is nan")
-    assert json.dumps(trial.user_attrs["fold0/eval0"], allow_nan=False) == '{"value": null, "losses": [1.0, null]}'
+    record = json.loads(json.dumps(trial.user_attrs["fold0/eval0"], allow_nan=False))
+    assert (record["index"], record["best"], record["train_loss"]) == (0, None, None)
 
 
 def test_a_report_done_twice_is_one_report(database: Database, make_study: MakeStudy, trials_of: View) -> None:
@@ -76,7 +78,7 @@ def test_a_report_done_twice_is_one_report(database: Database, make_study: MakeS
     open_study(database, study)
     claim = must(trials_of(study))
     for _ in range(2):
-        claim.report(0, 1, 0.5, {"value": 0.5})
+        claim.report(0, 0.5, record_at(1, 0.5))
     assert database.storage.get_trial(1).intermediate_values == {1: 0.5}
     assert (claim.finish(0.5), claim.finish(0.4)) == (True, False)
     assert database.storage.get_trial(1).value == 0.5
@@ -92,8 +94,8 @@ def test_stock_pruners_see_the_reports(
     judged = []
     for value in (0.9, 0.8, 0.7, 0.85, 0.1):
         claim = must(trials)
-        claim.report(0, 0, value, {})
-        claim.report(0, 1, value, {})
+        claim.report(0, value, record_at(0, value))
+        claim.report(0, value, record_at(1, value))
         judged.append(claim.reason_to_prune())
         claim.finish(value)
     assert judged[-1]
@@ -177,7 +179,7 @@ def test_the_summary_shows_what_each_worker_does(database: Database, make_study:
     trials = Trials(database, study, worker, heartbeat_seconds=0)
     claim = must(trials)
     claim.progress(fold=2, epoch=3.5, rows_per_second=120.0)
-    claim.report(2, 4, 0.75, {})
+    claim.report(2, 0.75, record_at(4, 0.75))
     assert claim.beat()
     [line] = summarise(database, "small").workers
     assert (line.owner, line.device, line.pid) == (worker.owner, "cuda:1", worker.pid)

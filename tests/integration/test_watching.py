@@ -18,6 +18,7 @@ from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
+from tests.support.records import record_at
 
 NOON = datetime(2026, 1, 1, 12)
 
@@ -54,7 +55,7 @@ def test_a_file_that_was_edited_does_not_change_how_its_run_stands(
     open_study(database, study)
     claim = trials_of(study).claim()
     assert claim is not None
-    claim.report(0, 0, 0.5, {"best": 0.5})
+    claim.report(0, 0.5, record_at(0, 0.5))
     claim.prune("too low")
     edited = study.model_copy(update={"folds": study.folds.model_copy(update={"count": 2})})
 

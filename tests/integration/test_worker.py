@@ -21,6 +21,7 @@ from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 from foldrace.trainer.training import loop as training
 from foldrace.trainer.training.loop import NoRoomError
+from tests.support.records import record_at
 
 ONE_TRIAL = ("search.trials=1", "folds.count=2", "training.epochs=1", "search.baseline={}")
 
@@ -163,7 +164,7 @@ def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothin
         for number in range(5):
             claim = must(trials)
             for fold in range(2):
-                claim.report(fold, 7, 0.5, {"best": 0.2 if (number + fold) % 2 else 0.8})
+                claim.report(fold, 0.5, record_at(7, 0.2 if (number + fold) % 2 else 0.8))
             claim.finish(0.5)
         must(trials).release()
 

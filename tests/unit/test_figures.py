@@ -11,17 +11,19 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.figures import BOX, confusions, curves, font, legible, new_figure, png, reliability
 from foldrace.trainer.metrics import Scores
-from foldrace.trainer.training.tasks import Evaluation
+from tests.support.records import record_at
 
 KNOBS = Hyperparameters(epochs=4, first_cycle_ratio=0.2, gamma=0.5, lr=1e-3)
 HOSTILE = ["관계_없음", "<script>alert(1)</script>", "$\\frac{$", "🙂", "two\nlines", "x" * 60]
 
 
-def curve(points: int) -> Sequence[Evaluation]:
+def curve(points: int) -> Sequence[EvaluationRecord]:
     scores = Scores(0.5, 0.5, 0.5, 0.5, 0.1)
-    return [Evaluation(i, 10 * (i + 1), (i + 1) / 2, False, 1e-3, 2.0, 2.1, scores, "00", 0.5) for i in range(points)]
+    losses = {"train_loss": 2.0, "eval_loss": 2.1}
+    return [record_at(i, 0.5, step=10 * (i + 1), epoch=(i + 1) / 2, scores=scores, **losses) for i in range(points)]
 
 
 def pixels(figure: Figure) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":

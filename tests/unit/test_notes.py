@@ -7,12 +7,12 @@ import numpy as np
 from foldrace.search.recording.trial_note import Ending, FoldStory, escaped, note
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.metrics import Scores
-from foldrace.trainer.training.tasks import Evaluation
+from tests.support.records import record_at
 
 
 def story(fold: int, *bests: float) -> FoldStory:
     curve = tuple(
-        Evaluation(i, 10 * i + 10, i + 1.0, False, 1e-3, 2.0, 2.1, Scores(best, 0, 0, 0, 0), "00", best)
+        record_at(i, best, step=10 * i + 10, epoch=i + 1.0, scores=Scores(best, 0, 0, 0, 0))
         for i, best in enumerate(bests)
     )
     return FoldStory(fold, curve, 12.34)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from foldrace.errors import FoldraceError
 from foldrace.trainer.data.batching import IntArray, assemble, epoch_batches, to_device
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import right_bits, score
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import autocast_dtype, is_out_of_memory, make_optimizer, peak_memory, prepare
@@ -22,7 +23,7 @@ from foldrace.trainer.modeling.shortcuts import shorten
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.schedule import make_schedule
-from foldrace.trainer.training.tasks import Evaluation, FoldResult, FoldTask, Progress
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 
 PROGRESS_SECONDS = 2.0  # between two signs of life
 _REMEDY = "a lower training.lr may help"
@@ -42,11 +43,11 @@ class NoRoomError(RuntimeError):
 
 def train_fold(
     task: FoldTask, resume: Checkpoint | None = None, progress_seconds: float = PROGRESS_SECONDS
-) -> Generator[Progress | Evaluation | FoldResult]:
+) -> Generator[Progress | EvaluationRecord | FoldResult]:
     """Train a fold from its start, or go on from a checkpoint of the same task.
 
     Yields:
-        `Progress` about every `progress_seconds` and after each evaluation, an `Evaluation` at each point of
+        `Progress` about every `progress_seconds` and after each evaluation, an `EvaluationRecord` at each point of
         docs/design.md, section 4, and last the `FoldResult`.
 
     Raises:
@@ -104,7 +105,7 @@ class _Fold:
         self.steps_per_epoch = self.total // task.knobs.epochs
         self.step = 0
         self.micro_batch = task.knobs.batch_size
-        self.curve: list[Evaluation] = []
+        self.curve: list[EvaluationRecord] = []
         self.best_weights: dict[str, Tensor] = {}
         self.best_probabilities: Tensor = torch.empty(0)
         self.loss = torch.zeros((), device=self.device)  # summed since the last evaluation; read only when shown
@@ -174,9 +175,9 @@ class _Fold:
             )
         self.micro_batch = -(-min(self.micro_batch, self.task.knobs.batch_size) // 2)
 
-    # Evaluation
+    # EvaluationRecord
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self) -> EvaluationRecord:
         """Judge the fold here, and keep its weights if they are the best so far."""
         train_loss = self._mean_loss()
         self._spent_training()
@@ -192,7 +193,7 @@ class _Fold:
         if value > best:
             self.best_weights = {name: t.detach().clone() for name, t in self.model.state_dict().items()}
             self.best_probabilities = torch.from_numpy(probabilities)
-        evaluation = Evaluation(
+        evaluation = EvaluationRecord(
             index=(len(self.curve) + 1) * task.knobs.evaluations // len(self.points) - 1,
             step=step,
             epoch=step / self.steps_per_epoch,
@@ -202,6 +203,8 @@ class _Fold:
             eval_loss=float(-np.log(np.maximum(true, np.finfo(np.float32).tiny)).mean()),
             scores=scores,
             right=right_bits(probabilities, labels),
+            # Which rows were right says how an accuracy scatters, and nothing of another metric.
+            rows=len(labels) if task.metric == "accuracy" else 0,
             best=max(value, best),
         )
         self.curve.append(evaluation)
@@ -289,7 +292,7 @@ class _Fold:
             "loss_rows": self.loss_rows,
             "seconds_training": self.seconds_training,
             "seconds_evaluating": self.seconds_evaluating,
-            "curve": [evaluation.record() for evaluation in self.curve],
+            "curve": [evaluation.to_json() for evaluation in self.curve],
         }
         copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         return Checkpoint(self.task.hash(), self.step, copies, state)
@@ -303,7 +306,7 @@ class _Fold:
         self.loss_rows = state["loss_rows"]
         self.seconds_training = state["seconds_training"]
         self.seconds_evaluating = state["seconds_evaluating"]
-        self.curve = [Evaluation.from_record(record) for record in state["curve"]]
+        self.curve = [EvaluationRecord.from_json(record) for record in state["curve"]]
         self.loss = tensors["loss"].to(self.device)
         self.best_probabilities = tensors["best_probabilities"]
         self.best_weights = {name: t.to(self.device) for name, t in _within(tensors, "best").items()}

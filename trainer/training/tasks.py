@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from torch import Tensor
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Metric
 from foldrace.trainer.data.batching import IntArray, Tokens
-from foldrace.trainer.metrics import Scores
+from foldrace.trainer.evaluation import EvaluationRecord, first_best
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.checkpoint import Checkpoint
 
@@ -62,44 +61,6 @@ class FoldTask:
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One point of a fold's curve.
-
-    Attributes:
-        index: 0 for the first point of the fold; the last one's is always the same, also where a fold of few steps
-            has fewer points.
-        step: optimiser steps done; `epoch` the same in passes over the training part.
-        cycle_end: the learning rate is at its floor here.
-        lr: of the last step done.
-        train_loss: mean per row since the evaluation before (label smoothing included).
-        eval_loss: mean cross entropy per validation row.
-        right: which validation rows were right, as hexadecimal bits in validation order.
-        best: the best of the study's metric so far in this fold, this point included.
-    """
-
-    index: int
-    step: int
-    epoch: float
-    cycle_end: bool
-    lr: float
-    train_loss: float
-    eval_loss: float
-    scores: Scores
-    right: str
-    best: float
-
-    def record(self) -> dict[str, Any]:
-        """The evaluation as plain data, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "Evaluation":
-        """The evaluation in a record, whatever else the record holds."""
-        own = {name: record[name] for name in cls.__dataclass_fields__}
-        return cls(**{**own, "scores": Scores(**record["scores"])})
-
-
-@dataclass(frozen=True)
 class Progress:
     """A sign of life between two optimiser steps; `snapshot` takes a checkpoint here, before iteration goes on.
 
@@ -132,7 +93,7 @@ class FoldResult:
         micro_batch: rows that went through the model at once; see `Progress`.
     """
 
-    curve: tuple[Evaluation, ...]
+    curve: tuple[EvaluationRecord, ...]
     probabilities: FloatArray
     test_probabilities: FloatArray | None
     train_probabilities: FloatArray | None
@@ -145,9 +106,9 @@ class FoldResult:
     micro_batch: int
 
     @property
-    def best(self) -> Evaluation:
-        return next(e for e in self.curve if e.best == self.curve[-1].best)
+    def best(self) -> EvaluationRecord:
+        return first_best(self.curve)
 
     @property
-    def last(self) -> Evaluation:
+    def last(self) -> EvaluationRecord:
         return self.curve[-1]

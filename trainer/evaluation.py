@@ -1,0 +1,117 @@
+"""One evaluation of a fold, as the training loop makes it, the database stores it, and every reader reads it.
+
+Only this file knows the keys of a stored record. It never imports torch: commands that only look import it.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from foldrace.errors import FoldraceError
+from foldrace.trainer.metrics import Scores
+
+
+class RecordError(FoldraceError):
+    """A stored record is not one of an evaluation."""
+
+
+UNSCORED = Scores()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """One point of a fold's curve.
+
+    Attributes:
+        index: 0 for the first point of the fold; the last one's is always the same, also where a fold of few steps
+            has fewer points.
+        step: optimiser steps done; `epoch` the same in passes over the training part.
+        cycle_end: the learning rate is at its floor here.
+        lr: of the last step done.
+        train_loss: mean per row since the evaluation before (label smoothing included).
+        eval_loss: mean cross entropy per validation row.
+        scores: of the validation part here.
+        right: which validation rows were right, as hexadecimal bits in validation order.
+        rows: validation rows, where two trials may be compared row by row (the metric is accuracy); else 0.
+        best: the best of the study's metric so far in this fold, this point included.
+    """
+
+    index: int = 0
+    step: int = 0
+    epoch: float = math.nan
+    cycle_end: bool = False
+    lr: float = math.nan
+    train_loss: float = math.nan
+    eval_loss: float = math.nan
+    scores: Scores = UNSCORED
+    right: str = ""
+    rows: int = 0
+    best: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain data; numbers that are not finite are None."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, stored: object) -> "EvaluationRecord":
+        """The evaluation in plain data, or in its JSON text.
+
+        What another version left out, or stored as something else, has its default; keys that are not ours are passed
+        over.
+
+        Raises:
+            RecordError: it holds no finite `best`.
+        """
+        found = _mapping(stored)
+        best = _number(found.get("best"))
+        if best is None:
+            raise RecordError(
+                f"not the record of an evaluation: expected a finite number as best, found {stored!r:.80}"
+            )
+        scores = Scores(**_typed(_mapping(found.get("scores")), Scores))
+        return cls(**_typed(found, cls) | {"best": best, "scores": scores})
+
+
+def first_best(curve: Sequence[EvaluationRecord]) -> EvaluationRecord:
+    """The first evaluation of a fold that reached its best. `curve` holds at least one, in the order of evaluations."""
+    return next(evaluation for evaluation in curve if evaluation.best == curve[-1].best)
+
+
+def _mapping(stored: object) -> Mapping[str, Any]:
+    if isinstance(stored, str):
+        try:
+            stored = json.loads(stored)
+        except ValueError:
+            return {}
+    return stored if isinstance(stored, Mapping) else {}
+
+
+def _typed(stored: Mapping[str, Any], kind: type) -> dict[str, Any]:
+    """Of the fields of a dataclass, those of which a value of the right type is stored."""
+    found: dict[str, Any] = {}
+    for field in fields(kind):
+        value = stored.get(field.name)
+        if field.type is int or field.type is float:
+            if (number := _number(value)) is not None:
+                found[field.name] = field.type(number)
+        elif field.type in (bool, str) and type(value) is field.type:
+            found[field.name] = value
+    return found
+
+
+def _number(found: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return None
+    try:
+        return float(found) if math.isfinite(found) else None
+    except OverflowError:  # an integer beyond every float
+        return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
