@@ -17,6 +17,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from benchmarks.recordings import EVALUATIONS, Point, Run
+from foldrace.search.race.learning_curves import running_estimate
 from foldrace.storage.optuna_rows import cell_key
 
 WIDE = 20  # a knob whose largest value is so many times its smallest is taken to be searched on a log scale
@@ -47,8 +48,7 @@ def report_estimate(trial: Trial, run: Run, fold: int, index: int) -> bool:
     if point is None:
         return False
     best = float(run.best[fold, index])
-    share = (index + 1) / EVALUATIONS
-    estimate = (float(run.best[:fold, -1].sum()) + share * best) / (fold + share)
+    estimate = running_estimate(run.best[:fold, -1].tolist(), best, (index + 1) / EVALUATIONS)
     trial.set_user_attr(cell_key(fold, index), _record(run, fold, index, point))
     trial.report(estimate, step=EVALUATIONS * fold + index)
     return True

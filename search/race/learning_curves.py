@@ -6,10 +6,10 @@ no sense is a cell that was not seen. Nothing here raises on what it reads.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from foldrace.storage.optuna_rows import cell_key
 from foldrace.trainer.evaluation import EvaluationRecord, RecordError, first_best
 
 FloatArray = NDArray[np.float64]
+Estimate = TypeVar("Estimate", float, FloatArray)
 Cell = tuple[int, int]  # a fold and an evaluation in it, both from 0
 _CELL_KEY = re.compile(r"fold(\d+)/eval(\d+)")
 
@@ -89,6 +90,20 @@ def read_evidence(trial: FrozenTrial, folds: int, evaluations: int) -> Evidence:
         right.append(bits)
         rows.append(count)
     return Evidence(trial.number, best, tuple(right), tuple(rows), positions(trial))
+
+
+def running_estimate(ended: Sequence[float], best: Estimate, share: Estimate) -> Estimate:
+    """The value of a trial as its folds so far give it: their mean, weighted by how far each fold is.
+
+    Stock pruners compare this number, because the best of a single fold says too little. It is NaN where a fold has
+    shown nothing.
+
+    Args:
+        ended: the best of each fold that ended.
+        best: the best so far of the fold that runs; a number, or (evaluations,) for all its evaluations at once.
+        share: how much of that fold is done, above 0 and at most 1; of the shape of `best`.
+    """
+    return (sum(ended) + share * best) / (len(ended) + share)
 
 
 def disagreement(one: Evidence, other: Evidence) -> float | None:

@@ -13,7 +13,7 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from foldrace.search.race.forecast import calibrate
-from foldrace.search.race.learning_curves import FloatArray, read_evidence
+from foldrace.search.race.learning_curves import FloatArray, read_evidence, running_estimate
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
 
@@ -120,12 +120,11 @@ def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: S
 
 def _estimates(trial: FrozenTrial, study: Study) -> tuple[FloatArray, FloatArray]:
     """The running estimate at each evaluation, in order, NaN where there was none; and the folds done by then."""
-    evaluations = study.defaults.evaluations
-    best = read_evidence(trial, study.folds.count, evaluations).best
+    folds, evaluations = study.folds.count, study.defaults.evaluations
+    best = read_evidence(trial, folds, evaluations).best
     share = np.arange(1, evaluations + 1) / evaluations
-    before = np.concatenate([[0.0], best[:-1, -1].cumsum()])
-    parts = np.arange(study.folds.count)[:, None] + share
-    return ((before[:, None] + share * best) / parts).ravel(), parts.ravel()
+    estimates = [running_estimate(best[:fold, -1].tolist(), best[fold], share) for fold in range(folds)]
+    return np.concatenate(estimates), (np.arange(folds)[:, None] + share).ravel()
 
 
 def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from foldrace.errors import FoldraceError
+from foldrace.search.race.learning_curves import running_estimate
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
@@ -181,8 +182,7 @@ class Worker:
         self, claim: Claim, assignment: Assignment, fold: int, evaluation: EvaluationRecord, bests: list[float]
     ) -> None:
         share = (evaluation.index + 1) / assignment.knobs.evaluations
-        estimate = (sum(bests) + share * evaluation.best) / (len(bests) + share)
-        claim.report(fold, estimate, evaluation)
+        claim.report(fold, running_estimate(bests, evaluation.best, share), evaluation)
 
     def _keep(self, result: FoldResult, task: FoldTask, folder: Path, assignment: Assignment) -> None:
         """Leave the fold's result, and drop the checkpoints that led to it."""
