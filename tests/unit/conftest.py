@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine draws examples slowly and runs them slowly. Neither is a fault of what is tested.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 SENTENCES = (
     "조지 해리슨이 쓰고 비틀즈가 부른 노래",
