@@ -29,7 +29,7 @@ from foldrace.studies.loading import parse
 from foldrace.studies.study import Study
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.training.loop import NonFiniteLossError, train_fold
-from foldrace.trainer.training_data import Job, open_job
+from foldrace.trainer.training_data import TrainingData, open_training_data
 
 SEEDS = (77, 1078)  # of the folds, the weights and the order; configuration by configuration, so any prefix is of use
 OUTPUT = Path(__file__).parent / "curves"
@@ -98,25 +98,25 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     source = SOURCES[arguments.source]
-    data = arguments.data or source.data
-    if data is None:
+    file = arguments.data or source.data
+    if file is None:
         parser.error(f"{arguments.source} needs --data")
     try:
-        job = open_source(arguments.source, source, data, arguments.model, arguments.workspace)
+        data = open_source(arguments.source, source, file, arguments.model, arguments.workspace)
         output = arguments.output or OUTPUT / f"{arguments.source}.jsonl"
-        record(job, output, arguments.configs, SEEDS[: arguments.seeds], arguments.minutes * 60)
+        record(data, output, arguments.configs, SEEDS[: arguments.seeds], arguments.minutes * 60)
     except FoldraceError as error:
         sys.exit(str(error))
 
 
-def open_source(name: str, source: Source, data: Path, model: str, folder: Path) -> Job:
+def open_source(name: str, source: Source, file: Path, model: str, folder: Path) -> TrainingData:
     """The data set's short sentences, ready to be trained on; files go into `folder`."""
-    short = folder / name / f"short{data.suffix}"
-    write_short(data, short, source.longest)
-    return open_job(study_of(name, source, short, model), Workspace(folder, name))
+    short = folder / name / f"short{file.suffix}"
+    write_short(file, short, source.longest)
+    return open_training_data(study_of(name, source, short, model), Workspace(folder, name))
 
 
-def record(job: Job, output: Path, configs: int, seeds: Sequence[int], seconds: float) -> None:
+def record(data: TrainingData, output: Path, configs: int, seeds: Sequence[int], seconds: float) -> None:
     """Append the runs that `output` does not hold yet, until `configs` are done or `seconds` are over."""
     started, done = time.monotonic(), recorded(output)
     for config in range(configs):
@@ -124,7 +124,7 @@ def record(job: Job, output: Path, configs: int, seeds: Sequence[int], seconds: 
             if time.monotonic() - started > seconds:
                 return
             if (config, seed) not in done:
-                line = json.dumps(run(job, config, seed))
+                line = json.dumps(run(data, config, seed))
                 with output.open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
 
@@ -176,12 +176,12 @@ def _draw_one(setting: Range | Choices, random: np.random.Generator) -> Any:
     return random.uniform(setting.low, setting.high)
 
 
-def run(job: Job, config: int, seed: int) -> dict[str, Any]:
+def run(data: TrainingData, config: int, seed: int) -> dict[str, Any]:
     """One configuration with one seed over all folds, as the plain data of a line."""
-    sampled = draw(job.study, config)
-    knobs = job.study.hyperparameters(sampled)
-    plan = job.plan(job.study.folds.count, seed)
-    tasks = [job.task(knobs, plan, fold, "cpu") for fold in range(plan.count)]
+    sampled = draw(data.study, config)
+    knobs = data.study.hyperparameters(sampled)
+    plan = data.plan(data.study.folds.count, seed)
+    tasks = [data.task(knobs, plan, fold, "cpu") for fold in range(plan.count)]
     started = time.perf_counter()
     curves = [list(_points(train_fold(task), knobs.evaluations)) for task in tasks]
     return {

@@ -27,7 +27,7 @@ from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.loading import parse
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask
-from foldrace.trainer.training_data import Job, open_job
+from foldrace.trainer.training_data import TrainingData, open_training_data
 
 ROOT = Path(__file__).resolve().parent.parent
 KLUE_RE, DEMO = ROOT.parent / "shared/data/klue_re/train.csv", ROOT / "studies/demo/train.tsv"
@@ -65,20 +65,20 @@ def main() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
-        job = open_benchmark_job(Path(folder))
+        data = open_benchmark_data(Path(folder))
         if arguments.profile:
             for case in CASES:
-                show_profile(fold_task(job, replace(case, epochs=1), 0, Path(folder)))
+                show_profile(fold_task(data, replace(case, epochs=1), 0, Path(folder)))
             return
         cases = [replace(case, epochs=1) for case in CASES] if arguments.quick else CASES
         rounds = 1 if arguments.quick else ROUNDS
-        results = {case.name: measure(job, case, rounds, Path(folder), arguments.keep) for case in cases}
+        results = {case.name: measure(data, case, rounds, Path(folder), arguments.keep) for case in cases}
     show(results)
     if arguments.json:
         print(json.dumps(results))
 
 
-def open_benchmark_job(folder: Path) -> Job:
+def open_benchmark_data(folder: Path) -> TrainingData:
     data, excluded = (KLUE_RE, ["no_relation"]) if KLUE_RE.exists() else (DEMO, [])
     raw = {
         "name": "bench",
@@ -87,48 +87,48 @@ def open_benchmark_job(folder: Path) -> Job:
         "folds": {"count": 5, "oversample_minority": False},
         "training": TRAINING,
     }
-    return open_job(parse(raw, "the benchmark"), Workspace(folder, "bench"))
+    return open_training_data(parse(raw, "the benchmark"), Workspace(folder, "bench"))
 
 
-def fold_task(job: Job, case: Case, seed: int, folder: Path) -> FoldTask:
+def fold_task(data: TrainingData, case: Case, seed: int, folder: Path) -> FoldTask:
     """The first fold of five; `seed` draws the weights, the order and the dropout."""
     knobs = Hyperparameters(**TRAINING, epochs=case.epochs, batch_size=case.batch_size, lr=case.lr)
-    task = job.task(knobs, job.plan(5, 77), 0, "cpu")
-    source = task.source if case.name == "tiny" else replace(task.source, name=_base_width(job, folder))
+    task = data.task(knobs, data.plan(5, 77), 0, "cpu")
+    source = task.source if case.name == "tiny" else replace(task.source, name=_base_width(data, folder))
     training, validation = task.training[:: case.share], task.validation[:: case.share]
     return replace(task, seed=seed, source=source, training=training, validation=validation)
 
 
-def _base_width(job: Job, folder: Path) -> str:
+def _base_width(data: TrainingData, folder: Path) -> str:
     path = folder / "base-width"
     if not path.exists():
         config = ElectraConfig(
-            vocab_size=job.source.vocabulary,
+            vocab_size=data.source.vocabulary,
             embedding_size=BASE_WIDTH,
             hidden_size=BASE_WIDTH,
             num_hidden_layers=2,
             num_attention_heads=12,
             intermediate_size=4 * BASE_WIDTH,
-            num_labels=job.source.classes,
+            num_labels=data.source.classes,
         )
         torch.manual_seed(0)
         ElectraForSequenceClassification(config).save_pretrained(path)
     return str(path)
 
 
-def measure(job: Job, case: Case, rounds: int, folder: Path, keep: Path | None) -> dict[str, Any]:
+def measure(data: TrainingData, case: Case, rounds: int, folder: Path, keep: Path | None) -> dict[str, Any]:
     """Time all contenders in each round, every other round in reverse, and set them side by side."""
-    short = fold_task(job, replace(case, epochs=1), 0, folder)
-    by_precision = {bf16: tuned(short, job.tokenizer, bf16).seconds for bf16 in (True, False)}
+    short = fold_task(data, replace(case, epochs=1), 0, folder)
+    by_precision = {bf16: tuned(short, data.tokenizer, bf16).seconds for bf16 in (True, False)}
     bf16 = by_precision[True] < by_precision[False]
     contenders: dict[str, Callable[[FoldTask], Run]] = {
         "ours": ours,
-        "retrospective": lambda task: retrospective(task, job.tokenizer, case.every),
-        "tuned": lambda task: tuned(task, job.tokenizer, bf16),
+        "retrospective": lambda task: retrospective(task, data.tokenizer, case.every),
+        "tuned": lambda task: tuned(task, data.tokenizer, bf16),
     }
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     for number in range(rounds):
-        task = fold_task(job, case, 100 + number, folder)
+        task = fold_task(data, case, 100 + number, folder)
         for name in list(contenders)[:: -1 if number % 2 else 1]:
             found = _kept(keep, [case.name, case.epochs, number, name], partial(contenders[name], task))
             runs[name].append(found)

@@ -17,7 +17,7 @@ from foldrace.trainer.hub import quiet
 from foldrace.trainer.metrics import IntArray, confusion
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training.tasks import FloatArray, FoldResult, FoldTask
-from foldrace.trainer.training_data import Job
+from foldrace.trainer.training_data import TrainingData
 
 RESULT_FILE = "result.safetensors"
 MODEL_FOLDER = "model"
@@ -64,15 +64,15 @@ def save_result(result: FoldResult, task: str, folder: Path) -> None:
     atomic_write(folder / RESULT_FILE, save(arrays, {"described": described}))
 
 
-def save_model(result: FoldResult, task: FoldTask, job: Job, folder: Path) -> None:
+def save_model(result: FoldResult, task: FoldTask, data: TrainingData, folder: Path) -> None:
     """Write the best weights, with their tokenizer, as a model folder that `from_pretrained` loads."""
     model = build_model(task.source, task.knobs, task.seed)
     model.load_state_dict(result.weights)
-    model.config.id2label = dict(enumerate(job.examples.labels.names))
+    model.config.id2label = dict(enumerate(data.examples.labels.names))
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}
     with quiet(), new_folder(folder / MODEL_FOLDER) as building:
         model.save_pretrained(building)
-        job.tokenizer.save_pretrained(building)
+        data.tokenizer.save_pretrained(building)
 
 
 def is_kept(folder: Path) -> bool:

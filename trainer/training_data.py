@@ -27,8 +27,8 @@ NO_RELATIONS = ("no_relation", "관계_없음")  # what data sets call the class
 
 
 @dataclass(frozen=True)
-class Job:
-    """A study's data, ready to be trained on. Open one with `open_job`."""
+class TrainingData:
+    """A study's data, ready to be trained on. Open one with `open_training_data`."""
 
     study: Study
     examples: Examples
@@ -105,7 +105,7 @@ class Job:
         )
 
 
-def open_job(study: Study, workspace: Workspace) -> Job:
+def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
     """Read a study's data and load its tokenizer, building it when this is the first call for the run.
 
     Raises:
@@ -117,7 +117,7 @@ def open_job(study: Study, workspace: Workspace) -> Job:
     with workspace.lock("data"):
         if not folder.exists():
             _build(study, examples, folder, workspace)
-    return Job(study, examples, test, load_tokenizer(folder / "tokenizer"), folder)
+    return TrainingData(study, examples, test, load_tokenizer(folder / "tokenizer"), folder)
 
 
 def _build(study: Study, examples: Examples, folder: Path, workspace: Workspace) -> None:

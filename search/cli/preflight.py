@@ -16,7 +16,7 @@ from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype
 from foldrace.trainer.training.loop import NoRoomError, train_fold
 from foldrace.trainer.training.tasks import FoldTask, Progress
-from foldrace.trainer.training_data import NO_RELATIONS, Job
+from foldrace.trainer.training_data import NO_RELATIONS, TrainingData
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 8
@@ -39,7 +39,7 @@ class Forecast:
     hours: float
 
 
-def forecast(job: Job, plan: FoldPlan, device: str, threads: int) -> Forecast:
+def forecast(data: TrainingData, plan: FoldPlan, device: str, threads: int) -> Forecast:
     """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations.
 
     Args:
@@ -50,14 +50,14 @@ def forecast(job: Job, plan: FoldPlan, device: str, threads: int) -> Forecast:
         DeviceError: the device has no room for the model.
     """
     torch.set_num_threads(threads)
-    task = job.task(typical_knobs(job.study), plan, 0, device)
+    task = data.task(typical_knobs(data.study), plan, 0, device)
     try:
         rate = min(task.knobs.batch_size, len(task.training)) / _seconds_per_step(task)
     except NoRoomError as error:
         raise DeviceError(str(error)) from None
     precision = "fp32" if autocast_dtype(task.knobs, torch.device(device)) is None else "bf16"
-    trials = job.study.search.trials if job.study.searched else len(job.study.final.seeds)
-    fold_epochs = expected_epochs(job.study) * plan.count * trials
+    trials = data.study.search.trials if data.study.searched else len(data.study.final.seeds)
+    fold_epochs = expected_epochs(data.study) * plan.count * trials
     rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
     return Forecast(rate, precision, fold_epochs, fold_epochs * rows / rate / 3600)
 
@@ -79,30 +79,30 @@ def typical_knobs(study: Study) -> Hyperparameters:
     return study.hyperparameters({**low, **study.search.baseline})
 
 
-def describe(job: Job, plan: FoldPlan) -> list[str]:
+def describe(data: TrainingData, plan: FoldPlan) -> list[str]:
     """The data, the folds and the knobs, a line each."""
-    study, rows = job.study, job.examples.rows
-    names = job.examples.labels.names
+    study, rows = data.study, data.examples.rows
+    names = data.examples.labels.names
     counts = Counter(names[row.label] for row in rows if row.label is not None)
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
     copies = len(rows) - len({normalised(row.sentence) for row in rows})
-    tokens = job.encoded(typical_knobs(study).entity_marking)
+    tokens = data.encoded(typical_knobs(study).entity_marking)
     training = [len(plan.training(fold)) for fold in range(plan.count)]
     validation = [len(plan.validation(fold)) for fold in range(plan.count)]
     lines = [
         f"data      {len(rows)} rows, {len(counts)} labels: {most} {many / len(rows):.1%} ... {least} {few} rows",
-        f"          {copies} repeated sentences; {job.examples.repaired} spans repaired, "
-        f"{len(job.examples.mismatched)} that do not match their entity",
-        f"          test: {'none' if job.test is None else f'{len(job.test.rows)} rows'}",
-        f"model     {study.model.name}, {len(job.tokenizer)} pieces; "
+        f"          {copies} repeated sentences; {data.examples.repaired} spans repaired, "
+        f"{len(data.examples.mismatched)} that do not match their entity",
+        f"          test: {'none' if data.test is None else f'{len(data.test.rows)} rows'}",
+        f"model     {study.model.name}, {len(data.tokenizer)} pieces; "
         f"{tokens.lengths.mean():.0f} tokens a row, {tokens.truncated} rows cut at {study.model.max_length}",
         f"folds     {plan.count}: training {min(training)}-{max(training)} rows, validation "
         f"{min(validation)}-{max(validation)}"
         f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",
     ]
-    if job.invented_codes:
-        lines.insert(1, f"          labels: {job.invented_codes}")
-    if study.search.metric == "micro_f1" and job.no_relation is None:
+    if data.invented_codes:
+        lines.insert(1, f"          labels: {data.invented_codes}")
+    if study.search.metric == "micro_f1" and data.no_relation is None:
         lines.insert(1, f"          metric: micro_f1 is accuracy here, as no label is called {NO_RELATIONS[0]}")
     if plan.pinned_labels:
         lines.append(f"          too rare to score, kept in training: {', '.join(plan.pinned_labels)}")

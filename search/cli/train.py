@@ -40,18 +40,18 @@ def check(
     from foldrace.search.cli.preflight import describe, forecast
     from foldrace.storage.workspace import Workspace
     from foldrace.trainer.modeling.devices import resolve
-    from foldrace.trainer.training_data import open_job
+    from foldrace.trainer.training_data import open_training_data
 
     asked = load_study(study, set_, trials)
     places = slots(devices)
-    job = open_job(asked, Workspace(workspace, asked.name))
+    data = open_training_data(asked, Workspace(workspace, asked.name))
     seed, folds = asked.final.seeds[0], asked.final.folds
-    plan = job.plan(asked.folds.count, asked.folds.seed) if asked.searched else job.plan(folds, seed)
-    for line in describe(job, plan):
+    plan = data.plan(asked.folds.count, asked.folds.seed) if asked.searched else data.plan(folds, seed)
+    for line in describe(data, plan):
         typer.echo(line)
     device = places[0].device
     resolve("cpu" if device == "cpu" else "cuda")
-    ahead = forecast(job, plan, device, places[0].threads)
+    ahead = forecast(data, plan, device, places[0].threads)
     budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
     typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")
     together = f", {ahead.hours / len(places):.2f} for the {len(places)} that run here" if len(places) > 1 else ""
@@ -183,10 +183,10 @@ def final(
 def _hand_in(job: "Final", session: Session) -> None:
     from foldrace.search.ensemble.job import ensemble
     from foldrace.search.recording.final_recorder import record_final
-    from foldrace.trainer.training_data import open_job
+    from foldrace.trainer.training_data import open_training_data
 
-    opened = open_job(job.study, job.workspace)
-    done = ensemble(job, opened)
+    data = open_training_data(job.study, job.workspace)
+    done = ensemble(job, data)
     metric, (low, high) = job.study.search.metric, done.interval
     print_lines(
         [
@@ -197,8 +197,8 @@ def _hand_in(job: "Final", session: Session) -> None:
             f"submit    {done.submission}",
         ]
     )
-    if opened.invented_codes:
-        typer.echo(f"labels    {opened.invented_codes}")
+    if data.invented_codes:
+        typer.echo(f"labels    {data.invented_codes}")
     if job.study.folds.leaky_oversampling:
         typer.echo("leaky_oversampling: copies cross the folds, so these scores are optimistic")
-    record_final(session, job.number, opened, done)
+    record_final(session, job.number, data, done)

@@ -19,7 +19,7 @@ from foldrace.studies.study import Study, StudyError
 from foldrace.trainer.ensemble import OutOfFold, Votes, out_of_fold, per_class_report, vote
 from foldrace.trainer.results import SavedResult, is_kept, load_result
 from foldrace.trainer.submission import oof_csv, submission_folder, submission_text, test_probabilities_csv
-from foldrace.trainer.training_data import Job
+from foldrace.trainer.training_data import TrainingData
 
 SUMMARY_FILE = "ensemble.json"
 STUDY_FILE = "study.toml"
@@ -133,51 +133,53 @@ def _settings(name: str, number: int, database: Database, workspace: Workspace) 
         return {}
 
 
-def ensemble(final: Final, job: Job) -> HandedIn:
+def ensemble(final: Final, data: TrainingData) -> HandedIn:
     """Join the votes of all folds and write what is handed in. Calling it again changes nothing.
 
     Raises:
         FinalError: a fold is missing, or was trained for other data.
     """
     with final.workspace.lock("ensemble"):
-        results = {fold_job: fold_result(final, job, fold_job) for fold_job in final.jobs}
+        results = {fold_job: fold_result(final, data, fold_job) for fold_job in final.jobs}
         how = final.study.final.vote
         trained = [
-            (job.plan(final.study.final.folds, seed), [r.probabilities for j, r in results.items() if j.seed == seed])
+            (data.plan(final.study.final.folds, seed), [r.probabilities for j, r in results.items() if j.seed == seed])
             for seed in final.study.final.seeds
         ]
-        scored = out_of_fold(trained, job.labels, how)
+        scored = out_of_fold(trained, data.labels, how)
         votes = vote([r.test_probabilities for r in results.values() if r.test_probabilities is not None], how)
-        _write_tables(final, job, scored, votes)
-        return _hand_in(final, job, results, scored, votes)
+        _write_tables(final, data, scored, votes)
+        return _hand_in(final, data, results, scored, votes)
 
 
-def fold_result(final: Final, job: Job, fold_job: FoldJob) -> SavedResult:
+def fold_result(final: Final, data: TrainingData, fold_job: FoldJob) -> SavedResult:
     """What a fold left. Raises ResultError when it is missing, FinalError when it was trained on other data."""
     folder = final.fold_folder(fold_job)
     result = load_result(folder)
-    plan = job.plan(final.study.final.folds, fold_job.seed)
-    task = job.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
+    plan = data.plan(final.study.final.folds, fold_job.seed)
+    task = data.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
     if result.task != task.hash() or result.test_probabilities is None:
         raise FinalError(f"{folder}: trained with other data than {final.study.data.test}; start anew with --as NAME")
     return result
 
 
-def _write_tables(final: Final, job: Job, scored: OutOfFold, votes: Votes) -> None:
-    labels, ids = job.examples.labels, [row.id for row in job.examples.rows]
+def _write_tables(final: Final, data: TrainingData, scored: OutOfFold, votes: Votes) -> None:
+    labels, ids = data.examples.labels, [row.id for row in data.examples.rows]
     atomic_write(final.folder / "oof.csv", oof_csv(scored, ids, labels))
-    atomic_write(final.folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(job), votes, labels))
+    atomic_write(final.folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(data), votes, labels))
     codes = dict(zip(labels.names, labels.codes, strict=True))
     atomic_write(final.folder / LABELS_FILE, json.dumps(codes, ensure_ascii=False, indent=2) + "\n")
     report = per_class_report(scored.probabilities, scored.labels, labels.names)
     atomic_write(final.folder / "report.txt", report)
 
 
-def _hand_in(final: Final, job: Job, results: dict[FoldJob, SavedResult], scored: OutOfFold, votes: Votes) -> HandedIn:
+def _hand_in(
+    final: Final, data: TrainingData, results: dict[FoldJob, SavedResult], scored: OutOfFold, votes: Votes
+) -> HandedIn:
     """The submission in a numbered folder of its own; one with the same bytes that this job wrote before stands."""
-    study, labels = final.study, job.examples.labels
-    text = submission_text(study.final.submission, _test_ids(job), votes, labels, len(study.data.exclude_labels))
-    scores = scored.score(job.no_relation)
+    study, labels = final.study, data.examples.labels
+    text = submission_text(study.final.submission, _test_ids(data), votes, labels, len(study.data.exclude_labels))
+    scores = scored.score(data.no_relation)
     folds = tuple(result.best.best for result in results.values())
     path = _submission(final, text)
     done = HandedIn(folds, scores.accuracy, scored.accuracy_interval(), path)
@@ -206,5 +208,5 @@ def _submission(final: Final, text: str) -> Path:
     return path
 
 
-def _test_ids(job: Job) -> list[str]:
-    return [] if job.test is None else [row.id for row in job.test.rows]
+def _test_ids(data: TrainingData) -> list[str]:
+    return [] if data.test is None else [row.id for row in data.test.rows]

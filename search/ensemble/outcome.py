@@ -14,7 +14,7 @@ from foldrace.trainer.ensemble import OutOfFold, out_of_fold
 from foldrace.trainer.figures import confusions, curves, png, reliability
 from foldrace.trainer.metrics import IntArray, confusion
 from foldrace.trainer.results import SavedResult, confusion_matrices
-from foldrace.trainer.training_data import Job, open_job
+from foldrace.trainer.training_data import TrainingData, open_training_data
 
 
 class FinishedError(FoldraceError):
@@ -33,14 +33,14 @@ class Finished:
     """
 
     final: Final
-    job: Job
+    data: TrainingData
     results: dict[FoldJob, SavedResult]
     scored: OutOfFold
     training: IntArray | None
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.job.examples.labels.names
+        return self.data.examples.labels.names
 
     @property
     def validation(self) -> IntArray:
@@ -48,21 +48,21 @@ class Finished:
         return confusion(self.scored.probabilities, self.scored.labels)
 
 
-def read_back(final: Final, job: Job) -> Finished:
+def read_back(final: Final, data: TrainingData) -> Finished:
     """What a final job left on disk. Raises ResultError or FinalError when a fold is missing."""
     study = final.study
-    results = {fold_job: fold_result(final, job, fold_job) for fold_job in final.jobs}
-    plans = {seed: job.plan(study.final.folds, seed) for seed in study.final.seeds}
+    results = {fold_job: fold_result(final, data, fold_job) for fold_job in final.jobs}
+    plans = {seed: data.plan(study.final.folds, seed) for seed in study.final.seeds}
     trained = [(plan, [r.probabilities for j, r in results.items() if j.seed == seed]) for seed, plan in plans.items()]
     found = [
-        confusion_matrices(result, job.labels, plans[j.seed].training(j.fold), plans[j.seed].validation(j.fold)).get(
+        confusion_matrices(result, data.labels, plans[j.seed].training(j.fold), plans[j.seed].validation(j.fold)).get(
             "training"
         )
         for j, result in results.items()
     ]
     counted = [matrix for matrix in found if matrix is not None]
     training: IntArray | None = np.sum(counted, axis=0) if counted else None
-    return Finished(final, job, results, out_of_fold(trained, job.labels, study.final.vote), training)
+    return Finished(final, data, results, out_of_fold(trained, data.labels, study.final.vote), training)
 
 
 def open_finished(folder: Path) -> Finished:
@@ -79,7 +79,7 @@ def open_finished(folder: Path) -> Finished:
         )
     study = load(folder / STUDY_FILE)
     final = Final(study, int(number), Workspace(folder.absolute().parent.parent, study.name))
-    return read_back(final, open_job(study, final.workspace))
+    return read_back(final, open_training_data(study, final.workspace))
 
 
 def pictures(finished: Finished) -> dict[str, bytes]:

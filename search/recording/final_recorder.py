@@ -16,13 +16,13 @@ from foldrace.search.recording.tracker_records import average, series
 from foldrace.search.recording.trial_note import escaped, markdown_table, shown
 from foldrace.search.session import Session
 from foldrace.storage.trackers.protocol import Points, Record
-from foldrace.trainer.training_data import Job
+from foldrace.trainer.training_data import TrainingData
 
 
-def record_final(session: Session, number: int, job: Job, done: HandedIn) -> None:
+def record_final(session: Session, number: int, data: TrainingData, done: HandedIn) -> None:
     """Record final job `number` of the session's study, whose ensemble is made."""
     with harmlessly(f"final job {number}"):
-        finished = read_back(Final(session.study, number, session.workspace), job)
+        finished = read_back(Final(session.study, number, session.workspace), data)
         name, storage = finished.final.name, session.database.storage
         stored = session.database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
         if _headline(done) in get_note(stored):
@@ -58,8 +58,8 @@ def _training_accuracies(finished: Finished) -> dict[str, Points]:
     found: dict[str, Points] = {}
     for i, (fold_job, result) in enumerate(finished.results.items()):
         if result.train_probabilities is not None:
-            plan = finished.job.plan(finished.final.study.final.folds, fold_job.seed)
-            labels = finished.job.labels[plan.training(fold_job.fold)]
+            plan = finished.data.plan(finished.final.study.final.folds, fold_job.seed)
+            labels = finished.data.labels[plan.training(fold_job.fold)]
             accuracy = float(np.mean(result.train_probabilities.argmax(axis=1) == labels))
             found[f"{i}-th train_acc_score"] = [(result.best.step, accuracy)]
     return found

@@ -31,7 +31,7 @@ from foldrace.storage.workspace import Workspace
 from foldrace.trainer.figures import confusions, curves, png
 from foldrace.trainer.metrics import IntArray
 from foldrace.trainer.results import ResultError, confusion_matrices, load_result
-from foldrace.trainer.training_data import Job
+from foldrace.trainer.training_data import TrainingData
 
 DRAWING_SECONDS = 60.0  # between two drawings of the study's figures, at least
 DRAWING_SHARE = 0.02  # of the drawing worker's time, at most
@@ -46,13 +46,13 @@ class Recorder:
     def __init__(
         self,
         session: Session,
-        job: Job,
+        data: TrainingData,
         worker: Worker,
         final: int | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """The recorder of a worker of a study, or of its final job number `final`."""
-        self._session, self._job, self._worker, self._clock = session, job, worker, clock
+        self._session, self._data, self._worker, self._clock = session, data, worker, clock
         self._name = session.study.name if final is None else final_name(session.study.name, final)
         self._draws_study = final is None  # a final job is drawn, and told to trackers, whole: final_recorder.py
         self._trackers = trackers_of(session)
@@ -101,7 +101,7 @@ class Recorder:
         logger.info("recording took %.1f s of %.1f s (%.1f %%)", self.seconds, lived, 100 * self.seconds / lived)
 
     def _leave(self, claim: Claim, ending: Ending, assignment: Assignment) -> None:
-        names, database = self._job.examples.labels.names, self._session.database
+        names, database = self._data.examples.labels.names, self._session.database
         is_whole_final = assignment.is_final and ending.state == "COMPLETE"
         matrices = self._matrices(assignment) if is_whole_final else {}
         trial, addresses = claim.trial, {}
@@ -143,7 +143,7 @@ class Recorder:
         """The confusion matrices of a fold of a final job."""
         fold = assignment.folds[0]
         parts = assignment.plan.training(fold), assignment.plan.validation(fold)
-        return confusion_matrices(load_result(assignment.folder(fold)), self._job.labels, *parts)
+        return confusion_matrices(load_result(assignment.folder(fold)), self._data.labels, *parts)
 
 
 @contextmanager

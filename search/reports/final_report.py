@@ -32,11 +32,11 @@ def final_report(finished: Finished) -> str:
 
 
 def _score(finished: Finished) -> Html:
-    scores, (low, high) = finished.scored.score(finished.job.no_relation), finished.scored.accuracy_interval()
+    scores, (low, high) = finished.scored.score(finished.data.no_relation), finished.scored.accuracy_interval()
     summary = json.loads((finished.final.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     head = f"Out-of-fold accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), over "
     head += f"{len(finished.scored.labels)} rows, each scored by models that were not trained on it."
-    plan = finished.job.plan(finished.final.study.final.folds, finished.final.study.final.seeds[0])
+    plan = finished.data.plan(finished.final.study.final.folds, finished.final.study.final.seeds[0])
     lines = [paragraph(head)]
     if plan.pinned_labels:
         lines.append(paragraph(f"Trained on, but too rare to be scored: {', '.join(plan.pinned_labels)}."))
@@ -88,7 +88,7 @@ def _hardest(finished: Finished) -> Html:
     header = ["id", "sentence", "subject", "object", "true class", "taken for", "probability of the true class"]
     rows = []
     for i in np.argsort(true, kind="stable")[:HARDEST]:
-        example = finished.job.examples.rows[scored.scored[i]]
+        example = finished.data.examples.rows[scored.scored[i]]
         answer = names[int(scored.probabilities[i].argmax())]
         entities = example.subject.text, example.object.text
         rows.append([example.id, example.sentence, *entities, names[scored.labels[i]], answer, f"{true[i]:.4f}"])

@@ -18,7 +18,7 @@ from foldrace.storage import workers
 from foldrace.storage.workspace import atomic_write
 from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import describe, resolve
-from foldrace.trainer.training_data import Job, open_job
+from foldrace.trainer.training_data import TrainingData, open_training_data
 
 logger = logging.getLogger("foldrace.worker")
 
@@ -39,24 +39,24 @@ def serve(
         final: the number of the final job; None: the search itself, made here when this worker is the first.
     """
     study = session.study
-    job = open_job(study, session.workspace)
-    check_source(job.source)
+    data = open_training_data(study, session.workspace)
+    check_source(data.source)
     device = resolve(device)
     me = workers.Worker(device=describe(device), owner=owner or workers.new_owner())
     if final is None:
         refuse_fixed(study)
         refuse_short_lease(study, HEARTBEAT_SECONDS)
-        assign = _search_assignment(session, job)
+        assign = _search_assignment(session, data)
         open_study(session.database, study)  # only now: nothing is left behind by a study that cannot run
         if owner is None:  # without a supervisor, which would have written it
             atomic_write(session.workspace.study_file, public_toml(study))
         trials = Trials(session.database, study, me, pruner=make_pruner(study))
     else:
         trials = Trials(session.database, study, me, name=final_name(study.name, final))
-        assign = _final_assignment(session, job, final)
-    recorder = Recorder(session, job, me, final)
+        assign = _final_assignment(session, data, final)
+    recorder = Recorder(session, data, me, final)
     try:
-        Worker(trials, job, assign, device, seconds_left, stopping, _enough(session, final), recorder).run()
+        Worker(trials, data, assign, device, seconds_left, stopping, _enough(session, final), recorder).run()
         recorder.close()
         logger.info("%s", trials.meter)
     finally:
@@ -74,10 +74,10 @@ def _enough(session: Session, final: int | None) -> Callable[[], str]:
     return enough if wanted else lambda: ""
 
 
-def _search_assignment(session: Session, job: Job) -> Callable[[Claim], Assignment]:
+def _search_assignment(session: Session, data: TrainingData) -> Callable[[Claim], Assignment]:
     """A trial of a search: every fold, with the sampled knobs."""
     folds = session.study.folds
-    plan = job.plan(folds.count, folds.seed)
+    plan = data.plan(folds.count, folds.seed)
 
     def assign(claim: Claim) -> Assignment:
         knobs = session.study.hyperparameters(claim.sampled)
@@ -92,12 +92,12 @@ def _search_assignment(session: Session, job: Job) -> Callable[[Claim], Assignme
     return assign
 
 
-def _final_assignment(session: Session, job: Job, final: int) -> Callable[[Claim], Assignment]:
+def _final_assignment(session: Session, data: TrainingData, final: int) -> Callable[[Claim], Assignment]:
     """A trial of a final job: the one fold that its attributes name."""
 
     def assign(claim: Claim) -> Assignment:
         fold, seed = int(claim.user_attrs["fold"]), int(claim.user_attrs["seed"])
-        plan = job.plan(session.study.final.folds, seed)
+        plan = data.plan(session.study.final.folds, seed)
         folder = fold_folder(session.workspace.final(final).folder, FoldJob(fold, seed))
         return Assignment(session.study.hyperparameters({}), plan, (fold,), lambda _: folder, is_final=True)
 

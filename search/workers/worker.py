@@ -26,7 +26,7 @@ from foldrace.trainer.results import ResultError, SavedResult, is_kept, load_res
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load, saved
 from foldrace.trainer.training.loop import NonFiniteLossError, NoRoomError, OutOfMemoryError, train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
-from foldrace.trainer.training_data import Job
+from foldrace.trainer.training_data import TrainingData
 
 IDLE_SECONDS = 2.0  # between two looks for a trial to adopt, when every one has an owner
 
@@ -46,7 +46,7 @@ class Worker:
     """
 
     trials: Trials
-    job: Job
+    data: TrainingData
     assign: Callable[[Claim], Assignment]
     device: str
     seconds_left: Callable[[], float]
@@ -110,7 +110,7 @@ class Worker:
 
     def _run_fold(self, claim: Claim, assignment: Assignment, fold: int, bests: list[float]) -> float | None:
         """The best evaluation of a fold; None when the trial ended, or was let go, before the fold did."""
-        task = self.job.task(assignment.knobs, assignment.plan, fold, self.device, assignment.is_final)
+        task = self.data.task(assignment.knobs, assignment.plan, fold, self.device, assignment.is_final)
         folder = assignment.folder(fold)
         result = _result(task, folder)
         if result is not None:
@@ -119,7 +119,7 @@ class Worker:
         reported = _reported(claim, fold, task)
         if reported is not None:
             return reported
-        clock = _Interval(self.job.study.search.checkpoint_minutes * 60)
+        clock = _Interval(self.data.study.search.checkpoint_minutes * 60)
         resume = _checkpoint(task, folder)
         if resume is not None:
             curve = [EvaluationRecord.from_json(record) for record in resume.state["curve"]]
@@ -189,7 +189,7 @@ class Worker:
         if result.micro_batch < task.knobs.batch_size:
             logger.warning("%s: out of memory, so %d rows at a time went through the model", folder, result.micro_batch)
         if assignment.is_final:
-            save_model(result, task, self.job, folder)
+            save_model(result, task, self.data, folder)
         save_result(result, task.hash(), folder)
         _drop_attempts(folder)
 

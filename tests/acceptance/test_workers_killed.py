@@ -25,7 +25,7 @@ from foldrace.search.session import open_session
 from foldrace.storage.database import Database
 from foldrace.studies.loading import load
 from foldrace.trainer.results import ResultError
-from foldrace.trainer.training_data import open_job
+from foldrace.trainer.training_data import open_training_data
 from tests.acceptance.conftest import SMALL, Finished, foldrace_in
 from tests.support.killing import killed_at
 
@@ -207,7 +207,7 @@ def test_an_ensemble_of_fewer_folds_than_asked_is_refused(finished: Finished, tm
     with open_session(study, tmp_path / "runs") as session:
         job = begin(study, session.database, session.workspace)
         with pytest.raises(ResultError, match="fold-1"):
-            ensemble(job, open_job(job.study, job.workspace))
+            ensemble(job, open_training_data(job.study, job.workspace))
 
 
 def test_an_ensemble_killed_at_any_write_hands_in_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
@@ -220,8 +220,8 @@ def test_an_ensemble_killed_at_any_write_hands_in_the_same_bytes(finished: Finis
     step = 0
     with open_session(study, tmp_path / "runs") as session:
         job = begin(study, session.database, session.workspace)
-        opened = open_job(job.study, job.workspace)
-        while killed_at(step, lambda: ensemble(job, opened)):
+        data = open_training_data(job.study, job.workspace)
+        while killed_at(step, lambda: ensemble(job, data)):
             step += 7
 
     assert step > 30

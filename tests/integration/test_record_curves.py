@@ -6,22 +6,22 @@ import pytest
 from benchmarks.record_curves import DEMO, SEEDS, SOURCES, draw, open_source, record, recorded
 from benchmarks.recordings import read
 from foldrace.errors import FoldraceError
-from foldrace.trainer.training_data import Job
+from foldrace.trainer.training_data import TrainingData
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def data(tmp_path: Path) -> TrainingData:
     """The shortest demo sentences, two folds, one epoch."""
     fast = SOURCES["demo"].training | {"epochs": {"low": 1, "high": 1}, "lr": 1e-3}
     return open_source("demo", replace(SOURCES["demo"], longest=54, folds=2, training=fast), DEMO, "tiny", tmp_path)
 
 
-def test_runs_are_recorded_whole_and_what_is_there_is_not_trained_again(job: Job, tmp_path: Path) -> None:
+def test_runs_are_recorded_whole_and_what_is_there_is_not_trained_again(data: TrainingData, tmp_path: Path) -> None:
     output = tmp_path / "demo.jsonl"
 
-    record(job, output, configs=1, seeds=SEEDS, seconds=600)
+    record(data, output, configs=1, seeds=SEEDS, seconds=600)
     first = output.read_text(encoding="utf-8")
-    record(job, output, configs=1, seeds=SEEDS, seconds=600)
+    record(data, output, configs=1, seeds=SEEDS, seconds=600)
 
     runs = read(output)
     assert output.read_text(encoding="utf-8") == first
@@ -31,9 +31,9 @@ def test_runs_are_recorded_whole_and_what_is_there_is_not_trained_again(job: Job
     assert round(last.value * last.rows) == bin(int(last.right, 16)).count("1")
 
 
-def test_a_configuration_is_a_pure_function_of_its_number(job: Job) -> None:
-    assert draw(job.study, 3) == draw(job.study, 3)
-    assert draw(job.study, 3) != draw(job.study, 4)
+def test_a_configuration_is_a_pure_function_of_its_number(data: TrainingData) -> None:
+    assert draw(data.study, 3) == draw(data.study, 3)
+    assert draw(data.study, 3) != draw(data.study, 4)
 
 
 def test_a_line_cut_short_is_named(tmp_path: Path) -> None:

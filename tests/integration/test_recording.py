@@ -32,7 +32,7 @@ from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores
 from foldrace.trainer.results import save_result
 from foldrace.trainer.training.tasks import FoldResult
-from foldrace.trainer.training_data import Job, open_job
+from foldrace.trainer.training_data import TrainingData, open_training_data
 
 LABELS = ("관계_없음", "<script>alert(1)</script>", "$\\frac{")
 FOLDS = 2
@@ -61,8 +61,8 @@ def session(study: Study, tmp_path: Path) -> Iterator[Session]:
 
 
 @pytest.fixture
-def job(session: Session) -> Job:
-    return open_job(session.study, session.workspace)
+def data(session: Session) -> TrainingData:
+    return open_training_data(session.study, session.workspace)
 
 
 @pytest.fixture
@@ -72,14 +72,14 @@ def trials(session: Session) -> Trials:
 
 
 @pytest.fixture
-def recorder(session: Session, job: Job, trials: Trials) -> Recorder:
-    return Recorder(session, job, Worker(owner="host:<b>1"), None)
+def recorder(session: Session, data: TrainingData, trials: Trials) -> Recorder:
+    return Recorder(session, data, Worker(owner="host:<b>1"), None)
 
 
 @pytest.fixture
-def assign(session: Session, job: Job) -> Callable[[Claim], Assignment]:
+def assign(session: Session, data: TrainingData) -> Callable[[Claim], Assignment]:
     """What a worker's claim asks for: every fold of the search."""
-    plan = job.plan(FOLDS, session.study.folds.seed)
+    plan = data.plan(FOLDS, session.study.folds.seed)
 
     def assignment(claim: Claim) -> Assignment:
         knobs = session.study.hyperparameters(claim.sampled)
@@ -191,14 +191,14 @@ def test_the_trackers_hear_of_a_trial_that_ended(
 
 
 def test_one_worker_draws_the_study_when_it_ends(
-    recorder: Recorder, trials: Trials, session: Session, job: Job, caplog: pytest.LogCaptureFixture
+    recorder: Recorder, trials: Trials, session: Session, data: TrainingData, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "foldrace.record")
     judged(trials, 0.5, 0.6, 0.6, 0.8).finish(0.7)
     judged(trials, 0.4).prune("no better")
 
     recorder.close()
-    Recorder(session, job, Worker(), None).close()
+    Recorder(session, data, Worker(), None).close()
 
     attributes = session.database.storage.get_study_system_attrs(stored(session)._study_id)
     drawn = {key.split(":")[2] for key in attributes if key.startswith("dashboard:plot_data:")}
@@ -231,11 +231,11 @@ def test_a_report_has_the_best_trial_the_ledger_and_the_commands(trials: Trials,
     assert_harmless(text)
 
 
-def test_a_final_job_is_reported_and_recorded(session: Session, job: Job) -> None:
-    final = final_of(session, job)
-    done = ensemble(final, job)
+def test_a_final_job_is_reported_and_recorded(session: Session, data: TrainingData) -> None:
+    final = final_of(session, data)
+    done = ensemble(final, data)
 
-    record_final(Session(final.study, session.workspace, session.database), 1, job, done)
+    record_final(Session(final.study, session.workspace, session.database), 1, data, done)
     text = final_report(open_finished(final.folder))
 
     assert_harmless(text)
@@ -254,16 +254,16 @@ def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
         open_finished(tmp_path / "final-1")
 
 
-def final_of(session: Session, job: Job) -> Final:
+def final_of(session: Session, data: TrainingData) -> Final:
     """A final job whose folds left what a trained one leaves, with probabilities drawn at random."""
     study = session.study.with_fixed({"gamma": 0.5})
     final = begin(study, session.database, session.workspace)
     atomic_write(final.folder / "study.toml", final.study.to_toml())
     random = np.random.default_rng(0)
     for fold_job in final.jobs:
-        plan = job.plan(FOLDS, fold_job.seed)
-        task = job.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
-        sizes = len(task.validation), len(job.test.rows if job.test else ()), len(task.training)
+        plan = data.plan(FOLDS, fold_job.seed)
+        task = data.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
+        sizes = len(task.validation), len(data.test.rows if data.test else ()), len(task.training)
         drawn, test, train = (random.dirichlet(np.ones(len(LABELS)), size).astype(np.float32) for size in sizes)
         curve = (evaluation(0, 0.5), evaluation(1, 0.6))
         result = FoldResult(curve, drawn, test, train, {}, 1.0, 0.1, 100.0, 1, 1, 32)
