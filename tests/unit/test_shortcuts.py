@@ -17,7 +17,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from foldrace.trainer.modeling.shortcuts import CpuDropout, FirstTokenLayer, cpu_attention, cpu_dropout, shorten
+from foldrace.trainer.modeling.shortcuts import CpuDropout, FirstTokenLayer, apply_shortcuts, cpu_attention, cpu_dropout
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {
@@ -46,7 +46,7 @@ def pair(name: str) -> tuple[PreTrainedModel, PreTrainedModel]:
     for module in plain.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    return plain.train(), shorten(copy.deepcopy(plain), CPU).train()
+    return plain.train(), apply_shortcuts(copy.deepcopy(plain), CPU).train()
 
 
 def batch() -> dict[str, torch.Tensor]:

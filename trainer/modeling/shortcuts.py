@@ -22,7 +22,7 @@ _CPU_ATTENTION = "foldrace_cpu"
 _LEVELS = 2**16  # of a random number that decides over one element
 
 
-def shorten(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+def apply_shortcuts(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     """Give `model`, in place, every shortcut that fits it and the device; its weights keep their names."""
     layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
     if isinstance(layers, nn.ModuleList) and isinstance(layers[-1], _FIRST_TOKEN_LAYERS):

@@ -19,7 +19,7 @@ from foldrace.trainer.metrics import right_bits, score
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import autocast_dtype, is_out_of_memory, make_optimizer, peak_memory, prepare
 from foldrace.trainer.modeling.losses import loss_sum
-from foldrace.trainer.modeling.shortcuts import shorten
+from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.schedule import make_schedule
@@ -96,7 +96,7 @@ class _Fold:
         self.device = torch.device(task.device)
         self.dtype = autocast_dtype(task.knobs, self.device)
         prepare(self.device)
-        self.model = shorten(build_model(task.source, task.knobs, task.seed).to(self.device), self.device)
+        self.model = apply_shortcuts(build_model(task.source, task.knobs, task.seed).to(self.device), self.device)
         self.optimizer = make_optimizer(self.model, task.knobs, self.device)
         self.total = task.total_steps
         self.schedule = make_schedule(self.total, task.knobs)
