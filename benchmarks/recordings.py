@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldrace.errors import FoldraceError
+from foldrace.trainer.arrays import FloatArray
 
-FloatArray = NDArray[np.float64]
 EVALUATIONS = 8  # cells of a fold
 
 

@@ -12,9 +12,10 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Successive
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import ttest_rel  # type: ignore[import-untyped]
 
-from benchmarks.recordings import EVALUATIONS, FloatArray
+from benchmarks.recordings import EVALUATIONS
 from benchmarks.replay import Report, report_estimate, report_folds
 from foldrace.search.race.racing import RISK, RacingPruner
+from foldrace.trainer.arrays import FloatArray
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldrace.errors import FoldraceError
+from foldrace.trainer.arrays import FloatArray, IntArray, Probabilities
 from foldrace.trainer.data.folds import FoldPlan
-from foldrace.trainer.metrics import FloatArray, IntArray, Scores, per_class, score
+from foldrace.trainer.metrics import Scores, per_class, score
 
 Vote = Literal["probabilities", "logits"]
-Votes = NDArray[np.float64]
 
 Z_95 = 1.959964  # the normal deviate that leaves 2.5 % on either side
 
@@ -43,9 +42,9 @@ class OutOfFold:
     rows: IntArray
     fold: IntArray
     seed: IntArray
-    answers: Votes
+    answers: FloatArray
     scored: IntArray
-    probabilities: Votes
+    probabilities: FloatArray
     labels: IntArray
 
     def score(self, no_relation: int | None) -> Scores:
@@ -60,7 +59,7 @@ class OutOfFold:
         return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def vote(folds: Sequence[FloatArray], how: Vote) -> Votes:
+def vote(folds: Sequence[Probabilities], how: Vote) -> FloatArray:
     """Join the folds' probabilities of the same rows: (rows, classes).
 
     `logits` is the softmax of the folds' mean logits. Their log-probabilities serve as logits: log p is the logit
@@ -78,7 +77,7 @@ def vote(folds: Sequence[FloatArray], how: Vote) -> Votes:
 
 
 def out_of_fold(
-    trained: Sequence[tuple[FoldPlan, Sequence[FloatArray]]], labels: IntArray, how: Vote = "probabilities"
+    trained: Sequence[tuple[FoldPlan, Sequence[Probabilities]]], labels: IntArray, how: Vote = "probabilities"
 ) -> OutOfFold:
     """Every scored row with the answers of the models that never saw it; over several seeds they vote by row.
 
@@ -106,7 +105,7 @@ def out_of_fold(
     return OutOfFold(rows, fold, seed, answers, scored, _from_mean(total / count[:, None], how), labels[scored])
 
 
-def per_class_report(probabilities: FloatArray, labels: IntArray, names: Sequence[str]) -> str:
+def per_class_report(probabilities: Probabilities, labels: IntArray, names: Sequence[str]) -> str:
     """A line for each class by name, with its precision, recall, F1 and rows; a class without rows has no figures."""
     width = max(len("class"), *(len(name) for name in names))
     lines = [f"{'class':{width}}  precision  recall     f1   rows"]
@@ -118,7 +117,7 @@ def per_class_report(probabilities: FloatArray, labels: IntArray, names: Sequenc
     return "\n".join(lines) + "\n"
 
 
-def _answers(plan: FoldPlan, folds: Sequence[FloatArray]) -> tuple[IntArray, IntArray, Votes]:
+def _answers(plan: FoldPlan, folds: Sequence[Probabilities]) -> tuple[IntArray, IntArray, FloatArray]:
     parts = [plan.validation(k) for k in range(plan.count)]
     rows = np.concatenate(parts)
     fold = np.repeat(np.arange(plan.count), [len(part) for part in parts])
@@ -127,7 +126,7 @@ def _answers(plan: FoldPlan, folds: Sequence[FloatArray]) -> tuple[IntArray, Int
     return rows[by_row], fold[by_row], answers[by_row]
 
 
-def _check_folds(plan: FoldPlan, folds: Sequence[FloatArray], classes: int, rows: int) -> None:
+def _check_folds(plan: FoldPlan, folds: Sequence[Probabilities], classes: int, rows: int) -> None:
     if len(folds) != plan.count:
         raise EnsembleError(f"seed {plan.seed}: {len(folds)} folds of {plan.count}; train the missing ones first")
     if plan.rows.max() >= rows:
@@ -136,7 +135,7 @@ def _check_folds(plan: FoldPlan, folds: Sequence[FloatArray], classes: int, rows
         _check(fold, (len(plan.validation(k)), classes), f"seed {plan.seed}, fold {k}")
 
 
-def _check(probabilities: FloatArray, shape: tuple[int, ...], where: str) -> None:
+def _check(probabilities: Probabilities, shape: tuple[int, ...], where: str) -> None:
     if probabilities.shape != shape or probabilities.ndim != 2:
         raise EnsembleError(f"{where}: probabilities of shape {probabilities.shape}, expected {shape} (rows, classes)")
     broken = int((~np.isfinite(probabilities).all(axis=1)).sum())
@@ -144,7 +143,7 @@ def _check(probabilities: FloatArray, shape: tuple[int, ...], where: str) -> Non
         raise EnsembleError(f"{where}: {broken} rows have a probability that is NaN or infinite; train the fold again")
 
 
-def _as_votes(probabilities: FloatArray, how: Vote) -> Votes:
+def _as_votes(probabilities: Probabilities, how: Vote) -> FloatArray:
     exact = probabilities.astype(np.float64)
     if how == "probabilities":
         return exact
@@ -152,9 +151,9 @@ def _as_votes(probabilities: FloatArray, how: Vote) -> Votes:
     return np.log(np.maximum(exact, tiny))
 
 
-def _from_mean(votes: Votes, how: Vote) -> Votes:
+def _from_mean(votes: FloatArray, how: Vote) -> FloatArray:
     if how == "probabilities":
         return votes
     shifted = np.exp(votes - votes.max(axis=1, keepdims=True))
-    softmax: Votes = shifted / shifted.sum(axis=1, keepdims=True)
+    softmax: FloatArray = shifted / shifted.sum(axis=1, keepdims=True)
     return softmax

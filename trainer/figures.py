@@ -15,11 +15,11 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Metric
-from foldrace.trainer.metrics import ECE_BINS, FloatArray, IntArray
+from foldrace.trainer.arrays import FloatArray, IntArray, Probabilities
+from foldrace.trainer.metrics import ECE_BINS
 from foldrace.trainer.training.schedule import Schedule, make_schedule
 
 if TYPE_CHECKING:  # it would bring torch into commands that never train
@@ -97,7 +97,7 @@ def confusions(parts: Mapping[str, IntArray], names: Sequence[str], title: str) 
     return figure
 
 
-def reliability(probabilities: FloatArray, labels: IntArray, title: str) -> Figure:
+def reliability(probabilities: Probabilities, labels: IntArray, title: str) -> Figure:
     """Accuracy against confidence, in the bins of the calibration error; below, how many rows each bin has.
 
     Args:
@@ -174,7 +174,7 @@ def _draw_rate(axes: Axes, last: "EvaluationRecord", knobs: Hyperparameters) -> 
     axes.axvspan(0, last.epoch, color="C0", alpha=0.08)  # how far the fold got
 
 
-def _drawn_steps(schedule: Schedule) -> NDArray[np.int64]:
+def _drawn_steps(schedule: Schedule) -> IntArray:
     """Some steps, evenly spaced, and the first and the last one of each cycle, where the curve has its corners."""
     corners = [step for cycle in schedule.cycles for step in (cycle.start, cycle.start + cycle.warmup, cycle.end - 1)]
     even = np.linspace(0, schedule.total - 1, min(_RATE_POINTS, schedule.total)).astype(np.int64)

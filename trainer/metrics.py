@@ -7,13 +7,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldrace.errors import FoldraceError
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float32] | NDArray[np.float64]
+from foldrace.trainer.arrays import BoolArray, FloatArray, IntArray, Probabilities
 
 ECE_BINS = 15
 
@@ -43,7 +39,7 @@ class ClassScore:
     support: int
 
 
-def score(probabilities: FloatArray, labels: IntArray, no_relation: int | None) -> Scores:
+def score(probabilities: Probabilities, labels: IntArray, no_relation: int | None) -> Scores:
     """Score the most probable class of each row, and the probabilities themselves.
 
     Args:
@@ -65,7 +61,7 @@ def score(probabilities: FloatArray, labels: IntArray, no_relation: int | None) 
     )
 
 
-def per_class(probabilities: FloatArray, labels: IntArray) -> tuple[ClassScore, ...]:
+def per_class(probabilities: Probabilities, labels: IntArray) -> tuple[ClassScore, ...]:
     """Precision, recall, F1 and support of each class, by class index. Raises MetricsError as `score` does."""
     _check(probabilities, labels)
     matrix = _confusion(probabilities, labels)
@@ -74,13 +70,13 @@ def per_class(probabilities: FloatArray, labels: IntArray) -> tuple[ClassScore, 
     return tuple(ClassScore(float(p), float(r), float(f), int(s)) for p, r, f, s in zip(*columns, strict=True))
 
 
-def confusion(probabilities: FloatArray, labels: IntArray) -> IntArray:
+def confusion(probabilities: Probabilities, labels: IntArray) -> IntArray:
     """(classes, classes): how many rows of class i were taken for class j. Raises MetricsError as `score` does."""
     _check(probabilities, labels)
     return _confusion(probabilities, labels)
 
 
-def right_bits(probabilities: FloatArray, labels: IntArray) -> str:
+def right_bits(probabilities: Probabilities, labels: IntArray) -> str:
     """Which rows are right, in row order, as hexadecimal: the first row in the highest bit, zeros at the end."""
     return np.packbits(probabilities.argmax(axis=1) == labels).tobytes().hex()
 
@@ -96,7 +92,7 @@ def bits_to_array(bits: str, n: int) -> BoolArray:
     return np.unpackbits(packed, count=n).astype(np.bool_)
 
 
-def _check(probabilities: FloatArray, labels: IntArray) -> None:
+def _check(probabilities: Probabilities, labels: IntArray) -> None:
     if probabilities.ndim != 2 or len(probabilities) != len(labels) or len(labels) == 0:
         shape = "x".join(str(size) for size in probabilities.shape)
         raise MetricsError(
@@ -107,13 +103,13 @@ def _check(probabilities: FloatArray, labels: IntArray) -> None:
         raise MetricsError(f"{broken} of {len(labels)} rows have a probability that is NaN or infinite")
 
 
-def _confusion(probabilities: FloatArray, labels: IntArray) -> IntArray:
+def _confusion(probabilities: Probabilities, labels: IntArray) -> IntArray:
     classes = probabilities.shape[1]
     cells = np.bincount(labels * classes + probabilities.argmax(axis=1), minlength=classes * classes)
     return cells.reshape(classes, classes)
 
 
-def _share(part: IntArray, whole: IntArray) -> NDArray[np.float64]:
+def _share(part: IntArray, whole: IntArray) -> FloatArray:
     return part / np.maximum(whole, 1)
 
 
@@ -138,7 +134,7 @@ def _micro_f1(matrix: IntArray, no_relation: int | None) -> float:
     return float(2 * hits / max(total, 1))
 
 
-def _auprc(probabilities: FloatArray, labels: IntArray) -> float:
+def _auprc(probabilities: Probabilities, labels: IntArray) -> float:
     """KLUE-RE's AUPRC (Park et al. 2021, section 3.5): the mean over classes, no_relation too, of the area under the
     precision-recall curve by the trapezoidal rule, one class against the rest.
 
@@ -161,7 +157,7 @@ def _auprc(probabilities: FloatArray, labels: IntArray) -> float:
     return float(areas.mean())
 
 
-def _ece(probabilities: FloatArray, labels: IntArray) -> float:
+def _ece(probabilities: Probabilities, labels: IntArray) -> float:
     """Expected calibration error (Guo et al. 2017, equation 3): over ECE_BINS bins of equal width, each open below
     and closed above, the mean distance of accuracy and confidence, weighted by rows.
     """

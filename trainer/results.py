@@ -12,11 +12,12 @@ from safetensors.numpy import save
 
 from foldrace.errors import FoldraceError
 from foldrace.storage.workspace import atomic_write, new_folder
+from foldrace.trainer.arrays import Float32Array, IntArray
 from foldrace.trainer.evaluation import EvaluationRecord, first_best
 from foldrace.trainer.hub import quiet
-from foldrace.trainer.metrics import IntArray, confusion
+from foldrace.trainer.metrics import confusion
 from foldrace.trainer.modeling.classifier import build_model
-from foldrace.trainer.training.tasks import FloatArray, FoldResult, FoldTask
+from foldrace.trainer.training.tasks import FoldResult, FoldTask
 from foldrace.trainer.training_data import TrainingData
 
 RESULT_FILE = "result.safetensors"
@@ -40,9 +41,9 @@ class SavedResult:
 
     task: str
     curve: tuple[EvaluationRecord, ...]
-    probabilities: FloatArray
-    test_probabilities: FloatArray | None
-    train_probabilities: FloatArray | None
+    probabilities: Float32Array
+    test_probabilities: Float32Array | None
+    train_probabilities: Float32Array | None
     about: dict[str, Any]
 
     @property

@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from foldrace.errors import FoldraceError
+from foldrace.trainer.arrays import Probabilities
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import OutOfFold
-from foldrace.trainer.metrics import FloatArray
 
 Format = Literal["pred", "probs"]
 Cell = str | int | float
@@ -26,7 +26,7 @@ class SubmissionError(FoldraceError):
 
 
 def submission_text(
-    form: Format, ids: Sequence[str], probabilities: FloatArray, labels: Labels, excluded: int = 0
+    form: Format, ids: Sequence[str], probabilities: Probabilities, labels: Labels, excluded: int = 0
 ) -> str:
     """The submission file, rows in test order.
 
@@ -69,7 +69,7 @@ def oof_csv(out_of_fold: OutOfFold, ids: Sequence[str], labels: Labels) -> str:
     return _csv(header, ([*cells, *row] for *cells, row in columns))
 
 
-def test_probabilities_csv(ids: Sequence[str], probabilities: FloatArray, labels: Labels) -> str:
+def test_probabilities_csv(ids: Sequence[str], probabilities: Probabilities, labels: Labels) -> str:
     """The probability of each label for each test row, in test order. Raises SubmissionError when they do not fit."""
     _check(ids, probabilities, labels)
     rows = zip(ids, _rounded(probabilities), strict=True)
@@ -101,7 +101,7 @@ def submission_folder(parent: Path, count: int, model_name: str) -> Path:
         raise SubmissionError(f"{parent}: no submission folder can be made there: {error.strerror}") from error
 
 
-def _check(ids: Sequence[str], probabilities: FloatArray, labels: Labels) -> None:
+def _check(ids: Sequence[str], probabilities: Probabilities, labels: Labels) -> None:
     expected = (len(ids), len(labels.names))
     if probabilities.shape != expected:
         raise SubmissionError(f"probabilities of shape {probabilities.shape}, expected {expected} (rows, labels)")
@@ -116,7 +116,7 @@ def check_codes(form: Format, labels: Labels, excluded: int) -> None:
         )
 
 
-def _in_code_order(probabilities: FloatArray, labels: Labels, excluded: int) -> Iterable[list[float]]:
+def _in_code_order(probabilities: Probabilities, labels: Labels, excluded: int) -> Iterable[list[float]]:
     classes = len(labels.codes) + excluded
     for row in _rounded(probabilities):
         every = [0.0] * classes
@@ -125,7 +125,7 @@ def _in_code_order(probabilities: FloatArray, labels: Labels, excluded: int) -> 
         yield every
 
 
-def _rounded(probabilities: FloatArray) -> list[list[float]]:
+def _rounded(probabilities: Probabilities) -> list[list[float]]:
     """Nine digits: what a 32-bit probability needs to be read back as it was."""
     return [[float(f"{p:.9g}") for p in row] for row in probabilities.tolist()]
 

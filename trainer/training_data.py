@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from foldrace.storage.workspace import Workspace, atomic_write, new_folder
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
 from foldrace.studies.study import Study
-from foldrace.trainer.data.batching import IntArray, Tokens
+from foldrace.trainer.arrays import IntArray
+from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.encoding import encode, marker_tokens
 from foldrace.trainer.data.examples import Examples, read_test, read_training
 from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds

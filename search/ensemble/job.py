@@ -16,7 +16,8 @@ from foldrace.storage.database import Database
 from foldrace.storage.workspace import PARTIAL, Workspace, atomic_write
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study, StudyError
-from foldrace.trainer.ensemble import OutOfFold, Votes, out_of_fold, per_class_report, vote
+from foldrace.trainer.arrays import FloatArray
+from foldrace.trainer.ensemble import OutOfFold, out_of_fold, per_class_report, vote
 from foldrace.trainer.results import SavedResult, is_kept, load_result
 from foldrace.trainer.submission import oof_csv, submission_folder, submission_text, test_probabilities_csv
 from foldrace.trainer.training_data import TrainingData
@@ -163,7 +164,7 @@ def fold_result(final: Final, data: TrainingData, fold_job: FoldJob) -> SavedRes
     return result
 
 
-def _write_tables(final: Final, data: TrainingData, scored: OutOfFold, votes: Votes) -> None:
+def _write_tables(final: Final, data: TrainingData, scored: OutOfFold, votes: FloatArray) -> None:
     labels, ids = data.examples.labels, [row.id for row in data.examples.rows]
     atomic_write(final.folder / "oof.csv", oof_csv(scored, ids, labels))
     atomic_write(final.folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(data), votes, labels))
@@ -174,7 +175,7 @@ def _write_tables(final: Final, data: TrainingData, scored: OutOfFold, votes: Vo
 
 
 def _hand_in(
-    final: Final, data: TrainingData, results: dict[FoldJob, SavedResult], scored: OutOfFold, votes: Votes
+    final: Final, data: TrainingData, results: dict[FoldJob, SavedResult], scored: OutOfFold, votes: FloatArray
 ) -> HandedIn:
     """The submission in a numbered folder of its own; one with the same bytes that this job wrote before stands."""
     study, labels = final.study, data.examples.labels

@@ -10,9 +10,10 @@ from foldrace.search.ensemble.job import STUDY_FILE, SUMMARY_FILE, Final, fold_r
 from foldrace.search.study_store import FoldJob
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
+from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.ensemble import OutOfFold, out_of_fold
 from foldrace.trainer.figures import confusions, curves, png, reliability
-from foldrace.trainer.metrics import IntArray, confusion
+from foldrace.trainer.metrics import confusion
 from foldrace.trainer.results import SavedResult, confusion_matrices
 from foldrace.trainer.training_data import TrainingData, open_training_data
 

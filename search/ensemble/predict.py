@@ -13,12 +13,12 @@ from foldrace.search.study_store import FoldJob
 from foldrace.storage.workspace import atomic_write
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
+from foldrace.trainer.arrays import Float32Array, FloatArray
 from foldrace.trainer.data.encoding import encode
 from foldrace.trainer.data.examples import Examples, read_test
 from foldrace.trainer.data.labels import read_labels
 from foldrace.trainer.data.tokenizer import load_tokenizer, pad_id
-from foldrace.trainer.ensemble import Votes, vote
-from foldrace.trainer.metrics import FloatArray
+from foldrace.trainer.ensemble import vote
 from foldrace.trainer.modeling.devices import autocast_dtype
 from foldrace.trainer.results import MODEL_FOLDER
 from foldrace.trainer.submission import submission_text
@@ -34,7 +34,7 @@ class Prediction:
     """What an ensemble made of a file: (rows, classes) votes, and the accuracy where the file holds true labels."""
 
     examples: Examples
-    votes: Votes
+    votes: FloatArray
     accuracy: float | None
 
 
@@ -70,7 +70,7 @@ def _models(run: Path, study: Study) -> list[Path]:
     return folders
 
 
-def _predictions(folders: list[Path], examples: Examples, study: Study, device: str) -> Iterator[FloatArray]:
+def _predictions(folders: list[Path], examples: Examples, study: Study, device: str) -> Iterator[Float32Array]:
     """What each model makes of the rows; they all have the same tokenizer."""
     knobs, tokenizer = study.hyperparameters({}), load_tokenizer(folders[0])
     tokens = encode(examples.rows, tokenizer, knobs.entity_marking, study.model.max_length)
@@ -80,7 +80,7 @@ def _predictions(folders: list[Path], examples: Examples, study: Study, device: 
         yield predict(model, tokens, rows, pad_id(tokenizer), autocast_dtype(knobs, model.device))
 
 
-def _accuracy(examples: Examples, votes: Votes) -> float | None:
+def _accuracy(examples: Examples, votes: FloatArray) -> float | None:
     """Over the rows whose true label is known and was not excluded."""
     known = [
         (row.label, best)

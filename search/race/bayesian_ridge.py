@@ -7,9 +7,8 @@ noise taken from the rows themselves.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from foldrace.trainer.arrays import FloatArray
 
 
 @dataclass(frozen=True, eq=False)

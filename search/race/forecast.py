@@ -13,7 +13,8 @@ from statistics import NormalDist
 import numpy as np
 
 from foldrace.search.race.bayesian_ridge import Regression, regress
-from foldrace.search.race.learning_curves import Evidence, FloatArray
+from foldrace.search.race.learning_curves import Evidence
+from foldrace.trainer.arrays import FloatArray
 
 ALTERNATIONS = 10  # between levels and offsets, of a table with holes; a whole one needs a single one
 STANDING_PENALTY = 0.5  # rows' worth of belief that where a fold stands says nothing about its end

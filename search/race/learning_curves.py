@@ -17,9 +17,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.race.space import positions
 from foldrace.storage.optuna_rows import cell_key
+from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.evaluation import EvaluationRecord, RecordError, first_best
 
-FloatArray = NDArray[np.float64]
 Estimate = TypeVar("Estimate", float, FloatArray)
 Cell = tuple[int, int]  # a fold and an evaluation in it, both from 0
 _CELL_KEY = re.compile(r"fold(\d+)/eval(\d+)")

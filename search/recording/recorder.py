@@ -28,8 +28,8 @@ from foldrace.storage.errors import StorageError
 from foldrace.storage.trackers.protocol import Record, TrackedStudy, Trackers
 from foldrace.storage.workers import Worker
 from foldrace.storage.workspace import Workspace
+from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.figures import confusions, curves, png
-from foldrace.trainer.metrics import IntArray
 from foldrace.trainer.results import ResultError, confusion_matrices, load_result
 from foldrace.trainer.training_data import TrainingData
 

@@ -13,9 +13,10 @@ from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from foldrace.search.race.forecast import calibrate
-from foldrace.search.race.learning_curves import FloatArray, read_evidence, running_estimate
+from foldrace.search.race.learning_curves import read_evidence, running_estimate
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
+from foldrace.trainer.arrays import FloatArray
 
 MOST_RIVALS = 100  # a picture of more trials shows less
 FEWEST_OF_IMPORTANCE = 4  # different values, before anything is said of what matters

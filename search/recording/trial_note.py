@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from foldrace.studies.knobs import Hyperparameters, Value
 from foldrace.studies.study import Metric
+from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.evaluation import EvaluationRecord
-from foldrace.trainer.metrics import IntArray
 
 MOST_CONFUSED = 10  # pairs of classes that a final fold's note lists
 _HARMLESS = re.compile(r"[^\w \.,%/=+-]|_")

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.data.batching import (
     EVALUATION_TOKENS,
-    IntArray,
     Tokens,
     assemble,
     epoch_batches,

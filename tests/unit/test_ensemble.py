@@ -3,9 +3,10 @@ import pytest
 from scipy.special import softmax  # type: ignore[import-untyped]
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
+from foldrace.trainer.arrays import IntArray, Probabilities
 from foldrace.trainer.data.folds import FoldPlan, plan_folds
 from foldrace.trainer.ensemble import EnsembleError, OutOfFold, out_of_fold, per_class_report, vote
-from foldrace.trainer.metrics import FloatArray, IntArray, score
+from foldrace.trainer.metrics import score
 
 NAMES = ("no_relation", "per:title", "org:members")
 LABELS = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2], dtype=np.int64)  # the only row of class 2 is pinned to training
@@ -15,12 +16,12 @@ def plan(seed: int = 77, leaky: bool = False) -> FoldPlan:
     return plan_folds(LABELS, [f"sentence {i}" for i in range(len(LABELS))], NAMES, 2, seed, True, leaky)
 
 
-def answers(plan: FoldPlan, of_row: FloatArray) -> list[FloatArray]:
+def answers(plan: FoldPlan, of_row: Probabilities) -> list[Probabilities]:
     """What models that answer `of_row` (rows, classes) give for each validation part."""
     return [of_row[plan.validation(k)] for k in range(plan.count)]
 
 
-def some_probabilities(seed: int, rows: int = len(LABELS)) -> FloatArray:
+def some_probabilities(seed: int, rows: int = len(LABELS)) -> Probabilities:
     return np.random.RandomState(seed).dirichlet(np.ones(3), rows).astype(np.float32)
 
 

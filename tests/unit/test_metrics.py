@@ -5,9 +5,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, auc, confusion_matrix, f1_score, precision_recall_curve
 from sklearn.metrics import precision_recall_fscore_support as reference_per_class
 
+from foldrace.trainer.arrays import IntArray, Probabilities
 from foldrace.trainer.metrics import (
-    FloatArray,
-    IntArray,
     MetricsError,
     bits_to_array,
     confusion,
@@ -20,7 +19,7 @@ CLASSES = 5
 
 
 @st.composite
-def predictions(draw: st.DrawFn) -> tuple[FloatArray, IntArray]:
+def predictions(draw: st.DrawFn) -> tuple[Probabilities, IntArray]:
     """Rows of coarse probabilities, so that ties abound, and labels that may leave classes out."""
     n = draw(st.integers(1, 60))
     random = np.random.RandomState(draw(st.integers(0, 10_000)))
@@ -30,7 +29,7 @@ def predictions(draw: st.DrawFn) -> tuple[FloatArray, IntArray]:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32), labels
 
 
-def reference_auprc(probabilities: FloatArray, labels: IntArray) -> float:
+def reference_auprc(probabilities: Probabilities, labels: IntArray) -> float:
     areas = []
     for c in np.unique(labels):
         precision, recall, _ = precision_recall_curve(labels == c, probabilities[:, c])
@@ -38,13 +37,13 @@ def reference_auprc(probabilities: FloatArray, labels: IntArray) -> float:
     return float(np.mean(areas))
 
 
-def certain(predicted: list[int], classes: int = 3) -> FloatArray:
+def certain(predicted: list[int], classes: int = 3) -> Probabilities:
     return np.eye(classes)[predicted]
 
 
 @settings(deadline=None)
 @given(predictions())
-def test_scores_are_those_of_scikit_learn(case: tuple[FloatArray, IntArray]) -> None:
+def test_scores_are_those_of_scikit_learn(case: tuple[Probabilities, IntArray]) -> None:
     probabilities, labels = case
     predicted, present = probabilities.argmax(axis=1), np.unique(labels)
     scores = score(probabilities, labels, no_relation=0)
@@ -58,7 +57,7 @@ def test_scores_are_those_of_scikit_learn(case: tuple[FloatArray, IntArray]) -> 
 
 @settings(deadline=None)
 @given(predictions())
-def test_classes_and_confusion_are_those_of_scikit_learn(case: tuple[FloatArray, IntArray]) -> None:
+def test_classes_and_confusion_are_those_of_scikit_learn(case: tuple[Probabilities, IntArray]) -> None:
     probabilities, labels = case
     predicted = probabilities.argmax(axis=1)
     reference = reference_per_class(labels, predicted, labels=range(CLASSES), zero_division=0)
@@ -104,7 +103,7 @@ def test_calibration_error_is_the_gap_of_each_bin_weighted_by_rows() -> None:
 
 @settings(deadline=None)
 @given(predictions())
-def test_right_rows_survive_as_hexadecimal_bits(case: tuple[FloatArray, IntArray]) -> None:
+def test_right_rows_survive_as_hexadecimal_bits(case: tuple[Probabilities, IntArray]) -> None:
     probabilities, labels = case
     right = bits_to_array(right_bits(probabilities, labels), len(labels))
     assert (right == (probabilities.argmax(axis=1) == labels)).all()
@@ -121,7 +120,7 @@ def test_bits_of_another_number_of_rows_are_refused(bits: str, n: int) -> None:
 
 
 @pytest.mark.parametrize("probabilities", [np.zeros((0, 3)), np.zeros((2, 3)), np.zeros(3)])
-def test_no_rows_or_too_few_are_refused(probabilities: FloatArray) -> None:
+def test_no_rows_or_too_few_are_refused(probabilities: Probabilities) -> None:
     with pytest.raises(MetricsError, match="expected a row for each"):
         score(probabilities, np.zeros(len(probabilities) and 3, dtype=np.int64), None)
 

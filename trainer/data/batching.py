@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-IntArray = NDArray[np.int64]
+from foldrace.trainer.arrays import IntArray
 
 POOL_BATCHES = 50  # batches are cut from pools of so many, sorted by length
 LENGTH_JITTER = 0.03  # lengths are blurred by so much before sorting, so that no epoch repeats another's batches

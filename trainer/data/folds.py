@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldrace.errors import FoldraceError
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from foldrace.trainer.arrays import BoolArray, IntArray
 
 PINNED = -1  # the fold of a row that only ever trains
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from foldrace.errors import FoldraceError
-from foldrace.trainer.data.batching import IntArray, assemble, epoch_batches, to_device
+from foldrace.trainer.arrays import IntArray
+from foldrace.trainer.data.batching import assemble, epoch_batches, to_device
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import right_bits, score
 from foldrace.trainer.modeling.classifier import build_model

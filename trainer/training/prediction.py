@@ -4,18 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from foldrace.trainer.data.batching import IntArray, Tokens, assemble, evaluation_batches
+from foldrace.trainer.arrays import Float32Array, IntArray
+from foldrace.trainer.data.batching import Tokens, assemble, evaluation_batches
 from foldrace.trainer.hub import load_pretrained
-
-FloatArray = NDArray[np.float32]
 
 
 def predict(
     model: PreTrainedModel, tokens: Tokens, rows: IntArray, pad_id: int, dtype: torch.dtype | None
-) -> FloatArray:
+) -> Float32Array:
     """Probabilities of shape (rows, classes), in the order of `rows`, whatever the order of the batches.
 
     Args:

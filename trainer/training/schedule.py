@@ -9,9 +9,9 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Schedule:
         fraction = (u - cycle.warmup) / (cycle.length - cycle.warmup)
         return self.min_lr + (cycle.peak - self.min_lr) * (1 + math.cos(math.pi * fraction)) / 2
 
-    def curve(self) -> NDArray[np.float64]:
+    def curve(self) -> FloatArray:
         """The learning rate of every step, shape (total,)."""
         return np.array([self.lr(step) for step in range(self.total)])
 

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Metric
-from foldrace.trainer.data.batching import IntArray, Tokens
+from foldrace.trainer.arrays import Float32Array, IntArray
+from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.evaluation import EvaluationRecord, first_best
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.checkpoint import Checkpoint
-
-FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,9 @@ class FoldResult:
     """
 
     curve: tuple[EvaluationRecord, ...]
-    probabilities: FloatArray
-    test_probabilities: FloatArray | None
-    train_probabilities: FloatArray | None
+    probabilities: Float32Array
+    test_probabilities: Float32Array | None
+    train_probabilities: Float32Array | None
     weights: dict[str, Tensor]
     seconds_training: float
     seconds_evaluating: float
