@@ -18,7 +18,7 @@ from benchmarks.databases import make_plain, make_study, queue_ours, space_of
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from tests.support.records import record_at
 
 _QUEUED = 1200
@@ -65,7 +65,7 @@ class _Ours:
         self._database, self._study = database, queue_ours(database, name, history, queued)
 
     def warm(self) -> None:
-        self._trials = Trials(self._database, self._study, Worker())
+        self._trials = Trials(self._database, self._study, WorkerIdentity())
         claim = self._trials.claim()
         assert claim is not None
         claim.finish(0.5)
@@ -73,7 +73,7 @@ class _Ours:
     def join(self) -> None:
         """Be a worker of one's own that has read what its parent had read."""
         _forget_connections(self._database)
-        trials = Trials(self._database, self._study, Worker())
+        trials = Trials(self._database, self._study, WorkerIdentity())
         trials._history = self._trials._history
         self._trials = trials
 

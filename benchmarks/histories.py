@@ -13,7 +13,7 @@ import optuna
 
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.storage.database import Database
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 
@@ -68,7 +68,7 @@ class History:
         self.actors = [self.newcomer() for _ in range(WORKERS)]
 
     def newcomer(self) -> Actor:
-        trials = Trials(self.database, self.study, Worker(), clock=lambda: self.now, heartbeat_seconds=0)
+        trials = Trials(self.database, self.study, WorkerIdentity(), clock=lambda: self.now, heartbeat_seconds=0)
         return Actor(trials)
 
     def run(self, steps: int) -> None:

@@ -66,7 +66,7 @@ class Leases:
         self,
         database: Database,
         study_id: int,
-        worker: workers.Worker,
+        worker: workers.WorkerIdentity,
         lease_seconds: float,
         clock: Callable[[], float],
     ) -> None:

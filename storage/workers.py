@@ -20,7 +20,7 @@ _FORGET_AFTER = 86_400.0  # seconds
 
 
 @dataclass(frozen=True)
-class Worker:
+class WorkerIdentity:
     """One worker process. `owner` is unique for ever: a process id comes back, this does not."""
 
     device: str = "cpu"
@@ -45,7 +45,7 @@ def new_owner() -> str:
 
 
 def sign(
-    database: Database, connection: sa.Connection, worker: Worker, study_id: int, number: int | None, note: Note
+    database: Database, connection: sa.Connection, worker: WorkerIdentity, study_id: int, number: int | None, note: Note
 ) -> None:
     """Say that `worker` lives, and what it does. Times are the database's own."""
     row = {"study_id": study_id, "host": worker.host, "pid": worker.pid, "device": worker.device, "number": number}

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
 
@@ -148,7 +148,7 @@ def trials_of(database: Database, now: list[float]) -> Callable[..., Trials]:
     """A worker's view of a study, with the clock that stands still and a heart that beats only when asked to."""
 
     def view(study: Study, **arguments: Any) -> Trials:
-        return Trials(database, study, Worker(), clock=lambda: now[0], heartbeat_seconds=0, **arguments)
+        return Trials(database, study, WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0, **arguments)
 
     return view
 

@@ -26,7 +26,7 @@ from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.storage.errors import StorageError
 from foldrace.storage.trackers.protocol import Record, TrackedStudy, Trackers
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.figures import confusions, curves, png
@@ -47,7 +47,7 @@ class Recorder:
         self,
         session: Session,
         data: TrainingData,
-        worker: Worker,
+        worker: WorkerIdentity,
         final: int | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

@@ -21,7 +21,7 @@ from foldrace.search.trials.protocol_timer import Meter
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.storage.leases import Lease, LeaseLost, Leases
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 
 __all__ = ["Claim", "LeaseLost", "Trials"]
@@ -36,7 +36,7 @@ class Trials:
         self,
         database: Database,
         study: Study,
-        worker: Worker,
+        worker: WorkerIdentity,
         *,
         name: str | None = None,
         pruner: BasePruner | None = None,

@@ -42,7 +42,7 @@ def serve(
     data = open_training_data(study, session.workspace)
     check_source(data.source)
     device = resolve(device)
-    me = workers.Worker(device=describe(device), owner=owner or workers.new_owner())
+    me = workers.WorkerIdentity(device=describe(device), owner=owner or workers.new_owner())
     if final is None:
         refuse_fixed(study)
         refuse_short_lease(study, HEARTBEAT_SECONDS)

@@ -19,7 +19,7 @@ from foldrace.search.study_store import FoldJob, open_study, queue_folds
 from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
 from tests.support.records import record_at
@@ -72,7 +72,7 @@ def fill(url: str) -> None:
 def make_trials(database: Database) -> None:
     """A trial of each kind: complete, pruned, failed, let go, held by a worker that is gone, waiting."""
     open_study(database, study())
-    worker = Worker(owner="a-host:0123456789ab", host="a-host", pid=1)
+    worker = WorkerIdentity(owner="a-host:0123456789ab", host="a-host", pid=1)
     trials = Trials(database, study(), worker, heartbeat_seconds=0)
     claims = [begun(trials) for _ in range(5)]
     claims[0].finish(0.75)

@@ -11,7 +11,7 @@ from foldrace.search.monitor.summary import summarise
 from foldrace.search.study_store import open_study, queue_folds, stored_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from tests.data.make_database import FOLDER, study
 
 RELEASED = sorted(path for path in FOLDER.glob("foldrace-*") if path.suffix in (".db", ".sql"))
@@ -49,7 +49,7 @@ def test_an_old_database_says_how_its_study_stands(released: Database) -> None:
 
 def test_an_old_study_goes_on_where_it_stood(released: Database, now: list[float]) -> None:
     open_study(released, study(trials=7))  # the same study still, with one trial more
-    trials = Trials(released, study(trials=7), Worker(), clock=lambda: now[0], heartbeat_seconds=0)
+    trials = Trials(released, study(trials=7), WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0)
     taken = []
     while not trials.is_over():
         claim = trials.claim()

@@ -17,7 +17,7 @@ from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage import database as database_module
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 
@@ -89,7 +89,7 @@ def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_
     database = Database.open(away.url.render_as_string(), patience_seconds=600, clock=lambda: now[0], sleep=sleep)
     study = make_study(trials=1)
     open_study(database, study)
-    trials = Trials(database, study, Worker(), heartbeat_seconds=0)
+    trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
     claim = must(trials)
     away.stop()
     before = now[0]
@@ -119,7 +119,9 @@ def test_an_outage_ends_no_worker_and_takes_no_trial(
     database = Database.open(away.url.render_as_string(), clock=lambda: now[0], sleep=sleep)
     study = make_study(trials=1, lease_seconds=LEASE)
     open_study(database, study)
-    owner, other = (Trials(database, study, Worker(), clock=lambda: now[0], heartbeat_seconds=0) for _ in range(2))
+    owner, other = (
+        Trials(database, study, WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0) for _ in range(2)
+    )
     claim = must(owner)
     assert other.claim() is None
     away.stop()

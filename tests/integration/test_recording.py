@@ -24,7 +24,7 @@ from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.leases import LeaseLost
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import atomic_write
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
@@ -68,12 +68,12 @@ def data(session: Session) -> TrainingData:
 @pytest.fixture
 def trials(session: Session) -> Trials:
     open_study(session.database, session.study)
-    return Trials(session.database, session.study, Worker(), heartbeat_seconds=0)
+    return Trials(session.database, session.study, WorkerIdentity(), heartbeat_seconds=0)
 
 
 @pytest.fixture
 def recorder(session: Session, data: TrainingData, trials: Trials) -> Recorder:
-    return Recorder(session, data, Worker(owner="host:<b>1"), None)
+    return Recorder(session, data, WorkerIdentity(owner="host:<b>1"), None)
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_one_worker_draws_the_study_when_it_ends(
     judged(trials, 0.4).prune("no better")
 
     recorder.close()
-    Recorder(session, data, Worker(), None).close()
+    Recorder(session, data, WorkerIdentity(), None).close()
 
     attributes = session.database.storage.get_study_system_attrs(stored(session)._study_id)
     drawn = {key.split(":")[2] for key in attributes if key.startswith("dashboard:plot_data:")}

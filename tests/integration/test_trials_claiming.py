@@ -16,7 +16,7 @@ from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.storage import leases, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workers import Worker, control, set_control, study_id_of
+from foldrace.storage.workers import WorkerIdentity, control, set_control, study_id_of
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 
@@ -112,7 +112,7 @@ def test_ids_of_a_deleted_study_bring_nothing_back(database: Database, make_stud
 
 def claim_all(url: str, study: Study) -> list[int]:
     database = Database.open(url)
-    trials = Trials(database, study, Worker(), heartbeat_seconds=0)
+    trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
     numbers = []
     while (claim := trials.claim()) is not None:
         numbers.append(claim.number)
@@ -139,7 +139,7 @@ def test_a_draw_is_determined_by_seed_number_and_history(tmp_path: Path, make_st
         open_study(database, study)
         drawn = []
         for number in range(14):
-            claim = must(Trials(database, study, Worker(), heartbeat_seconds=0))
+            claim = must(Trials(database, study, WorkerIdentity(), heartbeat_seconds=0))
             drawn.append(claim.sampled)
             claim.finish(number / 14)
         runs.append(drawn)
@@ -206,7 +206,7 @@ def test_an_unknown_study_is_named_with_those_there_are(
 
 def test_a_lease_shorter_than_three_heartbeats_is_refused(database: Database, make_study: MakeStudy) -> None:
     with pytest.raises(StorageError, match=r"search\.lease_seconds: 20 .* at least 30"):
-        Trials(database, make_study(lease_seconds=20), Worker())
+        Trials(database, make_study(lease_seconds=20), WorkerIdentity())
 
 
 # Adopting
@@ -257,9 +257,9 @@ def test_a_clock_that_is_wrong_by_an_hour_takes_no_trial(
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    alive = must(Trials(database, study, Worker(), clock=lambda: now[0], heartbeat_seconds=0))
+    alive = must(Trials(database, study, WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0))
     monkeypatch.setattr(time, "time", lambda real=time.time: real() + 3600)
-    ahead = Trials(database, study, Worker(), clock=lambda: now[0] + 3600, heartbeat_seconds=0)
+    ahead = Trials(database, study, WorkerIdentity(), clock=lambda: now[0] + 3600, heartbeat_seconds=0)
     for _ in range(12):
         assert ahead.claim() is None
         assert alive.beat()
@@ -314,7 +314,7 @@ def test_workers_that_die_while_they_claim_do_not_count(
     open_study(database, study)
     monkeypatch.setattr(Trials, "_begin", lambda _, lease: lease)  # here they die: nothing is drawn yet
     for _ in range(4):
-        dead = Worker()
+        dead = WorkerIdentity()
         assert Trials(database, study, dead, heartbeat_seconds=0).claim() is not None
         leases.orphan(database, dead.owner, "killed")
     for _ in range(4):
@@ -380,7 +380,7 @@ def test_the_trial_of_a_worker_known_to_be_dead_is_adopted_at_once(
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    worker = Worker()
+    worker = WorkerIdentity()
     dead = must(Trials(database, study, worker, heartbeat_seconds=0))
     leases.orphan(database, worker.owner, "killed by signal 9")
     assert must(trials_of(study)).number == dead.number
@@ -389,7 +389,7 @@ def test_the_trial_of_a_worker_known_to_be_dead_is_adopted_at_once(
 def test_a_heart_beats_by_itself_and_stops_with_its_claim(database: Database, make_study: MakeStudy) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    claim = must(Trials(database, study, Worker(), heartbeat_seconds=0.01))
+    claim = must(Trials(database, study, WorkerIdentity(), heartbeat_seconds=0.01))
     counter = sa.select(tables.leases.c.counter)
     deadline = threading.Event()
     while database.read(lambda connection: connection.execute(counter).scalar_one()) < 3:

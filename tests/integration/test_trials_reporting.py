@@ -16,7 +16,7 @@ from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 
@@ -175,7 +175,7 @@ def test_the_summary_counts_in_the_database(database: Database, make_study: Make
 def test_the_summary_shows_what_each_worker_does(database: Database, make_study: MakeStudy) -> None:
     study = make_study()
     open_study(database, study)
-    worker = Worker(device="cuda:1")
+    worker = WorkerIdentity(device="cuda:1")
     trials = Trials(database, study, worker, heartbeat_seconds=0)
     claim = must(trials)
     claim.progress(fold=2, epoch=3.5, rows_per_second=120.0)

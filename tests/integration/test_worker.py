@@ -16,7 +16,7 @@ from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
 from foldrace.search.workers import worker
 from foldrace.search.workers.entrypoint import serve
-from foldrace.storage.workers import Worker
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 from foldrace.trainer.training import loop as training
@@ -160,7 +160,7 @@ def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothin
     study = load("demo", [*ONE_TRIAL, *below, f"search.storage={storage_url}"])
     with open_session(study, tmp_path) as session:
         open_study(session.database, study)
-        trials = Trials(session.database, study, Worker(), heartbeat_seconds=0)
+        trials = Trials(session.database, study, WorkerIdentity(), heartbeat_seconds=0)
         for number in range(5):
             claim = must(trials)
             for fold in range(2):
