@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from foldrace.errors import FoldraceError
 
-PATIENCE = 5.0  # seconds for the hub to answer the first question
+HUB_TIMEOUT_SECONDS = 5.0  # for the hub to answer the first question
 
 # Else transformers asks a service of the hub to rewrite the weights of a model that has only the older format.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -36,15 +36,15 @@ def load_pretrained(auto: Any, name: str | Path, what: str, **options: Any) -> A
     Raises:
         ModelError: there is no such thing, or it does not load.
     """
-    is_local = Path(name).is_dir() or not _is_reachable(str(name))
+    is_local = Path(name).is_dir() or not _hub_answers(str(name))
     try:
-        with quiet():
+        with silent_transformers():
             return auto.from_pretrained(name, trust_remote_code=False, local_files_only=is_local, **options)
     except Exception as error:  # tokenizers, safetensors and transformers raise errors that share no base
-        raise ModelError(unloadable(str(name), what, error)) from error
+        raise ModelError(load_failure(str(name), what, error)) from error
 
 
-def unloadable(name: str, what: str, error: Exception) -> str:
+def load_failure(name: str, what: str, error: Exception) -> str:
     """One line: what could not be loaded, why, and what would be right."""
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if Path(name).is_dir():
@@ -58,10 +58,10 @@ def unloadable(name: str, what: str, error: Exception) -> str:
 
 
 @cache
-def _is_reachable(name: str) -> bool:
+def _hub_answers(name: str) -> bool:
     """Whether the hub answers, asked once: its own library goes on asking for most of a minute."""
     try:
-        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=PATIENCE)
+        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_TIMEOUT_SECONDS)
     except HfHubHTTPError:
         return True
     except Exception:  # no connection, offline mode, not a hub name: errors that share no base
@@ -70,7 +70,7 @@ def _is_reachable(name: str) -> bool:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silent_transformers() -> Iterator[None]:
     """Without transformers' progress bars and its table of new weights: a new classifier head is what we ask for."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

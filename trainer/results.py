@@ -14,7 +14,7 @@ from foldrace.errors import FoldraceError
 from foldrace.storage.workspace import atomic_write, new_folder
 from foldrace.trainer.arrays import Float32Array, IntArray
 from foldrace.trainer.evaluation import EvaluationRecord, first_best
-from foldrace.trainer.hub import quiet
+from foldrace.trainer.hub import silent_transformers
 from foldrace.trainer.metrics import confusion
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training.tasks import FoldResult, FoldTask
@@ -71,12 +71,12 @@ def save_model(result: FoldResult, task: FoldTask, data: TrainingData, folder: P
     model.load_state_dict(result.weights)
     model.config.id2label = dict(enumerate(data.examples.labels.names))
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}
-    with quiet(), new_folder(folder / MODEL_FOLDER) as building:
+    with silent_transformers(), new_folder(folder / MODEL_FOLDER) as building:
         model.save_pretrained(building)
         data.tokenizer.save_pretrained(building)
 
 
-def is_kept(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether a fold's folder holds all that an ensemble needs: a whole result, and the model."""
     with suppress(ResultError):
         load_result(folder)

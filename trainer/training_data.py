@@ -69,11 +69,9 @@ class TrainingData:
                 return FoldPlan.from_json(path.read_text(encoding="utf-8"))
             except FoldError as error:
                 raise FoldError(f"{path}: {error}") from None
-        folds = self.study.folds
         sentences = [example.sentence for example in self.examples.rows]
-        names = self.examples.labels.names
-        oversample, leaky = folds.oversample_minority, folds.leaky_oversampling
-        plan = plan_folds(self.labels, sentences, names, count, seed, oversample, leaky)
+        folds = self.study.folds.model_copy(update={"count": count, "seed": seed})
+        plan = plan_folds(self.labels, sentences, self.examples.labels.names, folds)
         atomic_write(path, plan.to_json())
         return plan
 

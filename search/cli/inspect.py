@@ -115,9 +115,9 @@ def predict(
 ) -> None:
     """Use a finished ensemble on new data."""
     from foldrace.search.ensemble.predict import predict_file
-    from foldrace.trainer.modeling.devices import resolve
+    from foldrace.trainer.modeling.devices import resolve_device
 
     path = output or run_folder / "predictions.csv"
-    done = predict_file(run_folder, file, path, resolve(device))
+    done = predict_file(run_folder, file, path, resolve_device(device))
     known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on the rows with a known label"
     typer.echo(f"{len(done.examples.rows)} rows predicted by {run_folder}, written to {path}{known}")

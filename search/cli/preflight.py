@@ -11,7 +11,7 @@ import torch
 
 from foldrace.studies.knobs import Hyperparameters, Range
 from foldrace.studies.study import Study
-from foldrace.trainer.data.folds import FoldPlan, normalised
+from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype
 from foldrace.trainer.training.loop import NoRoomError, train_fold
@@ -85,7 +85,7 @@ def describe(data: TrainingData, plan: FoldPlan) -> list[str]:
     names = data.examples.labels.names
     counts = Counter(names[row.label] for row in rows if row.label is not None)
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
-    copies = len(rows) - len({normalised(row.sentence) for row in rows})
+    copies = len(rows) - len({normalise_sentence(row.sentence) for row in rows})
     tokens = data.encoded(typical_knobs(study).entity_marking)
     training = [len(plan.training(fold)) for fold in range(plan.count)]
     validation = [len(plan.validation(fold)) for fold in range(plan.count)]

@@ -39,7 +39,7 @@ def check(
     """Say what would be run, and how long it would take here."""
     from foldrace.search.cli.preflight import describe, forecast
     from foldrace.storage.workspace import Workspace
-    from foldrace.trainer.modeling.devices import resolve
+    from foldrace.trainer.modeling.devices import resolve_device
     from foldrace.trainer.training_data import open_training_data
 
     asked = load_study(study, set_, trials)
@@ -50,7 +50,7 @@ def check(
     for line in describe(data, plan):
         typer.echo(line)
     device = places[0].device
-    resolve("cpu" if device == "cpu" else "cuda")
+    resolve_device("cpu" if device == "cpu" else "cuda")
     ahead = forecast(data, plan, device, places[0].threads)
     budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
     typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")

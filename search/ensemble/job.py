@@ -18,7 +18,7 @@ from foldrace.studies.loading import load
 from foldrace.studies.study import Study, StudyError
 from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.ensemble import OutOfFold, out_of_fold, per_class_report, vote
-from foldrace.trainer.results import SavedResult, is_kept, load_result
+from foldrace.trainer.results import SavedResult, is_complete, load_result
 from foldrace.trainer.submission import oof_csv, submission_folder, submission_text, test_probabilities_csv
 from foldrace.trainer.training_data import TrainingData
 
@@ -62,7 +62,7 @@ class Final:
     @property
     def missing(self) -> list[FoldJob]:
         """The jobs that have not left their result and their model."""
-        return [job for job in self.jobs if not is_kept(self.fold_folder(job))]
+        return [job for job in self.jobs if not is_complete(self.fold_folder(job))]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from foldrace.search.workers.worker import Worker
 from foldrace.storage import workers
 from foldrace.storage.workspace import atomic_write
 from foldrace.trainer.modeling.classifier import check_source
-from foldrace.trainer.modeling.devices import describe, resolve
+from foldrace.trainer.modeling.devices import device_name, resolve_device
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 logger = logging.getLogger("foldrace.worker")
@@ -41,8 +41,8 @@ def serve(
     study = session.study
     data = open_training_data(study, session.workspace)
     check_source(data.source)
-    device = resolve(device)
-    me = workers.WorkerIdentity(device=describe(device), owner=owner or workers.new_owner())
+    device = resolve_device(device)
+    me = workers.WorkerIdentity(device=device_name(device), owner=owner or workers.new_owner())
     if final is None:
         refuse_fixed(study)
         refuse_short_lease(study, HEARTBEAT_SECONDS)

@@ -22,8 +22,8 @@ from foldrace.storage.errors import OutageError
 from foldrace.storage.leases import LeaseLost
 from foldrace.storage.workspace import attempts_in
 from foldrace.trainer.evaluation import EvaluationRecord
-from foldrace.trainer.results import ResultError, SavedResult, is_kept, load_result, save_model, save_result
-from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load, saved
+from foldrace.trainer.results import ResultError, SavedResult, is_complete, load_result, save_model, save_result
+from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, list_checkpoints, load_checkpoint
 from foldrace.trainer.training.loop import NonFiniteLossError, NoRoomError, OutOfMemoryError, train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 from foldrace.trainer.training_data import TrainingData
@@ -125,7 +125,8 @@ class Worker:
             curve = [EvaluationRecord.from_json(record) for record in resume.state["curve"]]
             self._catch_up(claim, assignment, fold, curve, bests)
         own = folder / f"attempt-{claim.attempt}"
-        for path in saved(own):  # of a database that is gone, or of a fold that failed: ours may begin before it
+        # Some may be of a database that is gone, or of a fold that failed: ours may begin before it.
+        for path in list_checkpoints(own):
             if resume is None or path.name > resume.file_name:
                 path.unlink(missing_ok=True)
         with closing(train_fold(task, resume)) as events:
@@ -198,7 +199,7 @@ def _result(task: FoldTask, folder: Path) -> SavedResult | None:
     """What an earlier attempt left that finished the fold."""
     with suppress(ResultError):
         result = load_result(folder)
-        return result if result.task == task.hash() and (task.test is None or is_kept(folder)) else None
+        return result if result.task == task.hash() and (task.test is None or is_complete(folder)) else None
     return None
 
 
@@ -210,10 +211,10 @@ def _reported(claim: Claim, fold: int, task: FoldTask) -> float | None:
 
 def _checkpoint(task: FoldTask, folder: Path) -> Checkpoint | None:
     """The newest whole checkpoint of any attempt at the fold; None: start it anew."""
-    paths = [path for attempt in attempts_in(folder) for path in saved(attempt)]
+    paths = [path for attempt in attempts_in(folder) for path in list_checkpoints(attempt)]
     for path in sorted(paths, key=lambda path: path.name, reverse=True):
         try:
-            return load(path, task.hash())
+            return load_checkpoint(path, task.hash())
         except CheckpointError as error:
             logger.warning("%s; going back to the one before it", error)
     return None

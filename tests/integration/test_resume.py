@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load
+from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 
@@ -21,7 +21,7 @@ def train_with_checkpoints(task: FoldTask, folder: Path) -> tuple[list[Checkpoin
     for event in train_fold(task, progress_seconds=0):
         if isinstance(event, Progress):
             torch.manual_seed(event.step)  # the consumer's doing must not show
-            checkpoints.append(load(event.snapshot().save(folder), task.hash()))
+            checkpoints.append(load_checkpoint(event.snapshot().save(folder), task.hash()))
     assert isinstance(event, FoldResult)
     return checkpoints, event
 

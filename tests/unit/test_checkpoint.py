@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from foldrace.trainer.training.checkpoint import KEPT, Checkpoint, CheckpointError, load, saved
+from foldrace.trainer.training.checkpoint import (
+    CHECKPOINTS_KEPT,
+    Checkpoint,
+    CheckpointError,
+    list_checkpoints,
+    load_checkpoint,
+)
 
 TASK = "a" * 64
 
@@ -25,7 +31,7 @@ def checkpoint(step: int = 7) -> Checkpoint:
 def test_a_checkpoint_comes_back_bit_by_bit(tmp_path: Path) -> None:
     kept = checkpoint()
 
-    found = load(kept.save(tmp_path), TASK)
+    found = load_checkpoint(kept.save(tmp_path), TASK)
 
     assert (found.task, found.step, found.state) == (kept.task, kept.step, kept.state)
     assert found.tensors.keys() == kept.tensors.keys()
@@ -39,7 +45,7 @@ def test_a_truncated_checkpoint_is_recognised(tmp_path: Path, share: float) -> N
     path.write_bytes(content[: int(share * len(content))])
 
     with pytest.raises(CheckpointError, match="damaged"):
-        load(path, TASK)
+        load_checkpoint(path, TASK)
 
 
 def test_no_flipped_bit_goes_unseen(tmp_path: Path) -> None:
@@ -50,7 +56,7 @@ def test_no_flipped_bit_goes_unseen(tmp_path: Path) -> None:
         path.write_bytes(content[:offset] + bytes([content[offset] ^ 1 << offset % 8]) + content[offset + 1 :])
 
         try:
-            found = load(path, TASK)
+            found = load_checkpoint(path, TASK)
         except CheckpointError:
             continue
         assert all(torch.equal(found.tensors[name], tensor) for name, tensor in kept.tensors.items()), offset
@@ -61,7 +67,7 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path: Path) -> None:
     path = checkpoint().save(tmp_path)
 
     with pytest.raises(CheckpointError, match="belongs to another study, fold or trial"):
-        load(path, "b" * 64)
+        load_checkpoint(path, "b" * 64)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -69,11 +75,11 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     path.write_text("{}", encoding="utf-8")
 
     with pytest.raises(CheckpointError, match="damaged"):
-        load(path, TASK)
+        load_checkpoint(path, TASK)
 
 
 def test_the_newest_checkpoints_are_kept_newest_first(tmp_path: Path) -> None:
     for step in (9, 10, 100):
         checkpoint(step).save(tmp_path)
 
-    assert [load(path, TASK).step for path in saved(tmp_path)] == [100, 10][:KEPT]
+    assert [load_checkpoint(path, TASK).step for path in list_checkpoints(tmp_path)] == [100, 10][:CHECKPOINTS_KEPT]

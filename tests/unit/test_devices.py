@@ -10,7 +10,7 @@ import pytest
 
 from foldrace.search.workers import slots as devices
 from foldrace.search.workers.slots import Slot, SlotError, cgroup_quota, count_cuda_devices, slots
-from foldrace.trainer.modeling.devices import MOST_CHARACTERS, describe
+from foldrace.trainer.modeling.devices import MAX_NAME_LENGTH, device_name
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_the_driver_counts_what_torch_counts_and_a_worker_sees_one_of_them() -> 
 
 def test_a_worker_is_named_by_the_one_device_that_it_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"GPU-{'1' * 36},GPU-{'2' * 36}")
-    assert describe("cuda") == f"cuda:GPU-{'1' * 36}"
+    assert device_name("cuda") == f"cuda:GPU-{'1' * 36}"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", f"MIG-GPU-{'1' * 36}/1/0")
-    assert len(describe("cuda")) == MOST_CHARACTERS
-    assert describe("cpu") == "cpu"
+    assert len(device_name("cuda")) == MAX_NAME_LENGTH
+    assert device_name("cpu") == "cpu"

@@ -3,6 +3,7 @@ import pytest
 from scipy.special import softmax  # type: ignore[import-untyped]
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
+from foldrace.studies.study import Folds
 from foldrace.trainer.arrays import IntArray, Probabilities
 from foldrace.trainer.data.folds import FoldPlan, plan_folds
 from foldrace.trainer.ensemble import EnsembleError, OutOfFold, out_of_fold, per_class_report, vote
@@ -13,7 +14,8 @@ LABELS = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2], dtype=np.int64)  # the only
 
 
 def plan(seed: int = 77, leaky: bool = False) -> FoldPlan:
-    return plan_folds(LABELS, [f"sentence {i}" for i in range(len(LABELS))], NAMES, 2, seed, True, leaky)
+    folds = Folds(count=2, seed=seed, leaky_oversampling=leaky)
+    return plan_folds(LABELS, [f"sentence {i}" for i in range(len(LABELS))], NAMES, folds)
 
 
 def answers(plan: FoldPlan, of_row: Probabilities) -> list[Probabilities]:

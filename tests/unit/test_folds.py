@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalised, plan_folds
+from foldrace.studies.study import Folds
+from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence, plan_folds
 
 NAMES = ("no_relation", "per:title", "org:members", "per:spouse")
 
@@ -13,7 +14,8 @@ NAMES = ("no_relation", "per:title", "org:members", "per:spouse")
 def plan(
     labels: list[int], sentences: list[str], count: int, seed: int = 77, oversample: bool = True, leaky: bool = False
 ) -> FoldPlan:
-    return plan_folds(np.array(labels, dtype=np.int64), sentences, NAMES, count, seed, oversample, leaky)
+    folds = Folds(count=count, seed=seed, oversample_minority=oversample, leaky_oversampling=leaky)
+    return plan_folds(np.array(labels, dtype=np.int64), sentences, NAMES, folds)
 
 
 def distinct(n: int) -> list[str]:
@@ -97,7 +99,7 @@ def test_the_seed_alone_decides_the_split() -> None:
 
 
 def test_copies_are_found_through_width_case_and_white_space() -> None:
-    assert normalised(" Ｋａｋａｏ\u3000는\tSeoul ") == normalised("kakao 는 seoul")
+    assert normalise_sentence(" Ｋａｋａｏ\u3000는\tSeoul ") == normalise_sentence("kakao 는 seoul")
 
 
 def test_a_rare_class_pins_its_sentences_and_what_they_leave_too_rare() -> None:

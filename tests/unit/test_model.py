@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from foldrace.studies.knobs import Hyperparameters
-from foldrace.trainer.data.batching import padded
+from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.data.tokenizer import load_tokenizer
 from foldrace.trainer.hub import ModelError
 from foldrace.trainer.modeling.classifier import ModelSource, build_model, check_source
@@ -174,7 +174,7 @@ def test_tiny_grows_to_any_length() -> None:
 
     model = build_model(source("tiny", max_length=1001), Hyperparameters(), seed=0)
 
-    assert model(input_ids=torch.full((1, padded(1001)), 7)).logits.shape == (1, 3)
+    assert model(input_ids=torch.full((1, padded_length(1001)), 7)).logits.shape == (1, 3)
 
 
 @pytest.mark.parametrize("family", ["electra", "bert", "roberta", "distilbert"])

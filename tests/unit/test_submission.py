@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foldrace.studies.study import Folds
 from foldrace.trainer.data.folds import plan_folds
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import out_of_fold
@@ -68,7 +69,7 @@ def test_an_id_that_could_be_more_than_text_is_quoted_and_not_changed(odd: str) 
 
 def test_out_of_fold_rows_name_their_fold_and_seed() -> None:
     labels = np.array([0, 1, 0, 1], dtype=np.int64)
-    plan = plan_folds(labels, ["a", "b", "c", "d"], LABELS.names, 2, 77, True, False)
+    plan = plan_folds(labels, ["a", "b", "c", "d"], LABELS.names, Folds(count=2))
     right = [np.eye(2)[labels[plan.validation(k)]] for k in range(2)]
     rows = read(oof_csv(out_of_fold([(plan, right)], labels), ["id0", "id1", "id2", "id3"], LABELS))
     assert rows[0] == ["id", "fold", "seed", "label", "predicted", "per:title", "org:members"]

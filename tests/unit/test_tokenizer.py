@@ -124,7 +124,7 @@ def test_a_damaged_tokenizer_is_one_clear_line(tmp_path: Path, tokenizer_folder:
 def test_an_unreachable_hub_is_told_within_seconds(offline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
-    hub._is_reachable.cache_clear()
+    hub._hub_answers.cache_clear()
 
     with pytest.raises(ModelError) as caught:
         build_tokenizer("nobody/no-such-model", (), [])

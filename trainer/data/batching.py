@@ -42,7 +42,7 @@ Batch = dict[str, Tensor]  # the model's keyword arguments, each (rows, longest 
 def assemble(tokens: Tokens, rows: IntArray, pad_id: int, device: torch.device) -> Batch:
     """The padded batch of the given rows, in their order."""
     lengths = tokens.lengths[rows]
-    width = padded(int(lengths.max()), PAD_MULTIPLE[device.type])
+    width = padded_length(int(lengths.max()), PAD_MULTIPLE[device.type])
     mask = np.arange(width) < lengths[:, None]
     source = (tokens.offsets[rows][:, None] + np.arange(width))[mask]
     columns = {"input_ids": np.full(mask.shape, pad_id), "attention_mask": mask.astype(np.int64)}
@@ -53,7 +53,7 @@ def assemble(tokens: Tokens, rows: IntArray, pad_id: int, device: torch.device) 
     return {name: to_device(column, device) for name, column in columns.items()}
 
 
-def padded(length: int, multiple: int = max(PAD_MULTIPLE.values())) -> int:
+def padded_length(length: int, multiple: int = max(PAD_MULTIPLE.values())) -> int:
     """To how many tokens rows of `length` are padded; unless told the multiple, on whatever device."""
     return -(-length // multiple) * multiple
 

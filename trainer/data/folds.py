@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from foldrace.errors import FoldraceError
+from foldrace.studies.study import Folds
 from foldrace.trainer.arrays import BoolArray, IntArray
 
 PINNED = -1  # the fold of a row that only ever trains
@@ -76,31 +77,26 @@ class FoldPlan:
         return asdict(self) | {name: getattr(self, name).tolist() for name in ("rows", "fold", "rounds")}
 
 
-def normalised(sentence: str) -> str:
+def normalise_sentence(sentence: str) -> str:
     """What two copies of a sentence have in common: NFKC, case folded, every run of white space one space."""
     return " ".join(unicodedata.normalize("NFKC", sentence).casefold().split())
 
 
-def plan_folds(
-    labels: IntArray,
-    sentences: Sequence[str],
-    label_names: Sequence[str],
-    count: int,
-    seed: int,
-    oversample: bool,
-    leaky: bool,
-) -> FoldPlan:
-    """Split rows into `count` stratified folds, the rows of one sentence together.
+def plan_folds(labels: IntArray, sentences: Sequence[str], label_names: Sequence[str], folds: Folds) -> FoldPlan:
+    """Split rows into `folds.count` stratified folds, the rows of one sentence together.
 
-    A class that fewer than `count` sentences hold cannot be in every fold: all rows of those sentences are pinned
-    to training, which may leave too few of another class, and so on until nothing changes. With `oversample`, the
-    rows of a class with fewer than 2 * count rows are trained on in whole rounds, at least 2 * count in the data.
+    A class that fewer than `count` sentences hold cannot be in every fold. All rows of those sentences are pinned to
+    training. That may leave too few sentences of another class, and so on until nothing changes.
+
+    With `oversample_minority`, the rows of a class with fewer than 2 * count rows are trained on in whole rounds, so
+    that the data holds at least 2 * count of them.
+
+    `leaky_oversampling` is the competition's way, for comparison. The rounds are laid out before a plain stratified
+    split, so copies leak. Nothing is pinned, and `oversample_minority` is implied.
 
     Args:
         labels: (n,) class indices into `label_names`.
         sentences: (n,) the text of each row.
-        leaky: the competition's way, for comparison: the rounds are laid out before a plain stratified split, so
-            copies leak; nothing is pinned; `oversample` is implied.
 
     Raises:
         FoldError: fewer than two folds, more folds than groups, or no class is left to score.
@@ -108,18 +104,20 @@ def plan_folds(
     if len(labels) != len(sentences):
         raise FoldError(f"{len(labels)} labels for {len(sentences)} sentences; each row has one of both")
     numbers: dict[str, int] = {}
-    group = np.array([numbers.setdefault(normalised(s), len(numbers)) for s in sentences], dtype=np.int64)
+    group = np.array([numbers.setdefault(normalise_sentence(s), len(numbers)) for s in sentences], dtype=np.int64)
+    count, seed, leaky = folds.count, folds.seed, folds.leaky_oversampling
     if not 2 <= count <= len(numbers):
         found = f"{count} folds of {len(numbers)} groups of sentences"
         raise FoldError(f"{found}: ask for at least 2 folds and at most one for each group, or give more rows")
-    rounds = _rounds(labels, 2 * count) if oversample or leaky else np.ones_like(labels)
+    rounds = _rounds(labels, 2 * count) if folds.oversample_minority or leaky else np.ones_like(labels)
     if leaky:
         return _leaky_plan(labels, rounds, count, seed)
     size = len(numbers), len(label_names)
     table = np.bincount(group * size[1] + labels, minlength=size[0] * size[1]).reshape(size)
     fold_of_group, pinned = _assign(table, count, seed)
     names = tuple(name for name, is_pinned in zip(label_names, pinned, strict=True) if is_pinned)
-    return FoldPlan(count, seed, oversample, False, names, np.arange(len(labels)), fold_of_group[group], rounds)
+    rows = np.arange(len(labels))
+    return FoldPlan(count, seed, folds.oversample_minority, False, names, rows, fold_of_group[group], rounds)
 
 
 def _rounds(labels: IntArray, least: int) -> IntArray:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from foldrace.trainer.hub import ModelError, load_pretrained, unloadable
+from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
 
 TINY = "tiny"
 TINY_VOCABULARY = 6000  # pieces, at most
@@ -33,7 +33,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub; ModelError when there is none."""
     tokenizer = load_pretrained(AutoTokenizer, name, "tokenizer")
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise ModelError(unloadable(str(name), "tokenizer", TypeError("no tokenizer there")))
+        raise ModelError(load_failure(str(name), "tokenizer", TypeError("no tokenizer there")))
     return tokenizer
 
 

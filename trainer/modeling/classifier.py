@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from foldrace.studies.knobs import Hyperparameters
-from foldrace.trainer.data.batching import padded
+from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.data.tokenizer import TINY
-from foldrace.trainer.hub import ModelError, load_pretrained, unloadable
+from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
 
 _TINY_WIDTH = 128
 # BERT's 0.02 is made for 768 inputs to a unit; with 128 it lets so little through that the first token, which the
@@ -80,7 +80,7 @@ def check_source(source: ModelSource) -> None:
         with torch.device("meta"):
             skeleton = AutoModelForSequenceClassification.from_config(config)
     except (ValueError, TypeError, AttributeError) as error:
-        raise ModelError(unloadable(source.name, "sequence classifier", error)) from error
+        raise ModelError(load_failure(source.name, "sequence classifier", error)) from error
     _check_length(source, skeleton)
 
 
@@ -95,14 +95,14 @@ def _configuration(source: ModelSource) -> PretrainedConfig:
         num_attention_heads=4,
         intermediate_size=4 * _TINY_WIDTH,
         initializer_range=_TINY_SPREAD,
-        max_position_embeddings=max(512, padded(source.max_length)),
+        max_position_embeddings=max(512, padded_length(source.max_length)),
         num_labels=source.classes,
     )
 
 
 def _check_length(source: ModelSource, model: PreTrainedModel) -> None:
     positions = _positions(model)
-    widest = padded(source.max_length)
+    widest = padded_length(source.max_length)
     if positions is not None and widest > positions:
         raise ModelError(
             f"model.max_length: {source.max_length}, padded to {widest}, is above the {positions} positions of "

@@ -15,7 +15,7 @@ from foldrace.studies.knobs import Hyperparameters
 
 # Of the CPU; of the CUDA driver; of cuBLAS, which allocates by itself.
 _OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-MOST_CHARACTERS = 50  # of a device in the table of workers; a UUID has 40, that of a MIG slice may have more
+MAX_NAME_LENGTH = 50  # of a device in the table of workers; a UUID has 40, that of a MIG slice may have more
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")  # Linux alone has them
 
 
@@ -45,7 +45,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
-def prepare(device: torch.device) -> None:
+def prepare_device(device: torch.device) -> None:
     """Before a fold: its peak memory is measured from here, and what stays fp32 on CUDA is computed in TF32."""
     if device.type == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]  # a device with a number does not do it by itself
@@ -57,7 +57,7 @@ def prepare(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes, at most, since `prepare`; where the system cannot say that, since the process began."""
+    """Bytes, at most, since `prepare_device`; where the system cannot say that, since the process began."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())):
@@ -69,7 +69,7 @@ class DeviceError(FoldraceError):
     """The device cannot be computed on."""
 
 
-def resolve(device: str) -> str:
+def resolve_device(device: str) -> str:
     """`cpu` or `cuda`; `auto` is CUDA where there is some. Raises DeviceError for a device that does not work."""
     if device not in ("auto", "cpu", "cuda"):
         raise DeviceError(f"--device {device}: expected auto, cpu or cuda")
@@ -83,7 +83,7 @@ def resolve(device: str) -> str:
     return device
 
 
-def describe(device: str) -> str:
+def device_name(device: str) -> str:
     """The device for people: of several CUDA devices, the one that this process computes on."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0]
-    return f"cuda:{seen}"[:MOST_CHARACTERS] if device == "cuda" else device
+    return f"cuda:{seen}"[:MAX_NAME_LENGTH] if device == "cuda" else device

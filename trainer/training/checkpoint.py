@@ -15,7 +15,7 @@ from torch import Tensor
 from foldrace.errors import FoldraceError
 from foldrace.storage.workspace import atomic_write
 
-KEPT = 2  # checkpoints in a folder: the newest, and the one before it in case the newest is damaged
+CHECKPOINTS_KEPT = 2  # checkpoints in a folder: the newest, and the one before it in case the newest is damaged
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
 
 
@@ -45,18 +45,18 @@ class Checkpoint:
         return f"checkpoint-{self.step:08d}.safetensors"
 
     def save(self, folder: Path) -> Path:
-        """Write the checkpoint into `folder` and drop all but the newest `KEPT` there."""
+        """Write the checkpoint into `folder` and drop all but the newest `CHECKPOINTS_KEPT` there."""
         described = json.dumps({"task": self.task, "step": self.step, "state": self.state}, sort_keys=True)
         metadata = {"described": described, "sha256": _hash(self.tensors, described)}
         path = folder / self.file_name
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, save(self.tensors, metadata))
-        for old in saved(folder)[KEPT:]:
+        for old in list_checkpoints(folder)[CHECKPOINTS_KEPT:]:
             old.unlink(missing_ok=True)
         return path
 
 
-def load(path: Path, task: str) -> Checkpoint:
+def load_checkpoint(path: Path, task: str) -> Checkpoint:
     """The checkpoint in a file.
 
     Raises:
@@ -78,7 +78,7 @@ def load(path: Path, task: str) -> Checkpoint:
     return Checkpoint(task, content["step"], tensors, content["state"])
 
 
-def saved(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     files = [path for path in folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name)]
     return sorted(files, key=lambda path: path.name, reverse=True)

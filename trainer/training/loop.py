@@ -18,7 +18,13 @@ from foldrace.trainer.data.batching import assemble, epoch_batches, to_device
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import right_bits, score
 from foldrace.trainer.modeling.classifier import build_model
-from foldrace.trainer.modeling.devices import autocast_dtype, is_out_of_memory, make_optimizer, peak_memory, prepare
+from foldrace.trainer.modeling.devices import (
+    autocast_dtype,
+    is_out_of_memory,
+    make_optimizer,
+    peak_memory,
+    prepare_device,
+)
 from foldrace.trainer.modeling.losses import loss_sum
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError
@@ -96,7 +102,7 @@ class _Fold:
         self.task = task
         self.device = torch.device(task.device)
         self.dtype = autocast_dtype(task.knobs, self.device)
-        prepare(self.device)
+        prepare_device(self.device)
         self.model = apply_shortcuts(build_model(task.source, task.knobs, task.seed).to(self.device), self.device)
         self.optimizer = make_optimizer(self.model, task.knobs, self.device)
         self.total = task.total_steps
