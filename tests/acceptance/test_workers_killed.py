@@ -30,8 +30,9 @@ from tests.acceptance.conftest import SMALL, Finished, foldrace_in
 from tests.support.killing import killed_at
 
 QUICK_HEART = (
-    "from search import heartbeat; heartbeat.HEARTBEAT_SECONDS = 1.0; "
-    "from search import cli, worker; worker.IDLE_SECONDS = 0.3; cli.main()"
+    "from foldrace.search.trials import heartbeat; heartbeat.HEARTBEAT_SECONDS = 1.0; "
+    "from foldrace.search.workers import worker; worker.IDLE_SECONDS = 0.3; "
+    "from foldrace.search.cli.main import main; main()"
 )
 STUDY = (
     *("--set", "folds.count=2", "--set", "search.baseline={}"),

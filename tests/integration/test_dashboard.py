@@ -223,7 +223,7 @@ def test_the_command_ends_cleanly_on_ctrl_c(make_study: Callable[..., Study], tm
     command = [
         sys.executable,
         "-m",
-        "search.cli",
+        "foldrace",
         "dashboard",
         "small",
         "--port",
