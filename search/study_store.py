@@ -23,7 +23,7 @@ _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 
 
 @dataclass(frozen=True)
-class FoldJob:
+class FinalFold:
     """One fold of a final job, with the seed of its split and weights."""
 
     fold: int
@@ -57,30 +57,33 @@ def refuse_fixed(study: Study) -> None:
 
 
 def queue_folds(
-    database: Database, study: Study, jobs: Sequence[FoldJob], final: int = 1, lost: Sequence[FoldJob] = ()
+    database: Database, study: Study, folds: Sequence[FinalFold], number: int = 1, lost: Sequence[FinalFold] = ()
 ) -> str:
-    """Queue each job of a final once; one that failed, or was lost, is queued again. Returns the name of its study.
+    """Queue each fold of a final job once, and again where it failed or its files are lost.
 
     Args:
-        study: a study with nothing left to search; its folds are the final's.
-        jobs: the user attributes `fold` and `seed` of each trial.
-        final: which final of this study it is, from 1.
-        lost: jobs that left nothing, though they may be complete.
+        study: a study that searches nothing; its folds are those of the final job.
+        folds: become the user attributes `fold` and `seed` of one trial each.
+        number: of the final job, from 1.
+        lost: folds without files; their trials may be complete.
+
+    Returns:
+        The name of the final job's study.
 
     Raises:
-        StorageError: this final was begun with other settings.
+        StorageError: this final job was begun with other settings.
     """
-    name = final_name(study.name, final)
+    name = final_name(study.name, number)
     identity, text = study.identity(), public_toml(study)
 
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(database, connection, name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
-        stand = _jobs(connection, study_id, "WAITING", "RUNNING")
-        stand |= _jobs(connection, study_id, "COMPLETE").difference(lost)
-        missing = [job for job in jobs if job not in stand]
-        for number, job in enumerate(missing, start=there):
-            optuna_rows.queue_trial(connection, study_id, number, {}, {"fold": job.fold, "seed": job.seed})
+        kept = _folds(connection, study_id, "WAITING", "RUNNING")
+        kept |= _folds(connection, study_id, "COMPLETE").difference(lost)
+        missing = [fold for fold in folds if fold not in kept]
+        for trial, fold in enumerate(missing, start=there):
+            optuna_rows.queue_trial(connection, study_id, trial, {}, {"fold": fold.fold, "seed": fold.seed})
 
     database.transact(work)
     return name
@@ -184,8 +187,8 @@ def _count(study_id: int) -> "sa.Select[int]":
     return sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
 
 
-def _jobs(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> set[FoldJob]:
-    """The jobs of the trials in these states."""
+def _folds(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> set[FinalFold]:
+    """The folds of a final job whose trials are in these states."""
     query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json).join(
         tables.trials, _TRIALS.trial_id == _ATTRS.trial_id
     )
@@ -193,4 +196,4 @@ def _jobs(connection: sa.Connection, study_id: int, *states: optuna_rows.State) 
     attrs: dict[int, dict[str, int]] = {}
     for trial_id, key, text in connection.execute(query):
         attrs.setdefault(trial_id, {})[key] = json.loads(text)
-    return {FoldJob(**found) for found in attrs.values()}
+    return {FinalFold(**found) for found in attrs.values()}

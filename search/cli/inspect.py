@@ -93,10 +93,10 @@ def report(
     from foldrace.storage.workspace import atomic_write
 
     if Path(study).is_dir() and Path(study).name.startswith("final-"):
-        from foldrace.search.ensemble.outcome import open_finished
+        from foldrace.search.ensemble.outcome import open_outcome
         from foldrace.search.reports.final_report import final_report
 
-        path, text = Path(study), final_report(open_finished(Path(study)))
+        path, text = Path(study), final_report(open_outcome(Path(study)))
     else:
         from foldrace.search.reports.search_report import study_report
 

@@ -26,7 +26,7 @@ from foldrace.search.workers.signals import StopSignals
 from foldrace.search.workers.slots import slots
 
 if TYPE_CHECKING:
-    from foldrace.search.ensemble.job import Final
+    from foldrace.search.ensemble.job import FinalJob
 
 
 def check(
@@ -180,7 +180,7 @@ def final(
         _hand_in(job, session)
 
 
-def _hand_in(job: "Final", session: Session) -> None:
+def _hand_in(job: "FinalJob", session: Session) -> None:
     from foldrace.search.ensemble.job import ensemble
     from foldrace.search.recording.final_recorder import record_final
     from foldrace.trainer.training_data import open_training_data

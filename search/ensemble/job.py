@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from foldrace.errors import FoldraceError
-from foldrace.search.study_store import FoldJob, final_name, is_there, queue_folds, stored_study
+from foldrace.search.study_store import FinalFold, final_name, is_there, queue_folds, stored_study
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import PARTIAL, Workspace, atomic_write
 from foldrace.studies.loading import load
@@ -32,7 +32,7 @@ class FinalError(FoldraceError):
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalJob:
     """A final job.
 
     Attributes:
@@ -52,21 +52,22 @@ class Final:
     def folder(self) -> Path:
         return self.workspace.final(self.number).folder
 
-    def fold_folder(self, job: FoldJob) -> Path:
-        return fold_folder(self.folder, job)
+    def fold_folder(self, fold: FinalFold) -> Path:
+        return fold_folder(self.folder, fold)
 
     @property
-    def jobs(self) -> list[FoldJob]:
-        return [FoldJob(fold, seed) for seed in self.study.final.seeds for fold in range(self.study.final.folds)]
+    def folds(self) -> list[FinalFold]:
+        """Every fold of every seed."""
+        return [FinalFold(fold, seed) for seed in self.study.final.seeds for fold in range(self.study.final.folds)]
 
     @property
-    def missing(self) -> list[FoldJob]:
-        """The jobs that have not left their result and their model."""
-        return [job for job in self.jobs if not is_complete(self.fold_folder(job))]
+    def missing(self) -> list[FinalFold]:
+        """The folds whose result or model is not on disk."""
+        return [fold for fold in self.folds if not is_complete(self.fold_folder(fold))]
 
 
 @dataclass(frozen=True)
-class HandedIn:
+class FinalResult:
     """What a final job gave.
 
     Attributes:
@@ -89,12 +90,12 @@ class HandedIn:
         return statistics.stdev(self.folds)
 
 
-def fold_folder(final: Path, job: FoldJob) -> Path:
-    """Where a final job, in its folder, keeps what came of one of its folds."""
-    return final / f"seed-{job.seed}" / f"fold-{job.fold}"
+def fold_folder(job: Path, fold: FinalFold) -> Path:
+    """The folder of one fold, in the folder of its final job."""
+    return job / f"seed-{fold.seed}" / f"fold-{fold.fold}"
 
 
-def begin(study: Study, database: Database, workspace: Workspace) -> Final:
+def begin(study: Study, database: Database, workspace: Workspace) -> FinalJob:
     """Queue the folds of a final job, or those that are missing in one with the same settings, also on disk alone.
 
     Raises:
@@ -108,9 +109,9 @@ def begin(study: Study, database: Database, workspace: Workspace) -> Final:
     if study.data.test is None:
         raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
     study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})
-    final = Final(study, _number(study, database, workspace), workspace)
-    queue_folds(database, study, final.jobs, final.number, lost=final.missing)
-    return final
+    job = FinalJob(study, _number(study, database, workspace), workspace)
+    queue_folds(database, study, job.folds, job.number, lost=job.missing)
+    return job
 
 
 def _number(study: Study, database: Database, workspace: Workspace) -> int:
@@ -134,76 +135,79 @@ def _settings(name: str, number: int, database: Database, workspace: Workspace) 
         return {}
 
 
-def ensemble(final: Final, data: TrainingData) -> HandedIn:
+def ensemble(job: FinalJob, data: TrainingData) -> FinalResult:
     """Join the votes of all folds and write what is handed in. Calling it again changes nothing.
 
     Raises:
         FinalError: a fold is missing, or was trained for other data.
     """
-    with final.workspace.lock("ensemble"):
-        results = {fold_job: fold_result(final, data, fold_job) for fold_job in final.jobs}
-        how = final.study.final.vote
+    with job.workspace.lock("ensemble"):
+        results = {fold: fold_result(job, data, fold) for fold in job.folds}
+        how = job.study.final.vote
         trained = [
-            (data.plan(final.study.final.folds, seed), [r.probabilities for j, r in results.items() if j.seed == seed])
-            for seed in final.study.final.seeds
+            (
+                data.plan(job.study.final.folds, seed),
+                [r.probabilities for fold, r in results.items() if fold.seed == seed],
+            )
+            for seed in job.study.final.seeds
         ]
         scored = out_of_fold(trained, data.labels, how)
         votes = vote([r.test_probabilities for r in results.values() if r.test_probabilities is not None], how)
-        _write_tables(final, data, scored, votes)
-        return _hand_in(final, data, results, scored, votes)
+        _write_tables(job, data, scored, votes)
+        return _hand_in(job, data, results, scored, votes)
 
 
-def fold_result(final: Final, data: TrainingData, fold_job: FoldJob) -> SavedResult:
+def fold_result(job: FinalJob, data: TrainingData, fold: FinalFold) -> SavedResult:
     """What a fold left. Raises ResultError when it is missing, FinalError when it was trained on other data."""
-    folder = final.fold_folder(fold_job)
+    folder = job.fold_folder(fold)
     result = load_result(folder)
-    plan = data.plan(final.study.final.folds, fold_job.seed)
-    task = data.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
+    plan = data.plan(job.study.final.folds, fold.seed)
+    task = data.task(job.study.hyperparameters({}), plan, fold.fold, "cpu", predict_test=True)
     if result.task != task.hash() or result.test_probabilities is None:
-        raise FinalError(f"{folder}: trained with other data than {final.study.data.test}; start anew with --as NAME")
+        raise FinalError(f"{folder}: trained with other data than {job.study.data.test}; start anew with --as NAME")
     return result
 
 
-def _write_tables(final: Final, data: TrainingData, scored: OutOfFold, votes: FloatArray) -> None:
+def _write_tables(job: FinalJob, data: TrainingData, scored: OutOfFold, votes: FloatArray) -> None:
     labels, ids = data.examples.labels, [row.id for row in data.examples.rows]
-    atomic_write(final.folder / "oof.csv", oof_csv(scored, ids, labels))
-    atomic_write(final.folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(data), votes, labels))
+    atomic_write(job.folder / "oof.csv", oof_csv(scored, ids, labels))
+    atomic_write(job.folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(data), votes, labels))
     codes = dict(zip(labels.names, labels.codes, strict=True))
-    atomic_write(final.folder / LABELS_FILE, json.dumps(codes, ensure_ascii=False, indent=2) + "\n")
+    atomic_write(job.folder / LABELS_FILE, json.dumps(codes, ensure_ascii=False, indent=2) + "\n")
     report = per_class_report(scored.probabilities, scored.labels, labels.names)
-    atomic_write(final.folder / "report.txt", report)
+    atomic_write(job.folder / "report.txt", report)
 
 
 def _hand_in(
-    final: Final, data: TrainingData, results: dict[FoldJob, SavedResult], scored: OutOfFold, votes: FloatArray
-) -> HandedIn:
+    job: FinalJob, data: TrainingData, results: dict[FinalFold, SavedResult], scored: OutOfFold, votes: FloatArray
+) -> FinalResult:
     """The submission in a numbered folder of its own; one with the same bytes that this job wrote before stands."""
-    study, labels = final.study, data.examples.labels
+    study, labels = job.study, data.examples.labels
     text = submission_text(study.final.submission, _test_ids(data), votes, labels, len(study.data.exclude_labels))
     scores = scored.score(data.no_relation)
     folds = tuple(result.best.best for result in results.values())
-    path = _submission(final, text)
-    done = HandedIn(folds, scores.accuracy, scored.accuracy_interval(), path)
+    path = _submission(job, text)
+    done = FinalResult(folds, scores.accuracy, scored.accuracy_interval(), path)
     summary = asdict(scores) | {"interval": done.interval, "folds": folds, "mean": done.mean, "sd": done.deviation}
     summary |= {
         "vote": study.final.vote,
         "seeds": study.final.seeds,
-        "submission": str(path.relative_to(final.workspace.folder)),
+        "submission": str(path.relative_to(job.workspace.folder)),
     }
-    atomic_write(final.folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
+    atomic_write(job.folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
     return done
 
 
-def _submission(final: Final, text: str) -> Path:
+def _submission(job: FinalJob, text: str) -> Path:
     """The file to hand in: one with the same bytes that was written before, or a new one in a folder of its own."""
-    parent = final.workspace.folder / "submissions"
+    parent = job.workspace.folder / "submissions"
     for folder in parent.glob("*/"):
         if all(path.name.startswith(PARTIAL) for path in folder.iterdir()):
             rmtree(folder)  # of an ensemble that was killed before it wrote its file
     for path in sorted(parent.glob("*/*.csv")):
         if path.read_bytes() == text.encode():
             return path
-    folder = submission_folder(parent, final.study.final.folds, final.study.model.name)
+    folder = submission_folder(parent, job.study.final.folds, job.study.model.name)
     path = folder / f"{folder.name}.csv"
     atomic_write(path, text)
     return path

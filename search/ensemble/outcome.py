@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from foldrace.errors import FoldraceError
-from foldrace.search.ensemble.job import STUDY_FILE, SUMMARY_FILE, Final, fold_result
-from foldrace.search.study_store import FoldJob
+from foldrace.search.ensemble.job import STUDY_FILE, SUMMARY_FILE, FinalJob, fold_result
+from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
 from foldrace.trainer.arrays import IntArray
@@ -18,12 +18,12 @@ from foldrace.trainer.results import SavedResult, confusion_matrices
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 
-class FinishedError(FoldraceError):
+class OutcomeError(FoldraceError):
     """The folder is not that of a final job that is done."""
 
 
 @dataclass(frozen=True, eq=False)
-class Finished:
+class FinalOutcome:
     """A final job, its data, and what it gave.
 
     Attributes:
@@ -33,9 +33,9 @@ class Finished:
             together; None where that was not predicted.
     """
 
-    final: Final
+    final: FinalJob
     data: TrainingData
-    results: dict[FoldJob, SavedResult]
+    results: dict[FinalFold, SavedResult]
     scored: OutOfFold
     training: IntArray | None
 
@@ -49,10 +49,10 @@ class Finished:
         return confusion(self.scored.probabilities, self.scored.labels)
 
 
-def read_back(final: Final, data: TrainingData) -> Finished:
+def read_outcome(final: FinalJob, data: TrainingData) -> FinalOutcome:
     """What a final job left on disk. Raises ResultError or FinalError when a fold is missing."""
     study = final.study
-    results = {fold_job: fold_result(final, data, fold_job) for fold_job in final.jobs}
+    results = {final_fold: fold_result(final, data, final_fold) for final_fold in final.folds}
     plans = {seed: data.plan(study.final.folds, seed) for seed in study.final.seeds}
     trained = [(plan, [r.probabilities for j, r in results.items() if j.seed == seed]) for seed, plan in plans.items()]
     found = [
@@ -63,35 +63,35 @@ def read_back(final: Final, data: TrainingData) -> Finished:
     ]
     counted = [matrix for matrix in found if matrix is not None]
     training: IntArray | None = np.sum(counted, axis=0) if counted else None
-    return Finished(final, data, results, out_of_fold(trained, data.labels, study.final.vote), training)
+    return FinalOutcome(final, data, results, out_of_fold(trained, data.labels, study.final.vote), training)
 
 
-def open_finished(folder: Path) -> Finished:
+def open_outcome(folder: Path) -> FinalOutcome:
     """The final job in a folder such as runs/demo/final-1.
 
     Raises:
-        FinishedError: there is none, or its ensemble is not made yet.
+        OutcomeError: there is none, or its ensemble is not made yet.
         DataError: the data that it was trained on cannot be read any more.
     """
     number = folder.name.removeprefix("final-")
     if not (folder / SUMMARY_FILE).is_file() or not number.isdigit():
-        raise FinishedError(
+        raise OutcomeError(
             f"{folder}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
         )
     study = load(folder / STUDY_FILE)
-    final = Final(study, int(number), Workspace(folder.absolute().parent.parent, study.name))
-    return read_back(final, open_training_data(study, final.workspace))
+    final = FinalJob(study, int(number), Workspace(folder.absolute().parent.parent, study.name))
+    return read_outcome(final, open_training_data(study, final.workspace))
 
 
-def pictures(finished: Finished) -> dict[str, bytes]:
+def pictures(outcome: FinalOutcome) -> dict[str, bytes]:
     """The PNG pictures of a final job, by name: curves, confusion, calibration."""
-    study, name = finished.final.study, finished.final.name
-    folds = {i: result.curve for i, result in enumerate(finished.results.values())}
-    parts = {} if finished.training is None else {"training parts of all models": finished.training}
-    parts["out of fold"] = finished.validation
-    scored = finished.scored
+    study, name = outcome.final.study, outcome.final.name
+    folds = {i: result.curve for i, result in enumerate(outcome.results.values())}
+    parts = {} if outcome.training is None else {"training parts of all models": outcome.training}
+    parts["out of fold"] = outcome.validation
+    scored = outcome.scored
     return {
         "curves": png(curves(folds, study.hyperparameters({}), study.search.metric, name)),
-        "confusion": png(confusions(parts, finished.names, name)),
+        "confusion": png(confusions(parts, outcome.names, name)),
         "calibration": png(reliability(scored.probabilities, scored.labels, f"{name}, out of fold")),
     }

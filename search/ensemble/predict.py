@@ -9,7 +9,7 @@ import numpy as np
 
 from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, SUMMARY_FILE, fold_folder
-from foldrace.search.study_store import FoldJob
+from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import atomic_write
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
@@ -62,8 +62,8 @@ def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction
 def _models(run: Path, study: Study) -> list[Path]:
     """The model of every fold that voted for the submission."""
     seeds = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))["seeds"]
-    jobs = [FoldJob(fold, seed) for seed in seeds for fold in range(study.final.folds)]
-    folders = [fold_folder(run, job) / MODEL_FOLDER for job in jobs]
+    folds = [FinalFold(fold, seed) for seed in seeds for fold in range(study.final.folds)]
+    folders = [fold_folder(run, fold) / MODEL_FOLDER for fold in folds]
     missing = next((folder for folder in folders if not folder.is_dir()), None)
     if missing is not None:
         raise PredictError(f"{missing}: missing, so the ensemble is not whole; run the final job again")

@@ -15,7 +15,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.monitor.poller import Observer
 from foldrace.search.monitor.status import Standing, describe, headline, picture, standing, troubles
 from foldrace.search.session import Session
-from foldrace.search.study_store import FoldJob, final_name, is_there
+from foldrace.search.study_store import FinalFold, final_name, is_there
 from foldrace.search.workers.command import WorkerCommand
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor
@@ -79,7 +79,7 @@ def last_words(session: Session) -> list[str]:
         return [f"study     {session.study.name}: {error}; the same command continues it"]
 
 
-def refuse_unfinished(now: Standing, missing: Sequence[FoldJob]) -> None:
+def refuse_unfinished(now: Standing, missing: Sequence[FinalFold]) -> None:
     """Raise FoldraceError unless a final job is over, and no fold's files are missing."""
     trials = now.summary.trials
     if trials.get("WAITING", 0) + trials.get("RUNNING", 0):

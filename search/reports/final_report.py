@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 
 from foldrace.search.ensemble.job import SUMMARY_FILE
-from foldrace.search.ensemble.outcome import Finished, pictures
+from foldrace.search.ensemble.outcome import FinalOutcome, pictures
 from foldrace.search.reports.html import Html, page, paragraph, picture, section, table
 from foldrace.search.reports.search_report import reproduction
 from foldrace.search.study_store import public_toml
@@ -20,23 +20,23 @@ _WORDS = {
 }
 
 
-def final_report(finished: Finished) -> str:
+def final_report(outcome: FinalOutcome) -> str:
     """The report, as HTML."""
-    study = finished.final.study
-    drawn = [picture(png, _WORDS[name]) for name, png in pictures(finished).items()]
-    parts = [_score(finished), _folds(finished), section("Pictures", *drawn), _classes(finished), _hardest(finished)]
+    study = outcome.final.study
+    drawn = [picture(png, _WORDS[name]) for name, png in pictures(outcome).items()]
+    parts = [_score(outcome), _folds(outcome), section("Pictures", *drawn), _classes(outcome), _hardest(outcome)]
     commands = ["foldrace final study.toml"]
     return page(
-        f"Final job {finished.final.name}", [*parts, reproduction(public_toml(study), study.identity(), commands)]
+        f"Final job {outcome.final.name}", [*parts, reproduction(public_toml(study), study.identity(), commands)]
     )
 
 
-def _score(finished: Finished) -> Html:
-    scores, (low, high) = finished.scored.score(finished.data.no_relation), finished.scored.accuracy_interval()
-    summary = json.loads((finished.final.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+def _score(outcome: FinalOutcome) -> Html:
+    scores, (low, high) = outcome.scored.score(outcome.data.no_relation), outcome.scored.accuracy_interval()
+    summary = json.loads((outcome.final.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     head = f"Out-of-fold accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), over "
-    head += f"{len(finished.scored.labels)} rows, each scored by models that were not trained on it."
-    plan = finished.data.plan(finished.final.study.final.folds, finished.final.study.final.seeds[0])
+    head += f"{len(outcome.scored.labels)} rows, each scored by models that were not trained on it."
+    plan = outcome.data.plan(outcome.final.study.final.folds, outcome.final.study.final.seeds[0])
     lines = [paragraph(head)]
     if plan.pinned_labels:
         lines.append(paragraph(f"Trained on, but too rare to be scored: {', '.join(plan.pinned_labels)}."))
@@ -48,14 +48,14 @@ def _score(finished: Finished) -> Html:
     )
 
 
-def _folds(finished: Finished) -> Html:
-    metric = finished.final.study.search.metric
+def _folds(outcome: FinalOutcome) -> Html:
+    metric = outcome.final.study.search.metric
     there = [] if metric == "accuracy" else ["accuracy there"]
     header = ["seed", "fold", f"best {metric}", *there, "best epoch", "last", "seconds", "rows/s"]
     rows = [
         [
-            fold_job.seed,
-            fold_job.fold,
+            final_fold.seed,
+            final_fold.fold,
             f"{result.best.best:.4f}",
             *(f"{result.best.scores.accuracy:.4f}" for _ in there),
             f"{result.best.epoch:.2f}",
@@ -63,32 +63,32 @@ def _folds(finished: Finished) -> Html:
             f"{result.about['seconds_training'] + result.about['seconds_evaluating']:.1f}",
             f"{result.about['rows_per_second']:.0f}",
         ]
-        for fold_job, result in finished.results.items()
+        for final_fold, result in outcome.results.items()
     ]
-    bests = [result.best.best for result in finished.results.values()]
+    bests = [result.best.best for result in outcome.results.values()]
     mean = f"Mean {statistics.mean(bests):.4f}, standard deviation {statistics.stdev(bests):.4f}. Each is the best of "
     return section(
         "The folds", table(header, rows), paragraph(mean + "its fold's evaluations, so a little optimistic.")
     )
 
 
-def _classes(finished: Finished) -> Html:
-    found = per_class(finished.scored.probabilities, finished.scored.labels)
+def _classes(outcome: FinalOutcome) -> Html:
+    found = per_class(outcome.scored.probabilities, outcome.scored.labels)
     rows = [
         [name, *(f"{value:.3f}" if one.support else "-" for value in (one.precision, one.recall, one.f1)), one.support]
-        for name, one in zip(finished.names, found, strict=True)
+        for name, one in zip(outcome.names, found, strict=True)
     ]
     return section("The classes", table(["class", "precision", "recall", "F1", "rows"], rows))
 
 
-def _hardest(finished: Finished) -> Html:
+def _hardest(outcome: FinalOutcome) -> Html:
     """The rows whose true class got the least probability."""
-    scored, names = finished.scored, finished.names
+    scored, names = outcome.scored, outcome.names
     true = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
     header = ["id", "sentence", "subject", "object", "true class", "taken for", "probability of the true class"]
     rows = []
     for i in np.argsort(true, kind="stable")[:HARDEST]:
-        example = finished.data.examples.rows[scored.scored[i]]
+        example = outcome.data.examples.rows[scored.scored[i]]
         answer = names[int(scored.probabilities[i].argmax())]
         entities = example.subject.text, example.object.text
         rows.append([example.id, example.sentence, *entities, names[scored.labels[i]], answer, f"{true[i]:.4f}"])

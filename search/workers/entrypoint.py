@@ -8,7 +8,7 @@ from foldrace.search.race.factory import make_pruner
 from foldrace.search.race.termination import prospect_of
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.session import Session
-from foldrace.search.study_store import FoldJob, final_name, open_study, public_toml, refuse_fixed
+from foldrace.search.study_store import FinalFold, final_name, open_study, public_toml, refuse_fixed
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
@@ -98,7 +98,7 @@ def _final_assignment(session: Session, data: TrainingData, final: int) -> Calla
     def assign(claim: Claim) -> Assignment:
         fold, seed = int(claim.user_attrs["fold"]), int(claim.user_attrs["seed"])
         plan = data.plan(session.study.final.folds, seed)
-        folder = fold_folder(session.workspace.final(final).folder, FoldJob(fold, seed))
+        folder = fold_folder(session.workspace.final(final).folder, FinalFold(fold, seed))
         return Assignment(session.study.hyperparameters({}), plan, (fold,), lambda _: folder, is_final=True)
 
     return assign

@@ -15,7 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 import foldrace
-from foldrace.search.study_store import FoldJob, open_study, queue_folds
+from foldrace.search.study_store import FinalFold, open_study, queue_folds
 from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
@@ -80,7 +80,7 @@ def make_trials(database: Database) -> None:
     claims[2].fail("the loss is nan")
     claims[3].release()
     claims[4].beat()
-    queue_folds(database, study(searched=False), [FoldJob(0, 77), FoldJob(1, 77)])
+    queue_folds(database, study(searched=False), [FinalFold(0, 77), FinalFold(1, 77)])
 
 
 def begun(trials: Trials) -> Claim:

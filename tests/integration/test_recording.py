@@ -12,8 +12,8 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
 
-from foldrace.search.ensemble.job import Final, begin, ensemble
-from foldrace.search.ensemble.outcome import FinishedError, open_finished
+from foldrace.search.ensemble.job import FinalJob, begin, ensemble
+from foldrace.search.ensemble.outcome import OutcomeError, open_outcome
 from foldrace.search.recording.final_recorder import record_final
 from foldrace.search.recording.recorder import SECONDS, Recorder
 from foldrace.search.reports.final_report import final_report
@@ -236,7 +236,7 @@ def test_a_final_job_is_reported_and_recorded(session: Session, data: TrainingDa
     done = ensemble(final, data)
 
     record_final(Session(final.study, session.workspace, session.database), 1, data, done)
-    text = final_report(open_finished(final.folder))
+    text = final_report(open_outcome(final.folder))
 
     assert_harmless(text)
     assert f"Out-of-fold accuracy {done.accuracy:.4f}" in text
@@ -250,24 +250,24 @@ def test_a_final_job_is_reported_and_recorded(session: Session, data: TrainingDa
 
 
 def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FinishedError, match="no finished ensemble there"):
-        open_finished(tmp_path / "final-1")
+    with pytest.raises(OutcomeError, match="no finished ensemble there"):
+        open_outcome(tmp_path / "final-1")
 
 
-def final_of(session: Session, data: TrainingData) -> Final:
+def final_of(session: Session, data: TrainingData) -> FinalJob:
     """A final job whose folds left what a trained one leaves, with probabilities drawn at random."""
     study = session.study.with_fixed({"gamma": 0.5})
     final = begin(study, session.database, session.workspace)
     atomic_write(final.folder / "study.toml", final.study.to_toml())
     random = np.random.default_rng(0)
-    for fold_job in final.jobs:
-        plan = data.plan(FOLDS, fold_job.seed)
-        task = data.task(final.study.hyperparameters({}), plan, fold_job.fold, "cpu", predict_test=True)
+    for final_fold in final.folds:
+        plan = data.plan(FOLDS, final_fold.seed)
+        task = data.task(final.study.hyperparameters({}), plan, final_fold.fold, "cpu", predict_test=True)
         sizes = len(task.validation), len(data.test.rows if data.test else ()), len(task.training)
         drawn, test, train = (random.dirichlet(np.ones(len(LABELS)), size).astype(np.float32) for size in sizes)
         curve = (evaluation(0, 0.5), evaluation(1, 0.6))
         result = FoldResult(curve, drawn, test, train, {}, 1.0, 0.1, 100.0, 1, 1, 32)
-        save_result(result, task.hash(), final.fold_folder(fold_job))
+        save_result(result, task.hash(), final.fold_folder(final_fold))
     return final
 
 

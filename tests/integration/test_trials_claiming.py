@@ -11,7 +11,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from foldrace.search.study_store import FoldJob, name_of_run, open_study, public_toml, queue_folds, stored_study
+from foldrace.search.study_store import FinalFold, name_of_run, open_study, public_toml, queue_folds, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.storage import leases, tables
 from foldrace.storage.database import Database
@@ -181,7 +181,7 @@ def test_a_final_job_is_asked_with_its_study_or_without_one_or_left_out(
         return database.read(lambda c: [control(c, study_id_of(database, c, name)) for name in names])
 
     study = make_study(baseline={"gamma": 0.5, "epochs": 9}).with_fixed({"gamma": 0.5, "epochs": 9})
-    names = [queue_folds(database, study, [FoldJob(0, 77)])]
+    names = [queue_folds(database, study, [FinalFold(0, 77)])]
     set_control(database, "small", "paused")
     assert asked() == ["paused"]
     assert name_of_run(database, "small") == "small/final-1"
@@ -405,18 +405,18 @@ def test_each_fold_of_a_final_is_queued_once_and_again_when_it_failed(
     database: Database, make_study: MakeStudy, trials_of: View
 ) -> None:
     study = make_study().with_fixed({"gamma": 0.5, "epochs": 7})
-    jobs = [FoldJob(fold, seed) for seed in (77, 78) for fold in range(2)]
-    name = queue_folds(database, study, jobs)
-    claims = [must(trials_of(study, name=name)) for _ in jobs]
-    assert [FoldJob(c.user_attrs["fold"], c.user_attrs["seed"]) for c in claims] == jobs
+    folds = [FinalFold(fold, seed) for seed in (77, 78) for fold in range(2)]
+    name = queue_folds(database, study, folds)
+    claims = [must(trials_of(study, name=name)) for _ in folds]
+    assert [FinalFold(c.user_attrs["fold"], c.user_attrs["seed"]) for c in claims] == folds
     assert all(claim.sampled == {} for claim in claims)
     claims[1].fail("no memory")
     claims[2].finish(0.5)
-    assert queue_folds(database, study, jobs) == name
+    assert queue_folds(database, study, folds) == name
     again = must(trials_of(study, name=name))
     assert (again.number, again.user_attrs) == (4, {"fold": 1, "seed": 77})
     assert trials_of(study, name=name).claim() is None
-    queue_folds(database, study, jobs, lost=[jobs[2], jobs[3]])  # one complete, one that still runs
+    queue_folds(database, study, folds, lost=[folds[2], folds[3]])  # one complete, one that still runs
     assert must(trials_of(study, name=name)).user_attrs == {"fold": 0, "seed": 78}
     assert trials_of(study, name=name).claim() is None
     assert [study.study_name for study in database.storage.get_all_studies()] == ["small/final-1"]
@@ -427,6 +427,6 @@ def test_asking_a_study_to_stop_stops_its_final_jobs(
 ) -> None:
     open_study(database, make_study())
     fixed = make_study().with_fixed({"gamma": 0.5, "epochs": 7})
-    name = queue_folds(database, fixed, [FoldJob(0, 77)])
+    name = queue_folds(database, fixed, [FinalFold(0, 77)])
     set_control(database, "small", "stopping")
     assert trials_of(fixed, name=name).is_over()
