@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint format bench bench-trainer bench-workers bench-racing bench-search bench-watching \
+.PHONY: install demo test lint format house bench bench-trainer bench-workers bench-racing bench-search bench-watching \
 	record-curves screenshots
 
 install: .venv/.installed
@@ -27,6 +27,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# How large the parts of the code are, and which are above their limits.
+house: install
+	$(BIN)/python -m benchmarks.house
 
 format: install
 	$(BIN)/ruff format .
