@@ -122,6 +122,9 @@ class Worker:
         clock = _Interval(self.data.study.search.checkpoint_minutes * 60)
         resume = _checkpoint(task, folder)
         if resume is not None:
+            logger.info(
+                "trial %d goes on in fold %d, at step %d of %d", claim.number, fold, resume.step, task.total_steps
+            )
             curve = [EvaluationRecord.from_json(record) for record in resume.state["curve"]]
             self._catch_up(claim, assignment, fold, curve, bests)
         own = folder / f"attempt-{claim.attempt}"
