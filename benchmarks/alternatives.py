@@ -21,8 +21,8 @@ from benchmarks.racing import Order, kept, plain_orders, play, rotated
 from benchmarks.recordings import EVALUATIONS, Run, read
 from benchmarks.replay import report_estimate, whole_trials
 from benchmarks.rules import Rule, our_rule
-from foldrace.search.race.forecast import Calibration, Forecast, calibrate
-from foldrace.search.race.learning_curves import Evidence
+from foldrace.search.race.forecast import Forecast, ForecastModel
+from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.racing import RISK, RacingPruner, Verdict
 
 RISKS = (0.02, 0.1, 0.2, 0.5)
@@ -36,40 +36,40 @@ ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever i
 class AgainstWholeTrials(RacingPruner):
     """Knows nothing of the trials that are still running."""
 
-    def _field(self, study: optuna.Study) -> tuple[list[Evidence], list[Evidence]]:
-        return super()._field(study)[0], []
+    def _read_trials(self, study: optuna.Study) -> tuple[list[LearningCurves], list[LearningCurves]]:
+        return super()._read_trials(study)[0], []
 
 
 class TaughtByWholeTrials(RacingPruner):
     """Learns from whole trials alone, as long as there are two."""
 
-    def _learn(self, name: str, ended: list[Evidence], running: list[Evidence]) -> Calibration | None:
-        return super()._learn(name, [trial for trial in ended if trial.is_whole], [])
+    def _fit(self, name: str, ended: list[LearningCurves], running: list[LearningCurves]) -> ForecastModel | None:
+        return super()._fit(name, [trial for trial in ended if trial.is_complete], [])
 
 
 class FromHalfAFold(RacingPruner):
     """Stops no trial in the first half of its first fold."""
 
-    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
-        found = super().verdict(study, trial)
+    def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().judge(study, trial)
         return replace(found, prune=found.prune and (trial.last_step or 0) >= EVALUATIONS // 2)
 
 
 class AtFoldEnds(RacingPruner):
     """Stops trials at the ends of folds only."""
 
-    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
-        found = super().verdict(study, trial)
+    def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().judge(study, trial)
         return replace(found, prune=found.prune and found.evaluation == EVALUATIONS - 1)
 
 
 class PerWorkLeft(RacingPruner):
     """Weighs what a trial can be expected to gain against what is left to pay for it."""
 
-    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
-        found = super().verdict(study, trial)
+    def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().judge(study, trial)
         left = 1 - ((trial.last_step or 0) + 1) / (self._folds * self._evaluations)
-        return replace(found, prune=found.prune and found.share < self._risk * left)
+        return replace(found, prune=found.prune and found.relative_gain < self._risk * left)
 
 
 class WithHindsight(RacingPruner):
@@ -77,25 +77,25 @@ class WithHindsight(RacingPruner):
 
     def __init__(self, trials: Sequence[FrozenTrial], folds: int, risk: float) -> None:
         super().__init__(folds, EVALUATIONS, risk)
-        self._hindsight = calibrate([self._read(trial) for trial in trials])
+        self._hindsight = ForecastModel.fit([self._read(trial) for trial in trials])
 
-    def _learn(self, name: str, ended: list[Evidence], running: list[Evidence]) -> Calibration | None:
+    def _fit(self, name: str, ended: list[LearningCurves], running: list[LearningCurves]) -> ForecastModel | None:
         return self._hindsight
 
 
 class ByChance(RacingPruner):
     """Compares chances to win, whatever there is to win."""
 
-    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
-        with mock.patch.object(Forecast, "gain_over", Forecast.chance_against):
-            return super().verdict(study, trial)
+    def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        with mock.patch.object(Forecast, "expected_improvement_over", Forecast.probability_of_beating):
+            return super().judge(study, trial)
 
 
 class BelowAProbability(RacingPruner):
     """Stops a trial when it is improbable that it wins, also where that is so of every trial."""
 
-    def verdict(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
-        found = super().verdict(study, trial)
+    def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
+        found = super().judge(study, trial)
         return replace(found, prune=found.probability < ABSOLUTE)
 
 

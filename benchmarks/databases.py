@@ -18,7 +18,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.distributions import IntDistribution
 
-from foldrace.search.race.space import Distributions, distributions, stored
+from foldrace.search.race.space import SearchSpace, encode_params, make_search_space
 from foldrace.search.study_store import open_study
 from foldrace.storage import tables, workers
 from foldrace.storage.database import Database
@@ -109,8 +109,8 @@ def make_study(name: str, trials: int, lease_seconds: float = 60.0) -> Study:
     return Study.model_validate({"name": name, "data": data, "training": _SPACE, "search": search})
 
 
-def space_of(study: Study) -> Distributions:
-    return distributions(study.searched)
+def space_of(study: Study) -> SearchSpace:
+    return make_search_space(study.searched)
 
 
 def queue_ours(database: Database, name: str, history: int, queued: int) -> Study:
@@ -148,7 +148,7 @@ def _finish(database: Database, name: str, count: int) -> None:
     database.transact(work)
 
 
-def _describe(connection: sa.Connection, ids: list[int], space: Distributions, draw: random.Random) -> None:
+def _describe(connection: sa.Connection, ids: list[int], space: SearchSpace, draw: random.Random) -> None:
     finite = {"value_type": "FINITE"}
     params = [row for i in ids for row in _params(i, space, draw)]
     values = [{"trial_id": i, "objective": 0, "value": draw.random()} | finite for i in ids]
@@ -162,12 +162,12 @@ def _describe(connection: sa.Connection, ids: list[int], space: Distributions, d
     connection.execute(sa.insert(tables.trial_intermediate_values), reports)
 
 
-def _params(trial_id: int, space: Distributions, draw: random.Random) -> list[dict[str, Any]]:
+def _params(trial_id: int, space: SearchSpace, draw: random.Random) -> list[dict[str, Any]]:
     drawn = {
         knob: draw.randint(d.low, d.high) if isinstance(d, IntDistribution) else draw.uniform(d.low, d.high)  # type: ignore[attr-defined]
         for knob, d in space.items()
     }
     return [
         {"trial_id": trial_id, "param_name": knob, "param_value": value, "distribution_json": text}
-        for knob, (value, text) in stored(space, drawn).items()
+        for knob, (value, text) in encode_params(space, drawn).items()
     ]

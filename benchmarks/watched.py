@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmarks.databases import make_study, space_of
-from foldrace.search.race.space import Distributions, stored
+from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.recording.recorder import SECONDS
 from foldrace.search.recording.trial_note import Ending, FoldStory, note
 from foldrace.search.study_store import open_study
@@ -65,7 +65,7 @@ def make_watched(database: Database, name: str, count: int) -> Study:
     return study
 
 
-def _ending(number: int, study: Study, space: Distributions, draw: random.Random) -> Ending:
+def _ending(number: int, study: Study, space: SearchSpace, draw: random.Random) -> Ending:
     pruned = number > 3 and draw.random() < PRUNED
     sampled = {knob: draw.uniform(d.low, d.high) for knob, d in space.items() if knob != "epochs"}  # type: ignore[attr-defined]
     knobs = study.hyperparameters(sampled | {"epochs": draw.randint(3, 8)})
@@ -125,7 +125,7 @@ def _end(connection: sa.Connection, trials: list[_Ended], draw: random.Random) -
     connection.execute(sa.insert(tables.trial_intermediate_values), reports)
 
 
-def _describe(connection: sa.Connection, study_id: int, trials: list[_Ended], space: Distributions) -> None:
+def _describe(connection: sa.Connection, study_id: int, trials: list[_Ended], space: SearchSpace) -> None:
     """Give each trial its knobs, its attributes, its note and its picture."""
     connection.execute(sa.insert(tables.trial_params), [row for t in trials for row in _params(t, space)])
     connection.execute(sa.insert(tables.trial_attrs), [row for trial in trials for row in _attrs(trial)])
@@ -133,10 +133,10 @@ def _describe(connection: sa.Connection, study_id: int, trials: list[_Ended], sp
     connection.execute(sa.insert(tables.study_system_attrs), [r for t in trials for r in _note(t, study_id)])
 
 
-def _params(trial: _Ended, space: Distributions) -> list[Row]:
+def _params(trial: _Ended, space: SearchSpace) -> list[Row]:
     return [
         {"trial_id": trial.trial_id, "param_name": knob, "param_value": value, "distribution_json": text}
-        for knob, (value, text) in stored(space, trial.ending.sampled).items()
+        for knob, (value, text) in encode_params(space, trial.ending.sampled).items()
     ]
 
 

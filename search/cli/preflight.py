@@ -23,7 +23,7 @@ TIMED_STEPS = 8
 
 
 @dataclass(frozen=True)
-class Forecast:
+class TimeEstimate:
     """How long a study takes one worker, without pruning.
 
     Attributes:
@@ -39,7 +39,7 @@ class Forecast:
     hours: float
 
 
-def forecast(data: TrainingData, plan: FoldPlan, device: str, threads: int) -> Forecast:
+def estimate_time(data: TrainingData, plan: FoldPlan, device: str, threads: int) -> TimeEstimate:
     """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations.
 
     Args:
@@ -59,7 +59,7 @@ def forecast(data: TrainingData, plan: FoldPlan, device: str, threads: int) -> F
     trials = data.study.search.trials if data.study.searched else len(data.study.final.seeds)
     fold_epochs = expected_epochs(data.study) * plan.count * trials
     rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
-    return Forecast(rate, precision, fold_epochs, fold_epochs * rows / rate / 3600)
+    return TimeEstimate(rate, precision, fold_epochs, fold_epochs * rows / rate / 3600)
 
 
 def expected_epochs(study: Study) -> float:
@@ -79,7 +79,7 @@ def typical_knobs(study: Study) -> Hyperparameters:
     return study.hyperparameters({**low, **study.search.baseline})
 
 
-def describe(data: TrainingData, plan: FoldPlan) -> list[str]:
+def describe_study(data: TrainingData, plan: FoldPlan) -> list[str]:
     """The data, the folds and the knobs, a line each."""
     study, rows = data.study, data.examples.rows
     names = data.examples.labels.names

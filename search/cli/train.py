@@ -37,7 +37,7 @@ def check(
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Say what would be run, and how long it would take here."""
-    from foldrace.search.cli.preflight import describe, forecast
+    from foldrace.search.cli.preflight import describe_study, estimate_time
     from foldrace.storage.workspace import Workspace
     from foldrace.trainer.modeling.devices import resolve_device
     from foldrace.trainer.training_data import open_training_data
@@ -47,17 +47,17 @@ def check(
     data = open_training_data(asked, Workspace(workspace, asked.name))
     seed, folds = asked.final.seeds[0], asked.final.folds
     plan = data.plan(asked.folds.count, asked.folds.seed) if asked.searched else data.plan(folds, seed)
-    for line in describe(data, plan):
+    for line in describe_study(data, plan):
         typer.echo(line)
     device = places[0].device
     resolve_device("cpu" if device == "cpu" else "cuda")
-    ahead = forecast(data, plan, device, places[0].threads)
+    estimate = estimate_time(data, plan, device, places[0].threads)
     budget = f"{asked.search.trials} trials" if asked.searched else "a final job"
-    typer.echo(f"budget    {budget}, {ahead.fold_epochs:.0f} fold-epochs without pruning")
-    together = f", {ahead.hours / len(places):.2f} for the {len(places)} that run here" if len(places) > 1 else ""
+    typer.echo(f"budget    {budget}, {estimate.fold_epochs:.0f} fold-epochs without pruning")
+    together = f", {estimate.hours / len(places):.2f} for the {len(places)} that run here" if len(places) > 1 else ""
     typer.echo(
-        f"speed     {ahead.rows_per_second:.0f} rows/s ({device}, {ahead.precision}): "
-        f"{ahead.hours:.2f} hours for one worker{together}"
+        f"speed     {estimate.rows_per_second:.0f} rows/s ({device}, {estimate.precision}): "
+        f"{estimate.hours:.2f} hours for one worker{together}"
     )
 
 

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.errors import FoldraceError
-from foldrace.search.race.learning_curves import evaluations_of
+from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import atomic_write
@@ -69,7 +69,7 @@ def export(study: Study, best: Winner, path: Path) -> None:
 
 def _winner(trial: FrozenTrial, study: Study) -> Winner:
     last = study.defaults.evaluations - 1
-    seen, folds = evaluations_of(trial.user_attrs), []
+    seen, folds = read_evaluations(trial.user_attrs), []
     for fold in range(study.folds.count):
         folds.append([seen[fold, index].best for index in range(last + 1) if (fold, index) in seen][-1])
     assert trial.value is not None

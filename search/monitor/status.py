@@ -11,7 +11,7 @@ from rich.text import Text
 
 from foldrace.search.monitor.compute import Ledger, ledger, running_epochs
 from foldrace.search.monitor.summary import Best, Summary, WorkerLine, summarise
-from foldrace.search.race.termination import Prospect, prospect_of
+from foldrace.search.race.termination import ExpectedGain, read_expected_gain
 from foldrace.search.session import Session
 from foldrace.search.study_store import study_as_run
 from foldrace.search.workers.supervisor import Snapshot
@@ -29,7 +29,7 @@ class Standing:
     summary: Summary
     ledger: Ledger
     epochs: dict[int, float]
-    prospect: Prospect | None
+    expected_gain: ExpectedGain | None
 
     @property
     def ended(self) -> int:
@@ -54,7 +54,7 @@ class Standing:
     def _is_enough(self) -> bool:
         """What still waits is not worth it, by the study's own rule."""
         is_wanted = self.study.search.stop_below_noise and not self.summary.trials.get("RUNNING", 0)
-        return is_wanted and self.prospect is not None and self.prospect.is_enough
+        return is_wanted and self.expected_gain is not None and self.expected_gain.is_below_noise
 
     @property
     def alive(self) -> list[WorkerLine]:
@@ -87,7 +87,7 @@ class Standing:
         """As plain data, for JSON."""
         told = asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.ledger)}
         told |= {"state": self.state, "baseline": self.baseline, "seconds_left": self.seconds_left}
-        return told | {"ahead": None if self.prospect is None else asdict(self.prospect)}
+        return told | {"ahead": None if self.expected_gain is None else asdict(self.expected_gain)}
 
 
 def standing(session: Session, name: str | None = None) -> Standing:
@@ -97,7 +97,7 @@ def standing(session: Session, name: str | None = None) -> Standing:
     summary = summarise(session.database, name, study.search.lease_seconds)
     epochs = running_epochs(session.database, study, name)
     spent = ledger(session.database, study, name)
-    ahead = prospect_of(session.database, study) if name == study.name else None
+    ahead = read_expected_gain(session.database, study) if name == study.name else None
     return Standing(study, summary, spent, epochs, ahead)
 
 
@@ -111,7 +111,7 @@ def describe(now: Standing) -> list[str]:
         lines.append(f"best      trial {summary.best.number}: {best}")
     lines.append(f"compute   {_compute(now.ledger)}")
     lines += [] if now.seconds_left is None else [f"left      {_duration(now.seconds_left)}"]
-    lines += [] if now.prospect is None else [f"ahead     {now.prospect}"]
+    lines += [] if now.expected_gain is None else [f"ahead     {now.expected_gain}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in summary.workers if not worker.stopped]
     lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in summary.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in summary.failures]

@@ -1,4 +1,7 @@
-"""The pruner that a study names, and its reasons. Stock ones see step = evaluations * fold + index, and an estimate."""
+"""The pruner that a study names, and why it stops a trial.
+
+Optuna's own pruners see step = evaluations * fold + index, and a running estimate of the trial's value.
+"""
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
@@ -7,11 +10,11 @@ from optuna.trial import FrozenTrial
 from foldrace.search.race.racing import RacingPruner
 from foldrace.studies.study import Study
 
-STARTUP_TRIALS = 5  # that the median is taken of, at least
+STARTUP_TRIALS = 5  # at least, before the median pruner stops any
 
 
 def make_pruner(study: Study) -> BasePruner:
-    """The pruner of a search; each is given what it needs to mean the same in every worker."""
+    """The pruner of a search, with the same settings in every worker."""
     evaluations = study.defaults.evaluations
     half_a_fold = max(1, evaluations // 2)
     if study.search.pruner == "racing":
@@ -26,15 +29,15 @@ def make_pruner(study: Study) -> BasePruner:
 
 
 def reason_to_prune(study: optuna.Study, trial: FrozenTrial) -> str | None:
-    """Why the study's pruner stops the trial after its last report; None: it goes on.
+    """The reason for which the study's pruner stops the trial after its last report; None if it goes on.
 
-    A trial whose values were given, as a baseline's are, is never stopped: somebody wants to know what they give.
+    A trial whose values were given, as a baseline's are, is never stopped: its user wants to know what they give.
     """
     if trial.system_attrs.get("fixed_params"):
         return None
     pruner = study.pruner
     if isinstance(pruner, RacingPruner):
-        verdict = pruner.verdict(study, trial)
+        verdict = pruner.judge(study, trial)
         return str(verdict) if verdict.prune else None
     if not pruner.prune(study, trial):
         return None

@@ -1,8 +1,8 @@
-"""What a study's trials teach about one that is still running: what its knobs promise, how much of a fold's end shows
-at each point, and how far one training lies from its trial's level; and from that, where the running trial will end.
+"""Where a running trial will end, forecast from all trials of its study: a normal distribution of its value.
 
-Every trial teaches, also one that was stopped: the way from each evaluation to the next is learnt from all that went
-it. To stop a trial was decided by what had been seen of it, so that what is learnt is not biased by it.
+A `ForecastModel` is learnt from the curves of all trials, also of those that were pruned. A trial is pruned by what was
+seen of it, so that the rest of its curves is missing at random (Rubin 1976, "Inference and Missing Data"): each
+regression from one evaluation to the next is unbiased, because every trial that reached the next one is in it.
 """
 
 import math
@@ -12,30 +12,30 @@ from statistics import NormalDist
 
 import numpy as np
 
-from foldrace.search.race.bayesian_ridge import Regression, regress
-from foldrace.search.race.learning_curves import Evidence
+from foldrace.search.race.bayesian_ridge import BayesianRidge
+from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.trainer.arrays import FloatArray
 
 ALTERNATIONS = 10  # between levels and offsets, of a table with holes; a whole one needs a single one
-STANDING_PENALTY = 0.5  # rows' worth of belief that where a fold stands says nothing about its end
+CURVE_PENALTY = 0.5  # precision of the prior, in rows, that the best so far says nothing about the end of a fold
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Where a trial will end: the mean and the variance of its value, in the units of the metric."""
+    """The mean and the variance of a trial's value, in the units of the metric."""
 
     mean: float
     variance: float
 
-    def chance_against(self, other: "Forecast") -> float:
+    def probability_of_beating(self, other: "Forecast") -> float:
         """The probability of ending above the other one; one half of a tie."""
         difference, variance = self.mean - other.mean, self.variance + other.variance
         if variance <= 0:
             return 0.5 if difference == 0 else float(difference > 0)
         return NormalDist().cdf(difference / math.sqrt(variance))
 
-    def gain_over(self, other: "Forecast") -> float:
-        """By how much it will end above the other one, where ending below counts as nothing: expected improvement.
+    def expected_improvement_over(self, other: "Forecast") -> float:
+        """The expected value of the lead over the other one, where a lead below zero counts as zero.
 
         Jones, Schonlau and Welch 1998, "Efficient Global Optimization of Expensive Black-Box Functions", equation 15.
         """
@@ -47,102 +47,105 @@ class Forecast:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """What the trials of a study teach.
+class ForecastModel:
+    """What the trials of a study say about a trial that is still running.
 
     Attributes:
-        offsets: (folds,), by how much values in a fold lie above those in the average fold.
-        knobs: the names of what the regressions know of a trial, beside where it stands.
-        promise: a fold's end by the knobs alone.
-        stages: for each evaluation but the last, a fold's end by where it stands there and by the knobs.
-        ahead: (evaluations,), the variance of a fold's end around what its stage expects.
-        scatter: the variance of one training around its trial's level.
-        freedom: the degrees of freedom of `scatter`.
-        anyone: where a trial will end of which nothing is known.
+        fold_offsets: (folds,), by how much values in a fold lie above those in the average fold.
+        knob_names: the inputs of the regressions, beside the best so far.
+        prior: the end of a fold, by the knobs alone.
+        end_regressions: for each evaluation but the last, the end of a fold by the best so far there and the knobs.
+        end_variances: (evaluations,), of the end of a fold around what the regression at the evaluation expects.
+        fold_variance: of the end of a fold around the level of its trial.
+        degrees_of_freedom: of `fold_variance`.
+        unknown_trial: the forecast of a trial of which nothing is known.
     """
 
-    offsets: FloatArray
-    knobs: tuple[str, ...]
-    promise: Regression
-    stages: tuple[Regression, ...]
-    ahead: FloatArray
-    scatter: float
-    freedom: int
-    anyone: Forecast
+    fold_offsets: FloatArray
+    knob_names: tuple[str, ...]
+    prior: BayesianRidge
+    end_regressions: tuple[BayesianRidge, ...]
+    end_variances: FloatArray
+    fold_variance: float
+    degrees_of_freedom: int
+    unknown_trial: Forecast
 
-    def forecast(self, trial: Evidence, fold: int, index: int, scatter: float | None = None) -> Forecast:
-        """Where a trial will end that stands at evaluation `index` of `fold`, the folds before it done.
+    @classmethod
+    def fit(cls, trials: Sequence[LearningCurves]) -> "ForecastModel":
+        """Learn from the curves of trials, at least one of which has completed a fold."""
+        ends = np.stack([np.where(np.arange(len(t.best)) < t.folds_done, t.best[:, -1], np.nan) for t in trials])
+        offsets, fold_variance, degrees_of_freedom = _scatter(ends)
+        names = tuple(sorted({name for trial in trials for name in trial.knobs}))
+        knobs = knob_matrix(trials, names)
+        curves = np.stack([trial.best for trial in trials]) - offsets[:, None]
+        regressions, variances, expected = _regress_ends(curves, knobs)
+        begun = np.isfinite(expected)
+        weights = np.ones(begun.sum())
+        prior = BayesianRidge.fit(knobs[begun], expected[begun], weights, np.full(len(names), float(len(names))))
+        marginal = BayesianRidge.fit(knobs[begun, :0], expected[begun], weights, np.empty(0))
+        level_variance = max(marginal.noise + float(variances[0]) - fold_variance, 0.0)
+        unknown_trial = Forecast(marginal.mean, level_variance + fold_variance / len(offsets))
+        return cls(offsets, names, prior, regressions, variances, fold_variance, degrees_of_freedom, unknown_trial)
 
-        The ends of its folds are Gaussian: they share the trial's level, and scatter around it. Known are the ends
-        of the folds before, and of the running one what its stage expects beyond what the knobs had promised.
-
-        Args:
-            scatter: the trial's own, where more is known than on average.
-        """
-        scatter = self.scatter if scatter is None else scatter
-        knobs = knob_matrix([trial], self.knobs)[0]
-        promised = float(self.promise.at(knobs))
-        variance = max(self.promise.noise + self.promise.doubt(knobs) + float(self.ahead[0]), scatter)
-        ends = (trial.best[: fold + 1, -1] - self.offsets[: fold + 1]).tolist()
-        ends[fold], noise = self._seen(trial, fold, index, knobs, promised, variance)
-        if math.isinf(noise):
-            ends.pop()
-        folds, known = len(self.offsets), len(ends)
-        covariance = np.full((folds, folds), variance - scatter) + scatter * np.eye(folds)
-        noises = np.diag([0.0] * fold + [noise] * (known - fold))
-        with_value = covariance[:known].mean(axis=1)
-        gains = np.linalg.lstsq(covariance[:known, :known] + noises, with_value, rcond=None)[0]
-        mean = promised + float(gains @ (np.array(ends) - promised))
-        return Forecast(mean, max(float(covariance.mean() - gains @ with_value), 0.0))
-
-    def latest(self, trial: Evidence, scatter: float | None = None) -> Forecast | None:
-        """Where a trial will end by the last that it has shown; None when that is nothing."""
-        if trial.is_whole:
+    def forecast(self, trial: LearningCurves, fold_variance: float | None = None) -> Forecast | None:
+        """The forecast of a trial from all that it has shown; None when that is nothing."""
+        if trial.is_complete:
             return Forecast(trial.value, 0.0)
         fold = trial.folds_done
-        shown = np.flatnonzero(np.isfinite(trial.best[fold]))
-        if len(shown):
-            return self.forecast(trial, fold, int(shown[-1]), scatter)
-        return self.forecast(trial, fold - 1, len(self.stages), scatter) if fold else None
+        seen = np.flatnonzero(np.isfinite(trial.best[fold]))
+        if len(seen):
+            return self.forecast_at(trial, fold, int(seen[-1]), fold_variance)
+        return self.forecast_at(trial, fold - 1, len(self.end_regressions), fold_variance) if fold else None
 
-    def _seen(
-        self, trial: Evidence, fold: int, index: int, knobs: FloatArray, promised: float, variance: float
-    ) -> tuple[float, float]:
-        """The running fold as a reading of its end, and the reading's variance; inf: it says nothing new."""
-        here = float(trial.best[fold, index] - self.offsets[fold])
-        if index == len(self.stages):
-            return here, 0.0
-        inputs = np.array([here, *knobs])
-        stage, left = self.stages[index], float(self.ahead[index])
-        expected = float(stage.at(inputs))
+    def forecast_at(self, trial: LearningCurves, fold: int, index: int, fold_variance: float | None = None) -> Forecast:
+        """The forecast of a trial that stands at evaluation `index` of `fold`, the folds before it done.
+
+        The ends of its folds are jointly Gaussian: they share the trial's level, and vary around it. Observed are the
+        ends of the folds before, and a noisy reading of the end of the running one.
+
+        Args:
+            fold_variance: of this trial, where more is known than the average of the study.
+        """
+        fold_variance = self.fold_variance if fold_variance is None else fold_variance
+        knobs = knob_matrix([trial], self.knob_names)[0]
+        prior_mean = float(self.prior.predict(knobs))
+        variance = self.prior.noise + self.prior.mean_variance(knobs) + float(self.end_variances[0])
+        variance = max(variance, fold_variance)
+        ends = (trial.best[: fold + 1, -1] - self.fold_offsets[: fold + 1]).tolist()
+        value = float(trial.best[fold, index] - self.fold_offsets[fold])
+        ends[fold], noise = self._read_end(value, index, knobs, Forecast(prior_mean, variance))
+        if math.isinf(noise):
+            ends.pop()
+        folds, observed = len(self.fold_offsets), len(ends)
+        covariance = np.full((folds, folds), variance - fold_variance) + fold_variance * np.eye(folds)
+        noises = np.diag([0.0] * fold + [noise] * (observed - fold))
+        with_value = covariance[:observed].mean(axis=1)
+        gains = np.linalg.lstsq(covariance[:observed, :observed] + noises, with_value, rcond=None)[0]
+        mean = prior_mean + float(gains @ (np.array(ends) - prior_mean))
+        return Forecast(mean, max(float(covariance.mean() - gains @ with_value), 0.0))
+
+    def _read_end(self, value: float, index: int, knobs: FloatArray, prior: Forecast) -> tuple[float, float]:
+        """The best so far of a running fold as a reading of its end, and the variance of the reading's noise.
+
+        The regression at the evaluation gives the end by the best so far and the knobs; the reading is what the best
+        so far adds to `prior`, which is the end by the knobs alone. An infinite variance: it adds nothing.
+        """
+        if index == len(self.end_regressions):
+            return value, 0.0
+        inputs = np.array([value, *knobs])
+        regression, left = self.end_regressions[index], float(self.end_variances[index])
+        expected = float(regression.predict(inputs))
         if left <= 0:
             return expected, 0.0
-        precision = 1 / left - 1 / variance if variance > 0 else 0.0
+        precision = 1 / left - 1 / prior.variance if prior.variance > 0 else 0.0
         if precision <= 0:
-            return promised, math.inf
-        reading = (expected / left - promised / variance) / precision
-        return reading, 1 / precision + stage.doubt(inputs) / (left * precision) ** 2
+            return prior.mean, math.inf
+        reading = (expected / left - prior.mean / prior.variance) / precision
+        return reading, 1 / precision + regression.mean_variance(inputs) / (left * precision) ** 2
 
 
-def calibrate(trials: Sequence[Evidence]) -> Calibration:
-    """Learn from what trials have shown, at least one of which has a fold behind it."""
-    ends = np.stack([np.where(np.arange(len(t.best)) < t.folds_done, t.best[:, -1], np.nan) for t in trials])
-    offsets, scatter, freedom = _scatter(ends)
-    names = tuple(sorted({name for trial in trials for name in trial.knobs}))
-    knobs = knob_matrix(trials, names)
-    curves = np.stack([trial.best for trial in trials]) - offsets[:, None]
-    stages, ahead, expected = _stages(curves, knobs)
-    begun = np.isfinite(expected)
-    one_each = np.ones(begun.sum())
-    promise = regress(knobs[begun], expected[begun], one_each, np.full(len(names), float(len(names))))
-    nothing = regress(knobs[begun, :0], expected[begun], one_each, np.empty(0))
-    level = max(nothing.noise + float(ahead[0]) - scatter, 0.0)
-    anyone = Forecast(nothing.mean, level + scatter / len(offsets))
-    return Calibration(offsets, names, promise, stages, ahead, scatter, freedom, anyone)
-
-
-def knob_matrix(trials: Sequence[Evidence], names: Sequence[str]) -> FloatArray:
-    """(trials, names), where each trial lies in the search space; a knob that it does not have is in the middle."""
+def knob_matrix(trials: Sequence[LearningCurves], names: Sequence[str]) -> FloatArray:
+    """(trials, names), the normalised knobs of each trial; one that a trial does not have is in the middle, 0.5."""
     rows = [[trial.knobs.get(name, 0.5) for name in names] for trial in trials]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
@@ -170,26 +173,28 @@ def _scatter(ends: FloatArray) -> tuple[FloatArray, float, int]:
     return offsets * np.maximum(trials - 1, 0) / np.maximum(trials, 1), float(np.nansum(left**2)) / freedom, freedom
 
 
-def _stages(curves: FloatArray, knobs: FloatArray) -> tuple[tuple[Regression, ...], FloatArray, FloatArray]:
-    """Backwards from the end of a fold, regress what is expected at each evaluation on what is known at the one before.
+def _regress_ends(curves: FloatArray, knobs: FloatArray) -> tuple[tuple[BayesianRidge, ...], FloatArray, FloatArray]:
+    """Backwards from the end of a fold, regress what is expected at each evaluation on what is known one before.
 
     Args:
         curves: (trials, folds, evaluations), NaN where not seen. All folds of a trial together count as one row.
+        knobs: (trials, names).
 
     Returns:
-        the stages in the order of evaluations; what varies beyond each, (evaluations,); and (trials,) what was
-        expected of the first fold at its first evaluation.
+        the regressions in the order of evaluations; the variance of the end around each, (evaluations,); and the end
+        of each trial's first fold that was expected at its first evaluation, (trials,).
     """
     trials, folds, evaluations = curves.shape
-    beside = np.repeat(knobs[:, None, :], folds, axis=1)
-    penalties = np.array([STANDING_PENALTY, *[float(knobs.shape[1])] * knobs.shape[1]])
-    expected, ahead = curves[:, :, -1], np.zeros(evaluations)
-    stages: list[Regression] = []
+    repeated = np.repeat(knobs[:, None, :], folds, axis=1)
+    penalties = np.array([CURVE_PENALTY, *[float(knobs.shape[1])] * knobs.shape[1]])
+    expected, variances = curves[:, :, -1], np.zeros(evaluations)
+    regressions: list[BayesianRidge] = []
     for index in reversed(range(evaluations - 1)):
-        inputs = np.concatenate([curves[:, :, index, None], beside], axis=2)
-        went = np.isfinite(curves[:, :, index]) & np.isfinite(expected)
-        weights = np.repeat(1 / np.maximum(went.sum(axis=1), 1), folds).reshape(trials, folds)
-        stages.insert(0, regress(inputs[went], expected[went], weights[went], penalties))
-        ahead[index] = ahead[index + 1] + stages[0].noise
-        expected = stages[0].at(inputs)
-    return tuple(stages), ahead, expected[:, 0]
+        inputs = np.concatenate([curves[:, :, index, None], repeated], axis=2)
+        has_both = np.isfinite(curves[:, :, index]) & np.isfinite(expected)
+        weights = np.repeat(1 / np.maximum(has_both.sum(axis=1), 1), folds).reshape(trials, folds)
+        regression = BayesianRidge.fit(inputs[has_both], expected[has_both], weights[has_both], penalties)
+        regressions.insert(0, regression)
+        variances[index] = variances[index + 1] + regression.noise
+        expected = regression.predict(inputs)
+    return tuple(regressions), variances, expected[:, 0]

@@ -1,7 +1,7 @@
-"""What a study's trials have shown so far: cell by cell (fold and evaluation), and row by row where bits are there.
+"""The learning curves of a study's trials: the best so far at each evaluation of each fold, and which rows were right.
 
-Read from what a worker reports with each evaluation, under `fold{fold}/eval{index}`; a cell that is missing or makes
-no sense is a cell that was not seen. Nothing here raises on what it reads.
+They are read from what a worker reports with each evaluation, under `fold{fold}/eval{index}`. Nothing here raises on
+what it reads: a record that is missing or cannot be read is an evaluation that was not seen.
 """
 
 import math
@@ -15,26 +15,27 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.race.space import positions
+from foldrace.search.race.space import normalise_knobs
 from foldrace.storage.optuna_rows import cell_key
 from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.evaluation import EvaluationRecord, RecordError, first_best
 
 Estimate = TypeVar("Estimate", float, FloatArray)
-Cell = tuple[int, int]  # a fold and an evaluation in it, both from 0
+EvaluationPoint = tuple[int, int]  # a fold and an evaluation in it, both from 0
 _CELL_KEY = re.compile(r"fold(\d+)/eval(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """What one trial has shown.
+class LearningCurves:
+    """The curves of one trial.
 
     Attributes:
         number: the trial's.
-        best: (folds, evaluations), best so far; NaN where not seen. In a fold that ended, nothing is missing.
-        right: of each fold that ended, the rows that were right at its best evaluation; empty without bits.
+        best: (folds, evaluations), the best so far in each fold; NaN where not seen. A fold that is done has no NaN.
+        right: of each fold that is done, bits of the rows that were right at its best evaluation; empty where the
+            worker reported none.
         rows: validation rows of each of those folds; 0 without bits.
-        knobs: where it lies in its search space; see `positions`.
+        knobs: the normalised knobs; see `normalise_knobs`.
     """
 
     number: int
@@ -48,22 +49,23 @@ class Evidence:
         return len(self.rows)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
+        """Every evaluation of every fold is there."""
         return bool(np.isfinite(self.best).all())
 
     @property
     def value(self) -> float:
-        """The mean over the folds of the best evaluations; NaN unless the trial is whole."""
+        """The mean over the folds of their best evaluations; NaN unless the trial is complete."""
         return float(self.best[:, -1].mean())
 
-    def of_folds_done(self) -> "Evidence":
-        """Without what the running fold has shown so far."""
+    def without_running_fold(self) -> "LearningCurves":
+        """The curves of the folds that are done."""
         best = self.best.copy()
         best[self.folds_done :] = np.nan
         return replace(self, best=best)
 
 
-def evaluations_of(attributes: Mapping[str, Any]) -> dict[Cell, EvaluationRecord]:
+def read_evaluations(attributes: Mapping[str, Any]) -> dict[EvaluationPoint, EvaluationRecord]:
     """All evaluations among a trial's user attributes; a record that cannot be read is left out."""
     found = {}
     for key, stored in attributes.items():
@@ -73,23 +75,23 @@ def evaluations_of(attributes: Mapping[str, Any]) -> dict[Cell, EvaluationRecord
     return found
 
 
-def read_evidence(trial: FrozenTrial, folds: int, evaluations: int) -> Evidence:
-    """All that a trial has shown. What a fold that ended did not show at a point is what it showed before."""
+def read_learning_curves(trial: FrozenTrial, folds: int, evaluations: int) -> LearningCurves:
+    """The curves of a trial. In a fold that is done, an evaluation that is missing has the best so far before it."""
     best = np.full((folds, evaluations), np.nan)
     right: list[NDArray[np.uint8]] = []
     rows: list[int] = []
-    seen = evaluations_of(trial.user_attrs)
+    seen = read_evaluations(trial.user_attrs)
     for fold in range(folds):
         curve = [seen.get((fold, index)) for index in range(evaluations)]
         best[fold] = [math.nan if record is None else record.best for record in curve]
-        begun_next = cell_key(fold + 1, 0) in trial.user_attrs
-        if not (trial.state == TrialState.COMPLETE or begun_next or curve[-1] is not None):
+        has_begun_next = cell_key(fold + 1, 0) in trial.user_attrs
+        if not (trial.state == TrialState.COMPLETE or has_begun_next or curve[-1] is not None):
             break
-        _fill(best[fold])
-        bits, count = _bits_at_best([record for record in curve if record is not None])
+        _fill_forward(best[fold])
+        bits, count = _right_at_best([record for record in curve if record is not None])
         right.append(bits)
         rows.append(count)
-    return Evidence(trial.number, best, tuple(right), tuple(rows), positions(trial))
+    return LearningCurves(trial.number, best, tuple(right), tuple(rows), normalise_knobs(trial))
 
 
 def running_estimate(ended: Sequence[float], best: Estimate, share: Estimate) -> Estimate:
@@ -106,11 +108,12 @@ def running_estimate(ended: Sequence[float], best: Estimate, share: Estimate) ->
     return (sum(ended) + share * best) / (len(ended) + share)
 
 
-def disagreement(one: Evidence, other: Evidence) -> float | None:
-    """The variance of the difference of two trials' accuracy in a fold, as far as it comes from the fold's rows.
+def mcnemar_variance(one: LearningCurves, other: LearningCurves) -> float | None:
+    """The variance of the difference of two trials' accuracy in a fold, from the rows on which they are discordant.
 
-    After McNemar (1947), only the rows that one of the two gets right and the other does not decide; a share d of m
-    rows gives a variance of d / m. Returned is its mean over the folds that both have finished; None without bits.
+    After McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages":
+    only the rows that one of the two gets right and the other does not tell them apart; a share d of m rows gives a
+    variance of d / m. Returned is the mean over the folds that both have done; None where no fold has bits of both.
     """
     variances = []
     for mine, theirs, m, n in zip(one.right, other.right, one.rows, other.rows, strict=False):
@@ -119,16 +122,17 @@ def disagreement(one: Evidence, other: Evidence) -> float | None:
     return float(np.mean(variances)) if variances else None
 
 
-def _fill(cells: FloatArray) -> None:
-    """Best so far goes on as it was where a point was not seen; before the first, it is what the first showed."""
-    seen = cells[np.isfinite(cells)]
+def _fill_forward(curve: FloatArray) -> None:
+    """Replace each NaN by the value before it; those before the first value by the first value."""
+    seen = curve[np.isfinite(curve)]
     last = seen[0] if len(seen) else math.nan
-    for i, cell in enumerate(cells):
-        last = last if math.isnan(cell) else cell
-        cells[i] = last
+    for i, value in enumerate(curve):
+        last = last if math.isnan(value) else value
+        curve[i] = last
 
 
-def _bits_at_best(curve: list[EvaluationRecord]) -> tuple[NDArray[np.uint8], int]:
+def _right_at_best(curve: list[EvaluationRecord]) -> tuple[NDArray[np.uint8], int]:
+    """The bits of the rows that were right at the best evaluation of a fold, and how many rows; empty and 0 if none."""
     nothing = np.empty(0, dtype=np.uint8), 0
     if not curve:
         return nothing

@@ -1,8 +1,7 @@
-"""The pruner that races trials over folds and epochs at once: one that will hardly gain anything over the
-incumbent is stopped.
+"""The pruner that races trials over folds and epochs at once: it stops one that can hardly improve on the incumbent.
 
-It reads what workers report with each evaluation, from the study alone, so every worker decides alike. It never
-raises: what it cannot read, it has not seen; and while little is known, it lets every trial run.
+It reads what the workers report with each evaluation, and nothing else, so that every worker decides alike. It never
+raises: a record that it cannot read counts as one that is not there, and while too little is known every trial goes on.
 """
 
 import math
@@ -13,12 +12,17 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.race.forecast import Calibration, calibrate
-from foldrace.search.race.learning_curves import Evidence, disagreement, evaluations_of, read_evidence
+from foldrace.search.race.forecast import ForecastModel
+from foldrace.search.race.learning_curves import (
+    LearningCurves,
+    mcnemar_variance,
+    read_evaluations,
+    read_learning_curves,
+)
 
 RISK = 0.05  # the share of all improvement that may be lost; chosen by replay, docs/racing.md
-FEWEST_FREEDOM = 2  # degrees of freedom of the scatter of folds, before any trial is stopped
-BITS_WEIGHT = 4  # degrees of freedom that the rows of one pair of trials count for, beside the scatter of all
+MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before any trial is stopped
+PAIR_DEGREES_OF_FREEDOM = 4  # that the rows of one pair of trials count for, beside the variance of the whole study
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,12 @@ class Verdict:
     """Whether a trial is stopped, and why.
 
     Attributes:
-        fold, evaluation, epoch: where it stands; the epoch is NaN where the worker did not report one.
-        incumbent: the number of the trial it is compared with; None while too little is known.
+        fold, evaluation, epoch: where the trial stands; the epoch is NaN where the worker did not report one.
+        incumbent: the number of the trial that it is compared with; None while too little is known.
         difference: the forecast of its value less the incumbent's, in the metric's units.
-        probability: of beating the incumbent; 1 while too little is known to say.
-        share: what it can be expected to gain over the incumbent, as a share of what a trial can of which nothing is
-            known; 1 while too little is known to say.
+        probability: of beating the incumbent; 1 while too little is known.
+        relative_gain: its expected improvement over the incumbent, as a share of that of a trial of which nothing is
+            known; 1 while too little is known.
     """
 
     prune: bool
@@ -41,7 +45,7 @@ class Verdict:
     incumbent: int | None = None
     difference: float = 0.0
     probability: float = 1.0
-    share: float = 1.0
+    relative_gain: float = 1.0
 
     def __str__(self) -> str:
         if self.incumbent is None:
@@ -49,22 +53,22 @@ class Verdict:
         where = f"fold {self.fold}, evaluation {self.evaluation}"
         where = where if math.isnan(self.epoch) else f"{where} (epoch {self.epoch:.1f})"
         return (
-            f"{where}: expected to end {self.difference:+.4f} against trial {self.incumbent}, "
-            f"probability of beating it {self.probability:.3f}, expected gain {self.share:.1%} of an unknown trial's"
+            f"{where}: expected to end {self.difference:+.4f} against trial {self.incumbent}, probability of beating "
+            f"it {self.probability:.3f}, expected gain {self.relative_gain:.1%} of an unknown trial's"
         )
 
 
 class RacingPruner(BasePruner):
-    """Stops a trial behind the leader once its expected gain is below `risk` times that of a trial that nobody knows.
+    """Stops a trial behind the incumbent once its expected improvement is below `risk` times an unknown trial's.
 
-    The leader is the trial expected to end best, whole or still running. A trial is stopped once at most: so of all
-    that trials can be expected to gain, at most a share of `risk` is lost, however often each is looked at, as far as
+    The incumbent is the trial with the best forecast, complete or still running. A trial is stopped once at most: so of
+    all that trials can be expected to gain, at most a share of `risk` is lost, however often each is judged, as far as
     the forecasts are right.
 
     Args:
         folds: of every trial.
         evaluations: points at which a fold is judged.
-        risk: accepted; 0 never stops a trial, and 1 every one that is less promising than the next one.
+        risk: accepted; 0 never stops a trial, and 1 stops every one that promises less than the next one.
     """
 
     def __init__(self, folds: int, evaluations: int, risk: float = RISK) -> None:
@@ -73,43 +77,52 @@ class RacingPruner(BasePruner):
         if not 0 <= risk <= 1:
             raise ValueError(f"the accepted risk lies between 0 and 1, found {risk}")
         self._folds, self._evaluations, self._risk = folds, evaluations, risk
-        self._ended: dict[tuple[str, int], Evidence] = {}  # by study and number; a trial that ended never changes
-        self._calibrations: dict[str, tuple[tuple[int, int], Calibration]] = {}  # by study, with what they are from
+        self._ended: dict[tuple[str, int], LearningCurves] = {}  # by study and number; a trial that ended never changes
+        self._models: dict[str, tuple[tuple[int, int], ForecastModel]] = {}  # by study, with what each was fitted to
 
     def prune(self, study: "optuna.study.Study", trial: FrozenTrial) -> bool:
         """Whether to stop the trial after its last report."""
-        return self.verdict(study, trial).prune
+        return self.judge(study, trial).prune
 
-    def verdict(self, study: "optuna.study.Study", trial: FrozenTrial) -> Verdict:
-        """What is thought of the trial after its last report, and why."""
+    def judge(self, study: "optuna.study.Study", trial: FrozenTrial) -> Verdict:
+        """Whether to stop the trial after its last report, and why."""
         step = trial.last_step
         if step is None or not 0 <= step < self._folds * self._evaluations:
             return Verdict(False)
         fold, index = divmod(step, self._evaluations)
-        here = evaluations_of(trial.user_attrs).get((fold, index))
-        unknown = Verdict(False, fold, index, math.nan if here is None else here.epoch)
-        so_far = self._read(trial)
-        if here is None or not all(map(math.isfinite, so_far.best[:fold, -1])):
-            return unknown
-        ended, running = self._field(study)
-        calibration = self._learn(study.study_name, ended, running)
-        rivals = [other for other in ended if other.is_whole]
-        rivals += [other for other in running if other.number != trial.number]
-        rival = None if calibration is None else leading(rivals, calibration)
-        if calibration is None or rival is None:
-            return unknown
-        scatter = own_scatter(so_far, rival, calibration)
-        forecast, ahead = calibration.forecast(so_far, fold, index, scatter), calibration.latest(rival, scatter)
-        assert ahead is not None  # who leads has shown something
-        usual = calibration.anyone.gain_over(ahead)
-        share = forecast.gain_over(ahead) / usual if usual > 0 else 1.0
-        is_last = step == self._folds * self._evaluations - 1  # nothing is saved by stopping here
-        difference, probability = forecast.mean - ahead.mean, forecast.chance_against(ahead)
-        prune = share < self._risk and difference < 0 and not is_last  # who is ahead is the leader now
-        return Verdict(prune, fold, index, here.epoch, rival.number, difference, probability, share)
+        record = read_evaluations(trial.user_attrs).get((fold, index))
+        curves = self._read(trial)
+        undecided = Verdict(False, fold, index, math.nan if record is None else record.epoch)
+        if record is None or not all(map(math.isfinite, curves.best[:fold, -1])):
+            return undecided
+        ended, running = self._read_trials(study)
+        model = self._fit(study.study_name, ended, running)
+        if model is None:
+            return undecided
+        candidates = [other for other in ended if other.is_complete]
+        candidates += [other for other in running if other.number != trial.number]
+        incumbent = find_incumbent(candidates, model)
+        return undecided if incumbent is None else self._compare(curves, incumbent, model, undecided)
 
-    def _field(self, study: "optuna.study.Study") -> tuple[list[Evidence], list[Evidence]]:
-        """What the trials have shown that ended, and those that are running."""
+    def _compare(
+        self, curves: LearningCurves, incumbent: LearningCurves, model: ForecastModel, undecided: Verdict
+    ) -> Verdict:
+        """The verdict on a trial that stands where `undecided` says."""
+        fold, index = undecided.fold, undecided.evaluation
+        fold_variance = fold_variance_of_pair(curves, incumbent, model)
+        mine, best = model.forecast_at(curves, fold, index, fold_variance), model.forecast(incumbent, fold_variance)
+        if best is None:
+            return undecided
+        unknown_gain = model.unknown_trial.expected_improvement_over(best)
+        relative_gain = mine.expected_improvement_over(best) / unknown_gain if unknown_gain > 0 else 1.0
+        difference = mine.mean - best.mean  # above zero, the trial is the incumbent now
+        is_last = (fold, index) == (self._folds - 1, self._evaluations - 1)  # to stop here would save nothing
+        prune = relative_gain < self._risk and difference < 0 and not is_last
+        probability = mine.probability_of_beating(best)
+        return Verdict(prune, fold, index, undecided.epoch, incumbent.number, difference, probability, relative_gain)
+
+    def _read_trials(self, study: "optuna.study.Study") -> tuple[list[LearningCurves], list[LearningCurves]]:
+        """The curves of the trials that ended, failed ones aside, and of those that are running."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         ended, running = [], []
         for trial in study.get_trials(deepcopy=False, states=states):
@@ -122,37 +135,42 @@ class RacingPruner(BasePruner):
             ended.append(self._ended[key])
         return ended, running
 
-    def _learn(self, name: str, ended: list[Evidence], running: list[Evidence]) -> Calibration | None:
-        """Anew whenever a trial or a fold has ended, from what has ended by then: so all workers learn the same."""
+    def _fit(self, name: str, ended: list[LearningCurves], running: list[LearningCurves]) -> ForecastModel | None:
+        """The model of the study by now; None while too few folds are done.
+
+        It is fitted anew whenever a trial or a fold has ended, and to those alone, so that all workers have the same.
+        """
         folds_done = sorted(trial.folds_done for trial in (*ended, *running))
-        # One trial says nothing of how trials differ, and a single pair of folds next to nothing of how folds scatter.
+        # One trial says nothing of how trials differ, and one pair of folds next to nothing of how folds differ.
         if len(folds_done) < 2 or folds_done[-2] < 1:
             return None
         done = len(ended), sum(trial.folds_done for trial in running)
-        known = self._calibrations.get(name)
-        if known is None or known[0] != done:
-            known = done, calibrate([*ended, *(trial.of_folds_done() for trial in running)])
-            self._calibrations[name] = known
-        return known[1] if known[1].freedom >= FEWEST_FREEDOM or self._folds == 1 else None
+        fitted = self._models.get(name)
+        if fitted is None or fitted[0] != done:
+            fitted = done, ForecastModel.fit([*ended, *(trial.without_running_fold() for trial in running)])
+            self._models[name] = fitted
+        model = fitted[1]
+        return model if model.degrees_of_freedom >= MIN_DEGREES_OF_FREEDOM or self._folds == 1 else None
 
-    def _read(self, trial: FrozenTrial) -> Evidence:
-        return read_evidence(trial, self._folds, self._evaluations)
+    def _read(self, trial: FrozenTrial) -> LearningCurves:
+        return read_learning_curves(trial, self._folds, self._evaluations)
 
 
-def leading(trials: Sequence[Evidence], calibration: Calibration) -> Evidence | None:
-    """The trial that is expected to end best; None when none has shown anything."""
-    forecasts = [(trial, calibration.latest(trial)) for trial in trials]
+def find_incumbent(trials: Sequence[LearningCurves], model: ForecastModel) -> LearningCurves | None:
+    """The trial with the best forecast, the first of equal ones; None when none has shown anything."""
+    forecasts = [(trial, model.forecast(trial)) for trial in trials]
     known = [(forecast.mean, -trial.number, trial) for trial, forecast in forecasts if forecast is not None]
     return max(known, key=lambda one: one[:2])[2] if known else None
 
 
-def own_scatter(trial: Evidence, rival: Evidence, calibration: Calibration) -> float:
-    """The scatter of this very pair of trials: what the rows on which they disagree say, beside the study's.
+def fold_variance_of_pair(trial: LearningCurves, incumbent: LearningCurves, model: ForecastModel) -> float:
+    """The variance of a fold's end around its trial's level, as it counts between these two trials.
 
-    Two trials that are right on nearly the same rows are compared more sharply than two that are not.
+    Two trials that are right on nearly the same rows are compared more sharply than two that are not: the variance
+    from their discordant rows is weighed with that of the whole study, by degrees of freedom.
     """
-    variance = disagreement(trial, rival)
-    if variance is None:
-        return calibration.scatter
-    weight = calibration.freedom + BITS_WEIGHT
-    return (calibration.freedom * calibration.scatter + BITS_WEIGHT * variance / 2) / weight
+    of_difference = mcnemar_variance(trial, incumbent)
+    if of_difference is None:
+        return model.fold_variance
+    study, pair = model.degrees_of_freedom, PAIR_DEGREES_OF_FREEDOM
+    return (study * model.fold_variance + pair * of_difference / 2) / (study + pair)

@@ -1,11 +1,10 @@
-"""What a new trial is to try: drawn by TPE from the history of its study.
+"""The values of a new trial's knobs, sampled by TPE from the history of its study.
 
-A draw is determined by the study's seed, the trial's number and the history, and by nothing else. It takes no lock
-and writes nothing; whoever asked for it stores it, behind the fence.
+They are determined by the study's seed, the trial's number and the history, and by nothing else. Sampling takes no lock
+and writes nothing; the caller stores the values, behind the fence.
 """
 
 import hashlib
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,24 +13,22 @@ from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial
 
 from foldrace.search.race.history import History
-from foldrace.search.race.space import Distributions, only_value
+from foldrace.search.race.space import SearchSpace, single_value
 from foldrace.studies.knobs import Value
 
-_logger = logging.getLogger("foldrace.search")
 
-
-def draw(history: History, trial: FrozenTrial, space: Distributions, seed: int) -> dict[str, Value]:
-    """A value for each knob of `space`: the queued one where there is one, else a drawn one."""
+def sample(history: History, trial: FrozenTrial, space: SearchSpace, seed: int) -> dict[str, Value]:
+    """A value for each knob of `space`: the queued one where the trial has one, else a sampled one."""
     fixed: Mapping[str, Value] = trial.system_attrs.get("fixed_params", {})
     values = {knob: fixed[knob] for knob in space if knob in fixed}
-    values |= {knob: only_value(d) for knob, d in space.items() if knob not in values and d.single()}
+    values |= {knob: single_value(d) for knob, d in space.items() if knob not in values and d.single()}
     open_space = {knob: d for knob, d in space.items() if knob not in values}
-    return values | _sample(history, trial, open_space, seed) if open_space else values
+    return values | _sample_by_tpe(history, trial, open_space, seed) if open_space else values
 
 
-def _sample(history: History, trial: FrozenTrial, space: Distributions, seed: int) -> dict[str, Any]:
+def _sample_by_tpe(history: History, trial: FrozenTrial, space: SearchSpace, seed: int) -> dict[str, Any]:
     history.refresh()
-    # A study and a sampler for each draw: no state is carried over from an earlier one.
+    # A new study and sampler each time: nothing of an earlier trial's sampling is carried over.
     sampler = TPESampler(seed=_seed(seed, trial.number))
     study = optuna.load_study(study_name=history.study_name, storage=history, sampler=sampler)
     sampler.before_trial(study, trial)

@@ -1,6 +1,6 @@
-"""Knobs -> Optuna distributions, and back: the values a trial was given.
+"""The search space: the study file's ranges as Optuna's distributions, and a trial's values in them.
 
-Only here do Optuna's distributions and the study file's ranges meet.
+Only here do the two meet.
 """
 
 import math
@@ -17,16 +17,16 @@ from optuna.trial import FrozenTrial
 
 from foldrace.studies.knobs import Choices, Range, Value, is_integer
 
-Distributions = dict[str, BaseDistribution]
+SearchSpace = dict[str, BaseDistribution]
 
 
-def distributions(searched: Mapping[str, Range | Choices]) -> Distributions:
-    """The search space of a study, sorted by knob: the order in a file must not change what is drawn."""
+def make_search_space(searched: Mapping[str, Range | Choices]) -> SearchSpace:
+    """The distribution of each searched knob, sorted by name: the order in a file must not change what is sampled."""
     return {knob: _distribution(knob, searched[knob]) for knob in sorted(searched)}
 
 
-def only_value(distribution: BaseDistribution) -> Value:
-    """The value of a distribution that has a single one."""
+def single_value(distribution: BaseDistribution) -> Value:
+    """The value of a distribution that has only one."""
     if isinstance(distribution, CategoricalDistribution):
         return _value(distribution.choices[0])
     if isinstance(distribution, FloatDistribution | IntDistribution):
@@ -34,8 +34,8 @@ def only_value(distribution: BaseDistribution) -> Value:
     raise TypeError(f"a distribution that no knob has: {distribution!r}")
 
 
-def positions(trial: FrozenTrial) -> dict[str, float]:
-    """Where a trial lies in its search space: each number from 0 to 1, on its own scale; each choice 0 or 1."""
+def normalise_knobs(trial: FrozenTrial) -> dict[str, float]:
+    """The searched knobs of a trial, from 0 to 1: a number by its own scale (log or linear), each choice as 0 or 1."""
     found: dict[str, float] = {}
     for knob, distribution in trial.distributions.items():
         value = trial.params[knob]
@@ -49,8 +49,8 @@ def positions(trial: FrozenTrial) -> dict[str, float]:
     return found
 
 
-def stored(space: Distributions, sampled: Mapping[str, Value]) -> dict[str, tuple[float, str]]:
-    """The values as Optuna stores them: its number for each, and the distribution as JSON."""
+def encode_params(space: SearchSpace, sampled: Mapping[str, Value]) -> dict[str, tuple[float, str]]:
+    """The values as Optuna stores them: a number for each, and its distribution as JSON."""
     return {k: (space[k].to_internal_repr(v), distribution_to_json(space[k])) for k, v in sampled.items()}
 
 

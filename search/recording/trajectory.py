@@ -12,8 +12,8 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from foldrace.search.race.forecast import calibrate
-from foldrace.search.race.learning_curves import read_evidence, running_estimate
+from foldrace.search.race.forecast import ForecastModel
+from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import FloatArray
@@ -122,7 +122,7 @@ def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: S
 def _estimates(trial: FrozenTrial, study: Study) -> tuple[FloatArray, FloatArray]:
     """The running estimate at each evaluation, in order, NaN where there was none; and the folds done by then."""
     folds, evaluations = study.folds.count, study.defaults.evaluations
-    best = read_evidence(trial, folds, evaluations).best
+    best = read_learning_curves(trial, folds, evaluations).best
     share = np.arange(1, evaluations + 1) / evaluations
     estimates = [running_estimate(best[:fold, -1].tolist(), best[fold], share) for fold in range(folds)]
     return np.concatenate(estimates), (np.arange(folds)[:, None] + share).ravel()
@@ -134,11 +134,11 @@ def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float
     A pruned trial counts with the value it was expected to end with: the worst values of a knob that matters are
     among those, and complete trials alone would make it look as if it did not.
     """
-    evidence = [read_evidence(trial, study.folds.count, study.defaults.evaluations) for trial in trials]
-    if not any(shown.folds_done for shown in evidence):
+    curves = [read_learning_curves(trial, study.folds.count, study.defaults.evaluations) for trial in trials]
+    if not any(shown.folds_done for shown in curves):
         return {}
-    calibration = calibrate(evidence)
-    ends = [calibration.latest(shown) for shown in evidence]
+    model = ForecastModel.fit(curves)
+    ends = [model.forecast(shown) for shown in curves]
     valued = [
         create_trial(params=trial.params, distributions=trial.distributions, value=end.mean)
         for trial, end in zip(trials, ends, strict=True)

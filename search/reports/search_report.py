@@ -9,7 +9,7 @@ from importlib.metadata import version
 from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.monitor.compute import Ledger, ledger
-from foldrace.search.race.learning_curves import evaluations_of
+from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.recording.trajectory import Course, follow
 from foldrace.search.reports.charts import incumbent_picture, knob_picture, race_picture
 from foldrace.search.reports.html import Html, code, folded, page, paragraph, picture, section, table
@@ -92,7 +92,7 @@ def _drawn(course: Course) -> list[Html]:
 
 
 def _curves(trial: FrozenTrial, study: Study) -> bytes:
-    seen = evaluations_of(trial.user_attrs)
+    seen = read_evaluations(trial.user_attrs)
     folds = {fold: [seen[cell] for cell in sorted(seen) if cell[0] == fold] for fold, _ in seen}
     title = f"{study.name}, trial {trial.number}: the best"
     return png(curves(dict(sorted(folds.items())), study.hyperparameters(trial.params), study.search.metric, title))
@@ -137,7 +137,7 @@ def _commands(course: Course) -> list[str]:
 
 
 def _fold(trial: FrozenTrial, fold: int) -> str:
-    bests = [record.best for cell, record in sorted(evaluations_of(trial.user_attrs).items()) if cell[0] == fold]
+    bests = [record.best for cell, record in sorted(read_evaluations(trial.user_attrs).items()) if cell[0] == fold]
     return f"{bests[-1]:.4f}" if bests else ""
 
 

@@ -13,8 +13,8 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
-from foldrace.search.race.learning_curves import evaluations_of
-from foldrace.search.race.space import Distributions, stored
+from foldrace.search.race.learning_curves import read_evaluations
+from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.trials.heartbeat import Heartbeat
 from foldrace.search.trials.protocol_timer import Meter
 from foldrace.storage import leases, optuna_rows
@@ -58,7 +58,7 @@ class Claim:
         self.number = trial.number
         self.sampled: dict[str, Value] = dict(trial.params)
         self.user_attrs: dict[str, Any] = dict(trial.user_attrs)
-        self.evaluations = evaluations_of(trial.user_attrs)
+        self.evaluations = read_evaluations(trial.user_attrs)
         self.alive = True
 
     def __enter__(self) -> Self:
@@ -132,9 +132,9 @@ class Claim:
         """Store a user attribute of the trial. Raises LeaseLost."""
         self._write(lambda connection: optuna_rows.set_attr(connection, self._lease.trial_id, key, value))
 
-    def begin(self, space: Distributions, sampled: Mapping[str, Value]) -> None:
+    def begin(self, space: SearchSpace, sampled: Mapping[str, Value]) -> None:
         """Store what was drawn for this trial, all at once, and begin it. Raises LeaseLost."""
-        drawn = stored(space, sampled)
+        drawn = encode_params(space, sampled)
 
         def work(connection: sa.Connection) -> None:
             optuna_rows.set_params(connection, self._lease.trial_id, drawn)

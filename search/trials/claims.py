@@ -13,8 +13,8 @@ from optuna.pruners import BasePruner, NopPruner
 
 from foldrace.search.race.factory import reason_to_prune
 from foldrace.search.race.history import History
-from foldrace.search.race.sampling import draw
-from foldrace.search.race.space import distributions
+from foldrace.search.race.sampling import sample
+from foldrace.search.race.space import make_search_space
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.heartbeat import HEARTBEAT_SECONDS, Heartbeat, end_process, refuse_short_lease
 from foldrace.search.trials.protocol_timer import Meter
@@ -61,7 +61,7 @@ class Trials:
         name = name or study.name
         self._study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
         self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, clock)
-        self._space, self._seed = distributions(study.searched), study.search.seed
+        self._space, self._seed = make_search_space(study.searched), study.search.seed
         self._per_fold = study.defaults.evaluations
         self._optuna = database.retrying(
             lambda: optuna.load_study(study_name=name, storage=database.storage, pruner=pruner or NopPruner())
@@ -111,7 +111,7 @@ class Trials:
                 claim.keep_alive(Heartbeat(claim.beat, self._heartbeat_seconds, self._clock, self._on_hang))
             # All values are stored at once, so a trial has either all of them or none.
             missing = self._space.keys() - trial.params.keys()
-            claim.begin(self._space, draw(self._history, trial, self._space, self._seed) if missing else {})
+            claim.begin(self._space, sample(self._history, trial, self._space, self._seed) if missing else {})
             stack.pop_all()
         return claim
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from foldrace.search.ensemble.job import fold_folder
 from foldrace.search.race.factory import make_pruner
-from foldrace.search.race.termination import prospect_of
+from foldrace.search.race.termination import read_expected_gain
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.session import Session
 from foldrace.search.study_store import FinalFold, final_name, open_study, public_toml, refuse_fixed
@@ -67,8 +67,8 @@ def _enough(session: Session, final: int | None) -> Callable[[], str]:
     """Why the search should end with the trials that run; empty while it should go on."""
 
     def enough() -> str:
-        ahead = prospect_of(session.database, session.study)
-        return f"stop_below_noise: {ahead}" if ahead is not None and ahead.is_enough else ""
+        ahead = read_expected_gain(session.database, session.study)
+        return f"stop_below_noise: {ahead}" if ahead is not None and ahead.is_below_noise else ""
 
     wanted = final is None and session.study.search.stop_below_noise
     return enough if wanted else lambda: ""

@@ -14,7 +14,7 @@ from benchmarks import racing
 from benchmarks.recordings import EVALUATIONS, Run, read
 from benchmarks.replay import replay, report_estimate, space_of, whole_trials
 from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
-from foldrace.search.race.learning_curves import read_evidence
+from foldrace.search.race.learning_curves import read_learning_curves
 from foldrace.search.race.racing import RacingPruner
 
 LEVELS = [0.55, 0.42, 0.6, 0.3, 0.5, 0.25, 0.45, 0.35]
@@ -99,7 +99,7 @@ def test_trials_that_make_way_leave_the_best_and_cost_less(runs: list[Run]) -> N
 
 def test_whole_trials_are_what_a_study_without_pruning_leaves(runs: list[Run]) -> None:
     for trial, run in zip(whole_trials(runs), runs, strict=True):
-        evidence = read_evidence(trial, 3, EVALUATIONS)
+        evidence = read_learning_curves(trial, 3, EVALUATIONS)
         assert evidence.best.tolist() == run.best.tolist()
         assert trial.value == run.value
 
@@ -134,7 +134,7 @@ def test_a_study_in_a_database_gives_the_same_verdicts(runs: list[Run], tmp_path
     for index in range(5):
         report_estimate(trial, runs[3], 0, index)
 
-    verdict = RacingPruner(3, EVALUATIONS, risk=0.5).verdict(study, study.get_trials(states=(TrialState.RUNNING,))[0])
+    verdict = RacingPruner(3, EVALUATIONS, risk=0.5).judge(study, study.get_trials(states=(TrialState.RUNNING,))[0])
 
     assert verdict.prune
     assert (verdict.fold, verdict.evaluation, verdict.incumbent) == (0, 4, 2)

@@ -11,7 +11,7 @@ from rich.console import Console
 from foldrace.search.monitor.compute import Ledger
 from foldrace.search.monitor.status import Standing, describe, headline, picture
 from foldrace.search.monitor.summary import Best, Failure, Orphan, Summary, WorkerLine
-from foldrace.search.race.termination import Prospect
+from foldrace.search.race.termination import ExpectedGain
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
 from foldrace.storage.workers import Control
@@ -40,7 +40,7 @@ def now(make_study: Callable[..., Study]) -> Standing:
         summary,
         Ledger(30.0, 90.0),
         {4: 8.0},
-        Prospect(5, 0.004, 0.01),
+        ExpectedGain(5, 0.004, 0.01),
     )
 
 

@@ -4,12 +4,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from foldrace.search.race.space import distributions, only_value, positions, stored
+from foldrace.search.race.space import encode_params, make_search_space, normalise_knobs, single_value
 from foldrace.studies.knobs import Choices, Range
 
 
 def test_each_kind_of_setting_has_its_distribution() -> None:
-    space = distributions(
+    space = make_search_space(
         {
             "epochs": Range(low=5, high=40),
             "batch_size": Range(low=8, high=64, log=True),
@@ -29,24 +29,24 @@ def test_each_kind_of_setting_has_its_distribution() -> None:
 
 def test_the_order_of_the_file_does_not_matter() -> None:
     one, other = {"lr": Range(low=1e-5, high=1e-3)}, {"epochs": Range(low=5, high=9)}
-    assert list(distributions(one | other)) == list(distributions(other | one))
+    assert list(make_search_space(one | other)) == list(make_search_space(other | one))
 
 
 def test_an_integer_range_ends_at_the_last_step_it_reaches() -> None:
-    space = distributions({"epochs": Range(low=5, high=40, step=10)})
+    space = make_search_space({"epochs": Range(low=5, high=40, step=10)})
     assert space == {"epochs": IntDistribution(5, 35, step=10)}
 
 
 def test_values_are_stored_as_optuna_stores_them() -> None:
-    space = distributions({"entity_marking": Choices(choices=("none", "concat"))})
-    [(value, text)] = stored(space, {"entity_marking": "concat"}).values()
+    space = make_search_space({"entity_marking": Choices(choices=("none", "concat"))})
+    [(value, text)] = encode_params(space, {"entity_marking": "concat"}).values()
     assert value == 1
     assert "concat" in text
 
 
 def test_a_range_of_one_value_needs_no_draw() -> None:
-    space = distributions({"epochs": Range(low=7, high=7), "loss": Choices(choices=("focal",))})
-    assert {knob: only_value(d) for knob, d in space.items()} == {"epochs": 7, "loss": "focal"}
+    space = make_search_space({"epochs": Range(low=7, high=7), "loss": Choices(choices=("focal",))})
+    assert {knob: single_value(d) for knob, d in space.items()} == {"epochs": 7, "loss": "focal"}
 
 
 def test_a_trial_lies_in_its_space_by_each_knob_s_own_scale() -> None:
@@ -60,7 +60,7 @@ def test_a_trial_lies_in_its_space_by_each_knob_s_own_scale() -> None:
         value=0.5, params={"entity_marking": "concat", "epochs": 10, "lr": 1e-4, "seed": 7}, distributions=space
     )
 
-    assert positions(trial) == pytest.approx(
+    assert normalise_knobs(trial) == pytest.approx(
         {"entity_marking=none": 0.0, "entity_marking=concat": 1.0, "epochs": 0.25, "lr": 0.5}
     )
 
@@ -69,4 +69,4 @@ def test_a_value_queued_outside_its_range_lies_at_its_end() -> None:
     trial = create_trial(value=0.5, params={"lr": 1e-4}, distributions={"lr": FloatDistribution(1e-5, 1e-3, log=True)})
     trial.params["lr"] = 0.0
 
-    assert positions(trial) == {"lr": 0.0}
+    assert normalise_knobs(trial) == {"lr": 0.0}

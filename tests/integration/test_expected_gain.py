@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from foldrace.search.race.termination import prospect_of
+from foldrace.search.race.termination import read_expected_gain
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
@@ -24,12 +24,12 @@ def test_the_prospect_of_a_study_knows_its_queue_and_the_noise_of_its_folds(
             claim.report(fold, 0.5, record_at(7, 0.5 + lead + 0.1 * fold))
         claim.finish(0.7 + lead)
 
-    ahead = prospect_of(database, study)
+    ahead = read_expected_gain(database, study)
 
     assert ahead is not None
     assert ahead.further == 3
     assert ahead.noise == pytest.approx(0.0, abs=1e-9)  # folds differ, but all trials by the same in each
-    assert not ahead.is_enough
+    assert not ahead.is_below_noise
 
 
 def test_a_study_with_few_complete_trials_promises_nothing_yet(
@@ -38,4 +38,4 @@ def test_a_study_with_few_complete_trials_promises_nothing_yet(
     study = make_study(trials=8)
     open_study(database, study)
 
-    assert prospect_of(database, study) is None
+    assert read_expected_gain(database, study) is None

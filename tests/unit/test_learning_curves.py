@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance, read_learning_curves
+
+
+def one_fold(right: str, rows: int) -> LearningCurves:
+    record = {"best": 0.5, "right": right, "rows": rows}
+    return read_learning_curves(create_trial(value=0.5, user_attrs={"fold0/eval0": record}), folds=1, evaluations=1)
+
+
+def test_folds_of_different_rows_are_not_compared() -> None:
+    one = one_fold("ff", rows=8)
+    other = one_fold("ff00", rows=9)
+
+    assert mcnemar_variance(one, other) is None
+    assert mcnemar_variance(one, one) == 0.0
+
+
+def test_discordant_rows_give_the_variance_of_the_difference() -> None:
+    one = one_fold("ff", rows=8)
+    other = one_fold("f0", rows=8)
+
+    assert mcnemar_variance(one, other) == pytest.approx(4 / 8 / 8)
+
+
+def test_a_fold_with_fewer_evaluations_is_done_when_the_next_one_has_begun() -> None:
+    attrs = {"fold0/eval0": {"best": 0.4}, "fold0/eval2": {"best": 0.6}, "fold1/eval0": {"best": 0.5}}
+
+    best = read_learning_curves(create_trial(state=TrialState.RUNNING, user_attrs=attrs), 2, 4).best
+
+    assert best[0].tolist() == [0.4, 0.4, 0.6, 0.6]
+    assert np.isfinite(best[1]).tolist() == [True, False, False, False]
