@@ -19,8 +19,9 @@ from transformers.trainer_callback import PrinterCallback
 
 from foldrace.trainer.data.batching import assemble, epoch_batches
 from foldrace.trainer.modeling.classifier import build_model
-from foldrace.trainer.modeling.devices import autocast_dtype, make_optimizer
+from foldrace.trainer.modeling.devices import autocast_dtype
 from foldrace.trainer.modeling.losses import loss_sum
+from foldrace.trainer.modeling.optimizer import make_optimizer
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.schedule import make_schedule
@@ -76,7 +77,7 @@ def _bare_steps(task: FoldTask) -> Iterator[None]:
     batches = [assemble(task.tokens, task.training[positions], task.pad_id, CPU) for positions in order]
     labels = [torch.from_numpy(task.labels[task.training[positions]]) for positions in order]
     model = apply_shortcuts(build_model(task.source, knobs, task.seed), CPU)
-    optimizer, dtype = make_optimizer(model, knobs, CPU), autocast_dtype(knobs, CPU)
+    optimizer, dtype = make_optimizer(model, knobs), autocast_dtype(knobs, CPU)
     for batch, true, lr in zip(batches, labels, rates, strict=True):
         with torch.autocast("cpu", dtype, enabled=dtype is not None):
             logits = model(**batch).logits

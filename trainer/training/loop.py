@@ -21,11 +21,11 @@ from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import (
     autocast_dtype,
     is_out_of_memory,
-    make_optimizer,
     peak_memory,
     prepare_device,
 )
 from foldrace.trainer.modeling.losses import loss_sum
+from foldrace.trainer.modeling.optimizer import make_optimizer
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError
 from foldrace.trainer.training.prediction import predict
@@ -104,7 +104,7 @@ class _Fold:
         self.dtype = autocast_dtype(task.knobs, self.device)
         prepare_device(self.device)
         self.model = apply_shortcuts(build_model(task.source, task.knobs, task.seed).to(self.device), self.device)
-        self.optimizer = make_optimizer(self.model, task.knobs, self.device)
+        self.optimizer = make_optimizer(self.model, task.knobs)
         self.total = task.total_steps
         self.schedule = make_schedule(self.total, task.knobs)
         self.learning_rates = self.schedule.curve()
