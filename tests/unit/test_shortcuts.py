@@ -1,6 +1,7 @@
 """The shortcuts give what the model gives without them."""
 
 import copy
+import math
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.modeling.shortcuts import CpuDropout, FirstTokenLayer, apply_shortcuts, cpu_attention, cpu_dropout
 
 CPU = torch.device("cpu")
@@ -100,6 +102,32 @@ def test_dropout_drops_its_share_and_scales_the_rest(p: float, dtype: torch.dtyp
 
     assert (dropped == 0).float().mean().item() == pytest.approx(p, abs=0.002)
     assert dropped.max().item() == pytest.approx(1 / (1 - p), rel=0.004)
+
+
+@pytest.mark.parametrize("p", [5e-324, 1e-7, 0.99999, 0.9999924, math.nextafter(1, 0)])
+def test_a_dropout_next_to_its_bounds_keeps_the_mean(p: float) -> None:
+    torch.manual_seed(0)
+
+    dropped = cpu_dropout(torch.ones(2048, 2048), Hyperparameters(dropout=p).dropout)
+
+    assert (dropped == 0).float().mean().item() == pytest.approx(p, abs=1e-4)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.4)
+
+
+def test_a_dropout_of_one_leaves_nothing_as_in_torch() -> None:
+    x = torch.randn(7, 13, requires_grad=True)
+
+    dropped = cpu_dropout(x, 1.0)
+    (gradient,) = torch.autograd.grad(dropped.sum(), x)
+
+    assert torch.equal(dropped, torch.nn.functional.dropout(x, 1.0))
+    assert torch.equal(gradient, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
+def test_a_dropout_that_is_no_probability_is_refused_as_in_torch(p: float) -> None:
+    with pytest.raises(ValueError, match=f"dropout probability has to be between 0 and 1, but got {p}"):
+        cpu_dropout(torch.ones(3), p)
 
 
 def test_dropout_is_independent_from_element_to_element() -> None:

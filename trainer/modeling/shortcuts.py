@@ -71,8 +71,19 @@ class CpuDropout(nn.Dropout):
 
 
 def cpu_dropout(x: Tensor, p: float) -> Tensor:
-    """Zero each element of `x` with probability `p`, to within 1 / 131072, and scale the others up for it."""
-    dropped = round(p * _LEVELS)
+    """Zero each element of `x` with probability `p`, and scale the others up so that the mean stays.
+
+    The probability is a multiple of 1 / 65536, and for p < 1 some elements are always kept: it is within 1 / 65536 of
+    `p`. For p = 1 all are zero.
+
+    Raises:
+        ValueError: `p` is not a probability; torch says it in the same words.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if p == 1:
+        return x * 0.0
+    dropped = min(round(p * _LEVELS), _LEVELS - 1)
     if dropped == 0:
         return x
     words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
