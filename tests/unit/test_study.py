@@ -1,7 +1,5 @@
 """Studies: what is accepted, what is refused and in which words, and what makes two studies the same one."""
 
-import json
-import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,6 @@ from foldrace.studies.knobs import (
 )
 from foldrace.studies.loading import parse
 from foldrace.studies.study import NAME_RULE, Study, StudyError, differences
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 def study(**sections: Any) -> Study:
@@ -286,14 +282,3 @@ def test_a_key_that_one_identity_lacks_is_a_difference() -> None:
 def test_the_identity_of_missing_data_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"none\.tsv: cannot be read: No such file"):
         with_data(tmp_path / "none.tsv").hash()
-
-
-def test_the_readme_has_every_key_and_its_default(train: Path) -> None:
-    example, rest = re.findall(r"```toml\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    told, shown, plain = tomllib.loads(rest), tomllib.loads(example), with_data(train)
-    defaults = {name: {key: getattr(getattr(plain, name), key) for key in section} for name, section in told.items()}
-
-    assert json.loads(json.dumps(defaults)) == told
-    for name, section in told.items():
-        named = {*section, *shown.get(name, {}), *re.findall(r"(?m)^# (\w+) = ", rest)}
-        assert type(getattr(plain, name)).model_fields.keys() <= named, name
