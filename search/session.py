@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldrace.storage.address import sqlite_url
-from foldrace.storage.database import PATIENCE_SECONDS, Database
+from foldrace.storage.database import Database
+from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 
-VIEW_PATIENCE_SECONDS = 10.0  # of who only looks on: the workers have more, and nobody waits for a view
+VIEW = RetryPolicy(patience_seconds=10.0)  # of who only looks on: the workers have more, and nobody waits for a view
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,20 @@ def open_session(
     root: Path,
     wait_seconds: float = 0.0,
     create: bool = True,
-    patience_seconds: float = PATIENCE_SECONDS,
+    retries: RetryPolicy = PATIENT,
 ) -> Iterator[Session]:
     """Open a study's workspace below `root` and its database; without a storage of its own, a file there.
 
     Args:
-        wait_seconds: for a database that does not answer yet; patience_seconds: for one that ceases to.
+        wait_seconds: how long to wait for a database that does not answer yet.
+        retries: how long to wait for one that ceases to.
 
     Raises:
         StorageError: the database cannot be opened, or is not there and `create` is False.
     """
     workspace = Workspace(root, study.name)
     url = storage_url(study, workspace)
-    database = Database.open(url, wait_seconds, create=create, patience_seconds=patience_seconds)
+    database = Database.open(url, wait_seconds, create=create, retries=retries)
     try:
         yield Session(study, workspace, database)
     finally:

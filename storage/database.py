@@ -3,10 +3,11 @@
 SQLite and PostgreSQL alike. A dropped connection or a locked database is waited out, and a password is never shown.
 """
 
+import math
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,14 +18,12 @@ from sqlalchemy import event
 from foldrace.storage import outages, tables
 from foldrace.storage.address import file_of, parse, scrub, shown, warn_of_network_file_system
 from foldrace.storage.errors import OutageError, StorageError
+from foldrace.storage.outages import LOCK_SLICE_SECONDS, PATIENT, RetryPolicy
 
 if TYPE_CHECKING:
     import optuna
 
 T = TypeVar("T")
-
-BUSY_SECONDS = 60.0  # how long SQLite waits for a lock before it gives up for once
-PATIENCE_SECONDS = 600.0  # how long work is repeated through an outage
 _ADVISORY_LOCK = 0x666F6C6472616365  # "foldrace"
 _POSTGRES_CONNECTION = {
     "connect_timeout": 10,
@@ -40,11 +39,8 @@ _POSTGRES_CONNECTION = {
 class Database:
     """An open database. `engine` is for our own tables, `storage` is Optuna's view of the same database."""
 
-    def __init__(
-        self, url: sa.URL, patience: float, clock: Callable[[], float], sleep: Callable[[float], None]
-    ) -> None:
-        self._url = url
-        self._patience, self._clock, self._sleep = patience, clock, sleep
+    def __init__(self, url: sa.URL, retries: RetryPolicy) -> None:
+        self._url, self._retries = url, retries
         self._local = threading.local()
         self._storage_lock = threading.Lock()
         self.engine = sa.create_engine(url, **self._engine_settings())
@@ -52,14 +48,7 @@ class Database:
 
     @classmethod
     def open(
-        cls,
-        url: str,
-        wait_seconds: float = 0.0,
-        *,
-        create: bool = True,
-        patience_seconds: float = PATIENCE_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        cls, url: str, wait_seconds: float = 0.0, *, create: bool = True, retries: RetryPolicy = PATIENT
     ) -> "Database":
         """Open a database, and make its tables where they are missing (unless `create` is False).
 
@@ -67,7 +56,7 @@ class Database:
             url: `sqlite:///FILE` or `postgresql+psycopg://USER@HOST/NAME`; a password may be left to PGPASSWORD
                 or ~/.pgpass.
             wait_seconds: how long to wait for a server that does not answer yet.
-            patience_seconds: how long `retrying` repeats work through a later outage.
+            retries: how long `retrying` repeats work through a later outage.
 
         Raises:
             OutageError: the database does not answer.
@@ -75,12 +64,12 @@ class Database:
         """
         asked = parse(url)
         try:
-            database = cls(asked, patience_seconds, clock, sleep)
+            database = cls(asked, retries)
         except ImportError:
             raise StorageError(f"{shown(asked)}: its driver is not installed; install foldrace[postgres]") from None
         try:
             database._prepare_file(create)
-            outages.wait_out(lambda: database._prepare(create), wait_seconds, clock, sleep)
+            outages.wait_out(lambda: database._prepare(create), replace(retries, patience_seconds=wait_seconds))
         except Exception as error:
             database.close()
             raise database._explained(error) from None
@@ -112,7 +101,7 @@ class Database:
             StorageError: it cannot do it (its disk is full, say).
         """
         try:
-            return outages.wait_out(work, self._patience, self._clock, self._sleep)
+            return outages.wait_out(work, self._retries)
         except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
             raise  # a clash of keys is for the caller to handle, a wrong statement is a fault of ours
         except Exception as error:
@@ -180,19 +169,46 @@ class Database:
     def _engine_settings(self) -> dict[str, Any]:
         settings: dict[str, Any] = {"hide_parameters": True}
         if self.is_sqlite:
-            return settings | {"connect_args": {"timeout": BUSY_SECONDS}}
+            return settings | {"connect_args": {"timeout": self._retries.lock_seconds}}
         given = {key: value for key, value in _POSTGRES_CONNECTION.items() if key not in self._url.query}
         return settings | {"connect_args": given, "pool_pre_ping": True}
 
     def _configure(self, engine: sa.Engine) -> None:
-        event.listen(engine, "connect", _set_up_sqlite if self.is_sqlite else _set_up_postgres)
+        event.listen(engine, "connect", self._set_up_sqlite if self.is_sqlite else _set_up_postgres)
         if self.is_sqlite:
             event.listen(engine, "begin", self._begin)
 
     def _begin(self, connection: sa.Connection) -> None:
-        # A transaction that reads first and writes later would lose what it read to a writer in between.
-        reading = getattr(self._local, "reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        if getattr(self._local, "reading", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        driver = connection.connection.cursor()
+        driver.execute(f"PRAGMA busy_timeout={_milliseconds(min(LOCK_SLICE_SECONDS, self._retries.lock_seconds))}")
+        try:
+            self._begin_immediate(connection)
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={_milliseconds(self._retries.lock_seconds)}")
+            driver.close()
+
+    def _begin_immediate(self, connection: sa.Connection) -> None:
+        """Take the write lock at once: who reads first and writes later would lose what he read to another writer.
+
+        It is waited for in slices, because no signal is handled inside SQLite's own waiting.
+        """
+        slices = math.ceil(self._retries.lock_seconds / LOCK_SLICE_SECONDS)
+        while True:
+            slices -= 1
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except sa.exc.OperationalError as error:
+                if slices <= 0 or not outages.is_passing(error) or self._retries.should_stop():
+                    raise
+
+    def _set_up_sqlite(self, connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # `_begin` begins; the driver would begin late, and not IMMEDIATE
+        connection.execute(f"PRAGMA busy_timeout={_milliseconds(self._retries.lock_seconds)}")
+        connection.execute("PRAGMA synchronous=FULL")
 
     def _prepare_file(self, create: bool) -> None:
         if not self.is_sqlite:
@@ -268,10 +284,8 @@ class Database:
         return error
 
 
-def _set_up_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # `begin` above begins; the driver would begin late, and not IMMEDIATE
-    connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
-    connection.execute("PRAGMA synchronous=FULL")
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)
 
 
 def _set_up_postgres(connection: Any, _: Any) -> None:

@@ -5,15 +5,40 @@ Only idempotent work may be repeated: when a connection drops, nobody knows whet
 
 import random
 import sqlite3
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import sqlalchemy as sa
 
 T = TypeVar("T")
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0  # seconds
+LOCK_SLICE_SECONDS = 1.0  # the longest wait for a lock of SQLite in which nobody looks whether to stop
+_FIRST_PAUSE, _LONGEST_PAUSE, _SLICE = 0.05, 5.0, 0.5  # seconds
+_STOP_SECONDS = 2.0  # work goes on for so long after a stop: a last word may pass through a dropped connection
 _DISK_FULL = "53100"  # PostgreSQL's code; more room does not come by itself
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How long work is repeated while the database is away.
+
+    Attributes:
+        patience_seconds: after so long an outage is an error.
+        lock_seconds: how long one try waits for a lock of SQLite.
+        should_stop: whether this process was asked to end. A wait then ends within seconds, as an outage.
+        clock, sleep: a test's stand still.
+    """
+
+    patience_seconds: float = 600.0
+    lock_seconds: float = 60.0
+    should_stop: Callable[[], bool] = lambda: False
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+PATIENT = RetryPolicy()
 
 
 def cause_of(error: BaseException) -> sa.exc.SQLAlchemyError | None:
@@ -39,16 +64,24 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(cause, sa.exc.OperationalError) and getattr(cause.orig, "sqlstate", None) != _DISK_FULL
 
 
-def wait_out(work: Callable[[], T], patience: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> T:
-    """Repeat `work` through passing failures for `patience` seconds, then raise the last one."""
-    end = clock() + patience
-    pause = _FIRST_PAUSE
+def wait_out(work: Callable[[], T], policy: RetryPolicy) -> T:
+    """Repeat `work` through passing failures for as long as the policy says, then raise the last one."""
+    end, pause = policy.clock() + policy.patience_seconds, _FIRST_PAUSE
     while True:
         try:
             return work()
         except Exception as error:
-            if not is_passing(error) or clock() + pause > end:
+            if policy.should_stop():
+                end, pause = min(end, policy.clock() + _STOP_SECONDS), min(pause, _SLICE)
+            if not is_passing(error) or policy.clock() + pause > end:
                 raise
         # Spread out, or all workers would come back at the same moment.
-        sleep(pause * random.uniform(0.5, 1.0))
+        _sleep(pause * random.uniform(0.5, 1.0), policy)
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _sleep(seconds: float, policy: RetryPolicy) -> None:
+    """Sleep in slices, because a signal's handler wakes nobody."""
+    while seconds > 0:
+        policy.sleep(min(seconds, _SLICE))
+        seconds = 0.0 if policy.should_stop() else seconds - _SLICE

@@ -21,7 +21,7 @@ from foldrace.search.cli.options import (
     load_study,
     print_lines,
 )
-from foldrace.search.session import VIEW_PATIENCE_SECONDS, Session, open_session
+from foldrace.search.session import VIEW, Session, open_session
 from foldrace.search.workers.signals import StopSignals
 from foldrace.search.workers.slots import slots
 
@@ -89,7 +89,7 @@ def run(
     left = countdown(None if hours is None else hours * 3600)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
     print_lines([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
-    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
+    with open_session(asked, workspace, wait, retries=VIEW) as session:
         if is_there(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
             set_control(session.database, asked.name, "running", finals=False)
@@ -169,7 +169,7 @@ def final(
     if asked.data.test is not None:
         read_test(asked.data.test, examples.labels)
         check_codes(asked.final.submission, examples.labels, len(asked.data.exclude_labels))
-    with open_session(asked, workspace, wait, patience_seconds=VIEW_PATIENCE_SECONDS) as session:
+    with open_session(asked, workspace, wait, retries=VIEW) as session:
         job = begin(asked, session.database, session.workspace)
         set_control(session.database, job.name, "running")
         session = Session(job.study, session.workspace, session.database)

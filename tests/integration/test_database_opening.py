@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from foldrace.storage import address, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
+from foldrace.storage.outages import RetryPolicy
 
 CANARY = "hunter2-canary"
 
@@ -110,8 +111,9 @@ def test_a_server_that_does_not_answer_is_waited_for(now: list[float]) -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
+    retries = RetryPolicy(clock=lambda: now[0], sleep=sleep)
     with pytest.raises(StorageError, match="refused"):
-        Database.open("postgresql+psycopg://me@127.0.0.1:1/db", 30, clock=lambda: now[0], sleep=sleep)
+        Database.open("postgresql+psycopg://me@127.0.0.1:1/db", 30, retries=retries)
     assert 20 < now[0] <= 30
 
 

@@ -1,28 +1,38 @@
 """Work goes through dropped connections, locks and lost acknowledgements; what cannot pass is told."""
 
+import os
+import signal
 import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from foldrace.storage import database as database_module
 from foldrace.storage import tables
 from foldrace.storage.database import Database
-from foldrace.storage.errors import StorageError
+from foldrace.storage.errors import OutageError, StorageError
+from foldrace.storage.outages import RetryPolicy
 
 Sleep = Callable[[float], None]
 
 
-def open_impatient(url: str, now: list[float], meanwhile: Sleep = lambda _: None) -> Database:
-    """A database that does `meanwhile` instead of sleeping, and moves the clock."""
+def open_impatient(
+    url: str,
+    now: list[float],
+    meanwhile: Sleep = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Database:
+    """A database that does `meanwhile` instead of sleeping, and moves the clock; it waits for no lock."""
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
         meanwhile(seconds)
 
-    return Database.open(url, clock=lambda: now[0], sleep=sleep)
+    retries = RetryPolicy(lock_seconds=0.01, should_stop=should_stop, clock=lambda: now[0], sleep=sleep)
+    return Database.open(url, retries=retries)
 
 
 def count_up(connection: sa.Connection) -> int:
@@ -58,10 +68,7 @@ def test_a_connection_dropped_in_the_middle_is_no_half_work(postgres_url: str, n
 
 
 @pytest.mark.parametrize("seconds", [0, 20, 60])
-def test_a_lock_of_any_length_is_waited_out(
-    tmp_path: Path, now: list[float], monkeypatch: pytest.MonkeyPatch, seconds: float
-) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
+def test_a_lock_of_any_length_is_waited_out(tmp_path: Path, now: list[float], seconds: float) -> None:
     other = sqlite3.connect(tmp_path / "study.db", isolation_level=None, timeout=0)
 
     def let_go(_: float) -> None:
@@ -76,14 +83,54 @@ def test_a_lock_of_any_length_is_waited_out(
     database.close()
 
 
-def test_patience_ends_with_one_line(tmp_path: Path, now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.0)
+def test_patience_ends_with_one_line(tmp_path: Path, now: list[float]) -> None:
     database = open_impatient(f"sqlite:///{tmp_path / 'study.db'}", now)
     other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(StorageError, match=r"study\.db: database is locked"):
         database.transact(count_up)
     assert 590 < now[0] <= 600
+    other.close()
+    database.close()
+
+
+def test_a_wait_ends_soon_after_a_stop_is_asked_for(tmp_path: Path, now: list[float]) -> None:
+    database = open_impatient(f"sqlite:///{tmp_path / 'study.db'}", now, should_stop=lambda: now[0] >= 100)
+    other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(OutageError, match=r"study\.db: database is locked"):
+        database.transact(count_up)
+    assert 100 <= now[0] <= 103
+    other.close()
+    database.close()
+
+
+def test_work_after_a_stop_still_goes_through_a_short_lock(tmp_path: Path, now: list[float]) -> None:
+    other = sqlite3.connect(tmp_path / "study.db", isolation_level=None, timeout=0)
+
+    def let_go(_: float) -> None:
+        if other.in_transaction:
+            other.execute("ROLLBACK")
+
+    database = open_impatient(f"sqlite:///{tmp_path / 'study.db'}", now, let_go, should_stop=lambda: True)
+    other.execute("BEGIN EXCLUSIVE")
+    assert database.transact(count_up) == 2
+    other.close()
+    database.close()
+
+
+def test_a_signal_ends_the_wait_for_a_lock_of_sqlite_within_seconds(tmp_path: Path) -> None:
+    asked = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda *_: asked.set())
+    database = Database.open(f"sqlite:///{tmp_path / 'study.db'}", retries=RetryPolicy(should_stop=asked.is_set))
+    other = sqlite3.connect(tmp_path / "study.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    begun = time.monotonic()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+    with pytest.raises(OutageError):
+        database.transact(count_up)
+    assert time.monotonic() - begun < 15
+    signal.signal(signal.SIGUSR1, before)
     other.close()
     database.close()
 

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Claim, Trials
-from foldrace.storage import database as database_module
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
+from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 from tests.support.records import record_at
@@ -66,12 +66,16 @@ class File:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def away(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server | File]:
+def away(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server | File]:
     """What can be stopped and started."""
-    monkeypatch.setattr(database_module, "BUSY_SECONDS", 0.01)
     made = Server() if request.param == "postgresql" else File(tmp_path / "study.db")
     yield made
     made.close()
+
+
+def open_waiting(away: Server | File, now: list[float], sleep: Callable[[float], None]) -> Database:
+    retries = RetryPolicy(patience_seconds=600, lock_seconds=0.01, clock=lambda: now[0], sleep=sleep)
+    return Database.open(away.url.render_as_string(), retries=retries)
 
 
 def must(trials: Trials) -> Claim:
@@ -86,7 +90,7 @@ def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_
     def sleep(pause: float) -> None:
         now[0] += pause
 
-    database = Database.open(away.url.render_as_string(), patience_seconds=600, clock=lambda: now[0], sleep=sleep)
+    database = open_waiting(away, now, sleep)
     study = make_study(trials=1)
     open_study(database, study)
     trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
@@ -116,7 +120,7 @@ def test_an_outage_ends_no_worker_and_takes_no_trial(
             back.clear()
             away.start()
 
-    database = Database.open(away.url.render_as_string(), clock=lambda: now[0], sleep=sleep)
+    database = open_waiting(away, now, sleep)
     study = make_study(trials=1, lease_seconds=LEASE)
     open_study(database, study)
     owner, other = (

@@ -18,6 +18,7 @@ from sqlalchemy import event
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.storage.database import Database
+from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 from tests.support.records import record_at
@@ -130,7 +131,7 @@ class Dropped:
 def test_a_connection_dropped_at_any_statement_ends_no_worker(postgres_url: str, make_study: MakeStudy) -> None:
     drop = Dropped(postgres_url)
     for number in range(0, 300, 2 * EVERY):
-        database = Database.open(postgres_url, sleep=lambda _: None)
+        database = Database.open(postgres_url, retries=RetryPolicy(sleep=lambda _: None))
         study = make_study(f"s{number}", trials=2)
         begin(database, study)
         trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
@@ -158,7 +159,7 @@ def work_through(trials: Trials) -> None:
 def test_an_acknowledgement_lost_at_any_commit_doubles_nothing(
     storage_url: str, make_study: MakeStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database = Database.open(storage_url, sleep=lambda _: None)
+    database = Database.open(storage_url, retries=RetryPolicy(sleep=lambda _: None))
     study = make_study(trials=2)
     begin(database, study)
     trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
