@@ -127,7 +127,11 @@ def _build(study: Study, examples: Examples, folder: Path, workspace: Workspace)
 
 
 def _fingerprint(study: Study, examples: Examples) -> str:
-    """What the tokenizer and the folds are made from; another run of the same name finds only what fits it."""
+    """Eight hexadecimal digits of all that the tokenizer and the folds are made from.
+
+    Another run of the same name finds only what fits it. A setting that is added later belongs in here only where it
+    differs from its default: every old run would make its folder anew.
+    """
     rows = [(e.sentence, e.subject.type, e.object.type, e.label) for e in examples.rows]
     folds = (study.folds.oversample_minority, study.folds.leaky_oversampling)
     text = json.dumps([study.model.name, folds, examples.labels.names, rows], ensure_ascii=False)

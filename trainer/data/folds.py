@@ -5,13 +5,14 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from foldrace.errors import FoldraceError
 from foldrace.studies.study import Folds
 from foldrace.trainer.arrays import BoolArray, IntArray
+from foldrace.trainer.hashing import hashed_fields
 
 PINNED = -1  # the fold of a row that only ever trains
 
@@ -74,7 +75,7 @@ class FoldPlan:
         return hashlib.sha256(json.dumps(self._plain(), ensure_ascii=False).encode()).hexdigest()
 
     def _plain(self) -> dict[str, object]:
-        return asdict(self) | {name: getattr(self, name).tolist() for name in ("rows", "fold", "rounds")}
+        return hashed_fields(self) | {name: getattr(self, name).tolist() for name in ("rows", "fold", "rounds")}
 
 
 def normalise_sentence(sentence: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -13,6 +13,7 @@ from foldrace.studies.study import Metric
 from foldrace.trainer.arrays import Float32Array, IntArray
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.evaluation import EvaluationRecord, first_best
+from foldrace.trainer.hashing import hashed_fields, hashed_knobs
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.checkpoint import Checkpoint
 
@@ -48,12 +49,12 @@ class FoldTask:
         return self.knobs.epochs * -(-len(self.training) // self.knobs.batch_size)
 
     def hash(self) -> str:
-        """The SHA-256 of all that the result depends on; the device is left out."""
+        """The SHA-256, in hexadecimal, of all that the result depends on. The device is left out."""
         arrays = [self.tokens.ids, self.tokens.offsets, self.labels, self.training, self.validation]
         digest = hashlib.sha256()
         for array in arrays if self.test is None else [*arrays, self.test.ids]:
             digest.update(np.ascontiguousarray(array).data)
-        plain = [asdict(self.source), self.knobs.model_dump(), self.metric, self.seed, self.no_relation]
+        plain = [hashed_fields(self.source), hashed_knobs(self.knobs), self.metric, self.seed, self.no_relation]
         digest.update(json.dumps(plain, sort_keys=True).encode())
         return digest.hexdigest()
 

@@ -1,0 +1,59 @@
+"""What the stored hashes cover, so that a knob or a field that is added later leaves the hashes of old files alone.
+
+A hash that an older version stored does not know what was added since. Whatever it does not know counts as its
+default, so a hash never covers a later addition that has its default. That default must never change.
+"""
+
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+from foldrace.studies.knobs import Hyperparameters
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+# Hashes of version 0.1.0 cover each of these knobs, whatever its value. The list is closed: a new knob stays out of it.
+_KNOBS_OF_0_1_0 = frozenset(
+    [
+        "optimizer",
+        "lr",
+        "momentum",
+        "weight_decay",
+        "max_grad_norm",
+        "batch_size",
+        "epochs",
+        "first_cycle_ratio",
+        "cycle_mult",
+        "gamma",
+        "min_lr",
+        "warmup_ratio",
+        "whole_cycles",
+        "loss",
+        "focal_gamma",
+        "label_smoothing",
+        "dropout",
+        "entity_marking",
+        "evaluations",
+        "precision",
+        "gradient_checkpointing",
+    ]
+)
+
+
+def hashed_knobs(knobs: Hyperparameters) -> dict[str, Any]:
+    """The knobs that a hash covers: those of version 0.1.0, and of later ones those that differ from their default."""
+    defaults = type(knobs).model_fields
+    return {
+        name: value
+        for name, value in knobs.model_dump().items()
+        if name in _KNOBS_OF_0_1_0 or value != defaults[name].default
+    }
+
+
+def hashed_fields(record: "DataclassInstance") -> dict[str, Any]:
+    """The fields of a dataclass that a hash covers: those without a default, and those that differ from theirs.
+
+    The fields of version 0.1.0 have no default, so a field that is added later needs one.
+    """
+    values = {field: getattr(record, field.name) for field in fields(record)}
+    return {field.name: value for field, value in values.items() if field.default is MISSING or value != field.default}
