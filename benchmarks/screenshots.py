@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from benchmarks.watching import ARGUMENTS, CHROMIUM, FOLDRACE, served
-from foldrace.search.monitor.status import Standing, picture, standing
+from foldrace.search.monitor.status import StudyStatus, live_view, read_status
 from foldrace.search.session import open_session
 from foldrace.search.study_store import is_there
 from foldrace.search.workers.supervisor import Snapshot
@@ -81,26 +81,26 @@ def _search(workspace: Path) -> str | None:
 
 def _live(workspace: Path, running: "subprocess.Popen[bytes]") -> str | None:
     while running.poll() is None:
-        now = _standing(workspace)
-        if now is not None and _is_worth_showing(now):
+        status = _status(workspace)
+        if status is not None and _is_worth_showing(status):
             console = Console(width=COLUMNS, record=True, force_terminal=True, file=io.StringIO())
-            console.print(picture(now, Snapshot((), "")))
+            console.print(live_view(status, Snapshot((), "")))
             return console.export_svg(title="foldrace run demo", theme=MONOKAI)
         time.sleep(1)
     return None
 
 
-def _standing(workspace: Path) -> Standing | None:
+def _status(workspace: Path) -> StudyStatus | None:
     database = workspace / STUDY / "study.db"
     if not database.exists():
         return None
     with open_session(load(STUDY, [], runs=workspace, files=False), workspace) as session:
-        return standing(session) if is_there(session.database, STUDY) else None
+        return read_status(session) if is_there(session.database, STUDY) else None
 
 
-def _is_worth_showing(now: Standing) -> bool:
-    at_work = [worker for worker in now.summary.workers if worker.accuracy is not None and not worker.stopped]
-    return now.ended >= ENOUGH and len(at_work) == 2 and now.summary.trials.get("COMPLETE", 0) > 1
+def _is_worth_showing(status: StudyStatus) -> bool:
+    at_work = [worker for worker in status.summary.workers if worker.accuracy is not None and not worker.stopped]
+    return status.ended >= ENOUGH and len(at_work) == 2 and status.summary.trials.get("COMPLETE", 0) > 1
 
 
 def _shoot_svg(page: Page, svg: str, path: Path) -> None:

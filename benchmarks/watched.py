@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from benchmarks.databases import make_study, space_of
 from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.recording.recorder import SECONDS
-from foldrace.search.recording.trial_note import Ending, FoldStory, note
+from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claim import ATTEMPTS, REASON
 from foldrace.storage import optuna_rows, tables, workers
@@ -41,11 +41,11 @@ class _Ended:
     """A trial with all that is to be stored of it."""
 
     trial_id: int
-    ending: Ending
+    outcome: TrialOutcome
 
     @property
     def cells(self) -> Iterator[tuple[int, EvaluationRecord]]:
-        return ((story.fold, evaluation) for story in self.ending.folds for evaluation in story.curve)
+        return ((fold.fold, evaluation) for fold in self.outcome.folds for evaluation in fold.curve)
 
 
 def make_watched(database: Database, name: str, count: int) -> Study:
@@ -57,7 +57,7 @@ def make_watched(database: Database, name: str, count: int) -> Study:
     def work(connection: sa.Connection) -> None:
         study_id = workers.study_id_of(database, connection, name)
         ids = connection.execute(sa.select(tables.trials.c.trial_id).where(tables.trials.c.study_id == study_id))
-        trials = [_Ended(i, _ending(number, study, space, draw)) for number, i in enumerate(ids.scalars())]
+        trials = [_Ended(i, _outcome(number, study, space, draw)) for number, i in enumerate(ids.scalars())]
         _end(connection, trials, draw)
         _describe(connection, study_id, trials, space)
 
@@ -65,20 +65,20 @@ def make_watched(database: Database, name: str, count: int) -> Study:
     return study
 
 
-def _ending(number: int, study: Study, space: SearchSpace, draw: random.Random) -> Ending:
+def _outcome(number: int, study: Study, space: SearchSpace, draw: random.Random) -> TrialOutcome:
     pruned = number > 3 and draw.random() < PRUNED
     sampled = {knob: draw.uniform(d.low, d.high) for knob, d in space.items() if knob != "epochs"}  # type: ignore[attr-defined]
     knobs = study.hyperparameters(sampled | {"epochs": draw.randint(3, 8)})
     skill, cells = draw.gauss(0.72, 0.03), draw.randint(4, 20) if pruned else study.folds.count * knobs.evaluations
-    stories = []
+    folds = []
     for fold in range(-(-cells // knobs.evaluations)):
         seen = min(knobs.evaluations, cells - fold * knobs.evaluations)
         curve = _curve(skill + draw.gauss(0, 0.01), knobs.epochs / knobs.evaluations, seen, draw)
-        stories.append(FoldStory(fold, curve, 7.1 if seen == knobs.evaluations else None))
-    value = None if pruned else sum(story.best.best for story in stories) / len(stories)
+        folds.append(FoldOutcome(fold, curve, 7.1 if seen == knobs.evaluations else None))
+    value = None if pruned else sum(fold.best.best for fold in folds) / len(folds)
     state, why = ("PRUNED", WHY) if pruned else ("COMPLETE", "")
     sampled = {"epochs": knobs.epochs, **sampled}
-    return Ending(number, state, value, why, "accuracy", sampled, knobs, tuple(stories), 1, "host-1234-abcd on cpu")
+    return TrialOutcome(number, state, value, why, "accuracy", sampled, knobs, tuple(folds), 1, "host-1234-abcd on cpu")
 
 
 def _curve(skill: float, step: float, seen: int, draw: random.Random) -> tuple[EvaluationRecord, ...]:
@@ -113,10 +113,10 @@ def _end(connection: sa.Connection, trials: list[_Ended], draw: random.Random) -
         cells = list(trial.cells)
         begun, seconds = now + timedelta(seconds=seconds), seconds + len(cells)
         times = {"datetime_start": begun, "datetime_complete": now + timedelta(seconds=seconds)}
-        ended.append({"id": trial.trial_id, "state": trial.ending.state} | times)
+        ended.append({"id": trial.trial_id, "state": trial.outcome.state} | times)
         estimates = [{"step": 8 * fold + e.index, "intermediate_value": e.best} for fold, e in cells]
         reports += [{"trial_id": trial.trial_id, "intermediate_value_type": "FINITE"} | row for row in estimates]
-        value = trial.ending.value or estimates[-1]["intermediate_value"]
+        value = trial.outcome.value or estimates[-1]["intermediate_value"]
         values.append({"trial_id": trial.trial_id, "objective": 0, "value": value, "value_type": "FINITE"})
     update = sa.update(tables.trials).where(tables.trials.c.trial_id == sa.bindparam("id"))
     columns: Row = {name: sa.bindparam(name) for name in ("state", "datetime_start", "datetime_complete")}
@@ -136,14 +136,14 @@ def _describe(connection: sa.Connection, study_id: int, trials: list[_Ended], sp
 def _params(trial: _Ended, space: SearchSpace) -> list[Row]:
     return [
         {"trial_id": trial.trial_id, "param_name": knob, "param_value": value, "distribution_json": text}
-        for knob, (value, text) in encode_params(space, trial.ending.sampled).items()
+        for knob, (value, text) in encode_params(space, trial.outcome.sampled).items()
     ]
 
 
 def _attrs(trial: _Ended) -> list[Row]:
     attrs: Row = {optuna_rows.cell_key(fold, e.index): e.to_json() for fold, e in trial.cells}
-    attrs |= {"worker": trial.ending.worker, SECONDS: 0.312, ATTEMPTS: 1}
-    attrs |= {REASON: trial.ending.reason} if trial.ending.reason else {}
+    attrs |= {"worker": trial.outcome.worker, SECONDS: 0.312, ATTEMPTS: 1}
+    attrs |= {REASON: trial.outcome.reason} if trial.outcome.reason else {}
     return [{"trial_id": trial.trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
 
 
@@ -155,5 +155,5 @@ def _picture(trial: _Ended) -> Row:
 
 def _note(trial: _Ended, study_id: int) -> list[Row]:
     prefix = f"dashboard:{trial.trial_id}"
-    texts: Row = {f"{prefix}:note_ver": 1, f"{prefix}:note_str:0": note(trial.ending)}
+    texts: Row = {f"{prefix}:note_ver": 1, f"{prefix}:note_str:0": render_note(trial.outcome)}
     return [{"study_id": study_id, "key": key, "value_json": json.dumps(value)} for key, value in texts.items()]

@@ -30,7 +30,7 @@ def status(
 ) -> None:
     """Show a search: its trials, its best, what pruning saved, its workers."""
     from foldrace.search.monitor.live import watch_status
-    from foldrace.search.monitor.status import describe, standing
+    from foldrace.search.monitor.status import read_status, status_lines
     from foldrace.search.study_store import name_of_run
 
     if watch and as_json:
@@ -40,8 +40,8 @@ def status(
         if watch:
             watch_status(session, shown)
             return
-        now = standing(session, shown)
-    print_lines([json.dumps(now.plain(), ensure_ascii=False)] if as_json else describe(now))
+        status = read_status(session, shown)
+    print_lines([json.dumps(status.plain(), ensure_ascii=False)] if as_json else status_lines(status))
 
 
 def dashboard(
@@ -55,10 +55,10 @@ def dashboard(
     ] = False,
 ) -> None:
     """Show a search in the browser, in optuna-dashboard behind a link with a key."""
-    from foldrace.search.dashboard.server import serve
+    from foldrace.search.dashboard.server import serve_dashboard
 
     with open_session(load_run(study, [], name, workspace), workspace, create=False) as session:
-        serve(session, host, port, allow_edit, typer.echo)
+        serve_dashboard(session, host, port, allow_edit, typer.echo)
 
 
 def export(
@@ -71,10 +71,10 @@ def export(
 ) -> None:
     """Write the best complete trial as a final study file, with every knob fixed."""
     from foldrace.search.ensemble.export import export as write
-    from foldrace.search.ensemble.export import winner
+    from foldrace.search.ensemble.export import select_trial
 
     with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
-        best = winner(session.database, session.study, trial)
+        best = select_trial(session.database, session.study, trial)
         path = output or session.workspace.folder / "final.toml"
         write(session.study, best, path)
     metric = session.study.search.metric

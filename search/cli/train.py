@@ -74,8 +74,8 @@ def run(
     wait: WaitOption = 0.0,
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
-    from foldrace.search.monitor.live import last_words, watch
-    from foldrace.search.monitor.status import standing
+    from foldrace.search.monitor.live import closing_lines, watch
+    from foldrace.search.monitor.status import read_status
     from foldrace.search.study_store import is_there, open_study, refuse_fixed
     from foldrace.search.trials.heartbeat import refuse_short_lease
     from foldrace.storage.trackers.protocol import NOTICES
@@ -93,11 +93,11 @@ def run(
         if is_there(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
             set_control(session.database, asked.name, "running", finals=False)
-            queued, wanted = standing(session).total, asked.search.trials
+            queued, wanted = read_status(session).total, asked.search.trials
             if queued > wanted:
                 typer.echo(f"budget    {queued} trials were asked for before; search.trials = {wanted} takes none back")
         status = watch(session, places, seconds_left=left)
-        print_lines(last_words(session))
+        print_lines(closing_lines(session))
     raise typer.Exit(status)
 
 
@@ -155,7 +155,7 @@ def final(
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     from foldrace.search.ensemble.job import begin
     from foldrace.search.monitor.live import refuse_unfinished, watch
-    from foldrace.search.monitor.status import standing
+    from foldrace.search.monitor.status import read_status
     from foldrace.search.trials.heartbeat import refuse_short_lease
     from foldrace.search.workers.process import GIVEN_UP
     from foldrace.storage.workers import set_control
@@ -176,7 +176,7 @@ def final(
         status = watch(session, places, job.number)
         if status > GIVEN_UP:  # without one worker, the others may have trained all folds
             raise typer.Exit(status)
-        refuse_unfinished(standing(session, job.name), job.missing)
+        refuse_unfinished(read_status(session, job.name), job.missing)
         _hand_in(job, session)
 
 
@@ -201,4 +201,4 @@ def _hand_in(job: "FinalJob", session: Session) -> None:
         typer.echo(f"labels    {data.invented_codes}")
     if job.study.folds.leaky_oversampling:
         typer.echo("leaky_oversampling: copies cross the folds, so these scores are optimistic")
-    record_final(session, job.number, data, done)
+    record_final(session, job, data, done)

@@ -1,6 +1,6 @@
 """optuna-dashboard on a study's database and artifacts, behind `access`.
 
-It must never be served without that door, and never learns the URL of the database, which may hold a password.
+The dashboard is never served without that middleware, and never gets the URL of the database: it may hold a password.
 """
 
 import logging
@@ -20,8 +20,8 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from foldrace.errors import FoldraceError
-from foldrace.search.dashboard.access import Door, names_of
-from foldrace.search.dashboard.storage import Detail, Shown
+from foldrace.search.dashboard.access import AccessMiddleware, AccessSettings, names_of
+from foldrace.search.dashboard.storage import DashboardStorage, StudyDetailPlugin
 from foldrace.search.session import Session
 from foldrace.search.study_store import name_of_run
 from foldrace.storage import tables, workers
@@ -38,8 +38,8 @@ class DashboardError(FoldraceError):
     """The dashboard cannot be served as asked."""
 
 
-def serve(session: Session, host: str, port: int, allow_edit: bool, say: Callable[[str], None]) -> None:
-    """Serve the dashboard until Ctrl-C; `say` is given the lines for the user, the link first.
+def serve_dashboard(session: Session, host: str, port: int, allow_edit: bool, say: Callable[[str], None]) -> None:
+    """Serve the dashboard until Ctrl-C; `say` prints a line for the user, the link first.
 
     Raises:
         StorageError: the study is not in the database.
@@ -50,11 +50,11 @@ def serve(session: Session, host: str, port: int, allow_edit: bool, say: Callabl
     say(f"editing   {'anything can be changed, by who has the link' if allow_edit else 'off'}; Ctrl-C ends it")
     if not names_of(LOOPBACK)(host):
         say("network   who reads its traffic has the link too; an SSH tunnel to a loopback port is safer")
-    server.run()  # waitress takes Ctrl-C as a wish to end
+    server.run()  # waitress returns at Ctrl-C
 
 
 def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edit: bool = False) -> tuple[Any, str]:
-    """A waitress server that listens already, to be `run`; and the link that lets in.
+    """A waitress server that listens and waits for its `run`, and the link with the token.
 
     Args:
         host: the name or address to listen on.
@@ -70,35 +70,35 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
     study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
     listener = _listen(host, port)
     port, token = listener.getsockname()[1], token_urlsafe(32)
-    door = Door(
-        _ahead(_reading(database, _dashboard(session))),
+    settings = AccessSettings(
         token=token,
         cookie=f"foldrace-{port}",
         is_our_name=names_of(host),
-        held=lambda study_id: _held(database, study_id),
+        lock_reason=lambda study_id: _lock_reason(database, study_id),
         home=f"/dashboard/studies/{study_id}",
         allow_edit=allow_edit,
     )
-    logging.getLogger("waitress").setLevel(logging.ERROR)  # that a page asks for much at once is no news
+    app = AccessMiddleware(_with_preload(_with_reading(database, _dashboard(session))), settings)
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # it warns whenever a page asks for several things at once
     server = waitress.create_server(
-        door, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
+        app, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
     )
     return server, f"http://{_for_link(host)}:{port}/?token={token}"
 
 
 def _dashboard(session: Session) -> WSGIApplication:
     folder = session.workspace.inside("artifacts")
-    with suppress(OSError):  # without the folder there are no pictures, and no harm in it
+    with suppress(OSError):  # without the folder the dashboard shows no pictures
         folder.mkdir(parents=True, exist_ok=True)
-    shown = Shown(session.database)
-    bottled = optuna_dashboard.wsgi(shown, artifact_store=_Artifacts(folder))
-    bottled.install(Detail(shown))
+    storage = DashboardStorage(session.database)
+    bottled = optuna_dashboard.wsgi(storage, artifact_store=_Artifacts(folder))
+    bottled.install(StudyDetailPlugin(storage))
     app: WSGIApplication = bottled
     return app
 
 
 class _Artifacts(FileSystemArtifactStore):
-    """A folder of artifacts from which some, or all, may be gone."""
+    """A folder of artifacts, of which files may be missing."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         try:
@@ -107,26 +107,26 @@ class _Artifacts(FileSystemArtifactStore):
             raise bottle.HTTPError(404, "this artifact's file is gone") from None
 
     def remove(self, artifact_id: str) -> None:
-        with suppress(ArtifactNotFound):  # else a study without its artifacts could never be deleted
+        with suppress(ArtifactNotFound):  # a study whose artifacts are gone can be deleted
             super().remove(artifact_id)
 
 
-def _reading(database: Database, app: WSGIApplication) -> WSGIApplication:
-    """On SQLite, whoever only looks must not hold up the workers that write."""
+def _with_reading(database: Database, app: WSGIApplication) -> WSGIApplication:
+    """The app, with every GET as a read: on SQLite it does not hold up the workers that write."""
 
-    def looked_at(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return app(environ, start_response)
         with database.reading():
             return app(environ, start_response)
 
-    return looked_at
+    return answer
 
 
-def _ahead(app: WSGIApplication) -> WSGIApplication:
-    """A study's page names the data that it will ask for: a browser fetches it while it compiles the script."""
+def _with_preload(app: WSGIApplication) -> WSGIApplication:
+    """The app, with a Link header on a study's page: the browser fetches the data while it compiles the script."""
 
-    def named(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         study = _STUDY_PAGE.fullmatch(environ["PATH_INFO"])
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:
@@ -135,10 +135,10 @@ def _ahead(app: WSGIApplication) -> WSGIApplication:
 
         return app(environ, start)
 
-    return named
+    return answer
 
 
-def _held(database: Database, study_id: int) -> str | None:
+def _lock_reason(database: Database, study_id: int) -> str | None:
     leases = tables.leases.c
     query = sa.select(sa.func.count()).where(leases.study_id == study_id, leases.state.in_(OWNED))
     count = database.read(lambda connection: connection.execute(query).scalar_one())
@@ -154,7 +154,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except OSError as error:
-        reason = str(error.strerror).partition(" (while")[0]  # what follows repeats the address
+        reason = str(error.strerror).partition(" (while")[0]  # the rest repeats the address
         raise DashboardError(
             f"--host {host} --port {port}: {reason}; give another, or --port 0 for a free one"
         ) from None

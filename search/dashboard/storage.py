@@ -37,7 +37,7 @@ _DETAIL = "/api/studies/<study_id:int>"
 Rows = dict[int, list[Any]]  # by trial id
 
 
-class Shown(_CachedStorage):
+class DashboardStorage(_CachedStorage):
     """Optuna's storage of a database, for the dashboard alone, with its slow answers given in another way."""
 
     def __init__(self, database: Database) -> None:
@@ -49,7 +49,7 @@ class Shown(_CachedStorage):
         self._distributions: dict[str, BaseDistribution] = {}
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """All studies by id, without the notes of their trials: `Detail` puts those where they belong."""
+        """All studies by id, without the notes of their trials: `StudyDetailPlugin` puts those where they belong."""
         return self._database.read(_studies)
 
     def get_all_trials(
@@ -137,14 +137,14 @@ def _local(stored: datetime | None) -> datetime | None:
     return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
-class Detail:
+class StudyDetailPlugin:
     """A plugin of Bottle that mends what the dashboard answers about a study: it puts the trials' notes in, and has no
     picture drawn of the reports of very many trials (the race shows the newest ones)."""
 
     name, api = "foldrace-detail", 2
 
-    def __init__(self, shown: Shown) -> None:
-        self._shown = shown
+    def __init__(self, storage: DashboardStorage) -> None:
+        self._storage = storage
 
     def apply(self, answer: Callable[..., Any], route: Any) -> Callable[..., Any]:
         if (route.method, route.rule) != ("GET", _DETAIL):
@@ -159,7 +159,7 @@ class Detail:
         return mended
 
     def _mend(self, detail: dict[str, Any], study_id: int) -> None:
-        notes = self._shown.notes(study_id)
+        notes = self._storage.notes(study_id)
         for trial in (*detail["trials"], *detail["best_trials"]):
             trial["note"] = notes.get(trial["trial_id"], trial["note"])
         if detail["trials"][-1]["number"] >= MOST_CURVES:

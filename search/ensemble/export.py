@@ -21,7 +21,7 @@ class ExportError(FoldraceError):
 
 
 @dataclass(frozen=True)
-class Winner:
+class SelectedTrial:
     """A complete trial: its number, its value (the mean of its folds' best evaluations) and those bests."""
 
     number: int
@@ -35,7 +35,7 @@ class Winner:
         return statistics.stdev(self.folds) if len(self.folds) > 1 else 0.0
 
 
-def winner(database: Database, study: Study, number: int | None = None) -> Winner:
+def select_trial(database: Database, study: Study, number: int | None = None) -> SelectedTrial:
     """The complete trial with the highest value, or the one with the given number.
 
     Raises:
@@ -56,7 +56,7 @@ def winner(database: Database, study: Study, number: int | None = None) -> Winne
     return _winner(complete[number], study)
 
 
-def export(study: Study, best: Winner, path: Path) -> None:
+def export(study: Study, best: SelectedTrial, path: Path) -> None:
     """Write the final study file of a trial; it is whole whoever else writes it at the same time."""
     folds = ", ".join(f"{value:.4f}" for value in best.folds)
     header = (
@@ -67,13 +67,13 @@ def export(study: Study, best: Winner, path: Path) -> None:
     atomic_write(path, header + public_toml(study.with_fixed(best.sampled)))
 
 
-def _winner(trial: FrozenTrial, study: Study) -> Winner:
+def _winner(trial: FrozenTrial, study: Study) -> SelectedTrial:
     last = study.defaults.evaluations - 1
     seen, folds = read_evaluations(trial.user_attrs), []
     for fold in range(study.folds.count):
         folds.append([seen[fold, index].best for index in range(last + 1) if (fold, index) in seen][-1])
     assert trial.value is not None
-    return Winner(trial.number, trial.value, dict(trial.params), tuple(folds))
+    return SelectedTrial(trial.number, trial.value, dict(trial.params), tuple(folds))
 
 
 def _listed(numbers: list[int]) -> str:

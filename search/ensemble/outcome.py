@@ -33,7 +33,7 @@ class FinalOutcome:
             together; None where that was not predicted.
     """
 
-    final: FinalJob
+    job: FinalJob
     data: TrainingData
     results: dict[FinalFold, SavedResult]
     scored: OutOfFold
@@ -49,10 +49,10 @@ class FinalOutcome:
         return confusion(self.scored.probabilities, self.scored.labels)
 
 
-def read_outcome(final: FinalJob, data: TrainingData) -> FinalOutcome:
+def read_outcome(job: FinalJob, data: TrainingData) -> FinalOutcome:
     """What a final job left on disk. Raises ResultError or FinalError when a fold is missing."""
-    study = final.study
-    results = {final_fold: fold_result(final, data, final_fold) for final_fold in final.folds}
+    study = job.study
+    results = {fold: fold_result(job, data, fold) for fold in job.folds}
     plans = {seed: data.plan(study.final.folds, seed) for seed in study.final.seeds}
     trained = [(plan, [r.probabilities for j, r in results.items() if j.seed == seed]) for seed, plan in plans.items()]
     found = [
@@ -63,7 +63,7 @@ def read_outcome(final: FinalJob, data: TrainingData) -> FinalOutcome:
     ]
     counted = [matrix for matrix in found if matrix is not None]
     training: IntArray | None = np.sum(counted, axis=0) if counted else None
-    return FinalOutcome(final, data, results, out_of_fold(trained, data.labels, study.final.vote), training)
+    return FinalOutcome(job, data, results, out_of_fold(trained, data.labels, study.final.vote), training)
 
 
 def open_outcome(folder: Path) -> FinalOutcome:
@@ -83,9 +83,9 @@ def open_outcome(folder: Path) -> FinalOutcome:
     return read_outcome(final, open_training_data(study, final.workspace))
 
 
-def pictures(outcome: FinalOutcome) -> dict[str, bytes]:
+def outcome_pictures(outcome: FinalOutcome) -> dict[str, bytes]:
     """The PNG pictures of a final job, by name: curves, confusion, calibration."""
-    study, name = outcome.final.study, outcome.final.name
+    study, name = outcome.job.study, outcome.job.name
     folds = {i: result.curve for i, result in enumerate(outcome.results.values())}
     parts = {} if outcome.training is None else {"training parts of all models": outcome.training}
     parts["out of fold"] = outcome.validation

@@ -14,7 +14,7 @@ _TRIALS, _PARAMS, _REPORTS = tables.trials.c, tables.trial_params.c, tables.tria
 
 
 @dataclass(frozen=True)
-class Ledger:
+class FoldEpochs:
     """Fold-epochs (one pass over one training part) of all trials so far.
 
     Attributes:
@@ -26,7 +26,7 @@ class Ledger:
     saved: float
 
 
-def ledger(database: Database, study: Study, name: str) -> Ledger:
+def read_fold_epochs(database: Database, study: Study, name: str) -> FoldEpochs:
     """What the study of that name has spent: `study` itself, or a final job of it. StorageError: there is none."""
     defaults = study.defaults
     cells_per_trial = study.folds.count * defaults.evaluations
@@ -37,7 +37,7 @@ def ledger(database: Database, study: Study, name: str) -> Ledger:
         spent += cells * epochs / defaults.evaluations
         if row.state == "PRUNED":
             saved += (row.trials * cells_per_trial - cells) * epochs / defaults.evaluations
-    return Ledger(spent, saved)
+    return FoldEpochs(spent, saved)
 
 
 def running_epochs(database: Database, study: Study, name: str) -> dict[int, float]:

@@ -12,8 +12,15 @@ from rich.live import Live
 from rich.text import Text
 
 from foldrace.errors import FoldraceError
-from foldrace.search.monitor.poller import Observer
-from foldrace.search.monitor.status import Standing, describe, headline, picture, standing, troubles
+from foldrace.search.monitor.poller import StatusPoller
+from foldrace.search.monitor.status import (
+    StudyStatus,
+    live_view,
+    progress_line,
+    read_status,
+    status_lines,
+    worker_problems,
+)
 from foldrace.search.session import Session
 from foldrace.search.study_store import FinalFold, final_name, is_there
 from foldrace.search.workers.command import WorkerCommand
@@ -38,20 +45,20 @@ def watch(
     folder = session.workspace.folder if final is None else session.workspace.final(final).folder
     name = session.study.name if final is None else final_name(session.study.name, final)
     supervisor = Supervisor(command, places, folder / "logs")
-    observer = _observer(session, name, command)
+    poller = _poller(session, name, command)
     console = Console()
     with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
         show = _Lines() if live is None else _Screen(live)
 
         def tick(snapshot: Snapshot) -> None:
-            observer.heed(snapshot)
-            show(observer.seen, snapshot, observer.trouble)
+            poller.observe(snapshot)
+            show(poller.status, snapshot, poller.stale_reason)
 
-        with observer:
+        with poller:
             status = supervisor.run(tick)
         tick(supervisor.snapshot())  # what was seen at last
     if live is not None and status:  # the screen is wiped: what went wrong stays
-        for line in filter(None, (observer.trouble, *troubles(supervisor.snapshot()))):
+        for line in filter(None, (poller.stale_reason, *worker_problems(supervisor.snapshot()))):
             console.print(line, style="yellow", markup=False, highlight=False)
     refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]
     if refused:
@@ -61,44 +68,44 @@ def watch(
 
 def watch_status(session: Session, name: str, seconds: float = 2.0) -> None:
     """Refresh the status until interrupted; without a terminal, a line whenever something changes."""
-    now, console, alone = standing(session, name), Console(), Snapshot((), "")
+    status, console, alone = read_status(session, name), Console(), Snapshot((), "")
     with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
         show = _Lines() if live is None else _Screen(live)
         while True:
-            show(now, alone, "")
+            show(status, alone, "")
             time.sleep(seconds)
-            now = standing(session, name)
+            status = read_status(session, name)
 
 
-def last_words(session: Session) -> list[str]:
+def closing_lines(session: Session) -> list[str]:
     """How a search stands when its run has ended, or why nobody can say."""
     try:
         # A run may be stopped before its first worker made the study.
-        return describe(standing(session)) if is_there(session.database, session.study.name) else []
+        return status_lines(read_status(session)) if is_there(session.database, session.study.name) else []
     except StorageError as error:
         return [f"study     {session.study.name}: {error}; the same command continues it"]
 
 
-def refuse_unfinished(now: Standing, missing: Sequence[FinalFold]) -> None:
+def refuse_unfinished(status: StudyStatus, missing: Sequence[FinalFold]) -> None:
     """Raise FoldraceError unless a final job is over, and no fold's files are missing."""
-    trials = now.summary.trials
+    trials = status.summary.trials
     if trials.get("WAITING", 0) + trials.get("RUNNING", 0):
-        raise FoldraceError(f"{now.summary.name}: stopped before its folds were done; the same command continues")
+        raise FoldraceError(f"{status.summary.name}: stopped before its folds were done; the same command continues")
     if missing:
-        failed = "; ".join(sorted({failure.reason for failure in now.summary.failures})) or "their files are gone"
-        raise FoldraceError(f"{now.summary.name}: folds failed ({failed}); the same command trains them again")
+        failed = "; ".join(sorted({failure.reason for failure in status.summary.failures})) or "their files are gone"
+        raise FoldraceError(f"{status.summary.name}: folds failed ({failed}); the same command trains them again")
 
 
-def _observer(session: Session, name: str, command: WorkerCommand) -> Observer:
+def _poller(session: Session, name: str, command: WorkerCommand) -> StatusPoller:
     database = session.database
 
-    def look() -> Standing | None:
-        return standing(session, name) if is_there(database, name) else None
+    def read() -> StudyStatus | None:
+        return read_status(session, name) if is_there(database, name) else None
 
-    return Observer(
-        look,
+    return StatusPoller(
+        read,
         owner_in=lambda slot: command.owners.get(slot.index),
-        bury=lambda owner, reason: orphan(database, owner, reason),
+        mark_dead=lambda owner, reason: orphan(database, owner, reason),
     )
 
 
@@ -108,8 +115,8 @@ class _Lines:
     def __init__(self) -> None:
         self._shown: set[str] = set()
 
-    def __call__(self, now: Standing | None, snapshot: Snapshot, trouble: str) -> None:
-        for line in (headline(now), trouble, *troubles(snapshot)):
+    def __call__(self, status: StudyStatus | None, snapshot: Snapshot, trouble: str) -> None:
+        for line in (progress_line(status), trouble, *worker_problems(snapshot)):
             if line and line not in self._shown:
                 self._shown.add(line)
                 print(line, flush=True)  # noqa: T201, this is the view
@@ -121,5 +128,5 @@ class _Screen:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def __call__(self, now: Standing | None, snapshot: Snapshot, trouble: str) -> None:
-        self._live.update(Group(picture(now, snapshot), Text(trouble, style="yellow")))
+    def __call__(self, status: StudyStatus | None, snapshot: Snapshot, trouble: str) -> None:
+        self._live.update(Group(live_view(status, snapshot), Text(trouble, style="yellow")))

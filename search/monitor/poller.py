@@ -1,6 +1,6 @@
-"""What a supervisor's process asks the database and tells it, in a thread of its own.
+"""The thread in which a supervisor's process reads a study's status and tells the database which workers are dead.
 
-A database that does not answer holds up this thread and nothing else: workers are looked after, signals are heeded.
+A database that does not answer holds up this thread alone: the supervisor goes on looking after workers and signals.
 """
 
 import threading
@@ -9,46 +9,46 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from foldrace.search.monitor.status import Standing
+from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot
 from foldrace.storage.errors import StorageError
 
-REFRESH_SECONDS = 1.0
-SILENCE_SECONDS = 15.0  # a look that takes longer is told
-CLOSE_SECONDS = 5.0  # what is not told to the database by then is not waited for: the lease runs out by itself
+POLL_SECONDS = 1.0
+STALE_SECONDS = 15.0  # an answer that is older than this is reported as stale
+CLOSE_SECONDS = 5.0  # then closing no longer waits for the database: the lease of a dead worker runs out by itself
 
 
-class Observer:
-    """Looks at the study about once a second, and tells the database which workers are known to be dead.
+class StatusPoller:
+    """Reads the status about once a second, and marks workers as dead in the database.
 
     Attributes:
-        seen: how the study stood when it was last read; None until the first worker made it.
+        status: as it was last read; None until the first worker has made the study.
     """
 
     def __init__(
         self,
-        look: Callable[[], Standing | None],
+        read: Callable[[], StudyStatus | None],
         owner_in: Callable[[Slot], str | None],
-        bury: Callable[[str, str], None],
+        mark_dead: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begins when it is entered.
+        """A poller that starts when it is entered.
 
         Args:
-            look: reads the standing.
+            read: reads the status; None while there is no study.
             owner_in: the name of the worker that was started last in a slot.
-            bury: frees the trial of a worker, which died for a reason. Doing it twice does no harm.
+            mark_dead: frees the trial of a worker, given its name and the reason of its death. It may be repeated.
         """
-        self.seen: Standing | None = None
-        self._look, self._owner_in, self._bury, self._clock = look, owner_in, bury, clock
-        self._known: set[str] = set()
-        self._dead: deque[tuple[str, str]] = deque()
-        self._refusal = ""
-        self._fault: Exception | None = None
-        self._answered = clock()
+        self.status: StudyStatus | None = None
+        self._read, self._owner_in, self._mark_dead, self._clock = read, owner_in, mark_dead, clock
+        self._known_dead: set[str] = set()
+        self._to_mark: deque[tuple[str, str]] = deque()
+        self._last_error = ""
+        self._bug: Exception | None = None
+        self._answered_at = clock()
         self._wake, self._closing = threading.Event(), False
-        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="status-poller", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -60,43 +60,48 @@ class Observer:
         self._thread.join(CLOSE_SECONDS)
 
     @property
-    def trouble(self) -> str:
-        """Why what is seen may be old; empty when it is not."""
-        if self._clock() - self._answered <= SILENCE_SECONDS:
+    def stale_reason(self) -> str:
+        """Why `status` may be old, in one line; empty while it is fresh."""
+        if self._clock() - self._answered_at <= STALE_SECONDS:
             return ""
-        told = self._refusal or f"the database has not answered for {SILENCE_SECONDS:g} s"
-        return f"{told}; the workers wait for it"
+        reason = self._last_error or f"the database has not answered for {STALE_SECONDS:g} s"
+        return f"{reason}; the workers wait for it"
 
-    def heed(self, snapshot: Snapshot) -> None:
-        """Take note of workers that crashed or were killed. Raises an error of the thread that no database made."""
-        if self._fault is not None:
-            raise self._fault
+    def observe(self, snapshot: Snapshot) -> None:
+        """Find the workers that died since the last snapshot, and have the thread mark them.
+
+        Raises:
+            Exception: what ended the thread, unless the database was the cause.
+        """
+        if self._bug is not None:
+            raise self._bug
         for worker in snapshot.workers:
             owner = self._owner_in(worker.slot)
-            # One that was stopped may have been killed; where it let go in good order, there is nothing to free.
+            # A stopped worker may have been killed. Where it released its trial, marking it changes nothing.
             dead = worker.pid is None and worker.state in ("waiting", "given up", "stopped")
-            if owner is not None and dead and owner not in self._known:
-                self._known.add(owner)
-                self._dead.append((owner, ": ".join((worker.note or "stopped with its run", *worker.last_lines[-1:]))))
+            if owner is not None and dead and owner not in self._known_dead:
+                self._known_dead.add(owner)
+                reason = ": ".join((worker.note or "stopped with its run", *worker.last_lines[-1:]))
+                self._to_mark.append((owner, reason))
                 self._wake.set()
 
     def _run(self) -> None:
-        last = False
-        while not last:
-            self._wake.wait(REFRESH_SECONDS)
+        is_last = False
+        while not is_last:
+            self._wake.wait(POLL_SECONDS)
             self._wake.clear()
-            last = self._closing
+            is_last = self._closing
             try:
-                self._once()
-            except StorageError as error:  # it has been waited out for as long as this process has patience
-                self._refusal = str(error)
+                self._poll()
+            except StorageError as error:  # the database was retried for as long as this process has patience
+                self._last_error = str(error)
             except Exception as error:
-                self._fault = error
+                self._bug = error
                 return
 
-    def _once(self) -> None:
-        while self._dead:
-            self._bury(*self._dead[0])
-            self._dead.popleft()  # only now: it is told again after an outage
-        self.seen = self._look()
-        self._refusal, self._answered = "", self._clock()
+    def _poll(self) -> None:
+        while self._to_mark:
+            self._mark_dead(*self._to_mark[0])
+            self._to_mark.popleft()  # only after it was marked: an outage must not lose it
+        self.status = self._read()
+        self._last_error, self._answered_at = "", self._clock()

@@ -1,4 +1,4 @@
-"""How a search stands, and how that is told to a person: the words of `status`, the picture of the live view."""
+"""The status of a study, and the words and the live view that show it to a person."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from foldrace.search.monitor.compute import Ledger, ledger, running_epochs
-from foldrace.search.monitor.summary import Best, Summary, WorkerLine, summarise
+from foldrace.search.monitor.compute import FoldEpochs, read_fold_epochs, running_epochs
+from foldrace.search.monitor.summary import Best, Summary, WorkerStatus, summarise
 from foldrace.search.race.termination import ExpectedGain, read_expected_gain
 from foldrace.search.session import Session
 from foldrace.search.study_store import study_as_run
@@ -22,12 +22,12 @@ _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "b
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a search stands; `epochs` of a fold, by the number of each running trial."""
+class StudyStatus:
+    """The status of a study; `epochs` are those of a fold, by the number of each running trial."""
 
     study: Study
     summary: Summary
-    ledger: Ledger
+    fold_epochs: FoldEpochs
     epochs: dict[int, float]
     expected_gain: ExpectedGain | None
 
@@ -57,7 +57,7 @@ class Standing:
         return is_wanted and self.expected_gain is not None and self.expected_gain.is_below_noise
 
     @property
-    def alive(self) -> list[WorkerLine]:
+    def alive(self) -> list[WorkerStatus]:
         """The workers that gave a sign of life within the lease time."""
         lease = self.study.search.lease_seconds
         return [worker for worker in self.summary.workers if not worker.stopped and worker.silent_seconds <= lease]
@@ -85,52 +85,52 @@ class Standing:
 
     def plain(self) -> dict[str, Any]:
         """As plain data, for JSON."""
-        told = asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.ledger)}
-        told |= {"state": self.state, "baseline": self.baseline, "seconds_left": self.seconds_left}
-        return told | {"ahead": None if self.expected_gain is None else asdict(self.expected_gain)}
+        plain = asdict(self.summary) | {"metric": self.study.search.metric, "fold_epochs": asdict(self.fold_epochs)}
+        plain |= {"state": self.state, "baseline": self.baseline, "seconds_left": self.seconds_left}
+        return plain | {"ahead": None if self.expected_gain is None else asdict(self.expected_gain)}
 
 
-def standing(session: Session, name: str | None = None) -> Standing:
-    """How a study stands; `name` is that of a final job. Raises StorageError when there is none of that name."""
+def read_status(session: Session, name: str | None = None) -> StudyStatus:
+    """The status of the session's study, or of a final job's `name`. Raises StorageError when there is none."""
     name = name or session.study.name
     study = study_as_run(session.database, name)
     summary = summarise(session.database, name, study.search.lease_seconds)
     epochs = running_epochs(session.database, study, name)
-    spent = ledger(session.database, study, name)
+    spent = read_fold_epochs(session.database, study, name)
     ahead = read_expected_gain(session.database, study) if name == study.name else None
-    return Standing(study, summary, spent, epochs, ahead)
+    return StudyStatus(study, summary, spent, epochs, ahead)
 
 
-def describe(now: Standing) -> list[str]:
-    """The standing in plain lines."""
-    summary = now.summary
-    counts = ", ".join(f"{count} {called}" for _, count, called in now.counts)
-    lines = [f"study     {summary.name} ({now.state}): {now.ended} of {now.total} trials done: {counts}"]
+def status_lines(status: StudyStatus) -> list[str]:
+    """The status as plain lines."""
+    summary = status.summary
+    counts = ", ".join(f"{count} {called}" for _, count, called in status.counts)
+    lines = [f"study     {summary.name} ({status.state}): {status.ended} of {status.total} trials done: {counts}"]
     if summary.best is not None:
-        best = f"{now.study.search.metric} {summary.best.value:.4f}{_against(now)}"
+        best = f"{status.study.search.metric} {summary.best.value:.4f}{_against(status)}"
         lines.append(f"best      trial {summary.best.number}: {best}")
-    lines.append(f"compute   {_compute(now.ledger)}")
-    lines += [] if now.seconds_left is None else [f"left      {_duration(now.seconds_left)}"]
-    lines += [] if now.expected_gain is None else [f"ahead     {now.expected_gain}"]
+    lines.append(f"compute   {_compute(status.fold_epochs)}")
+    lines += [] if status.seconds_left is None else [f"left      {_duration(status.seconds_left)}"]
+    lines += [] if status.expected_gain is None else [f"ahead     {status.expected_gain}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in summary.workers if not worker.stopped]
     lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in summary.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in summary.failures]
     return lines
 
 
-def headline(now: Standing | None) -> str:
+def progress_line(status: StudyStatus | None) -> str:
     """The search in one line."""
-    if now is None:
+    if status is None:
         return "preparing the data and the model"
-    trials, best = now.summary.trials, now.summary.best
-    if now.summary.name != now.study.name:  # a final job: each of its trials is a fold, and none is pruned
-        return f"{now.ended}/{now.total} folds, {trials.get('FAIL', 0)} failed"
-    told = f"{now.ended}/{now.total} trials, {trials.get('PRUNED', 0)} pruned, {trials.get('FAIL', 0)} failed"
-    return told if best is None else f"{told}, best {best.value:.4f} (trial {best.number})"
+    trials, best = status.summary.trials, status.summary.best
+    if status.summary.name != status.study.name:  # a final job: each of its trials is a fold, and none is pruned
+        return f"{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
+    counts = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned, {trials.get('FAIL', 0)} failed"
+    return counts if best is None else f"{counts}, best {best.value:.4f} (trial {best.number})"
 
 
-def troubles(snapshot: Snapshot) -> list[str]:
-    """Why the run ends early, and what went wrong in its workers, with their last lines."""
+def worker_problems(snapshot: Snapshot) -> list[str]:
+    """Lines that say why the run ends early and how its workers failed, with the last lines of their logs."""
     refused = any(worker.state == "refused" for worker in snapshot.workers)
     lines = [snapshot.stopping] if snapshot.stopping and not refused else []
     for worker in snapshot.workers:
@@ -139,31 +139,31 @@ def troubles(snapshot: Snapshot) -> list[str]:
     return lines
 
 
-def picture(now: Standing | None, snapshot: Snapshot) -> RenderableType:
+def live_view(status: StudyStatus | None, snapshot: Snapshot) -> RenderableType:
     """The live view; fits 80 columns."""
-    parts: list[RenderableType] = [Text(headline(now), style="bold") if now is None else _head(now)]
-    if now is not None and now.alive:
-        parts += [Text(), _worker_table(now)]
-    return Group(*parts, *(Text(line, style="yellow") for line in troubles(snapshot)))
+    parts: list[RenderableType] = [Text(progress_line(status), style="bold") if status is None else _head(status)]
+    if status is not None and status.alive:
+        parts += [Text(), _worker_table(status)]
+    return Group(*parts, *(Text(line, style="yellow") for line in worker_problems(snapshot)))
 
 
-def _head(now: Standing) -> Table:
+def _head(status: StudyStatus) -> Table:
     """The study in two to four lines, each under a name as in `status`."""
-    summary = now.summary
-    counts = [Text.assemble((str(n), f"bold {_STYLES[state]}"), f" {called}") for state, n, called in now.counts]
+    summary = status.summary
+    counts = [Text.assemble((str(n), f"bold {_STYLES[state]}"), f" {called}") for state, n, called in status.counts]
     bar = ProgressBar(
-        total=max(now.total, 1), completed=now.ended, width=20, complete_style="cyan", finished_style="green"
+        total=max(status.total, 1), completed=status.ended, width=20, complete_style="cyan", finished_style="green"
     )
     lines: list[tuple[str, RenderableType]] = [
-        (summary.name, Columns([bar, Text(f"{now.ended} of {now.total} done", style="bold")])),
+        (summary.name, Columns([bar, Text(f"{status.ended} of {status.total} done", style="bold")])),
         ("", Text(", ").join(counts)),
     ]
-    if summary.best is not None and summary.name == now.study.name:
-        best = Text(f"{now.study.search.metric} ").append(f"{summary.best.value:.4f}", style="bold green")
-        lines.append(("best", best.append(f", trial {summary.best.number}{_against(now)}")))
-    lines.append(("compute", Text(_compute(now.ledger))))
-    if now.seconds_left is not None:
-        lines.append(("left", Text(_duration(now.seconds_left))))
+    if summary.best is not None and summary.name == status.study.name:
+        best = Text(f"{status.study.search.metric} ").append(f"{summary.best.value:.4f}", style="bold green")
+        lines.append(("best", best.append(f", trial {summary.best.number}{_against(status)}")))
+    lines.append(("compute", Text(_compute(status.fold_epochs))))
+    if status.seconds_left is not None:
+        lines.append(("left", Text(_duration(status.seconds_left))))
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold cyan", no_wrap=True)
     for name, line in lines:
@@ -171,32 +171,32 @@ def _head(now: Standing) -> Table:
     return grid
 
 
-def _worker_table(now: Standing) -> Table:
+def _worker_table(status: StudyStatus) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold cyan")
-    for column in ("worker", "trial", "fold", "epoch", "", now.study.search.metric, "rows/s"):
+    for column in ("worker", "trial", "fold", "epoch", "", status.study.search.metric, "rows/s"):
         table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
-    for worker in now.alive:
-        table.add_row(*_worker_cells(worker, now))
+    for worker in status.alive:
+        table.add_row(*_worker_cells(worker, status))
     return table
 
 
-def _worker_cells(worker: WorkerLine, now: Standing) -> list[RenderableType]:
+def _worker_cells(worker: WorkerStatus, status: StudyStatus) -> list[RenderableType]:
     name = f"{worker.device} {worker.pid}"
     if worker.number is None or worker.fold is None or worker.epoch is None:
         return [name, "", "", "idle" if worker.number is None else "starting", "", "", ""]
-    epochs = now.epochs.get(worker.number, worker.epoch)
+    epochs = status.epochs.get(worker.number, worker.epoch)
     return [
         name,
         str(worker.number),
         str(worker.fold),
         f"{worker.epoch:.1f}/{epochs:g}",
         ProgressBar(total=epochs, completed=worker.epoch, width=12, complete_style="cyan", finished_style="green"),
-        _score(worker, now.summary.best),
+        _score(worker, status.summary.best),
         "" if worker.rows_per_second is None else f"{worker.rows_per_second:.0f}",
     ]
 
 
-def _score(worker: WorkerLine, best: Best | None) -> Text:
+def _score(worker: WorkerStatus, best: Best | None) -> Text:
     """What the worker's trial has reached, and how far that is from the best."""
     if worker.accuracy is None:
         return Text()
@@ -207,12 +207,12 @@ def _score(worker: WorkerLine, best: Best | None) -> Text:
     return score
 
 
-def _against(now: Standing) -> str:
-    best, baseline = now.summary.best, now.baseline
+def _against(status: StudyStatus) -> str:
+    best, baseline = status.summary.best, status.baseline
     return "" if best is None or baseline is None else f", {best.value - baseline:+.4f} against the baseline"
 
 
-def _compute(spent: Ledger) -> str:
+def _compute(spent: FoldEpochs) -> str:
     whole = spent.spent + spent.saved
     saved = f", {spent.saved:.0f} ({spent.saved / whole:.0%}) saved by pruning" if spent.saved else ""
     return f"{spent.spent:.0f} fold-epochs spent{saved}"
@@ -225,7 +225,7 @@ def _duration(seconds: float) -> str:
     return f"about {minutes} min" if minutes < 90 else f"about {seconds / 3600:.1f} h"
 
 
-def _worker_text(worker: WorkerLine) -> str:
+def _worker_text(worker: WorkerStatus) -> str:
     where = f"{worker.device} on {worker.host}, pid {worker.pid}, last sign {worker.silent_seconds:.0f} s ago"
     if worker.number is None or worker.epoch is None:
         return f"{where}: {'idle' if worker.number is None else f'trial {worker.number}, starting'}"

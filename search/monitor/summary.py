@@ -33,7 +33,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class WorkerLine:
+class WorkerStatus:
     """One worker; `silent_seconds` since its last sign of life, by the database's clock."""
 
     owner: str
@@ -75,7 +75,7 @@ class Summary:
     best: Best | None
     first: float | None
     seconds_each: float | None
-    workers: tuple[WorkerLine, ...]
+    workers: tuple[WorkerStatus, ...]
     failures: tuple[Failure, ...]
     orphans: tuple[Orphan, ...]
 
@@ -138,11 +138,11 @@ def _seconds_each(connection: sa.Connection, study_id: int) -> float | None:
     return sum((ended - begun).total_seconds() for begun, ended in found) / len(found) if found else None
 
 
-def _workers(database: Database, connection: sa.Connection, study_id: int) -> tuple[WorkerLine, ...]:
-    names = [_WORKERS[name] for name in WorkerLine.__dataclass_fields__ if name != "silent_seconds"]
+def _workers(database: Database, connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ...]:
+    names = [_WORKERS[name] for name in WorkerStatus.__dataclass_fields__ if name != "silent_seconds"]
     silent = (database.seconds_now() - _WORKERS.seen_at).label("silent_seconds")
     query = sa.select(*names, silent).where(_WORKERS.study_id == study_id).order_by(_WORKERS.host, _WORKERS.pid)
-    return tuple(WorkerLine(**row) for row in connection.execute(query).mappings())
+    return tuple(WorkerStatus(**row) for row in connection.execute(query).mappings())
 
 
 def _failures(connection: sa.Connection, study_id: int) -> tuple[Failure, ...]:

@@ -1,80 +1,80 @@
-"""What a finished final job leaves for people to see: a note and pictures in the dashboard, a record in each tracker.
+"""Records a finished final job for people: a note and pictures in the dashboard, a record in each tracker.
 
-As with trials, a failure in here is one line in the log, and the submission is handed in all the same.
+An error in here becomes one line of the log: the submission is written by then.
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import numpy as np
 import optuna
 from optuna_dashboard import get_note, save_note
 
 from foldrace.search.ensemble.job import FinalJob, FinalResult
-from foldrace.search.ensemble.outcome import FinalOutcome, pictures, read_outcome
-from foldrace.search.recording.recorder import attach, harmlessly, name_metric, trackers_of
+from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures, read_outcome
+from foldrace.search.recording.recorder import attach, log_errors, name_metric, trackers_of
 from foldrace.search.recording.tracker_records import average, series
-from foldrace.search.recording.trial_note import escaped, markdown_table, shown
+from foldrace.search.recording.trial_note import escaped, image_links, markdown_table
 from foldrace.search.session import Session
 from foldrace.storage.trackers.protocol import Points, Record
 from foldrace.trainer.training_data import TrainingData
 
 
-def record_final(session: Session, number: int, data: TrainingData, done: FinalResult) -> None:
-    """Record final job `number` of the session's study, whose ensemble is made."""
-    with harmlessly(f"final job {number}"):
-        outcome = read_outcome(FinalJob(session.study, number, session.workspace), data)
-        name, storage = outcome.final.name, session.database.storage
-        stored = session.database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
-        if _headline(done) in get_note(stored):
-            return  # this job was recorded before
-        drawn = pictures(outcome)
-        trackers = trackers_of(session)
-        trackers.log(_record(outcome, done, drawn))
-        trackers.close()
-        addresses = attach(stored, drawn, session.workspace)
-        name_metric(stored, session.study.search.metric)
-        save_note(stored, _note(outcome, done, addresses))
+def record_final(session: Session, job: FinalJob, data: TrainingData, result: FinalResult) -> None:
+    """Record a final job of the session's study whose submission is written."""
+    with log_errors(f"final job {job.number}"):
+        outcome = read_outcome(job, data)
+        storage = session.database.storage
+        stored = session.database.retrying(lambda: optuna.load_study(study_name=job.name, storage=storage))
+        if _headline(result) in get_note(stored):
+            return  # it was recorded before
+        pictures = outcome_pictures(outcome)
+        with closing(trackers_of(session)) as trackers:
+            trackers.log(_record(outcome, result, pictures))
+        addresses = attach(stored, pictures, session.workspace)
+        name_metric(stored, job.study.search.metric)
+        save_note(stored, _note(outcome, result, addresses))
 
 
-def _record(outcome: FinalOutcome, done: FinalResult, drawn: dict[str, bytes]) -> Record:
-    study, results = outcome.final.study, list(outcome.results.values())
-    bests = [result.best.scores.accuracy for result in results]
-    lists: dict[str, Points] = {f"{len(results)}-fold val best acc list": list(enumerate(bests))}
+def _record(outcome: FinalOutcome, result: FinalResult, pictures: Mapping[str, bytes]) -> Record:
+    study, folds = outcome.job.study, list(outcome.results.values())
+    bests = [fold.best.scores.accuracy for fold in folds]
+    lists: dict[str, Points] = {f"{len(folds)}-fold val best acc list": list(enumerate(bests))}
     return Record(
-        name=f"final-{outcome.final.number}",
+        name=f"final-{outcome.job.number}",
         number=None,
         state="COMPLETE",
-        value=done.mean,
+        value=result.mean,
         parameters=study.hyperparameters({}).model_dump(),
-        series=series([result.curve for result in results]) | lists | _training_accuracies(outcome),
-        values=average(bests, len(results)) | {"out-of-fold accuracy": done.accuracy},
-        texts={"inference_file_path": str(done.submission)},
-        pictures=drawn,
+        series=series([fold.curve for fold in folds]) | lists | _training_accuracies(outcome),
+        values=average(bests, len(folds)) | {"out-of-fold accuracy": result.accuracy},
+        texts={"inference_file_path": str(result.submission)},
+        pictures=pictures,
     )
 
 
 def _training_accuracies(outcome: FinalOutcome) -> dict[str, Points]:
-    """The accuracy of each model's best weights on its own training part, at the step that they are of."""
+    """The accuracy of each model's best weights on its own training part, at their step."""
     found: dict[str, Points] = {}
-    for i, (final_fold, result) in enumerate(outcome.results.items()):
+    for i, (fold, result) in enumerate(outcome.results.items()):
         if result.train_probabilities is not None:
-            plan = outcome.data.plan(outcome.final.study.final.folds, final_fold.seed)
-            labels = outcome.data.labels[plan.training(final_fold.fold)]
+            plan = outcome.data.plan(outcome.job.study.final.folds, fold.seed)
+            labels = outcome.data.labels[plan.training(fold.fold)]
             accuracy = float(np.mean(result.train_probabilities.argmax(axis=1) == labels))
             found[f"{i}-th train_acc_score"] = [(result.best.step, accuracy)]
     return found
 
 
-def _headline(done: FinalResult) -> str:
-    low, high = done.interval
-    score = f"**Out-of-fold accuracy {done.accuracy:.4f}** (95 % interval {low:.4f} to {high:.4f})"
-    return f"{score}\n\nHanded in: {escaped(done.submission.name)}"
+def _headline(result: FinalResult) -> str:
+    low, high = result.interval
+    score = f"**Out-of-fold accuracy {result.accuracy:.4f}** (95 % interval {low:.4f} to {high:.4f})"
+    return f"{score}\n\nHanded in: {escaped(result.submission.name)}"
 
 
-def _note(outcome: FinalOutcome, done: FinalResult, addresses: Mapping[str, str]) -> str:
+def _note(outcome: FinalOutcome, result: FinalResult, addresses: Mapping[str, str]) -> str:
     rows = [
-        [final_fold.seed, final_fold.fold, f"{result.best.best:.4f}", f"{result.best.epoch:.2f}"]
-        for final_fold, result in outcome.results.items()
+        [fold.seed, fold.fold, f"{trained.best.best:.4f}", f"{trained.best.epoch:.2f}"]
+        for fold, trained in outcome.results.items()
     ]
-    table = markdown_table(["seed", "fold", f"best {outcome.final.study.search.metric}", "best epoch"], rows)
-    return "\n\n".join([_headline(done), table, *shown(addresses)]) + "\n"
+    table = markdown_table(["seed", "fold", f"best {outcome.job.study.search.metric}", "best epoch"], rows)
+    return "\n\n".join([_headline(result), table, *image_links(addresses)]) + "\n"

@@ -1,6 +1,6 @@
-"""What a worker leaves of its trials for people to see: notes, pictures, figures of the study, records in trackers.
+"""Records the trials of a worker for people: a note and pictures of each trial, figures of the study, trackers.
 
-A failure in here is one line in the log: it never fails a trial. Only the loss of a lease passes through.
+An error in here becomes one line of the log and never fails a trial. Only the loss of a lease is raised.
 """
 
 import logging
@@ -18,8 +18,8 @@ from optuna_dashboard.artifact import get_artifact_path
 
 from foldrace.search.recording.plots import plots
 from foldrace.search.recording.tracker_records import trial_record
-from foldrace.search.recording.trajectory import follow
-from foldrace.search.recording.trial_note import Ending, FoldStory, note
+from foldrace.search.recording.trajectory import load_trajectory
+from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
 from foldrace.search.session import Session
 from foldrace.search.study_store import final_name
 from foldrace.search.trials.assignment import Assignment
@@ -33,15 +33,15 @@ from foldrace.trainer.figures import confusions, curves, png
 from foldrace.trainer.results import ResultError, confusion_matrices, load_result
 from foldrace.trainer.training_data import TrainingData
 
-DRAWING_SECONDS = 60.0  # between two drawings of the study's figures, at least
-DRAWING_SHARE = 0.02  # of the drawing worker's time, at most
+MIN_DRAWING_SECONDS = 60.0  # between two drawings of the study's figures
+MAX_DRAWING_SHARE = 0.02  # of the drawing worker's time
 SECONDS = "seconds_recording"  # the user attribute of a trial
 
 logger = logging.getLogger("foldrace.record")
 
 
 class Recorder:
-    """Records the trials of one worker. `seconds` counts what that took, over the worker's life."""
+    """Records the trials of one worker. `seconds` is the time that recording has taken so far."""
 
     def __init__(
         self,
@@ -51,13 +51,13 @@ class Recorder:
         final: int | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """The recorder of a worker of a study, or of its final job number `final`."""
+        """The recorder of a worker of the session's study, or of its final job number `final`."""
         self._session, self._data, self._worker, self._clock = session, data, worker, clock
         self._name = session.study.name if final is None else final_name(session.study.name, final)
-        self._draws_study = final is None  # a final job is drawn, and told to trackers, whole: final_recorder.py
+        self._is_search = final is None  # a final job is recorded as a whole, by final_recorder.py
         self._trackers = trackers_of(session)
-        self._untold: list[Record] = []
-        self._begun, self._next_drawing = clock(), clock() + DRAWING_SECONDS
+        self._unsent: list[Record] = []
+        self._begun, self._next_drawing = clock(), clock() + MIN_DRAWING_SECONDS
         self._lock = ExitStack()
         self._holds_lock = False
         self.seconds = 0.0
@@ -65,33 +65,33 @@ class Recorder:
     def ending(
         self, claim: Claim, assignment: Assignment, state: str, value: float | None = None, reason: str = ""
     ) -> None:
-        """Leave a note and a picture with a trial that is about to end: afterwards Optuna refuses them.
+        """Store the note and the pictures of a trial that is about to end: Optuna refuses them afterwards.
 
         Raises:
-            LeaseLost: the trial is not ours any more.
+            LeaseLost: another worker owns the trial by now.
         """
         begun = self._clock()
-        claim.set_attr("worker", self._worker.owner)  # the fence: past it, what is left here is ours to leave
-        with harmlessly(f"trial {claim.number}"):
-            self._leave(claim, self._ending(claim, assignment, state, value, reason), assignment)
+        claim.set_attr("worker", self._worker.owner)  # raises LeaseLost before anything is stored
+        with log_errors(f"trial {claim.number}"):
+            self._store(claim, self._outcome(claim, assignment, state, value, reason), assignment)
         seconds = self._clock() - begun
         claim.set_attr(SECONDS, round(seconds, 3))
         self.seconds += seconds
 
     def between_trials(self) -> None:
-        """Tell the trackers, and draw the study's figures when that is due."""
+        """Send the records to the trackers, and draw the study's figures when they are due."""
         begun = self._clock()
-        for record in self._untold:
+        for record in self._unsent:
             self._trackers.log(record)
-        self._untold.clear()
-        if self._draws_study and begun >= self._next_drawing and self._is_the_one_that_draws():
+        self._unsent.clear()
+        if self._is_search and begun >= self._next_drawing and self._may_draw():
             self._draw()
         self.seconds += self._clock() - begun
 
     def close(self) -> None:
-        """The worker has nothing left to do: draw the study as it stands at last."""
+        """Draw the study for the last time, and close the trackers; the worker has nothing left to do."""
         begun = self._clock()
-        if self._draws_study and self._is_the_one_that_draws():
+        if self._is_search and self._may_draw():
             self._draw()
         self._trackers.close()
         self._lock.close()
@@ -100,21 +100,21 @@ class Recorder:
         lived = max(now - self._begun, 1e-9)
         logger.info("recording took %.1f s of %.1f s (%.1f %%)", self.seconds, lived, 100 * self.seconds / lived)
 
-    def _leave(self, claim: Claim, ending: Ending, assignment: Assignment) -> None:
+    def _store(self, claim: Claim, outcome: TrialOutcome, assignment: Assignment) -> None:
         names, database = self._data.examples.labels.names, self._session.database
-        is_whole_final = assignment.is_final and ending.state == "COMPLETE"
-        matrices = self._matrices(assignment) if is_whole_final else {}
+        is_trained_fold = assignment.is_final and outcome.state == "COMPLETE"
+        matrices = self._matrices(assignment) if is_trained_fold else {}
         trial, addresses = claim.trial, {}
-        with harmlessly(f"the pictures of trial {claim.number}"):
-            pictures = _pictures(ending, matrices, names, self._name)
-            if self._draws_study:
-                self._untold.append(trial_record(ending, len(assignment.folds), pictures))
+        with log_errors(f"the pictures of trial {claim.number}"):
+            pictures = _pictures(outcome, matrices, names, self._name)
+            if self._is_search:
+                self._unsent.append(trial_record(outcome, len(assignment.folds), pictures))
             addresses = attach(trial, pictures, self._session.workspace)
-        text = note(ending, addresses, matrices.get("validation"), names)
+        text = render_note(outcome, addresses, matrices.get("validation"), names)
         database.retrying(lambda: save_note(trial, text))
 
-    def _is_the_one_that_draws(self) -> bool:
-        """One worker draws the study: who holds the lock, until it ends."""
+    def _may_draw(self) -> bool:
+        """Whether this worker draws the study: the first that takes the lock does, until it ends."""
         if not self._holds_lock:
             with suppress(StorageError):
                 self._lock.enter_context(self._session.workspace.lock("figures", timeout_seconds=0))
@@ -123,21 +123,25 @@ class Recorder:
 
     def _draw(self) -> None:
         begun = self._clock()
-        with harmlessly("the study's figures"):
+        with log_errors("the study's figures"):
             draw_study(self._session)
         now = self._clock()
-        self._next_drawing = now + max(DRAWING_SECONDS, (now - begun) / DRAWING_SHARE)
+        self._next_drawing = now + max(MIN_DRAWING_SECONDS, (now - begun) / MAX_DRAWING_SHARE)
 
-    def _ending(self, claim: Claim, assignment: Assignment, state: str, value: float | None, reason: str) -> Ending:
-        seen = claim.evaluations
+    def _outcome(
+        self, claim: Claim, assignment: Assignment, state: str, value: float | None, reason: str
+    ) -> TrialOutcome:
+        evaluations = claim.evaluations
         folds = [
-            FoldStory(fold, curve, _seconds(assignment.folder(fold)))
+            FoldOutcome(fold, curve, _seconds(assignment.folder(fold)))
             for fold in assignment.folds
-            if (curve := tuple(seen[cell] for cell in sorted(seen) if cell[0] == fold))
+            if (curve := tuple(evaluations[cell] for cell in sorted(evaluations) if cell[0] == fold))
         ]
         metric, worker = self._session.study.search.metric, f"{self._worker.owner} on {self._worker.device}"
         knobs, sampled = assignment.knobs, claim.sampled
-        return Ending(claim.number, state, value, reason, metric, sampled, knobs, tuple(folds), claim.attempt, worker)
+        return TrialOutcome(
+            claim.number, state, value, reason, metric, sampled, knobs, tuple(folds), claim.attempt, worker
+        )
 
     def _matrices(self, assignment: Assignment) -> dict[str, IntArray]:
         """The confusion matrices of a fold of a final job."""
@@ -147,8 +151,8 @@ class Recorder:
 
 
 @contextmanager
-def harmlessly(what: str) -> Iterator[None]:
-    """Turn any error inside into one line of the log."""
+def log_errors(what: str) -> Iterator[None]:
+    """Log any error of the block as one line, and go on after the block."""
     try:
         yield
     except Exception as error:
@@ -157,7 +161,7 @@ def harmlessly(what: str) -> Iterator[None]:
 
 
 def trackers_of(session: Session) -> Trackers:
-    """The trackers that the study chose."""
+    """The trackers that the study names."""
     study = session.study
     chosen = study.search.trackers
     fingerprint = study.hash() if chosen else ""
@@ -165,7 +169,7 @@ def trackers_of(session: Session) -> Trackers:
 
 
 def attach(owner: optuna.Trial | optuna.Study, pictures: Mapping[str, bytes], workspace: Workspace) -> dict[str, str]:
-    """Store PNG pictures as artifacts of a running trial, or of a study; one of the same name is replaced.
+    """Store PNG pictures as artifacts of a running trial or a study; a picture of the same name is replaced.
 
     Returns:
         The path of each picture in the dashboard, by its name.
@@ -187,25 +191,27 @@ def attach(owner: optuna.Trial | optuna.Study, pictures: Mapping[str, bytes], wo
 
 
 def name_metric(stored: optuna.Study, metric: str) -> None:
-    """Let the dashboard call the values of a study by their name."""
+    """Store the metric as the name that the dashboard shows for a study's values."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its being new
+        warnings.simplefilter("ignore")  # Optuna warns that it is experimental
         stored.set_metric_names([metric])
 
 
 def draw_study(session: Session) -> None:
-    """Draw the figures of a study's page in the dashboard."""
+    """Draw the figures of a study's page in the dashboard, and store them."""
     storage = session.database.storage
     stored = session.database.retrying(lambda: optuna.load_study(study_name=session.study.name, storage=storage))
     name_metric(stored, session.study.search.metric)
-    for name, figure in plots(follow(session.database, session.study)).items():
+    for name, figure in plots(load_trajectory(session.database, session.study)).items():
         save_plotly_graph_object(stored, figure, graph_object_id=name)
 
 
-def _pictures(ending: Ending, matrices: Mapping[str, IntArray], names: tuple[str, ...], study: str) -> dict[str, bytes]:
-    title = f"{study}, trial {ending.number}: {ending.state.lower()}"
-    folds = {story.fold: story.curve for story in ending.folds}
-    drawn = {"curves": png(curves(folds, ending.knobs, ending.metric, title))} if folds else {}
+def _pictures(
+    outcome: TrialOutcome, matrices: Mapping[str, IntArray], names: tuple[str, ...], study: str
+) -> dict[str, bytes]:
+    title = f"{study}, trial {outcome.number}: {outcome.state.lower()}"
+    folds = {fold.fold: fold.curve for fold in outcome.folds}
+    drawn = {"curves": png(curves(folds, outcome.knobs, outcome.metric, title))} if folds else {}
     return drawn | ({"confusion": png(confusions(matrices, names, title))} if matrices else {})
 
 

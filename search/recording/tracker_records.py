@@ -1,32 +1,32 @@
-"""What trackers are told of a trial or a final job, under the names that the retrospective's author logged them by."""
+"""The records of a trial or a final job for trackers, under the names that the retrospective's author used."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from foldrace.search.recording.trial_note import Ending
+from foldrace.search.recording.trial_note import TrialOutcome
 from foldrace.storage.trackers.protocol import Points, Record
 from foldrace.trainer.evaluation import EvaluationRecord
 
 
-def trial_record(ending: Ending, count: int, pictures: Mapping[str, bytes]) -> Record:
-    """A trial of a search with `count` folds."""
-    curves = [story.curve for story in ending.folds]
-    bests = [story.best.scores.accuracy for story in ending.folds]
+def trial_record(outcome: TrialOutcome, count: int, pictures: Mapping[str, bytes]) -> Record:
+    """The record of a trial of a search with `count` folds."""
+    curves = [fold.curve for fold in outcome.folds]
+    bests = [fold.best.scores.accuracy for fold in outcome.folds]
     return Record(
-        name=f"trial-{ending.number:05d}",
-        number=ending.number,
-        state=ending.state,
-        value=ending.value,
-        parameters=ending.knobs.model_dump(),
+        name=f"trial-{outcome.number:05d}",
+        number=outcome.number,
+        state=outcome.state,
+        value=outcome.value,
+        parameters=outcome.knobs.model_dump(),
         series=series(curves) | {f"{count}-fold val best acc list": list(enumerate(bests))},
-        values=average(bests, count) if ending.state == "COMPLETE" else {},
-        texts={"worker": ending.worker} | ({"reason": ending.reason} if ending.reason else {}),
+        values=average(bests, count) if outcome.state == "COMPLETE" else {},
+        texts={"worker": outcome.worker} | ({"reason": outcome.reason} if outcome.reason else {}),
         pictures=pictures,
     )
 
 
 def series(curves: Sequence[Sequence[EvaluationRecord]]) -> dict[str, Points]:
-    """The curves of each fold over its optimiser steps; what is not finite is left out."""
+    """The curves of each fold over its optimiser steps, without the values that are not finite."""
     found: dict[str, Points] = {}
     for fold, curve in enumerate(curves):
         found[f"{fold}-th val_acc_score"] = [(e.step, e.scores.accuracy) for e in curve]

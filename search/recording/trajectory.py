@@ -1,5 +1,7 @@
-"""The course of a search, as numbers to draw: who led after how much compute, how far each trial was behind, and what
-the knobs have to do with it. Read from ended trials only; a study without any gives empty answers.
+"""The trajectory of a search, as numbers to draw: the incumbent against the compute spent, the gap of each trial to the
+incumbent, and the importance of each knob.
+
+It is read from the trials that ended. A study without any gives an empty trajectory.
 """
 
 import math
@@ -18,14 +20,14 @@ from foldrace.storage.database import Database
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import FloatArray
 
-MOST_RIVALS = 100  # a picture of more trials shows less
-FEWEST_OF_IMPORTANCE = 4  # different values, before anything is said of what matters
+MAX_GAP_CURVES = 100  # the newest trials: a figure of more lines shows less
+MIN_DISTINCT_VALUES = 4  # of trials, before importances are computed
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A trial that ended: the fold-epochs spent by then on it and on all before it, and the best value by then."""
+    """A trial that ended: the fold-epochs that all trials had spent by then, and the best value by then."""
 
     number: int
     state: str
@@ -35,12 +37,12 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
-    """A trial against the incumbent.
+class GapCurve:
+    """The gap of one trial to the incumbent.
 
     Attributes:
-        folds: how many folds were done at each of its evaluations, (evaluations,).
-        gaps: by how much it was then above the incumbent, over the same folds and evaluations, (evaluations,).
+        folds: the folds done at each of its evaluations, in parts of a fold, (evaluations,).
+        gaps: its estimate less the incumbent's over the same folds and evaluations, (evaluations,).
     """
 
     number: int
@@ -50,14 +52,14 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Course:
-    """All that is drawn of a search. `incumbent` is the best complete trial; importances add up to 1."""
+class SearchTrajectory:
+    """What is drawn of a search. `incumbent` is the best complete trial; importances add up to 1."""
 
     study: Study
     trials: tuple[FrozenTrial, ...]
     incumbent: FrozenTrial | None
     steps: tuple[Step, ...]
-    rivals: tuple[Rival, ...]
+    gap_curves: tuple[GapCurve, ...]
     importances: dict[str, float]
 
     @property
@@ -77,8 +79,8 @@ class Course:
         return next((value for number, _, value in self.values if number == 0 and has_one), None)
 
 
-def follow(database: Database, study: Study) -> Course:
-    """The course of a study so far. Raises StorageError when there is no such study."""
+def load_trajectory(database: Database, study: Study) -> SearchTrajectory:
+    """The trajectory of a study so far. Raises StorageError when there is no such study."""
     with database.reading():
         name, storage = study.name, database.storage
         stored = database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
@@ -87,7 +89,7 @@ def follow(database: Database, study: Study) -> Course:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     incumbent = max(complete, key=lambda trial: (_value(trial), -trial.number), default=None)
     race, importances = _race(trials, incumbent, study), _importances(trials, study)
-    return Course(study, tuple(trials), incumbent, _steps(trials, study), race, importances)
+    return SearchTrajectory(study, tuple(trials), incumbent, _steps(trials, study), race, importances)
 
 
 def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
@@ -106,17 +108,17 @@ def _fold_epochs(trial: FrozenTrial, study: Study) -> float:
     return ((-1 if trial.last_step is None else trial.last_step) + 1) * epochs / defaults.evaluations
 
 
-def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: Study) -> tuple[Rival, ...]:
+def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: Study) -> tuple[GapCurve, ...]:
     if incumbent is None:
         return ()
     leader, parts = _estimates(incumbent, study)
-    rivals = []
-    for trial in trials[-MOST_RIVALS:]:
+    gap_curves = []
+    for trial in trials[-MAX_GAP_CURVES:]:
         gaps = _estimates(trial, study)[0] - leader
         seen = np.isfinite(gaps)
         if seen.any():
-            rivals.append(Rival(trial.number, trial.state.name, parts[seen], gaps[seen]))
-    return tuple(rivals)
+            gap_curves.append(GapCurve(trial.number, trial.state.name, parts[seen], gaps[seen]))
+    return tuple(gap_curves)
 
 
 def _estimates(trial: FrozenTrial, study: Study) -> tuple[FloatArray, FloatArray]:
@@ -144,7 +146,7 @@ def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float
         for trial, end in zip(trials, ends, strict=True)
         if end is not None and math.isfinite(end.mean) and trial.params
     ]
-    if len({trial.value for trial in valued}) < FEWEST_OF_IMPORTANCE:
+    if len({trial.value for trial in valued}) < MIN_DISTINCT_VALUES:
         return {}
     forecast = optuna.create_study(direction="maximize")
     forecast.add_trials(valued)

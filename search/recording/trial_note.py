@@ -1,6 +1,6 @@
-"""The note of a trial, in Markdown, as the dashboard shows it: what was tried, what came of each fold, how it ended.
+"""The note of a trial in Markdown, for the dashboard: its values of the knobs, a row for each fold, how it ended.
 
-The dashboard renders HTML in notes, so all text that comes from elsewhere is escaped: it can only be read.
+The dashboard renders HTML in notes. So every text from data, workers or errors is escaped here.
 """
 
 import re
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from foldrace.studies.knobs import Hyperparameters, Value
 from foldrace.studies.study import Metric
 from foldrace.trainer.arrays import IntArray
-from foldrace.trainer.evaluation import EvaluationRecord
+from foldrace.trainer.evaluation import EvaluationRecord, first_best
 
-MOST_CONFUSED = 10  # pairs of classes that a final fold's note lists
-_HARMLESS = re.compile(r"[^\w \.,%/=+-]|_")
+MAX_CONFUSED_PAIRS = 10  # of classes, in the note of a final job's fold
+_MARKUP = re.compile(r"[^\w \.,%/=+-]|_")
 
 
 @dataclass(frozen=True)
-class FoldStory:
-    """What came of one fold; `seconds` of training and evaluating over all attempts, None while it is not whole."""
+class FoldOutcome:
+    """The evaluations of one fold, and the seconds it took over all attempts (None while it is not complete)."""
 
     fold: int
     curve: tuple[EvaluationRecord, ...]
@@ -27,19 +27,18 @@ class FoldStory:
 
     @property
     def best(self) -> EvaluationRecord:
-        """The first of the evaluations with the highest metric so far."""
-        return next(e for e in self.curve if e.best == self.curve[-1].best)
+        return first_best(self.curve)
 
 
 @dataclass(frozen=True)
-class Ending:
+class TrialOutcome:
     """A trial that is about to end.
 
     Attributes:
         state: COMPLETE, PRUNED or FAIL.
-        value: of a complete trial: the mean of its folds' bests.
-        reason: why it was pruned or failed; else empty.
-        folds: those that were judged at least once, in order.
+        value: the mean of its folds' bests; None unless it is complete.
+        reason: why it was pruned or failed; empty when it is complete.
+        folds: those with at least one evaluation, in order.
         attempt: the one that ended it, from 1.
     """
 
@@ -50,37 +49,38 @@ class Ending:
     metric: Metric
     sampled: Mapping[str, Value]
     knobs: Hyperparameters
-    folds: tuple[FoldStory, ...]
+    folds: tuple[FoldOutcome, ...]
     attempt: int
     worker: str
 
     @property
     def bests(self) -> list[float]:
-        return [story.curve[-1].best for story in self.folds]
+        """The best evaluation of each fold, by the study's metric."""
+        return [fold.curve[-1].best for fold in self.folds]
 
 
-def note(
-    ending: Ending,
+def render_note(
+    outcome: TrialOutcome,
     addresses: Mapping[str, str] | None = None,
     confusion: IntArray | None = None,
     names: Sequence[str] = (),
 ) -> str:
-    """The whole note.
+    """The note of a trial.
 
     Args:
-        addresses: the path of each picture of the trial in the dashboard, by its name.
-        confusion: (classes, classes) of the validation part, for a fold of a final job; row: the true class.
-        names: of the classes.
+        addresses: the path of each picture of the trial in the dashboard, by the picture's name.
+        confusion: (classes, classes) counts of the validation part of a final job's fold; a row is a true class.
+        names: the names of the classes.
     """
-    parts = [_headline(ending), *shown(addresses or {}), _fold_table(ending), _knob_table(ending)]
+    parts = [_headline(outcome), *image_links(addresses or {}), _fold_table(outcome), _knob_table(outcome)]
     if confusion is not None:
-        parts.append(_confused(confusion, names))
+        parts.append(_confusion_table(confusion, names))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def escaped(text: object) -> str:
-    """Text as Markdown that shows it as it is: in one line, without markup, HTML or formulas."""
-    return _HARMLESS.sub(lambda match: f"&#{ord(match[0])};", " ".join(str(text).split()))
+    """Text as one line of Markdown that is shown literally: no markup, HTML or formula is left in it."""
+    return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", " ".join(str(text).split()))
 
 
 def markdown_table(header: Iterable[object], rows: Iterable[Sequence[object]]) -> str:
@@ -90,66 +90,76 @@ def markdown_table(header: Iterable[object], rows: Iterable[Sequence[object]]) -
 
 
 def _spaced(cells: Sequence[object]) -> list[str]:
-    """The dashboard puts no space between columns."""
+    """Escaped cells with a space after each: the dashboard puts none between columns."""
     *others, last = map(escaped, cells)
     return [*(f"{cell}&emsp;" for cell in others), last]
 
 
-def shown(addresses: Mapping[str, str]) -> list[str]:
-    """Pictures in a note, by their names."""
+def image_links(addresses: Mapping[str, str]) -> list[str]:
+    """The Markdown of pictures, by their names."""
     return [f"![{name}]({address})" for name, address in addresses.items()]
 
 
-def _headline(ending: Ending) -> str:
+def _headline(outcome: TrialOutcome) -> str:
     lines = []
-    if ending.value is not None:
-        spread = f" (sd {statistics.stdev(ending.bests):.4f} between folds)" if len(ending.folds) > 1 else ""
-        lines.append(f"**{escaped(ending.metric)} {ending.value:.4f}**{spread}")
-    if ending.state == "PRUNED":
-        lines.append(f"**Pruned** because of {escaped(ending.reason)}")
-    elif ending.state == "FAIL":
-        lines.append(f"**Failed**: {escaped(ending.reason)}")
-    lines.append(f"Ended by {escaped(ending.worker)}, attempt {ending.attempt}")
+    if outcome.value is not None:
+        spread = f" (sd {statistics.stdev(outcome.bests):.4f} between folds)" if len(outcome.folds) > 1 else ""
+        lines.append(f"**{escaped(outcome.metric)} {outcome.value:.4f}**{spread}")
+    if outcome.state == "PRUNED":
+        lines.append(f"**Pruned** because of {escaped(outcome.reason)}")
+    elif outcome.state == "FAIL":
+        lines.append(f"**Failed**: {escaped(outcome.reason)}")
+    lines.append(f"Ended by {escaped(outcome.worker)}, attempt {outcome.attempt}")
     return "  \n".join(lines)
 
 
-def _fold_table(ending: Ending) -> str:
-    if not ending.folds:
+def _fold_table(outcome: TrialOutcome) -> str:
+    if not outcome.folds:
         return "No fold was judged."
-    header = ["fold", f"best {ending.metric}", "best epoch", *_there(ending.metric), "last", "epochs", "seconds"]
-    return markdown_table(header, [_fold_row(story, ending.metric) for story in ending.folds])
+    header = [
+        "fold",
+        f"best {outcome.metric}",
+        "best epoch",
+        *_accuracy_header(outcome.metric),
+        "last",
+        "epochs",
+        "seconds",
+    ]
+    return markdown_table(header, [_fold_row(fold, outcome.metric) for fold in outcome.folds])
 
 
-def _fold_row(story: FoldStory, metric: str) -> list[object]:
-    best, last = story.best, story.curve[-1]
-    seconds = "" if story.seconds is None else f"{story.seconds:.1f}"
-    there = [f"{best.scores.accuracy:.4f}" for _ in _there(metric)]
+def _fold_row(fold: FoldOutcome, metric: str) -> list[object]:
+    best, last = fold.best, fold.curve[-1]
+    seconds = "" if fold.seconds is None else f"{fold.seconds:.1f}"
+    accuracy = [f"{best.scores.accuracy:.4f}" for _ in _accuracy_header(metric)]
     return [
-        story.fold,
+        fold.fold,
         f"{best.best:.4f}",
         f"{best.epoch:.2f}",
-        *there,
+        *accuracy,
         f"{getattr(last.scores, metric):.4f}",
         f"{last.epoch:.2f}",
         seconds,
     ]
 
 
-def _there(metric: str) -> list[str]:
-    """The accuracy at the best of another metric is told beside it."""
+def _accuracy_header(metric: str) -> list[str]:
+    """A column for the accuracy at the best evaluation, where another metric chose that one."""
     return [] if metric == "accuracy" else ["accuracy there"]
 
 
-def _knob_table(ending: Ending) -> str:
-    rest = {knob: value for knob, value in ending.knobs.model_dump().items() if knob not in ending.sampled}
-    fixed = ", ".join(f"{escaped(knob)} {escaped(_shown(value))}" for knob, value in rest.items())
+def _knob_table(outcome: TrialOutcome) -> str:
+    rest = {knob: value for knob, value in outcome.knobs.model_dump().items() if knob not in outcome.sampled}
+    fixed = ", ".join(f"{escaped(knob)} {escaped(_formatted(value))}" for knob, value in rest.items())
     searched = (
-        markdown_table(["knob", "value"], [[k, _shown(v)] for k, v in ending.sampled.items()]) if ending.sampled else ""
+        markdown_table(["knob", "value"], [[k, _formatted(v)] for k, v in outcome.sampled.items()])
+        if outcome.sampled
+        else ""
     )
     return f"{searched}\n\nNot searched: {fixed}".strip()
 
 
-def _confused(confusion: IntArray, names: Sequence[str]) -> str:
+def _confusion_table(confusion: IntArray, names: Sequence[str]) -> str:
     wrong = [
         (int(rows), names[i], names[j])
         for i, row in enumerate(confusion.tolist())
@@ -158,9 +168,9 @@ def _confused(confusion: IntArray, names: Sequence[str]) -> str:
     ]
     if not wrong:
         return ""
-    worst = sorted(wrong, key=lambda found: -found[0])[:MOST_CONFUSED]
+    worst = sorted(wrong, key=lambda found: -found[0])[:MAX_CONFUSED_PAIRS]
     return markdown_table(["rows", "true class", "was taken for"], worst)
 
 
-def _shown(value: object) -> str:
+def _formatted(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

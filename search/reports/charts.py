@@ -8,57 +8,57 @@ from matplotlib.ticker import NullFormatter
 from optuna.trial import TrialState
 
 from foldrace.search.recording.plots import COLOURS
-from foldrace.search.recording.trajectory import Course
+from foldrace.search.recording.trajectory import SearchTrajectory
 from foldrace.studies.knobs import Range, Value
 from foldrace.trainer.figures import new_figure
 
 _ACROSS = 4  # knobs beside each other
 
 
-def incumbent_picture(course: Course) -> Figure:
+def incumbent_chart(trajectory: SearchTrajectory) -> Figure:
     """The best value so far against the fold-epochs spent, and every complete trial as a dot."""
     figure, axes = _axes("Best so far against compute spent")
-    spent, bests = zip(*course.bests, strict=True) if course.bests else ((), ())
+    spent, bests = zip(*trajectory.bests, strict=True) if trajectory.bests else ((), ())
     axes.step(spent, bests, where="post", color="black", linewidth=1)
-    for _, at, value in course.values:
+    for _, at, value in trajectory.values:
         axes.plot(at, value, ".", color=COLOURS["COMPLETE"])
-    if course.baseline is not None:
-        axes.axhline(course.baseline, color="grey", linestyle=":", linewidth=1)
-    _name(axes, "fold-epochs spent by all trials (dotted: the baseline)", course.study.search.metric)
+    if trajectory.baseline is not None:
+        axes.axhline(trajectory.baseline, color="grey", linestyle=":", linewidth=1)
+    _name(axes, "fold-epochs spent by all trials (dotted: the baseline)", trajectory.study.search.metric)
     return figure
 
 
-def race_picture(course: Course) -> Figure:
+def race_chart(trajectory: SearchTrajectory) -> Figure:
     """Each trial less the incumbent at the same folds and evaluations; a cross where one was stopped."""
     figure, axes = _axes("The race: each trial less the incumbent, over the same folds and evaluations")
-    for rival in course.rivals:
-        colour = COLOURS[rival.state]
-        axes.plot(rival.folds, rival.gaps, color=colour, linewidth=0.7, alpha=0.7)
-        if rival.state != TrialState.COMPLETE.name:
-            axes.plot(rival.folds[-1], rival.gaps[-1], marker="x", markersize=4, color=colour)
+    for curve in trajectory.gap_curves:
+        colour = COLOURS[curve.state]
+        axes.plot(curve.folds, curve.gaps, color=colour, linewidth=0.7, alpha=0.7)
+        if curve.state != TrialState.COMPLETE.name:
+            axes.plot(curve.folds[-1], curve.gaps[-1], marker="x", markersize=4, color=colour)
     axes.axhline(0, color="black", linewidth=1)
-    _name(axes, "folds done (x: stopped there)", course.study.search.metric)
+    _name(axes, "folds done (x: stopped there)", trajectory.study.search.metric)
     return figure
 
 
-def knob_picture(course: Course) -> Figure:
+def knob_chart(trajectory: SearchTrajectory) -> Figure:
     """The value of each trial over each searched knob; pruned trials stand at their last estimate."""
-    knobs = list(course.study.searched)
+    knobs = list(trajectory.study.searched)
     down = max(1, math.ceil(len(knobs) / _ACROSS))
     figure = new_figure(10.5, 2.3 * down + 0.4, "Value over each knob (blue: complete, red: stopped)")
     grid = figure.subplots(down, _ACROSS, squeeze=False)
     figure.subplots_adjust(left=0.05, right=0.99, bottom=0.2 / down, top=1 - 0.2 / down, hspace=0.5, wspace=0.25)
     for axes, knob in zip(grid.flat, knobs, strict=False):
-        _draw_knob(axes, knob, course)
+        _draw_knob(axes, knob, trajectory)
     for axes in grid.flat[len(knobs) :]:
         axes.set_visible(False)
     return figure
 
 
-def _draw_knob(axes: Axes, knob: str, course: Course) -> None:
-    setting = course.study.searched[knob]
+def _draw_knob(axes: Axes, knob: str, trajectory: SearchTrajectory) -> None:
+    setting = trajectory.study.searched[knob]
     for state in (TrialState.PRUNED, TrialState.COMPLETE):
-        for trial in course.trials:
+        for trial in trajectory.trials:
             if trial.state == state and trial.value is not None and knob in trial.params:
                 axes.plot(_place(trial.params[knob]), trial.value, ".", color=COLOURS[state.name], markersize=4)
     if isinstance(setting, Range) and setting.log:

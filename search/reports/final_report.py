@@ -6,8 +6,8 @@ import statistics
 import numpy as np
 
 from foldrace.search.ensemble.job import SUMMARY_FILE
-from foldrace.search.ensemble.outcome import FinalOutcome, pictures
-from foldrace.search.reports.html import Html, page, paragraph, picture, section, table
+from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures
+from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
 from foldrace.search.reports.search_report import reproduction
 from foldrace.search.study_store import public_toml
 from foldrace.trainer.metrics import per_class
@@ -22,21 +22,21 @@ _WORDS = {
 
 def final_report(outcome: FinalOutcome) -> str:
     """The report, as HTML."""
-    study = outcome.final.study
-    drawn = [picture(png, _WORDS[name]) for name, png in pictures(outcome).items()]
+    study = outcome.job.study
+    drawn = [image(png, _WORDS[name]) for name, png in outcome_pictures(outcome).items()]
     parts = [_score(outcome), _folds(outcome), section("Pictures", *drawn), _classes(outcome), _hardest(outcome)]
     commands = ["foldrace final study.toml"]
-    return page(
-        f"Final job {outcome.final.name}", [*parts, reproduction(public_toml(study), study.identity(), commands)]
+    return html_page(
+        f"Final job {outcome.job.name}", [*parts, reproduction(public_toml(study), study.identity(), commands)]
     )
 
 
 def _score(outcome: FinalOutcome) -> Html:
     scores, (low, high) = outcome.scored.score(outcome.data.no_relation), outcome.scored.accuracy_interval()
-    summary = json.loads((outcome.final.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    summary = json.loads((outcome.job.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
     head = f"Out-of-fold accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), over "
     head += f"{len(outcome.scored.labels)} rows, each scored by models that were not trained on it."
-    plan = outcome.data.plan(outcome.final.study.final.folds, outcome.final.study.final.seeds[0])
+    plan = outcome.data.plan(outcome.job.study.final.folds, outcome.job.study.final.seeds[0])
     lines = [paragraph(head)]
     if plan.pinned_labels:
         lines.append(paragraph(f"Trained on, but too rare to be scored: {', '.join(plan.pinned_labels)}."))
@@ -49,13 +49,13 @@ def _score(outcome: FinalOutcome) -> Html:
 
 
 def _folds(outcome: FinalOutcome) -> Html:
-    metric = outcome.final.study.search.metric
+    metric = outcome.job.study.search.metric
     there = [] if metric == "accuracy" else ["accuracy there"]
     header = ["seed", "fold", f"best {metric}", *there, "best epoch", "last", "seconds", "rows/s"]
     rows = [
         [
-            final_fold.seed,
-            final_fold.fold,
+            fold.seed,
+            fold.fold,
             f"{result.best.best:.4f}",
             *(f"{result.best.scores.accuracy:.4f}" for _ in there),
             f"{result.best.epoch:.2f}",
@@ -63,7 +63,7 @@ def _folds(outcome: FinalOutcome) -> Html:
             f"{result.about['seconds_training'] + result.about['seconds_evaluating']:.1f}",
             f"{result.about['rows_per_second']:.0f}",
         ]
-        for final_fold, result in outcome.results.items()
+        for fold, result in outcome.results.items()
     ]
     bests = [result.best.best for result in outcome.results.values()]
     mean = f"Mean {statistics.mean(bests):.4f}, standard deviation {statistics.stdev(bests):.4f}. Each is the best of "

@@ -1,6 +1,6 @@
-"""HTML pages that open without a network: what puts text on a page escapes it, and pictures are inside the file.
+"""HTML pages in one file: they open without a network, every text in them is escaped, and images are inside the file.
 
-There is no script and no link to anything in a page, and a policy that forbids both.
+A page holds no script and no link, and its content security policy forbids both.
 """
 
 import base64
@@ -23,10 +23,10 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class Html(str):
-    """Text that is HTML already. Whatever is only a `str` is escaped before it comes onto a page."""
+    """Text that is HTML already. A plain `str` is escaped before it is put onto a page."""
 
 
-def page(title: str, parts: Iterable[Html]) -> str:
+def html_page(title: str, parts: Iterable[Html]) -> str:
     """A whole document."""
     head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     head += f'<meta name="viewport" content="width=device-width"><title>{_escaped(title)}</title>'
@@ -46,13 +46,13 @@ def code(text: str) -> Html:
     return Html(f"<pre>{_escaped(text)}</pre>")
 
 
-def folded(title: str, *parts: Html) -> Html:
-    """What few want to read, shown when its title is clicked."""
+def details(title: str, *parts: Html) -> Html:
+    """Parts that are hidden until their title is clicked."""
     return Html(f"<details><summary>{_escaped(title)}</summary>\n" + "\n".join(parts) + "</details>")
 
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
-    """Rows of cells, each shown as `str` gives it; columns of numbers stand to the right."""
+    """A table of cells, each shown as its `str`; columns of numbers are aligned to the right."""
     lines = [[_escaped(cell) for cell in row] for row in rows]
     kinds = [' class="n"' if all(map(_is_number, column)) else "" for column in zip(*lines, strict=True)]
     kinds = kinds or [""] * len(header)
@@ -62,8 +62,8 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
     return Html(f"<div><table>{shown}</table></div>")
 
 
-def picture(png: bytes, words: str) -> Html:
-    """A PNG inside the page; `words` say what it shows to who cannot see it."""
+def image(png: bytes, words: str) -> Html:
+    """A PNG inside the page; `words` are its alternative text."""
     data = base64.b64encode(png).decode("ascii")
     return Html(f'<p><img alt="{_escaped(words)}" src="data:image/png;base64,{data}"></p>')
 

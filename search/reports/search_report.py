@@ -8,11 +8,11 @@ from importlib.metadata import version
 
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.monitor.compute import Ledger, ledger
+from foldrace.search.monitor.compute import FoldEpochs, read_fold_epochs
 from foldrace.search.race.learning_curves import read_evaluations
-from foldrace.search.recording.trajectory import Course, follow
-from foldrace.search.reports.charts import incumbent_picture, knob_picture, race_picture
-from foldrace.search.reports.html import Html, code, folded, page, paragraph, picture, section, table
+from foldrace.search.recording.trajectory import SearchTrajectory, load_trajectory
+from foldrace.search.reports.charts import incumbent_chart, knob_chart, race_chart
+from foldrace.search.reports.html import Html, code, details, html_page, image, paragraph, section, table
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study, study_as_run
 from foldrace.storage.optuna_rows import FAILURE
@@ -28,10 +28,16 @@ def study_report(session: Session) -> str:
     """The report of the session's study, as HTML. Raises StorageError when there is no such study."""
     identity, toml = stored_study(session.database, session.study.name)
     study = study_as_run(session.database, session.study.name)
-    course = follow(session.database, study)
-    spent = ledger(session.database, study, study.name)
-    parts = [_summary(course, spent), *_drawn(course), _best(course), _knobs(course), _pruning(course, spent)]
-    return page(f"Study {study.name}", [*parts, reproduction(toml, identity, _commands(course))])
+    trajectory = load_trajectory(session.database, study)
+    spent = read_fold_epochs(session.database, study, study.name)
+    parts = [
+        _summary(trajectory, spent),
+        *_drawn(trajectory),
+        _best(trajectory),
+        _knobs(trajectory),
+        _pruning(trajectory, spent),
+    ]
+    return html_page(f"Study {study.name}", [*parts, reproduction(toml, identity, _commands(trajectory))])
 
 
 def reproduction(toml: str, identity: dict[str, str], commands: Sequence[str]) -> Html:
@@ -43,51 +49,51 @@ def reproduction(toml: str, identity: dict[str, str], commands: Sequence[str]) -
         code(toml),
         code("\n".join(commands)),
         table(["package", "version"], versions),
-        folded(
+        details(
             "What makes it the same study (data files by the SHA-256 of their content)",
             table(["setting", "value"], sorted(identity.items())),
         ),
     )
 
 
-def _summary(course: Course, spent: Ledger) -> Html:
-    counts = {state: sum(t.state == state for t in course.trials) for state in TrialState if state.is_finished()}
+def _summary(trajectory: SearchTrajectory, spent: FoldEpochs) -> Html:
+    counts = {state: sum(t.state == state for t in trajectory.trials) for state in TrialState if state.is_finished()}
     words = {TrialState.FAIL: "failed"}
     ended = ", ".join(f"{count} {words.get(state, state.name.lower())}" for state, count in counts.items())
-    lines = [paragraph(f"{len(course.trials)} trials ended: {ended}. {spent.spent:.0f} fold-epochs were spent.")]
-    if course.incumbent is None or course.incumbent.value is None:
+    lines = [paragraph(f"{len(trajectory.trials)} trials ended: {ended}. {spent.spent:.0f} fold-epochs were spent.")]
+    if trajectory.incumbent is None or trajectory.incumbent.value is None:
         lines.append(paragraph("No trial is complete yet, so there is no best one and no race to show."))
     else:
-        ahead = course.incumbent.value - (course.baseline or 0.0)
-        against = "" if course.baseline is None else f", {ahead:+.4f} against the baseline (trial 0)"
-        metric, number = course.study.search.metric, course.incumbent.number
-        best = f"The best is trial {number}: mean fold {metric} {course.incumbent.value:.4f}{against}."
+        ahead = trajectory.incumbent.value - (trajectory.baseline or 0.0)
+        against = "" if trajectory.baseline is None else f", {ahead:+.4f} against the baseline (trial 0)"
+        metric, number = trajectory.study.search.metric, trajectory.incumbent.number
+        best = f"The best is trial {number}: mean fold {metric} {trajectory.incumbent.value:.4f}{against}."
         lines.append(
             paragraph(best + " As the best of many it is a little optimistic; a final job says how good it is.")
         )
     return section("What came of it", *lines)
 
 
-def _best(course: Course) -> Html:
-    complete = [t for t in course.trials if t.state == TrialState.COMPLETE and t.value is not None]
+def _best(trajectory: SearchTrajectory) -> Html:
+    complete = [t for t in trajectory.trials if t.state == TrialState.COMPLETE and t.value is not None]
     best = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:BEST]
     if not best:
         return Html()
-    metric, knobs = course.study.search.metric, list(course.study.searched)
+    metric, knobs = trajectory.study.search.metric, list(trajectory.study.searched)
     rows = [[metric, *(f"{trial.value:.4f}" for trial in best)]]
-    rows += [[f"fold {fold}", *(_fold(trial, fold) for trial in best)] for fold in range(course.study.folds.count)]
-    rows += [[knob, *(_shown(trial.params[knob]) for trial in best)] for knob in knobs]
+    rows += [[f"fold {fold}", *(_fold(trial, fold) for trial in best)] for fold in range(trajectory.study.folds.count)]
+    rows += [[knob, *(_formatted(trial.params[knob]) for trial in best)] for knob in knobs]
     return section("The best trials", table(["trial", *(trial.number for trial in best)], rows))
 
 
-def _drawn(course: Course) -> list[Html]:
+def _drawn(trajectory: SearchTrajectory) -> list[Html]:
     found = []
-    if course.steps:
-        found.append(picture(png(incumbent_picture(course)), "best value so far against compute spent"))
-    if course.rivals:
-        found.append(picture(png(race_picture(course)), "difference of each trial to the incumbent"))
-    if course.incumbent is not None:
-        found.append(picture(_curves(course.incumbent, course.study), "curves of the best trial"))
+    if trajectory.steps:
+        found.append(image(png(incumbent_chart(trajectory)), "best value so far against compute spent"))
+    if trajectory.gap_curves:
+        found.append(image(png(race_chart(trajectory)), "difference of each trial to the incumbent"))
+    if trajectory.incumbent is not None:
+        found.append(image(_curves(trajectory.incumbent, trajectory.study), "curves of the best trial"))
     return [section("Pictures", *found)] if found else []
 
 
@@ -98,28 +104,28 @@ def _curves(trial: FrozenTrial, study: Study) -> bytes:
     return png(curves(dict(sorted(folds.items())), study.hyperparameters(trial.params), study.search.metric, title))
 
 
-def _knobs(course: Course) -> Html:
-    if not course.trials or not course.study.searched:
+def _knobs(trajectory: SearchTrajectory) -> Html:
+    if not trajectory.trials or not trajectory.study.searched:
         return Html()
-    best = course.incumbent
+    best = trajectory.incumbent
     rows = [
-        [knob, _range(setting), "" if best is None else _shown(best.params[knob]), _share(course, knob)]
-        for knob, setting in course.study.searched.items()
+        [knob, _range(setting), "" if best is None else _formatted(best.params[knob]), _share(trajectory, knob)]
+        for knob, setting in trajectory.study.searched.items()
     ]
     header = ["knob", "searched", "best trial", "importance"]
     words = (
         "Importance: the share of the variance of all trials' values that a knob explains (fANOVA); a pruned trial "
         "counts with the value it was expected to end with."
     )
-    drawn = picture(png(knob_picture(course)), "value of each trial over each knob")
+    drawn = image(png(knob_chart(trajectory)), "value of each trial over each knob")
     return section("The knobs", table(header, rows), paragraph(words), drawn)
 
 
-def _pruning(course: Course, spent: Ledger) -> Html:
+def _pruning(trajectory: SearchTrajectory, spent: FoldEpochs) -> Html:
     whole = spent.spent + spent.saved
     share = f" ({spent.saved / whole:.0%} of what all trials would have cost whole)" if whole else ""
     saved = paragraph(f"{spent.spent:.0f} fold-epochs were spent, {spent.saved:.0f} saved by pruning{share}.")
-    early = [trial for trial in course.trials if trial.state in (TrialState.PRUNED, TrialState.FAIL)]
+    early = [trial for trial in trajectory.trials if trial.state in (TrialState.PRUNED, TrialState.FAIL)]
     rows = [
         [trial.number, trial.state.name.lower(), len(trial.intermediate_values), _reason(trial)]
         for trial in sorted(early, key=lambda trial: trial.number)
@@ -127,11 +133,11 @@ def _pruning(course: Course, spent: Ledger) -> Html:
     return section("What was stopped", saved, table(["trial", "ended", "evaluations", "why"], rows) if rows else Html())
 
 
-def _commands(course: Course) -> list[str]:
-    name = course.study.name
+def _commands(trajectory: SearchTrajectory) -> list[str]:
+    name = trajectory.study.name
     lines = ["foldrace run study.toml"]
-    if course.incumbent is not None:
-        lines.append(f"foldrace export {name} --trial {course.incumbent.number}")
+    if trajectory.incumbent is not None:
+        lines.append(f"foldrace export {name} --trial {trajectory.incumbent.number}")
         lines.append(f"foldrace final runs/{name}/final.toml")
     return lines
 
@@ -145,8 +151,8 @@ def _reason(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("reason") or trial.user_attrs.get(FAILURE) or "no reason was recorded")
 
 
-def _share(course: Course, knob: str) -> str:
-    return f"{course.importances[knob]:.0%}" if knob in course.importances else ""
+def _share(trajectory: SearchTrajectory, knob: str) -> str:
+    return f"{trajectory.importances[knob]:.0%}" if knob in trajectory.importances else ""
 
 
 def _range(setting: Range | Choices) -> str:
@@ -155,5 +161,5 @@ def _range(setting: Range | Choices) -> str:
     return f"{setting.low:g} to {setting.high:g}{' (log)' if setting.log else ''}"
 
 
-def _shown(value: object) -> str:
+def _formatted(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -235,7 +235,7 @@ def test_a_final_job_is_reported_and_recorded(session: Session, data: TrainingDa
     final = final_of(session, data)
     done = ensemble(final, data)
 
-    record_final(Session(final.study, session.workspace, session.database), 1, data, done)
+    record_final(Session(final.study, session.workspace, session.database), final, data, done)
     text = final_report(open_outcome(final.folder))
 
     assert_harmless(text)

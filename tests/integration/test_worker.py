@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foldrace.search.monitor.status import standing
+from foldrace.search.monitor.status import read_status
 from foldrace.search.monitor.summary import summarise
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
@@ -170,6 +170,6 @@ def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothin
 
         serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
 
-        now = standing(session)
+        now = read_status(session)
     assert now.summary.trials == {"COMPLETE": 6, "WAITING": 2}
     assert now.state == "done"

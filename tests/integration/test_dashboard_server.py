@@ -35,7 +35,7 @@ PAGES += [f"{STUDIES}/1/param_importances", f"{STUDIES}/999", f"{STUDIES}/x", "/
 Reply = tuple[int, dict[str, str], str]
 
 
-class Visitor:
+class Client:
     """A client that came by the link."""
 
     def __init__(self, link: str) -> None:
@@ -58,15 +58,15 @@ def session(database: Database, make_study: Callable[..., Study], tmp_path: Path
 
 
 @pytest.fixture
-def open_door() -> Iterator[Callable[..., Visitor]]:
+def open_client() -> Iterator[Callable[..., Client]]:
     """Serve a session, and come in by the link."""
     servers: list[tuple[Any, Thread]] = []
 
-    def come_in(session: Session, **arguments: Any) -> Visitor:
+    def come_in(session: Session, **arguments: Any) -> Client:
         server, link = open_server(session, **arguments)
         servers.append((server, Thread(target=server.run)))
         servers[-1][1].start()
-        return Visitor(link)
+        return Client(link)
 
     yield come_in
     for server, thread in servers:
@@ -90,117 +90,117 @@ def names(session: Session) -> list[str]:
     return optuna.get_all_study_names(session.database.storage)
 
 
-def test_who_has_the_link_sees_the_study_and_its_notes(session: Session, open_door: Callable[..., Visitor]) -> None:
+def test_who_has_the_link_sees_the_study_and_its_notes(session: Session, open_client: Callable[..., Client]) -> None:
     save_note(optuna.load_study(study_name="small", storage=session.database.storage).ask(), "# fold table")
-    visitor = open_door(session)
-    assert '"study_name": "small"' in visitor.ask("/api/studies")[2]
-    assert "# fold table" in visitor.ask("/api/studies/1")[2]
-    assert visitor.ask("/static/bundle.js", **{"Accept-Encoding": "gzip"})[0] == 200
+    client = open_client(session)
+    assert '"study_name": "small"' in client.ask("/api/studies")[2]
+    assert "# fold table" in client.ask("/api/studies/1")[2]
+    assert client.ask("/static/bundle.js", **{"Accept-Encoding": "gzip"})[0] == 200
 
 
 def test_a_study_s_page_names_the_data_that_it_will_ask_for(
-    session: Session, open_door: Callable[..., Visitor]
+    session: Session, open_client: Callable[..., Client]
 ) -> None:
-    visitor = open_door(session)
-    named = visitor.ask("/dashboard/studies/1")[1]["Link"].partition(">")[0].removeprefix("<")
+    client = open_client(session)
+    named = client.ask("/dashboard/studies/1")[1]["Link"].partition(">")[0].removeprefix("<")
     assert named == "/api/studies/1?after=0"
-    assert '"name": "small"' in visitor.ask(named)[2]
-    assert "Link" not in visitor.ask("/dashboard")[1]
+    assert '"name": "small"' in client.ask(named)[2]
+    assert "Link" not in client.ask("/dashboard")[1]
 
 
-def test_who_has_not_sees_nothing(session: Session, open_door: Callable[..., Visitor]) -> None:
-    visitor = open_door(session)
+def test_who_has_not_sees_nothing(session: Session, open_client: Callable[..., Client]) -> None:
+    client = open_client(session)
     for path in PAGES:
-        assert visitor.ask(path, Cookie="")[::2] == (
+        assert client.ask(path, Cookie="")[::2] == (
             401,
             "open the link that `foldrace dashboard` printed; it holds the key\n",
         )
 
 
-def test_a_name_that_is_not_ours_is_refused(session: Session, open_door: Callable[..., Visitor]) -> None:
-    assert open_door(session).ask("/api/studies", Host="evil.example")[0] == 400
+def test_a_name_that_is_not_ours_is_refused(session: Session, open_client: Callable[..., Client]) -> None:
+    assert open_client(session).ask("/api/studies", Host="evil.example")[0] == 400
 
 
 @pytest.mark.parametrize(
     "path", ["/static/../../../etc/passwd", "/static/%2e%2e/index.html", "/artifacts/1/..%2f..%2fstudy.db"]
 )
-def test_no_path_leads_out(session: Session, open_door: Callable[..., Visitor], path: str) -> None:
-    assert open_door(session).ask(path)[0] == 400
+def test_no_path_leads_out(session: Session, open_client: Callable[..., Client], path: str) -> None:
+    assert open_client(session).ask(path)[0] == 400
 
 
-def test_read_only_changes_nothing(session: Session, open_door: Callable[..., Visitor]) -> None:
-    visitor = open_door(session)
-    assert visitor.ask("/api/studies/1", "DELETE")[0] == 403
-    assert visitor.ask("/api/studies/1/rename", "POST", '{"study_name": "other"}')[0] == 403
-    assert visitor.ask("/api/studies/1/note", "PUT", '{"version": 1, "body": "x"}')[0] == 403
+def test_read_only_changes_nothing(session: Session, open_client: Callable[..., Client]) -> None:
+    client = open_client(session)
+    assert client.ask("/api/studies/1", "DELETE")[0] == 403
+    assert client.ask("/api/studies/1/rename", "POST", '{"study_name": "other"}')[0] == 403
+    assert client.ask("/api/studies/1/note", "PUT", '{"version": 1, "body": "x"}')[0] == 403
     assert names(session) == ["small"]
 
 
 def test_a_study_is_neither_deleted_nor_renamed_while_a_worker_holds_a_trial(
-    session: Session, open_door: Callable[..., Visitor], trials_of: Callable[[Study], Trials]
+    session: Session, open_client: Callable[..., Client], trials_of: Callable[[Study], Trials]
 ) -> None:
-    visitor, claim = open_door(session, allow_edit=True), trials_of(session.study).claim()
+    client, claim = open_client(session, allow_edit=True), trials_of(session.study).claim()
     assert claim is not None
     with claim:
-        status, _, line = visitor.ask("/api/studies/1", "DELETE")
+        status, _, line = client.ask("/api/studies/1", "DELETE")
         assert status == 409
         assert line.startswith("workers hold 1 of this study's trials; `foldrace stop` lets them go")
-        assert visitor.ask("/api/studies/1/rename", "POST", '{"study_name": "other"}')[0] == 409
-    assert visitor.ask("/api/studies/1", "DELETE")[0] == 204
+        assert client.ask("/api/studies/1/rename", "POST", '{"study_name": "other"}')[0] == 409
+    assert client.ask("/api/studies/1", "DELETE")[0] == 204
     assert names(session) == []
 
 
-def test_a_page_of_another_site_deletes_nothing(session: Session, open_door: Callable[..., Visitor]) -> None:
-    visitor = open_door(session, allow_edit=True)
-    assert visitor.ask("/api/studies/1", "DELETE", Origin="http://evil.example")[0] == 403
+def test_a_page_of_another_site_deletes_nothing(session: Session, open_client: Callable[..., Client]) -> None:
+    client = open_client(session, allow_edit=True)
+    assert client.ask("/api/studies/1", "DELETE", Origin="http://evil.example")[0] == 403
     assert names(session) == ["small"]
 
 
-def test_an_html_artifact_is_a_file_and_a_png_is_shown(session: Session, open_door: Callable[..., Visitor]) -> None:
+def test_an_html_artifact_is_a_file_and_a_png_is_shown(session: Session, open_client: Callable[..., Client]) -> None:
     page, picture = leave_artifact(session, "a.html", "<script>"), leave_artifact(session, "a.png", "PNG")
-    visitor = open_door(session)
-    assert visitor.ask(page)[1]["Content-Disposition"] == "attachment"
-    assert visitor.ask(page)[1]["Content-Type"] == "application/octet-stream"
-    assert visitor.ask(picture)[1]["Content-Type"] == "image/png"
-    assert visitor.ask(picture)[2] == "PNG"
+    client = open_client(session)
+    assert client.ask(page)[1]["Content-Disposition"] == "attachment"
+    assert client.ask(page)[1]["Content-Type"] == "application/octet-stream"
+    assert client.ask(picture)[1]["Content-Type"] == "image/png"
+    assert client.ask(picture)[2] == "PNG"
 
 
-def test_artifacts_that_are_gone_do_no_harm(session: Session, open_door: Callable[..., Visitor]) -> None:
+def test_artifacts_that_are_gone_do_no_harm(session: Session, open_client: Callable[..., Client]) -> None:
     picture = leave_artifact(session, "a.png", "PNG")
-    visitor = open_door(session, allow_edit=True)
+    client = open_client(session, allow_edit=True)
     shutil.rmtree(session.workspace.folder / "artifacts")
-    assert visitor.ask(picture)[0] == 404
-    assert visitor.ask("/api/studies/1")[0] == 200
-    assert visitor.ask("/api/studies/1", "DELETE")[0] == 204
+    assert client.ask(picture)[0] == 404
+    assert client.ask("/api/studies/1")[0] == 200
+    assert client.ask("/api/studies/1", "DELETE")[0] == 204
 
 
-def test_a_file_in_the_artifacts_place_does_no_harm(session: Session, open_door: Callable[..., Visitor]) -> None:
+def test_a_file_in_the_artifacts_place_does_no_harm(session: Session, open_client: Callable[..., Client]) -> None:
     atomic_write(session.workspace.folder / "artifacts", "not a folder")
-    assert open_door(session).ask("/api/studies/1")[0] == 200
+    assert open_client(session).ask("/api/studies/1")[0] == 200
 
 
-def test_looking_waits_for_no_writer(tmp_path: Path, session: Session, open_door: Callable[..., Visitor]) -> None:
-    visitor = open_door(session)
+def test_looking_waits_for_no_writer(tmp_path: Path, session: Session, open_client: Callable[..., Client]) -> None:
+    client = open_client(session)
     with session.database.engine.begin() as connection:  # on SQLite, the one that may write
         connection.execute(sa.text("UPDATE studies SET study_name = 'small'"))
-        assert visitor.ask("/api/studies/1")[0] == 200
+        assert client.ask("/api/studies/1")[0] == 200
 
 
 def test_a_password_never_shows(
-    postgres_url: str, make_study: Callable[..., Study], tmp_path: Path, open_door: Callable[..., Visitor]
+    postgres_url: str, make_study: Callable[..., Study], tmp_path: Path, open_client: Callable[..., Client]
 ) -> None:
     url = sa.make_url(postgres_url).set(password=CANARY).render_as_string(hide_password=False)
     study = make_study("small", storage=url)
     with closing(Database.open(url)) as database:
         open_study(database, study)
-        visitor = open_door(Session(study, Workspace(tmp_path, "small"), database))
-        replies = [visitor.ask(path) for path in PAGES]
+        client = open_client(Session(study, Workspace(tmp_path, "small"), database))
+        replies = [client.ask(path) for path in PAGES]
     assert {status for status, _, _ in replies} >= {200, 404}
     assert not [reply for reply in replies if CANARY in str(reply)]
 
 
-def test_a_port_in_use_is_one_line(session: Session, open_door: Callable[..., Visitor]) -> None:
-    port = int(open_door(session)._address.partition(":")[2])
+def test_a_port_in_use_is_one_line(session: Session, open_client: Callable[..., Client]) -> None:
+    port = int(open_client(session)._address.partition(":")[2])
     with pytest.raises(DashboardError, match=f"--port {port}: Address already in use; give another, or --port 0"):
         open_server(session, port=port)
 
@@ -236,8 +236,8 @@ def test_the_command_ends_cleanly_on_ctrl_c(make_study: Callable[..., Study], tm
     ) as served:
         try:
             assert served.stdout is not None
-            visitor = Visitor(served.stdout.readline().split()[1])
-            assert visitor.ask("/dashboard")[0] == 200
+            client = Client(served.stdout.readline().split()[1])
+            assert client.ask("/dashboard")[0] == 200
             served.send_signal(signal.SIGINT)
             _, errors = served.communicate(timeout=30)
         finally:

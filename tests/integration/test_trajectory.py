@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from foldrace.search.recording.trajectory import follow
+from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
@@ -30,6 +30,6 @@ def test_a_knob_whose_bad_values_were_all_pruned_matters(
         else:
             claim.prune("too low")
 
-    importances = follow(database, study).importances
+    importances = load_trajectory(database, study).importances
 
     assert importances["gamma"] > 0.8

@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from optuna_dashboard import save_note
 
-from foldrace.search.dashboard.storage import MOST_CURVES, Detail, Shown
+from foldrace.search.dashboard.storage import MOST_CURVES, DashboardStorage, StudyDetailPlugin
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
@@ -45,17 +45,17 @@ def own(database: Database) -> list[FrozenTrial]:
 
 
 def test_the_trials_are_those_of_optuna_without_the_records_of_evaluations(database: Database, study: Study) -> None:
-    shown = Shown(database)
-    assert shown.get_all_trials(1) == own(database)
-    assert [trial.state.name for trial in shown.get_all_trials(1)] == [
+    storage = DashboardStorage(database)
+    assert storage.get_all_trials(1) == own(database)
+    assert [trial.state.name for trial in storage.get_all_trials(1)] == [
         "COMPLETE",
         "PRUNED",
         "FAIL",
         "RUNNING",
         "WAITING",
     ]
-    assert shown.get_all_trials(1)[0].user_attrs["worker"] == "me"
-    assert shown.get_best_trial(1).number == 0
+    assert storage.get_all_trials(1)[0].user_attrs["worker"] == "me"
+    assert storage.get_best_trial(1).number == 0
 
 
 def test_times_are_those_of_optuna_in_any_time_zone(
@@ -63,9 +63,9 @@ def test_times_are_those_of_optuna_in_any_time_zone(
 ) -> None:
     monkeypatch.setenv("TZ", "Asia/Seoul")
     time.tzset()
-    shown = Shown(database)
+    storage = DashboardStorage(database)
     try:
-        seen = [shown.get_all_trials(1) for _ in range(2)]
+        seen = [storage.get_all_trials(1) for _ in range(2)]
         expected = own(database)
     finally:
         monkeypatch.undo()
@@ -75,38 +75,38 @@ def test_times_are_those_of_optuna_in_any_time_zone(
 
 
 def test_what_changes_is_seen(database: Database, study: Study, trials_of: Callable[..., Trials]) -> None:
-    shown = Shown(database)
-    shown.get_all_trials(1)
+    storage = DashboardStorage(database)
+    storage.get_all_trials(1)
     claim = trials_of(study).claim()
     assert claim is not None
     claim.finish(0.9)
-    assert shown.get_all_trials(1) == own(database)
-    assert shown.get_best_trial(1).number == claim.number
+    assert storage.get_all_trials(1) == own(database)
+    assert storage.get_best_trial(1).number == claim.number
 
 
 def test_the_trials_of_a_deleted_study_are_forgotten(
     database: Database, study: Study, trials_of: Callable[..., Trials]
 ) -> None:
-    shown = Shown(database)
-    shown.get_all_trials(1)
+    storage = DashboardStorage(database)
+    storage.get_all_trials(1)
     database.storage.delete_study(1)
     open_study(database, study)
     study_id = database.storage.get_study_id_from_name(study.name)  # SQLite gives the old ids again
-    assert {trial.state.name for trial in shown.get_all_trials(study_id)} == {"WAITING"}
+    assert {trial.state.name for trial in storage.get_all_trials(study_id)} == {"WAITING"}
 
 
 def test_a_study_without_a_complete_trial_has_no_best(database: Database, make_study: Callable[..., Study]) -> None:
     open_study(database, make_study())
     with pytest.raises(ValueError, match="No trials are completed"):
-        Shown(database).get_best_trial(1)
+        DashboardStorage(database).get_best_trial(1)
 
 
 def test_the_studies_are_those_of_optuna_without_the_notes_of_trials(database: Database, study: Study) -> None:
     save_note(optuna.load_study(study_name=study.name, storage=database.storage), "of the study")
     (before,) = database.storage.get_all_studies()
     save_note(running(database), "of a trial")
-    (shown,) = Shown(database).get_all_studies()
-    assert vars(shown) == vars(before)
+    (storage,) = DashboardStorage(database).get_all_studies()
+    assert vars(storage) == vars(before)
 
 
 def test_the_notes_are_put_where_they_belong(database: Database, study: Study) -> None:
@@ -141,4 +141,4 @@ def mended(database: Database, newest: int = 4) -> Any:
         return {"trials": [*trials, last], "best_trials": [], "has_intermediate_values": True}
 
     route = SimpleNamespace(method="GET", rule="/api/studies/<study_id:int>")
-    return Detail(Shown(database)).apply(answer, route)(study_id=1)
+    return StudyDetailPlugin(DashboardStorage(database)).apply(answer, route)(study_id=1)

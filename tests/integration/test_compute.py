@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from foldrace.search.monitor.compute import Ledger, ledger, running_epochs
-from foldrace.search.recording.trajectory import follow
+from foldrace.search.monitor.compute import FoldEpochs, read_fold_epochs, running_epochs
+from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
@@ -32,7 +32,7 @@ def test_a_pruned_trial_saves_what_it_did_not_run(
     study = make_study(trials=1, baseline={"epochs": 16})
     prune_after(range(4), database, study, trials_of)
 
-    spent = ledger(database, study, study.name)
+    spent = read_fold_epochs(database, study, study.name)
 
     assert spent.spent == pytest.approx(4 * 16 / 8)
     assert spent.saved == pytest.approx((CELLS - 4) * 16 / 8)
@@ -44,8 +44,8 @@ def test_a_fold_of_few_steps_costs_what_any_other_does(
     study = make_study(trials=1, baseline={"epochs": 16})
     prune_after((1, 3, 5, 7), database, study, trials_of)
 
-    assert ledger(database, study, study.name) == Ledger(spent=16, saved=4 * 16)
-    assert follow(database, study).steps[-1].spent == 16
+    assert read_fold_epochs(database, study, study.name) == FoldEpochs(spent=16, saved=4 * 16)
+    assert load_trajectory(database, study).steps[-1].spent == 16
 
 
 @pytest.mark.parametrize(("setting", "epochs"), [(Choices(choices=(7, 9)), 9), (12, 12)])
@@ -66,4 +66,4 @@ def test_epochs_may_be_searched_over_choices_or_fixed(
     claim.report(0, 0.5, record_at(0, 0.5))
 
     assert running_epochs(database, study, study.name) == {0: epochs}
-    assert ledger(database, study, study.name).spent == pytest.approx(epochs / 8)
+    assert read_fold_epochs(database, study, study.name).spent == pytest.approx(epochs / 8)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from foldrace.search.monitor.compute import Ledger
-from foldrace.search.monitor.status import Standing, describe, headline, picture
-from foldrace.search.monitor.summary import Best, Failure, Orphan, Summary, WorkerLine
+from foldrace.search.monitor.compute import FoldEpochs
+from foldrace.search.monitor.status import StudyStatus, live_view, progress_line, status_lines
+from foldrace.search.monitor.summary import Best, Failure, Orphan, Summary, WorkerStatus
 from foldrace.search.race.termination import ExpectedGain
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
@@ -21,8 +21,8 @@ QUIET = Snapshot((), "")
 
 
 @pytest.fixture
-def now(make_study: Callable[..., Study]) -> Standing:
-    worker = WorkerLine("host:1", "host", 7, "cuda:0", 4, 2, 3.1, 0.71, 512.0, stopped=False, silent_seconds=3)
+def status(make_study: Callable[..., Study]) -> StudyStatus:
+    worker = WorkerStatus("host:1", "host", 7, "cuda:0", 4, 2, 3.1, 0.71, 512.0, stopped=False, silent_seconds=3)
     summary = Summary(
         name="small",
         control="running",
@@ -35,22 +35,22 @@ def now(make_study: Callable[..., Study]) -> Standing:
         failures=(Failure(5, "out of memory"),),
         orphans=(Orphan(6, 2, "host:2", "its worker died"),),
     )
-    return Standing(
+    return StudyStatus(
         make_study(baseline={"gamma": 1.0, "epochs": 20}),
         summary,
-        Ledger(30.0, 90.0),
+        FoldEpochs(30.0, 90.0),
         {4: 8.0},
         ExpectedGain(5, 0.004, 0.01),
     )
 
 
-def test_the_headline_counts_what_has_ended(now: Standing) -> None:
-    assert headline(now) == "6/13 trials, 2 pruned, 1 failed, best 0.7000 (trial 1)"
-    assert headline(None) == "preparing the data and the model"
+def test_the_headline_counts_what_has_ended(status: StudyStatus) -> None:
+    assert progress_line(status) == "6/13 trials, 2 pruned, 1 failed, best 0.7000 (trial 1)"
+    assert progress_line(None) == "preparing the data and the model"
 
 
-def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: Standing) -> None:
-    told = "\n".join(describe(now))
+def test_status_tells_best_savings_expected_gain_workers_orphans_and_failures(status: StudyStatus) -> None:
+    told = "\n".join(status_lines(status))
 
     assert "trial 1: accuracy 0.7000, +0.0500 against the baseline" in told
     assert "left      about 12 min" in told  # five trials that wait and half of two running ones, two minutes each
@@ -61,11 +61,11 @@ def test_status_tells_best_savings_prospect_workers_orphans_and_failures(now: St
     assert "trial 5: out of memory" in told
 
 
-def test_status_says_what_goes_on(now: Standing) -> None:
+def test_status_says_what_goes_on(status: StudyStatus) -> None:
     def state(trials: dict[str, int], control: Control = "running", silent: float = 3, stopped: bool = False) -> str:
-        worker = replace(now.summary.workers[0], silent_seconds=silent, stopped=stopped)
-        summary = replace(now.summary, trials=trials, control=control, workers=(worker,), orphans=())
-        return describe(replace(now, summary=summary))[0].partition("(")[2].partition(")")[0]
+        worker = replace(status.summary.workers[0], silent_seconds=silent, stopped=stopped)
+        summary = replace(status.summary, trials=trials, control=control, workers=(worker,), orphans=())
+        return status_lines(replace(status, summary=summary))[0].partition("(")[2].partition(")")[0]
 
     left = {"COMPLETE": 3, "WAITING": 1}
     assert state(left) == "running"
@@ -77,8 +77,8 @@ def test_status_says_what_goes_on(now: Standing) -> None:
     assert state({"COMPLETE": 3, "PRUNED": 1}, "stopping") == "done"
 
 
-def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(now: Standing) -> None:
-    lines = shown(now)
+def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(status: StudyStatus) -> None:
+    lines = shown(status)
 
     assert max(map(len, lines)) <= 80
     assert lines[0].split()[0] == "small"
@@ -89,22 +89,22 @@ def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(now: Stand
     assert re.search(r"cuda:0 7\s+4\s+2\s+3\.1/8 .*0\.7100 \+0\.0100\s+512", lines[-1])
 
 
-def test_the_live_view_of_a_final_job_names_no_best_fold(now: Standing) -> None:
-    told = "\n".join(shown(replace(now, summary=replace(now.summary, name="small/final-1"))))
+def test_the_live_view_of_a_final_job_names_no_best_fold(status: StudyStatus) -> None:
+    told = "\n".join(shown(replace(status, summary=replace(status.summary, name="small/final-1"))))
     assert "best" not in told
 
 
-def test_nobody_at_work_has_no_time_left(now: Standing) -> None:
-    assert replace(now, summary=replace(now.summary, workers=())).seconds_left is None
+def test_nobody_at_work_has_no_time_left(status: StudyStatus) -> None:
+    assert replace(status, summary=replace(status.summary, workers=())).seconds_left is None
 
 
-def test_a_dead_worker_halves_no_time_and_is_not_shown_at_work(now: Standing) -> None:
-    dead = replace(now.summary.workers[0], pid=8, silent_seconds=61)
-    both = replace(now, summary=replace(now.summary, workers=(*now.summary.workers, dead)))
+def test_a_dead_worker_halves_no_time_and_is_not_shown_at_work(status: StudyStatus) -> None:
+    dead = replace(status.summary.workers[0], pid=8, silent_seconds=61)
+    both = replace(status, summary=replace(status.summary, workers=(*status.summary.workers, dead)))
 
-    assert both.seconds_left == now.seconds_left
-    assert shown(both) == shown(now)
-    assert any("pid 8, last sign 61 s ago" in line for line in describe(both))
+    assert both.seconds_left == status.seconds_left
+    assert shown(both) == shown(status)
+    assert any("pid 8, last sign 61 s ago" in line for line in status_lines(both))
 
 
 def test_workers_that_crash_before_there_is_a_study_are_told(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_workers_that_crash_before_there_is_a_study_are_told(tmp_path: Path) -> 
     ]
 
 
-def shown(now: Standing | None, snapshot: Snapshot = QUIET) -> list[str]:
+def shown(status: StudyStatus | None, snapshot: Snapshot = QUIET) -> list[str]:
     console = Console(width=80, record=True, force_terminal=False)
-    console.print(picture(now, snapshot))
+    console.print(live_view(status, snapshot))
     return [line.rstrip() for line in console.export_text().splitlines()]

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.search.monitor.live import watch_status
-from foldrace.search.monitor.status import standing
+from foldrace.search.monitor.status import read_status
 from foldrace.search.monitor.summary import summarise
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study
@@ -59,9 +59,9 @@ def test_a_file_that_was_edited_does_not_change_how_its_run_stands(
     claim.prune("too low")
     edited = study.model_copy(update={"folds": study.folds.model_copy(update={"count": 2})})
 
-    now = standing(Session(edited, Workspace(tmp_path, "small"), database))
+    now = read_status(Session(edited, Workspace(tmp_path, "small"), database))
 
-    assert (now.study.folds.count, now.ledger.saved) == (5, 39 * 2)  # 40 cells of 2 epochs, one of them spent
+    assert (now.study.folds.count, now.fold_epochs.saved) == (5, 39 * 2)  # 40 cells of 2 epochs, one of them spent
 
 
 def test_without_a_terminal_the_status_is_watched_in_lines(

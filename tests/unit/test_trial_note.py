@@ -4,28 +4,28 @@ from dataclasses import replace
 
 import numpy as np
 
-from foldrace.search.recording.trial_note import Ending, FoldStory, escaped, note
+from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, escaped, render_note
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.metrics import Scores
 from tests.support.records import record_at
 
 
-def story(fold: int, *bests: float) -> FoldStory:
+def fold(number: int, *bests: float) -> FoldOutcome:
     curve = tuple(
         record_at(i, best, step=10 * i + 10, epoch=i + 1.0, scores=Scores(best, 0, 0, 0, 0))
         for i, best in enumerate(bests)
     )
-    return FoldStory(fold, curve, 12.34)
+    return FoldOutcome(number, curve, 12.34)
 
 
-def ending(state: str = "COMPLETE", value: float | None = 0.65, reason: str = "") -> Ending:
-    folds = (story(0, 0.5, 0.6, 0.6), story(1, 0.7))
+def outcome(state: str = "COMPLETE", value: float | None = 0.65, reason: str = "") -> TrialOutcome:
+    folds = (fold(0, 0.5, 0.6, 0.6), fold(1, 0.7))
     knobs = Hyperparameters(gamma=0.5)
-    return Ending(3, state, value, reason, "accuracy", {"gamma": 0.5}, knobs, folds, 2, "host:1 on cpu")
+    return TrialOutcome(3, state, value, reason, "accuracy", {"gamma": 0.5}, knobs, folds, 2, "host:1 on cpu")
 
 
 def test_a_note_has_the_mean_the_deviation_and_a_row_for_each_fold() -> None:
-    text = note(ending())
+    text = render_note(outcome())
 
     assert "**accuracy 0.6500** (sd 0.0707 between folds)" in text
     assert "| 0 | 0.6000 | 2.00 | 0.6000 | 3.00 | 12.3 |" in unspaced(text)
@@ -33,7 +33,7 @@ def test_a_note_has_the_mean_the_deviation_and_a_row_for_each_fold() -> None:
 
 
 def test_a_note_has_the_knobs_the_worker_and_the_attempt() -> None:
-    text = note(ending())
+    text = render_note(outcome())
 
     assert "| gamma | 0.5 |" in unspaced(text)
     assert "dropout 0.1" in text
@@ -41,30 +41,30 @@ def test_a_note_has_the_knobs_the_worker_and_the_attempt() -> None:
 
 
 def test_a_note_shows_the_pictures_that_are_there() -> None:
-    assert "\n\n![curves](/artifacts/1/2/ab)\n\n" in note(ending(), {"curves": "/artifacts/1/2/ab"})
-    assert "![" not in note(ending())
+    assert "\n\n![curves](/artifacts/1/2/ab)\n\n" in render_note(outcome(), {"curves": "/artifacts/1/2/ab"})
+    assert "![" not in render_note(outcome())
 
 
 def test_another_metric_has_the_accuracy_beside_it() -> None:
-    assert "accuracy there" in note(replace(ending(), metric="macro_f1"))
-    assert "accuracy there" not in note(ending())
+    assert "accuracy there" in render_note(replace(outcome(), metric="macro_f1"))
+    assert "accuracy there" not in render_note(outcome())
 
 
 def test_a_pruned_trial_says_why() -> None:
-    assert "**Pruned** because of fold 1, epoch 2.0" in note(ending("PRUNED", None, "fold 1, epoch 2.0"))
+    assert "**Pruned** because of fold 1, epoch 2.0" in render_note(outcome("PRUNED", None, "fold 1, epoch 2.0"))
 
 
 def test_a_trial_that_failed_before_its_first_evaluation_has_a_note() -> None:
-    failed = Ending(0, "FAIL", None, "out of memory", "accuracy", {}, Hyperparameters(), (), 1, "host:1")
+    failed = TrialOutcome(0, "FAIL", None, "out of memory", "accuracy", {}, Hyperparameters(), (), 1, "host:1")
 
-    assert "**Failed**: out of memory" in note(failed)
-    assert "No fold was judged." in note(failed)
+    assert "**Failed**: out of memory" in render_note(failed)
+    assert "No fold was judged." in render_note(failed)
 
 
 def test_a_final_fold_lists_the_most_confused_classes_as_text() -> None:
     confusion = np.array([[5, 2], [0, 7]])
 
-    text = note(ending(), {}, confusion, ["<script>alert(1)</script>", "관계_없음"])
+    text = render_note(outcome(), {}, confusion, ["<script>alert(1)</script>", "관계_없음"])
 
     assert "| 2 | &#60;script&#62;alert&#40;1&#41;&#60;/script&#62; | 관계&#95;없음 |" in unspaced(text)
     assert "<script" not in text
