@@ -1,11 +1,10 @@
-"""Durations on the command line, and the time that is left of one."""
+"""Durations on the command line, and the time limits that they set."""
 
 import time
-from collections.abc import Callable
 
 
-def seconds(text: str) -> float:
-    """A duration such as `11h`, `90m`, `30s` or `1h30m`, in seconds.
+def parse_duration(text: str) -> float:
+    """The seconds of a duration such as `11h`, `90m`, `30s` or `1h30m`.
 
     Raises:
         ValueError: it is not one.
@@ -24,7 +23,15 @@ def seconds(text: str) -> float:
     return total
 
 
-def countdown(limit: float | None) -> Callable[[], float]:
-    """Seconds left of a limit that starts now; infinite without one."""
-    end = float("inf") if limit is None else time.monotonic() + limit
-    return lambda: end - time.monotonic()
+class TimeLimit:
+    """A time limit that starts when it is made; without `seconds` there is none."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = float("inf") if seconds is None else time.monotonic() + seconds
+
+    def seconds_left(self) -> float:
+        """Until the limit; infinite without one, negative when it is over."""
+        return self._end - time.monotonic()
+
+    def is_over(self) -> bool:
+        return self.seconds_left() <= 0

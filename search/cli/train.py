@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foldrace.errors import FoldraceError
-from foldrace.search.cli.durations import countdown, seconds
+from foldrace.search.cli.durations import TimeLimit, parse_duration
 from foldrace.search.cli.options import (
     WORKSPACE,
     DevicesOption,
@@ -86,7 +86,7 @@ def run(
     refuse_fixed(asked)
     refuse_short_lease(asked)
     places = slots(devices, workers, per_device)
-    left = countdown(None if hours is None else hours * 3600)
+    limit = TimeLimit(None if hours is None else hours * 3600)
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
     print_lines([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
     with open_session(asked, workspace, wait, retries=VIEW) as session:
@@ -96,7 +96,7 @@ def run(
             queued, wanted = read_status(session).total, asked.search.trials
             if queued > wanted:
                 typer.echo(f"budget    {queued} trials were asked for before; search.trials = {wanted} takes none back")
-        status = watch(session, places, seconds_left=left)
+        status = watch(session, places, seconds_left=limit.seconds_left)
         print_lines(closing_lines(session))
     raise typer.Exit(status)
 
@@ -125,16 +125,16 @@ def worker(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asked = load_study(study, set_, trials, name)
-    left = countdown(_seconds(time_limit))
+    limit = TimeLimit(_seconds(time_limit))
     with open_session(asked, workspace, wait) as session:
-        from foldrace.search.workers.entrypoint import serve
+        from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 
-        serve(session, device, final, owner, left, lambda: signals.asked)
+        run_worker(session, WorkerOptions(device, final, owner), lambda: signals.requested or limit.is_over())
 
 
 def _seconds(text: str | None) -> float | None:
     try:
-        return None if text is None else seconds(text)
+        return None if text is None else parse_duration(text)
     except ValueError:
         raise FoldraceError(f"--time-limit {text}: expected a duration such as 11h, 90m or 1h30m") from None
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from foldrace.search.ensemble.job import fold_folder
 from foldrace.search.race.factory import make_pruner
@@ -13,8 +14,9 @@ from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
 from foldrace.search.trials.heartbeat import HEARTBEAT_SECONDS, refuse_short_lease
+from foldrace.search.workers.fold_run import WorkerSetup
 from foldrace.search.workers.worker import Worker
-from foldrace.storage import workers
+from foldrace.storage.workers import WorkerIdentity, new_owner
 from foldrace.storage.workspace import atomic_write
 from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import device_name, resolve_device
@@ -23,55 +25,69 @@ from foldrace.trainer.training_data import TrainingData, open_training_data
 logger = logging.getLogger("foldrace.worker")
 
 
-def serve(
-    session: Session,
-    device: str,
-    final: int | None,
-    owner: str | None,
-    seconds_left: Callable[[], float],
-    stopping: Callable[[], bool],
-) -> None:
-    """Be one worker of a study, or of one of its final jobs, until nothing is left to do or it must stop.
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker process is asked to be.
 
-    Args:
+    Attributes:
         device: `cpu`, `cuda`, or `auto` for CUDA where there is some.
-        owner: a name that nobody else ever has; None: one is made.
-        final: the number of the final job; None: the search itself, made here when this worker is the first.
+        final: the number of the final job whose folds it trains; None: it runs the trials of the search.
+        owner: a name that nobody else ever has, from the supervisor that started it; None: there is none.
+    """
+
+    device: str = "auto"
+    final: int | None = None
+    owner: str | None = None
+
+
+def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[], bool]) -> None:
+    """Be one worker of a study, or of one of its final jobs, until nothing is left to do or it should stop.
+
+    The first worker of a search makes its study.
+
+    Raises:
+        FoldraceError: the user has to mend something, or the database does not answer (OutageError).
+        NoRoomError: the device has no room for the model.
     """
     study = session.study
     data = open_training_data(study, session.workspace)
     check_source(data.source)
-    device = resolve_device(device)
-    me = workers.WorkerIdentity(device=device_name(device), owner=owner or workers.new_owner())
-    if final is None:
-        refuse_fixed(study)
-        refuse_short_lease(study, HEARTBEAT_SECONDS)
+    device = resolve_device(options.device)
+    setup = WorkerSetup(data, device, study.search.checkpoint_minutes * 60, should_stop)
+    identity = WorkerIdentity(device=device_name(device), owner=options.owner or new_owner())
+    if options.final is None:
         assign = _search_assignment(session, data)
-        open_study(session.database, study)  # only now: nothing is left behind by a study that cannot run
-        if owner is None:  # without a supervisor, which would have written it
-            atomic_write(session.workspace.study_file, public_toml(study))
-        trials = Trials(session.database, study, me, pruner=make_pruner(study))
+        _open_search(session, options)  # only now: nothing is left behind by a study that cannot run
+        trials = Trials(session.database, study, identity, pruner=make_pruner(study))
     else:
-        trials = Trials(session.database, study, me, name=final_name(study.name, final))
-        assign = _final_assignment(session, data, final)
-    recorder = Recorder(session, data, me, final)
+        assign = _final_assignment(session, data, options.final)
+        trials = Trials(session.database, study, identity, name=final_name(study.name, options.final))
+    recorder = Recorder(session, data, identity, options.final)
     try:
-        Worker(trials, data, assign, device, seconds_left, stopping, _enough(session, final), recorder).run()
+        Worker(trials, setup, assign, recorder, _reason_to_end(session, options)).run()
         recorder.close()
         logger.info("%s", trials.meter)
     finally:
         trials.leave()
 
 
-def _enough(session: Session, final: int | None) -> Callable[[], str]:
-    """Why the search should end with the trials that run; empty while it should go on."""
+def _open_search(session: Session, options: WorkerOptions) -> None:
+    refuse_fixed(session.study)
+    refuse_short_lease(session.study, HEARTBEAT_SECONDS)
+    open_study(session.database, session.study)
+    if options.owner is None:  # a supervisor would have written it
+        atomic_write(session.workspace.study_file, public_toml(session.study))
 
-    def enough() -> str:
+
+def _reason_to_end(session: Session, options: WorkerOptions) -> Callable[[], str]:
+    """Says why the search should end with the trials that run; empty while it should go on."""
+
+    def below_noise() -> str:
         ahead = read_expected_gain(session.database, session.study)
         return f"stop_below_noise: {ahead}" if ahead is not None and ahead.is_below_noise else ""
 
-    wanted = final is None and session.study.search.stop_below_noise
-    return enough if wanted else lambda: ""
+    is_wanted = options.final is None and session.study.search.stop_below_noise
+    return below_noise if is_wanted else lambda: ""
 
 
 def _search_assignment(session: Session, data: TrainingData) -> Callable[[Claim], Assignment]:
@@ -80,9 +96,8 @@ def _search_assignment(session: Session, data: TrainingData) -> Callable[[Claim]
     plan = data.plan(folds.count, folds.seed)
 
     def assign(claim: Claim) -> Assignment:
-        knobs = session.study.hyperparameters(claim.sampled)
         return Assignment(
-            knobs,
+            session.study.hyperparameters(claim.sampled),
             plan,
             tuple(range(folds.count)),
             lambda fold: session.workspace.fold(claim.number, fold),

@@ -162,16 +162,16 @@ def looks_twice(folder: Path) -> None:
 def test_a_second_signal_ends_a_worker_at_once() -> None:
     program = [
         "import os, signal, foldrace.search.workers.signals as session",
-        "session.SAME_WISH_SECONDS = 0.0",
+        "session.SAME_REQUEST_SECONDS = 0.0",
         "signals = session.StopSignals()",
         "os.kill(os.getpid(), signal.SIGTERM)",
-        "print('asked', signals.asked, flush=True)",
+        "print('requested', signals.requested, flush=True)",
         "os.kill(os.getpid(), signal.SIGTERM)",
         "print('still there', flush=True)",
     ]
     told = subprocess.run([sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, check=False)
 
-    assert (told.returncode, told.stdout) == (128 + signal.SIGTERM, "asked True\n")
+    assert (told.returncode, told.stdout) == (128 + signal.SIGTERM, "requested True\n")
 
 
 def digest(path: Path) -> str:

@@ -1,8 +1,6 @@
-"""A worker's life over real training: it lets go when its time is up, and the next one goes on where it stood."""
+"""A worker's life over real training: it releases its trial when it is stopped, and the next one goes on from there."""
 
-import itertools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +10,19 @@ from foldrace.search.monitor.status import read_status
 from foldrace.search.monitor.summary import summarise
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
-from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
-from foldrace.search.workers import worker
-from foldrace.search.workers.entrypoint import serve
+from foldrace.search.workers import fold_run
+from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 from foldrace.trainer.training import loop as training
 from foldrace.trainer.training.loop import NoRoomError
+from tests.support.claims import must_claim
 from tests.support.records import record_at
+from tests.support.stopping import after_evaluations, never, once_it_has_a_trial
+
+CPU = WorkerOptions("cpu")
 
 ONE_TRIAL = ("search.trials=1", "folds.count=2", "training.epochs=1", "search.baseline={}")
 
@@ -37,24 +38,12 @@ def session(study: Study, tmp_path: Path) -> Iterator[Session]:
         yield opened
 
 
-def time_is_up_at(look: int) -> Callable[[], float]:
-    """Seconds left: plenty until the given look at it; the first look is before the claim, then one each Progress."""
-    looks = itertools.count(1)
-    return lambda: math.inf if next(looks) < look else 0.0
-
-
 def out_of_memory(*_: object) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nMore of it.")
 
 
-def must(trials: Trials) -> Claim:
-    claim = trials.claim()
-    assert claim is not None
-    return claim
-
-
-def test_a_worker_whose_time_is_up_saves_and_lets_go(session: Session) -> None:
-    serve(session, "cpu", None, None, time_is_up_at(2), lambda: False)
+def test_a_worker_that_is_stopped_saves_its_trial_and_releases_it(session: Session) -> None:
+    run_worker(session, CPU, once_it_has_a_trial(session))
 
     left = summarise(session.database, "demo")
     assert left.trials == {"RUNNING": 1}
@@ -65,11 +54,11 @@ def test_a_worker_whose_time_is_up_saves_and_lets_go(session: Session) -> None:
 def test_the_next_worker_ends_the_trial_with_the_value_it_would_have_had(session: Session, tmp_path: Path) -> None:
     undisturbed = session.study.model_copy(update={"name": "undisturbed"})
     with open_session(undisturbed, tmp_path / "other") as other:
-        serve(other, "cpu", None, None, lambda: math.inf, lambda: False)
+        run_worker(other, CPU, never)
         expected = summarise(other.database, "undisturbed").best
 
-    for look in (2, 5, 1000):
-        serve(session, "cpu", None, None, time_is_up_at(look), lambda: False)
+    for should_stop in (once_it_has_a_trial(session), after_evaluations(session, 3), never):
+        run_worker(session, CPU, should_stop)
 
     ended = summarise(session.database, "demo")
     assert ended.trials == {"COMPLETE": 1}
@@ -83,7 +72,7 @@ def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, mo
     monkeypatch.setattr(training, "build_model", out_of_memory)
 
     with pytest.raises(NoRoomError, match=r"^cpu has no room for tiny; .* \(CUDA out of memory. Tried to allocate"):
-        serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+        run_worker(session, CPU, never)
 
     left = summarise(session.database, "demo")
     assert left.trials == {"RUNNING": 1}
@@ -93,11 +82,11 @@ def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, mo
 def test_a_device_without_room_for_a_checkpoint_costs_neither_it_nor_its_trial(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve(session, "cpu", None, None, time_is_up_at(2), lambda: False)
+    run_worker(session, CPU, once_it_has_a_trial(session))
     monkeypatch.setattr(torch.optim.AdamW, "load_state_dict", out_of_memory)
 
     with pytest.raises(NoRoomError):
-        serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+        run_worker(session, CPU, never)
 
     assert [orphan.why for orphan in summarise(session.database, "demo").orphans] == ["let go in good order"]
     assert list(session.workspace.folder.glob("trial-00000/fold-0/attempt-1/checkpoint-*.safetensors"))
@@ -110,21 +99,21 @@ def test_out_of_memory_where_no_step_can_be_halved_counts_as_an_attempt(
 
     for _ in range(3):
         with pytest.raises(torch.OutOfMemoryError):
-            serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
-    serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+            run_worker(session, CPU, never)
+    run_worker(session, CPU, never)
 
     [failure] = summarise(session.database, "demo").failures
     assert "CUDA out of memory" in failure.reason
 
 
-@pytest.mark.parametrize("look", [12, 10_000])  # in the second fold, and when all is done
-def test_a_new_database_learns_what_the_files_of_a_run_know(session: Session, tmp_path: Path, look: int) -> None:
-    serve(session, "cpu", None, None, time_is_up_at(look), lambda: False)
+@pytest.mark.parametrize("evaluations", [9, 1000])  # in the second fold, and when all is done
+def test_a_new_database_learns_what_the_files_of_a_run_know(session: Session, tmp_path: Path, evaluations: int) -> None:
+    run_worker(session, CPU, after_evaluations(session, evaluations))
     before = session.database.storage.get_trial(1).intermediate_values
     elsewhere = session.study.search.model_copy(update={"storage": f"sqlite:///{tmp_path / 'new.db'}"})
 
     with open_session(session.study.model_copy(update={"search": elsewhere}), tmp_path) as moved:
-        serve(moved, "cpu", None, None, lambda: math.inf, lambda: False)
+        run_worker(moved, CPU, never)
         trial = moved.database.storage.get_trial(1)
 
     assert before
@@ -137,17 +126,17 @@ def test_a_new_database_learns_what_the_files_of_a_run_know(session: Session, tm
 def test_a_checkpoint_stays_until_there_is_a_newer_one(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    serve(session, "cpu", None, None, time_is_up_at(3), lambda: False)
+    run_worker(session, CPU, once_it_has_a_trial(session))
     folder = session.workspace.folder / "trial-00000/fold-0/attempt-1"
     before = list(folder.iterdir())
     elsewhere = session.study.search.model_copy(update={"storage": f"sqlite:///{tmp_path / 'new.db'}"})
-    monkeypatch.setattr(worker, "train_fold", lambda *_: 1 / 0)
+    monkeypatch.setattr(fold_run, "train_fold", lambda *_: 1 / 0)
 
     with (
         open_session(session.study.model_copy(update={"search": elsewhere}), tmp_path) as moved,
         pytest.raises(ZeroDivisionError),
     ):
-        serve(moved, "cpu", None, None, lambda: math.inf, lambda: False)
+        run_worker(moved, CPU, never)
 
     assert len(before) == 1
     assert list(folder.iterdir()) == before
@@ -162,13 +151,13 @@ def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothin
         open_study(session.database, study)
         trials = Trials(session.database, study, WorkerIdentity(), heartbeat_seconds=0)
         for number in range(5):
-            claim = must(trials)
+            claim = must_claim(trials)
             for fold in range(2):
                 claim.report(fold, 0.5, record_at(7, 0.2 if (number + fold) % 2 else 0.8))
             claim.finish(0.5)
-        must(trials).release()
+        must_claim(trials).release()
 
-        serve(session, "cpu", None, None, lambda: math.inf, lambda: False)
+        run_worker(session, CPU, never)
 
         now = read_status(session)
     assert now.summary.trials == {"COMPLETE": 6, "WAITING": 2}
