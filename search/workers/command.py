@@ -1,4 +1,4 @@
-"""The command line of a worker process. A password never stands in it: a command line can be seen by everybody."""
+"""The command line of a worker process. It holds no password: everybody on the machine can read it."""
 
 import os
 import sys
@@ -12,15 +12,19 @@ from foldrace.storage.workspace import atomic_write
 
 
 class WorkerCommand:
-    """The command line of a worker process, and the name of the one started last in each slot.
+    """Makes the command line of a worker process.
 
-    The storage goes by the environment: a URL may hold a password, and a command line can be seen by all.
+    The URL of the storage goes by the environment, because it may hold a password.
+
+    Attributes:
+        owners: by slot, the name of the worker that was started last.
     """
 
     def __init__(self, session: Session, final: int | None, seconds_left: Callable[[], float]) -> None:
+        """The workers of a study, or of its final job number `final`; writes the study file that they read."""
         path = (session.workspace if final is None else session.workspace.final(final)).study_file
         atomic_write(path, public_toml(session.study))
-        if session.study.search.storage is not None:  # else each worker finds the file in the workspace by itself
+        if session.study.search.storage is not None:  # else it is a file in the workspace
             os.environ["FOLDRACE_STORAGE"] = session.study.search.storage
         self._command = [sys.executable, "-P", "-m", "foldrace", "worker", str(path)]
         self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]

@@ -1,4 +1,4 @@
-"""A worker ends with the supervisor that started it, even when that one is killed."""
+"""A worker ends with the supervisor that started it, even when the supervisor is killed."""
 
 import ctypes
 import os
@@ -11,11 +11,11 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_parent(parent: int) -> None:
-    """Arrange that this process gets SIGTERM as soon as `parent` is gone, even if that was killed.
+    """Arrange that this process gets SIGTERM as soon as process `parent` is gone, even if that was killed.
 
-    Called by a worker at its start, with the process id of the supervisor that started it directly. Linux sends
-    the signal itself (when the thread that started this process ends: `Supervisor.run` is in the main thread);
-    elsewhere a thread looks once a second. A parent that was gone before the call counts as well.
+    A worker calls it at its start, with the process id of the supervisor that started it directly. Linux sends the
+    signal when the thread that started this process ends, so `Supervisor.run` belongs in the main thread. Elsewhere a
+    thread looks for the parent once a second. A parent that was gone before the call counts as well.
     """
     if not _ask_kernel_for_sigterm():
         threading.Thread(target=_watch_parent, args=(parent,), name="watch-parent", daemon=True).start()

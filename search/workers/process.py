@@ -1,6 +1,6 @@
-"""The worker process of one slot, over all its restarts: how it is started, asked to end, and seen to have ended.
+"""The worker process of one slot over all its restarts: it is started, asked to end, and found to have ended.
 
-What it prints goes into a log of its own, and of what it does there, only the exit status and the last lines are read.
+What it prints goes into a log of its own. Of what it does there, only the exit status and the last lines are read.
 """
 
 import fcntl
@@ -17,17 +17,17 @@ from foldrace.errors import FoldraceError
 from foldrace.search.workers.slots import Slot
 
 FIRST_BACKOFF_SECONDS = 1.0  # doubled with each further crash in a row
-SETTLED_SECONDS = 600.0  # a worker that ran this long has done more than start: its next crash counts as the first
-CRASHES_IN_A_ROW = 5  # then it is given up
-KILL_SECONDS = 2.0  # a process inside a driver call can outlive SIGKILL: do not wait for it longer
+SETTLED_SECONDS = 600.0  # after a run of this length, the next crash counts as the first in a row
+CRASHES_IN_A_ROW = 5  # then the worker is given up
+KILL_SECONDS = 2.0  # the longest wait for a killed process: inside a driver call it can outlive SIGKILL
 LAST_LINES = 5
-GIVEN_UP = 1  # a run's exit status when a worker was given up and the others went on
-USER_ERROR = 2  # a worker's exit status after it printed a FoldraceError
-OUTAGE = os.EX_TEMPFAIL  # the same, when the database did not answer
-OUTAGE_SECONDS = 10.0  # until a worker that met one is started again, as often as it does
+GIVEN_UP = 1  # the exit status of a run in which a worker was given up and the others went on
+USER_ERROR = 2  # the exit status of a worker that printed a FoldraceError
+OUTAGE = os.EX_TEMPFAIL  # the exit status of a worker whose database did not answer
+OUTAGE_SECONDS = 10.0  # until such a worker is started again, as often as it takes
 
 _TAIL_BYTES = 16 * 1024
-_LET_GO = (0, 128 + signal.SIGTERM, -signal.SIGTERM)  # statuses of a worker that was asked to end and did
+_ENDED_AS_ASKED = (0, 128 + signal.SIGTERM, -signal.SIGTERM)  # exit statuses of a worker that was asked to end
 
 State = Literal["running", "waiting", "done", "refused", "given up", "stopped"]
 
@@ -40,9 +40,12 @@ class SupervisorError(FoldraceError):
 class WorkerView:
     """What the user may see of a worker.
 
-    `state`: running; waiting (to be started, or started again); done (nothing left to do); refused (a user error);
-    given up (crashed too often); stopped (with the run). `note`: one line on how it last ended badly and what
-    follows, and `last_lines` of its log at that moment; both empty when it never did.
+    Attributes:
+        state: running; waiting (to be started, or started again); done (nothing left to do); refused (a user error);
+            given up (crashed too often); stopped (with the run).
+        pid: of the process that runs; None while none does.
+        note: one line that says how it last ended badly, and what follows; empty when it never did.
+        last_lines: of its log at that moment.
     """
 
     slot: Slot
@@ -55,12 +58,12 @@ class WorkerView:
 
 
 class WorkerProcess:
-    """A slot's process, over all its restarts."""
+    """The process of a slot, over all its restarts."""
 
     def __init__(
         self, slot: Slot, command: Callable[[Slot], Sequence[str]], log_folder: Path, clock: Callable[[], float]
     ) -> None:
-        """Raises SupervisorError when there is no room for its log."""
+        """A process that is due at once. Raises SupervisorError when its log cannot be opened."""
         self.state: State = "waiting"
         self.note = ""
         self.name = f"worker {slot.index} ({slot.device})"
@@ -76,44 +79,46 @@ class WorkerProcess:
         self._crashes = 0  # in a row
         self._started = 0.0
         self._due = clock()
-        self._asked = False
+        self._is_asked_to_end = False
 
     def view(self) -> WorkerView:
+        """The worker as it is now."""
         pid = self._process.pid if self._process is not None else None
         restarts = max(0, self._starts - 1)
         return WorkerView(self._slot, self.state, pid, restarts, self.note, self._last_lines, self._log)
 
-    def look(self) -> None:
-        """Start the process when it is due; take note when it ended."""
+    def poll(self) -> None:
+        """Start the process when it is due; find out whether it has ended."""
         if self.state == "waiting" and self._clock() >= self._due:
             self._start()
         elif self._process is not None and _has_ended(self._process.pid):
-            _kill_group(self._process.pid)  # before wait: until then nobody else can have its number
+            _kill_group(self._process.pid)  # before wait: afterwards another process may have its id
             status = self._process.wait()
             self._process = None
             self._ended(status)
 
-    def ask_to_end(self) -> None:
-        """SIGTERM to the process alone: were its own children to get it too, it would see them crash."""
-        self._asked = True
+    def terminate(self) -> None:
+        """Send SIGTERM to the process alone: if its children got it too, the worker would see them crash."""
+        self._is_asked_to_end = True
         if self._process is not None:
             self._process.terminate()
         elif self.state == "waiting":
             self.state = "stopped"
 
     def kill(self) -> None:
+        """Send SIGKILL to the process and to all that it started."""
         if self._process is not None:
             _kill_group(self._process.pid)
 
-    def bury(self) -> None:
-        """Wait a moment for a killed process, and go on without it."""
+    def reap(self) -> None:
+        """Wait for a killed process for `KILL_SECONDS`, and no longer."""
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(KILL_SECONDS)
         self._process, self.state = None, "stopped"
 
     def close(self) -> None:
-        """Let go of its log."""
+        """Close the log."""
         self._output.close()
 
     def _start(self) -> None:
@@ -125,7 +130,7 @@ class WorkerProcess:
                 stdout=self._output,
                 stderr=self._output,
                 env={**os.environ, **self._slot.environment()},
-                start_new_session=True,  # the terminal's Ctrl-C is the supervisor's to hand on
+                start_new_session=True,  # Ctrl-C of the terminal reaches the supervisor alone, which passes it on
             )
         except OSError as error:
             raise SupervisorError(f"{self.name} cannot be started: {error}") from None
@@ -133,8 +138,8 @@ class WorkerProcess:
         self._starts += 1
 
     def _ended(self, status: int) -> None:
-        if status == 0 or (self._asked and status in _LET_GO):
-            self.state = "stopped" if self._asked else "done"
+        if status == 0 or (self._is_asked_to_end and status in _ENDED_AS_ASKED):
+            self.state = "stopped" if self._is_asked_to_end else "done"
             return
         self._last_lines = self._tail()
         if status == USER_ERROR:
@@ -142,18 +147,18 @@ class WorkerProcess:
             self.note = (
                 self._last_lines[-1] if self._last_lines else f"{self.name} exited with status 2; see {self._log}"
             )
-        elif status == OUTAGE and not self._asked:
+        elif status == OUTAGE and not self._is_asked_to_end:
             self.state, self._due = "waiting", self._clock() + OUTAGE_SECONDS
             self.note = f"{self.name} waits for the database: started again in {OUTAGE_SECONDS:g} s"
-        elif self._asked:
-            self.state, self.note = "stopped", f"{self.name} {_how(status)} while it let go; see {self._log}"
+        elif self._is_asked_to_end:
+            self.state, self.note = "stopped", f"{self.name} {_in_words(status)} while it stopped; see {self._log}"
         else:
             self._crashed(status)
 
     def _crashed(self, status: int) -> None:
         lasted = self._clock() - self._started
         self._crashes = 1 if lasted >= SETTLED_SECONDS else self._crashes + 1
-        ending = f"{self.name} {_how(status)} after {lasted:.0f} s"
+        ending = f"{self.name} {_in_words(status)} after {lasted:.0f} s"
         if self._crashes == CRASHES_IN_A_ROW:
             self.state = "given up"
             self.note = f"{ending}: given up after {self._crashes} crashes in a row; see {self._log}"
@@ -171,7 +176,7 @@ class WorkerProcess:
 
 
 def _own_log(folder: Path, number: int) -> tuple[Path, BinaryIO]:
-    """The first log from `worker-NUMBER.log` on that nobody writes; it is taken for as long as it is open anywhere."""
+    """The first log from `worker-NUMBER.log` on that no process writes; its lock holds while the file is open."""
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         path = folder / f"worker-{number}.log"
@@ -193,18 +198,18 @@ def _lock(file: BinaryIO) -> bool:
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a child has ended; it keeps its number and its status until it is waited for."""
+    """Whether a child has ended. It keeps its process id and its status until it is waited for."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _kill_group(leader: int) -> None:
-    """End a process and whatever it started, which would hold on to the device's memory."""
+    """Kill a process and all that it started, which would keep memory of the device."""
     with suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
-def _how(status: int) -> str:
-    """How a process ended, in words."""
+def _in_words(status: int) -> str:
+    """An exit status of a process as part of a sentence."""
     if status >= 0:
         return f"exited with status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"

@@ -1,7 +1,7 @@
-"""Which devices the workers run on: one slot for each worker process, with the environment that confines it.
+"""The devices that the workers run on: one slot for each worker process, with the environment that confines it.
 
-A slot's environment has to be set before its process imports torch. This module never imports torch itself:
-it runs in the supervisor, which has to start in about a second and stay small.
+A slot's environment must be set before its process imports torch. This module never imports torch: it runs in the
+supervisor, which must start in about a second and stay small.
 """
 
 import ctypes
@@ -24,8 +24,10 @@ class SlotError(FoldraceError):
 class Slot:
     """The place of one worker process.
 
-    `device` is `cpu` or `cuda:N`, N counted among the devices that the supervisor sees. The worker itself sees
-    no other device, so there it is always `cuda:0`. `threads`: cores of this machine that are the worker's.
+    Attributes:
+        device: `cpu` or `cuda:N`, counted among the devices that the supervisor sees. The worker itself sees no other
+            device, so there it is always `cuda:0`.
+        threads: the cores of this machine that the worker may use.
     """
 
     index: int
@@ -33,12 +35,12 @@ class Slot:
     threads: int
 
     def environment(self) -> dict[str, str]:
-        """What to add to a worker's environment before it imports torch."""
+        """The variables that a worker's environment needs before it imports torch."""
         return {
             **_visibility(self.device, os.environ),
             "OMP_NUM_THREADS": str(self.threads),
             "MKL_NUM_THREADS": str(self.threads),
-            "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait starve whoever shares the cores
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow down the others on these cores
             "TOKENIZERS_PARALLELISM": "false",
         }
 
@@ -48,13 +50,15 @@ def slots(devices: str = "auto", workers: int | None = None, per_device: int = 1
 
     Args:
         devices: `auto` (every CUDA device, or else the CPU), `cpu`, or CUDA indices such as `0,1,3`.
-        workers: on CUDA the most workers to start, on the CPU how many. By default as many as there are places
-            on CUDA, and on the CPU two where there are two cores: two with half the cores each do more than one
-            with all of them, and each further one holds another model and optimiser in memory.
+        workers: the number of workers on the CPU, and at most so many on CUDA. By default CUDA has one for each place,
+            and the CPU has two where there are two cores: two workers with half the cores each do more than one with
+            all of them, and each further one keeps another model and optimiser in memory.
         per_device: workers that share each CUDA device. Every device gets its first before any gets a second.
 
-    Each gets as many threads as any other, so that a fold gives the same sums whichever worker it resumes on.
-    Raises SlotError when `devices` is malformed, names a device that is not there, or a count is below 1.
+    Every worker has the same number of threads, so a fold gives the same sums on whichever worker it resumes.
+
+    Raises:
+        SlotError: `devices` is malformed, or names a device that is not there; a count is below 1.
     """
     for option, count in (("--workers", workers), ("--per-device", per_device)):
         if count is not None and count < 1:
@@ -69,17 +73,20 @@ def slots(devices: str = "auto", workers: int | None = None, per_device: int = 1
 
 
 def count_cuda_devices() -> int:
-    """CUDA devices that this process may use, counted by the driver itself.
+    """The number of CUDA devices that this process may use, counted by the driver itself.
 
-    It honours CUDA_VISIBLE_DEVICES with all its forms (indices, UUIDs, MIG) in a fraction of the time it takes
-    to import torch, and needs no nvidia-smi. From here on this process numbers devices as nvidia-smi does, by bus,
-    unless the user has said how. Raises SlotError when there is a driver and it does not start.
+    The driver honours CUDA_VISIBLE_DEVICES in all its forms (indices, UUIDs, MIG). It answers in a fraction of the time
+    that importing torch takes, and needs no nvidia-smi. Afterwards this process numbers devices as nvidia-smi does, by
+    bus, unless the user has chosen another order.
+
+    Raises:
+        SlotError: there is a driver, and it does not start.
     """
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
         return 0
-    if "CUDA_VISIBLE_DEVICES" not in os.environ:  # else its numbers are in the order that the user knows
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:  # else the user knows the order of its numbers
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # CUDA's own order is by speed
     count = ctypes.c_int(0)
     error = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
@@ -89,16 +96,20 @@ def count_cuda_devices() -> int:
 
 
 def cores() -> int:
-    """Cores that this process can keep busy: its affinity, or a cgroup's CPU quota where that is less; at least 1."""
+    """The cores that this process can use: its affinity, or a cgroup's CPU quota where that is less; at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(allowed, cgroup_quota())))
 
 
 def cgroup_quota(membership: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
-    """The least CPU quota, in cores, of the cgroups (version 1 or 2) around this process; infinite when none is set.
+    """The smallest CPU quota, in cores, of the cgroups (version 1 or 2) around this process; infinite without one.
 
-    `membership` lists the process's cgroups, `root` is where they are mounted. Inside a container a listed
-    folder may not be there, since the mount begins further down: then the folders above it hold the quota.
+    Inside a container a listed folder may be missing, because the mount begins further down. Then the folders above it
+    hold the quota.
+
+    Args:
+        membership: the file that lists the process's cgroups.
+        root: where they are mounted.
     """
     if not membership.is_file():
         return math.inf
@@ -125,7 +136,7 @@ def _quota(folder: Path) -> float:
 
 
 def _cuda_indices(devices: str) -> list[int]:
-    """The CUDA devices that `--devices` means; none of them is the CPU."""
+    """The indices of the CUDA devices that `--devices` means; none for the CPU."""
     if devices == "cpu":
         return []
     if devices == "auto":
@@ -145,7 +156,7 @@ def _cuda_indices(devices: str) -> list[int]:
 
 
 def _visibility(device: str, outer: Mapping[str, str]) -> dict[str, str]:
-    """The variables that leave a process one device (or none), given those that confine this process already."""
+    """The variables that show a process one device or none, given those that confine this process already."""
     if device == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
     index = int(device.removeprefix("cuda:"))

@@ -1,7 +1,7 @@
-"""One worker process for each slot: started, looked after, started again when it crashes, ended with the run.
+"""One worker process for each slot: started, started again when it crashes, and ended with the run.
 
-It knows processes, not trials: it must never open the database or import torch, and of a worker it sees only
-the exit status and the last lines of its log.
+The supervisor knows processes, not trials. It must never open the database or import torch, and of a worker it reads
+only the exit status and the last lines of its log.
 """
 
 import os
@@ -19,12 +19,12 @@ from foldrace.search.workers.slots import Slot
 __all__ = ["Snapshot", "Supervisor", "SupervisorError", "WorkerView"]
 
 TICK_SECONDS = 0.25
-GRACE_SECONDS = 60.0  # from SIGTERM to SIGKILL; a worker lets go at its next `Progress`, within seconds
+GRACE_SECONDS = 60.0  # from SIGTERM to SIGKILL; a worker stops at its next `Progress`, within seconds
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Every worker, and in `stopping` why the run ends before its work does ("" while it does not)."""
+    """Every worker at one moment. `stopping`: why the run ends before its work is done; empty while it goes on."""
 
     workers: tuple[WorkerView, ...]
     stopping: str
@@ -36,9 +36,9 @@ class Supervisor:
     Args:
         command: the command line of a slot's worker. The worker should call `end_with_parent` first.
         slots: where the workers run.
-        log_folder: `worker-N.log` in it gets what worker N prints, after what is there already. While another run
-            writes that file, it is the next N that nobody writes.
-        clock: seconds that only go forward. pause: waits so many seconds. Both are moved by tests.
+        log_folder: what worker N prints is appended to `worker-N.log` in it. While another run writes that file,
+            the next N is taken that no process writes.
+        clock: seconds that only go forward. pause: waits so many seconds. Tests move both.
     """
 
     def __init__(
@@ -62,18 +62,21 @@ class Supervisor:
         """Start the workers and return when none is left; called in the main thread, once.
 
         `on_tick` gets a snapshot about four times a second, and a last one at the end. When it raises, the workers
-        are stopped as by a signal before the error goes on.
+        are stopped as by a signal, and then the error is raised.
 
-        Returns the exit status of the run:
+        Returns:
+            The exit status of the run.
             0: every worker found nothing left to do.
-            1: a worker was given up (the others went on until they were done).
+            1: a worker was given up; the others went on until they were done.
             2: a worker met a user error, so all were stopped.
-            130, 143: stopped by SIGINT or SIGTERM. The workers saved their trials and let go of them, and the
-            same command continues the study. A second signal kills the workers at once; their trials are then
-            continued from their last checkpoints.
-        Raises SupervisorError when a process cannot be started.
+            130, 143: stopped by SIGINT or SIGTERM. The workers saved and released their trials, and the same command
+            continues the study. A second signal kills the workers at once; their trials are then continued from
+            their last checkpoints.
+
+        Raises:
+            SupervisorError: a process cannot be started.
         """
-        with self._heeding_signals():
+        with self._collecting_signals():
             try:
                 while self._advance():
                     on_tick(self.snapshot())
@@ -92,57 +95,60 @@ class Supervisor:
         return GIVEN_UP if any(worker.state == "given up" for worker in self._workers) else 0
 
     def snapshot(self) -> Snapshot:
+        """Every worker as it is now."""
         return Snapshot(tuple(worker.view() for worker in self._workers), self._stopping)
 
     def _advance(self) -> bool:
-        """Heed the signals and look after each worker. Whether any is left to wait for."""
+        """Handle the signals that came, and poll each worker; whether any is left to wait for."""
         signals, self._signals = self._signals, []
-        if signals:  # several within one tick are one: a launcher often passes on what the terminal sent as well
-            self._heed(signal.Signals(signals[0]).name, signals[0])
+        if signals:  # several in one tick are one request: a launcher often repeats what the terminal sent
+            self._on_signal(signal.Signals(signals[0]).name, signals[0])
         for worker in self._workers:
-            worker.look()
+            worker.poll()
         refused = next((worker for worker in self._workers if worker.state == "refused"), None)
         if refused is not None:
             self._stop(USER_ERROR, refused.note)
         if self._status is not None and self._clock() >= self._deadline:
-            self._kill(f"not every worker let go within {GRACE_SECONDS:g} s")
+            self._kill(f"not every worker stopped within {GRACE_SECONDS:g} s")
         return any(worker.state in ("running", "waiting") for worker in self._workers)
 
-    def _heed(self, name: str, signum: int) -> None:
+    def _on_signal(self, name: str, signum: int) -> None:
         if self._status is not None:
-            self._kill(f"{name} came while the workers were letting go")
+            self._kill(f"{name} came while the workers were stopping")
             return
         self._stop(
             128 + signum,
-            f"{name} reached foldrace (process {os.getpid()} on {socket.gethostname()}): the workers save their trials "
-            "and let go of them, within seconds; the same command continues the study; a second signal ends it at once",
+            f"{name} reached foldrace (process {os.getpid()} on {socket.gethostname()}): the workers save and release "
+            "their trials, within seconds; the same command continues the study; a second signal ends it at once",
         )
 
     def _stop(self, status: int, why: str) -> None:
-        """Ask every worker to end. The first reason to stop is the one that is told."""
+        """Ask every worker to end, once: the first reason is kept."""
         if self._status is not None:
             return
         self._status, self._stopping = status, why
         self._deadline = self._clock() + GRACE_SECONDS
         for worker in self._workers:
-            worker.ask_to_end()
+            worker.terminate()
 
     def _kill(self, why: str) -> None:
         left = [worker for worker in self._workers if worker.state == "running"]
         for worker in left:
             worker.kill()
         for worker in left:
-            worker.bury()
+            worker.reap()
         if left:
             names = ", ".join(worker.name for worker in left)
             self._stopping = f"{why}: {names} killed; the same command continues each trial from its last checkpoint"
 
     @contextmanager
-    def _heeding_signals(self) -> Iterator[None]:
-        def note(signum: int, _frame: object) -> None:
+    def _collecting_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM are kept for the next tick meanwhile."""
+
+        def collect(signum: int, _frame: object) -> None:
             self._signals.append(signum)
 
-        before = {signum: signal.signal(signum, note) for signum in (signal.SIGINT, signal.SIGTERM)}
+        before = {signum: signal.signal(signum, collect) for signum in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:

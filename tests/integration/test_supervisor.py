@@ -25,7 +25,7 @@ folder, index = pathlib.Path(sys.argv[1]), sys.argv[2]
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 (folder / f"ready-{index}").touch()
 signal.sigwait({signal.SIGTERM})
-(folder / f"let-go-{index}").touch()
+(folder / f"ended-{index}").touch()
 """
 STUBBORN = OBEDIENT.replace("signal.sigwait", "signal.pause()  #")
 DONE = "pass"
@@ -78,13 +78,13 @@ class Run:
         return (self.folder / "logs/worker-0.log").read_text().count("started")
 
     def signals_once_ready(self, *signals: signal.Signals) -> Callable[[Snapshot], None]:
-        """Sends this process one signal when every worker is ready, and each further one when the last was heeded."""
+        """Sends this process one signal when every worker is ready, and each further one when the last was handled."""
         left = list(signals)
 
         def each_tick(snapshot: Snapshot) -> None:
             ready = all((self.folder / f"ready-{worker.slot.index}").exists() for worker in snapshot.workers)
-            heeded = len(left) == len(signals) or snapshot.stopping
-            if left and ready and heeded:
+            handled = len(left) == len(signals) or snapshot.stopping
+            if left and ready and handled:
                 os.kill(os.getpid(), left.pop(0))
 
         return each_tick
@@ -221,13 +221,13 @@ def test_a_user_error_is_not_retried_and_stops_all_with_its_line(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_the_first_signal_lets_every_worker_let_go(tmp_path: Path, signum: signal.Signals, status: int) -> None:
+def test_the_first_signal_lets_every_worker_end_by_itself(tmp_path: Path, signum: signal.Signals, status: int) -> None:
     run = Run(tmp_path, OBEDIENT, OBEDIENT)
 
     assert run.until_it_ends(run.signals_once_ready(signum)) == status
 
     assert run.states() == ["stopped", "stopped"]
-    assert sorted(path.name for path in tmp_path.glob("let-go-*")) == ["let-go-0", "let-go-1"]
+    assert sorted(path.name for path in tmp_path.glob("ended-*")) == ["ended-0", "ended-1"]
     assert f"{signum.name} reached foldrace (process {os.getpid()} on " in run.last.stopping
     assert "the same command continues the study" in run.last.stopping
 
@@ -246,12 +246,12 @@ def test_the_second_signal_kills_whoever_is_left_and_what_it_started(tmp_path: P
 
     assert run.until_it_ends(each_tick) == 143
 
-    assert "SIGINT came while the workers were letting go: worker 0 (cpu) killed" in run.last.stopping
+    assert "SIGINT came while the workers were stopping: worker 0 (cpu) killed" in run.last.stopping
     assert run.states() == ["stopped"]
     _wait_for(lambda: not _group_lives(group))
 
 
-def test_a_worker_that_does_not_let_go_in_time_is_killed(tmp_path: Path) -> None:
+def test_a_worker_that_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
     run = Run(tmp_path, STUBBORN)
     send = run.signals_once_ready(signal.SIGTERM)
 
@@ -262,7 +262,7 @@ def test_a_worker_that_does_not_let_go_in_time_is_killed(tmp_path: Path) -> None
 
     assert run.until_it_ends(each_tick) == 143
 
-    assert "not every worker let go within 60 s: worker 0 (cpu) killed" in run.last.stopping
+    assert "not every worker stopped within 60 s: worker 0 (cpu) killed" in run.last.stopping
 
 
 def test_a_signal_during_a_backoff_starts_nothing_more(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_what_a_crashed_worker_started_ends_with_it(tmp_path: Path) -> None:
     _wait_for(lambda: not _lives(child))
 
 
-def test_an_error_while_showing_progress_lets_the_workers_let_go_first(tmp_path: Path) -> None:
+def test_an_error_while_showing_progress_lets_the_workers_end_first(tmp_path: Path) -> None:
     run = Run(tmp_path, OBEDIENT)
 
     def each_tick(_snapshot: Snapshot) -> None:
@@ -296,7 +296,7 @@ def test_an_error_while_showing_progress_lets_the_workers_let_go_first(tmp_path:
     with pytest.raises(BrokenPipeError):
         run.until_it_ends(each_tick)
 
-    assert (tmp_path / "let-go-0").exists()
+    assert (tmp_path / "ended-0").exists()
 
 
 def test_a_command_that_is_not_there_is_one_line(tmp_path: Path) -> None:
@@ -312,10 +312,10 @@ def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, way: str)
 import pathlib, signal, sys
 from foldrace.search.workers.parent_death import _watch_parent, end_with_parent
 folder, parent = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-def let_go(*_):
-    (folder / "let-go").touch()
+def end(*_):
+    (folder / "ended").touch()
     raise SystemExit
-signal.signal(signal.SIGTERM, let_go)
+signal.signal(signal.SIGTERM, end)
 (folder / "ready").touch()
 {way}
 while True: signal.pause()
@@ -334,10 +334,10 @@ Supervisor(command, [Slot(0, "cpu", 1)], folder).run(lambda snapshot: None)
     parent.kill()
     parent.wait()
 
-    _wait_for((tmp_path / "let-go").exists)
+    _wait_for((tmp_path / "ended").exists)
 
 
-def test_a_worker_whose_supervisor_is_gone_before_it_looked_ends_at_once() -> None:
+def test_a_worker_whose_supervisor_was_gone_before_it_began_ends_at_once() -> None:
     code = f"{IMPORT}; end_with_parent(2**22 + 1); print('went on')"
 
     worker = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
