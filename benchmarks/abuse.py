@@ -23,7 +23,7 @@ from benchmarks.databases import make_study
 from benchmarks.lives import BUSY, HEARTBEAT, STUDY, Log, Plan, in_child, live_ours, live_plain, origin
 from foldrace.search.study_store import open_study
 from foldrace.storage.database import Database
-from foldrace.storage.leases import orphan
+from foldrace.storage.leases import mark_orphaned
 from foldrace.storage.workers import new_owner
 
 SYSTEMS = ("ours", "plain")
@@ -162,7 +162,7 @@ class _Harness:
         """What the supervisor of a worker does; Optuna has nothing that could be told."""
         if self.system == "ours":
             database = Database.open(self.url, wait_seconds=BUSY)
-            orphan(database, owner, "killed")
+            mark_orphaned(database, owner, "killed")
             database.close()
 
     def _give_up(self) -> None:

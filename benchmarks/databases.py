@@ -20,7 +20,7 @@ from optuna.distributions import IntDistribution
 
 from foldrace.search.race.space import SearchSpace, encode_params, make_search_space
 from foldrace.search.study_store import open_study
-from foldrace.storage import tables, workers
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.studies.study import Data, Study
 
@@ -135,7 +135,7 @@ def _finish(database: Database, name: str, count: int) -> None:
     space, draw = space_of(make_study(name, 1)), random.Random(0)
 
     def work(connection: sa.Connection) -> None:
-        study_id = workers.study_id_of(database, connection, name)
+        study_id = optuna_rows.find_study_id(connection, name)
         begun = sa.select(sa.func.count()).select_from(tables.trials).where(tables.trials.c.study_id == study_id)
         first = connection.execute(begun).scalar_one()
         states = "COMPLETE", "PRUNED"

@@ -19,7 +19,7 @@ from foldrace.search.recording.recorder import SECONDS
 from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claim import ATTEMPTS, REASON
-from foldrace.storage import optuna_rows, tables, workers
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
 from foldrace.trainer.evaluation import EvaluationRecord
@@ -55,7 +55,7 @@ def make_watched(database: Database, name: str, count: int) -> Study:
     space = space_of(study)
 
     def work(connection: sa.Connection) -> None:
-        study_id = workers.study_id_of(database, connection, name)
+        study_id = optuna_rows.find_study_id(connection, name)
         ids = connection.execute(sa.select(tables.trials.c.trial_id).where(tables.trials.c.study_id == study_id))
         trials = [_Ended(i, _outcome(number, study, space, draw)) for number, i in enumerate(ids.scalars())]
         _end(connection, trials, draw)

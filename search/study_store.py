@@ -44,8 +44,8 @@ def open_study(database: Database, study: Study) -> None:
         study_id = _find_or_make(database, connection, study.name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
         for number in range(there, study.search.trials):
-            optuna_rows.queue_trial(connection, study_id, number, study.search.baseline if number == 0 else {}, {})
-        workers.forget_old(database, connection)
+            optuna_rows.enqueue_trial(connection, study_id, number, study.search.baseline if number == 0 else {}, {})
+        workers.delete_old(connection)
 
     database.transact(work)
 
@@ -83,7 +83,7 @@ def queue_folds(
         kept |= _folds(connection, study_id, "COMPLETE").difference(lost)
         missing = [fold for fold in folds if fold not in kept]
         for trial, fold in enumerate(missing, start=there):
-            optuna_rows.queue_trial(connection, study_id, trial, {}, {"fold": fold.fold, "seed": fold.seed})
+            optuna_rows.enqueue_trial(connection, study_id, trial, {}, {"fold": fold.fold, "seed": fold.seed})
 
     database.transact(work)
     return name
@@ -119,7 +119,7 @@ def stored_study(database: Database, name: str) -> tuple[dict[str, str], str]:
     Raises:
         StorageError: no such study, or not one that foldrace made.
     """
-    attrs = database.read(lambda c: _study_attrs(c, workers.study_id_of(database, c, name)))
+    attrs = database.read(lambda c: _study_attrs(c, optuna_rows.find_study_id(c, name)))
     if IDENTITY not in attrs or TOML not in attrs:
         raise StorageError(f"{database.address}: study {name} was not made by foldrace")
     return attrs[IDENTITY], attrs[TOML]
@@ -138,7 +138,7 @@ def check_same(database: Database, study: Study) -> None:
 def _find_or_make(
     database: Database, connection: sa.Connection, name: str, identity: Mapping[str, str], text: str
 ) -> int:
-    make = optuna_rows.insert_or(connection, tables.studies).values(study_name=name).on_conflict_do_nothing()
+    make = optuna_rows.dialect_insert(connection, tables.studies).values(study_name=name).on_conflict_do_nothing()
     made = connection.execute(make.returning(tables.studies.c.study_id)).scalar() is not None
     # Optuna locks the same row to give a trial its number.
     row = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name).with_for_update()

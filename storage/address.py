@@ -30,9 +30,11 @@ def parse(url: str) -> sa.URL:
     if "@" in (parsed.host or ""):
         raise StorageError(f"the storage URL has more than one @; {_hint()}")
     if parsed.drivername in ("postgresql", "postgres"):
-        raise StorageError(f"storage {shown(parsed)}: write postgresql+psycopg:// instead of {parsed.drivername}://")
+        raise StorageError(
+            f"storage {without_password(parsed)}: write postgresql+psycopg:// instead of {parsed.drivername}://"
+        )
     if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise StorageError(f"storage {shown(parsed)}: neither SQLite nor PostgreSQL; {_hint()}")
+        raise StorageError(f"storage {without_password(parsed)}: neither SQLite nor PostgreSQL; {_hint()}")
     if parsed.drivername == "sqlite":
         return _absolute(parsed)
     # An empty password would keep the driver from looking for one in PGPASSWORD or ~/.pgpass.
@@ -44,7 +46,7 @@ def sqlite_url(path: Path) -> str:
     return sa.URL.create("sqlite", database=str(path)).render_as_string()
 
 
-def shown(url: sa.URL) -> str:
+def without_password(url: sa.URL) -> str:
     """The URL for people: without password and without options."""
     return url._replace(password=None, query=sa.util.EMPTY_DICT).render_as_string()
 
@@ -55,7 +57,7 @@ def without_secrets(url: str) -> str:
     return parsed.difference_update_query(_SECRETS)._replace(password=None).render_as_string()
 
 
-def scrub(text: str, url: sa.URL) -> str:
+def redact(text: str, url: sa.URL) -> str:
     """A driver's message in one line, should it ever repeat a password."""
     secrets = [url.password, *(url.query.get(key) for key in _SECRETS)]
     for secret in secrets:
@@ -64,7 +66,7 @@ def scrub(text: str, url: sa.URL) -> str:
     return " ".join(text.split())
 
 
-def file_of(url: sa.URL) -> Path:
+def sqlite_file(url: sa.URL) -> Path:
     """The file of an SQLite database."""
     return Path(str(url.database))
 
@@ -87,7 +89,7 @@ def _file_system(path: Path, mounts: Path) -> str:
 
 def _absolute(url: sa.URL) -> sa.URL:
     if url.database in (None, "", ":memory:"):
-        raise StorageError(f"storage {shown(url)}: in memory, so no second process could see it; {_hint()}")
+        raise StorageError(f"storage {without_password(url)}: in memory, so no second process could see it; {_hint()}")
     return url.set(database=str(Path(str(url.database)).absolute()))
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from foldrace.storage import outages, tables
-from foldrace.storage.address import file_of, parse, scrub, shown, warn_of_network_file_system
+from foldrace.storage.address import parse, redact, sqlite_file, warn_of_network_file_system, without_password
 from foldrace.storage.errors import OutageError, StorageError
 from foldrace.storage.outages import LOCK_SLICE_SECONDS, PATIENT, RetryPolicy
 
@@ -56,7 +56,7 @@ class Database:
             url: `sqlite:///FILE` or `postgresql+psycopg://USER@HOST/NAME`; a password may be left to PGPASSWORD
                 or ~/.pgpass.
             wait_seconds: how long to wait for a server that does not answer yet.
-            retries: how long `retrying` repeats work through a later outage.
+            retries: how long `retry` repeats work through a later outage.
 
         Raises:
             OutageError: the database does not answer.
@@ -66,7 +66,9 @@ class Database:
         try:
             database = cls(asked, retries)
         except ImportError:
-            raise StorageError(f"{shown(asked)}: its driver is not installed; install foldrace[postgres]") from None
+            raise StorageError(
+                f"{without_password(asked)}: its driver is not installed; install foldrace[postgres]"
+            ) from None
         try:
             database._prepare_file(create)
             outages.wait_out(lambda: database._prepare(create), replace(retries, patience_seconds=wait_seconds))
@@ -81,7 +83,7 @@ class Database:
     @property
     def address(self) -> str:
         """The URL as it may be shown: without its password."""
-        return shown(self._url)
+        return without_password(self._url)
 
     @property
     def is_sqlite(self) -> bool:
@@ -93,7 +95,7 @@ class Database:
         with self._storage_lock:
             return self._storage
 
-    def retrying(self, work: Callable[[], T]) -> T:
+    def retry(self, work: Callable[[], T]) -> T:
         """Do idempotent work, again and again through an outage, for at most the patience of this database.
 
         Raises:
@@ -108,21 +110,21 @@ class Database:
             raise self._explained(error) from None
 
     def transact(self, work: Callable[[sa.Connection], T]) -> T:
-        """`retrying` a transaction; `work` must do no harm when it is done twice."""
-        return self.retrying(lambda: self.once(work))
+        """`retry` a transaction; `work` must do no harm when it is done twice."""
+        return self.retry(lambda: self.transact_once(work))
 
-    def once(self, work: Callable[[sa.Connection], T]) -> T:
+    def transact_once(self, work: Callable[[sa.Connection], T]) -> T:
         """One transaction, tried once; the driver's errors pass through."""
         with self.engine.begin() as connection:
             return work(connection)
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
         """`transact` for work that only reads: on SQLite it waits for no writer and holds none up."""
-        with self.reading():
+        with self.read_only():
             return self.transact(work)
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def read_only(self) -> Iterator[None]:
         """This thread only reads meanwhile, through `engine` or `storage`."""
         before = getattr(self._local, "reading", False)
         self._local.reading = True
@@ -130,12 +132,6 @@ class Database:
             yield
         finally:
             self._local.reading = before
-
-    def seconds_now(self) -> "sa.ColumnElement[float]":
-        """The database's own clock as an SQL expression, in seconds: for showing ages, never for deciding."""
-        if self.is_sqlite:
-            return (sa.func.julianday("now") - 2440587.5) * 86400.0
-        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float(53))
 
     def close(self) -> None:
         self.engine.dispose()
@@ -213,7 +209,7 @@ class Database:
     def _prepare_file(self, create: bool) -> None:
         if not self.is_sqlite:
             return
-        path = file_of(self._url)
+        path = sqlite_file(self._url)
         if not create and not path.is_file():
             raise StorageError(f"{self.address}: no such database; `foldrace run` makes one")
         try:
@@ -236,7 +232,7 @@ class Database:
             )
 
     def _version(self) -> int | None:
-        with self.reading(), self.engine.begin() as connection:
+        with self.read_only(), self.engine.begin() as connection:
             if not sa.inspect(connection).has_table(tables.version.name):
                 return None
             found: int | None = connection.execute(sa.select(tables.version.c.version)).scalar()
@@ -260,7 +256,7 @@ class Database:
     def _alone(self) -> Iterator[None]:
         """One process at a time: tables are made once."""
         if self.is_sqlite:
-            with filelock.FileLock(f"{file_of(self._url)}.lock"):
+            with filelock.FileLock(f"{sqlite_file(self._url)}.lock"):
                 with self.engine.connect() as connection:
                     connection.exec_driver_sql("COMMIT")  # the journal's mode cannot change inside a transaction
                     connection.exec_driver_sql("PRAGMA journal_mode=WAL")
@@ -280,7 +276,7 @@ class Database:
         if isinstance(cause, sa.exc.TimeoutError):
             return kind(f"{self.address}: no connection became free")
         if isinstance(cause, sa.exc.DBAPIError):
-            return kind(f"{self.address}: {scrub(str(cause.orig), self._url)}")
+            return kind(f"{self.address}: {redact(str(cause.orig), self._url)}")
         return error
 
 

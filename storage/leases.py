@@ -37,25 +37,25 @@ class Lease:
     attempt: int
 
 
-class Watch:
-    """Which leases stand still, by this process's own monotonic clock."""
+class LeaseWatch:
+    """Tells which leases stand still, by this process's own monotonic clock."""
 
     def __init__(self, lease_seconds: float, clock: Callable[[], float]) -> None:
         self._lease_seconds, self._clock = lease_seconds, clock
-        self._last_look = -float("inf")
+        self._looked_at = -float("inf")
         self._since: dict[tuple[str, int], float] = {}
 
-    def look(self, seen: Iterable[tuple[str, int]]) -> set[str]:
-        """The tokens that are dead, of all (token, counter) there are now."""
+    def find_dead(self, seen: Iterable[tuple[str, int]]) -> set[str]:
+        """The tokens whose counter stood still for a lease time; `seen` are all (token, counter) that there are now."""
         now = self._clock()
-        if now - self._last_look > self._lease_seconds / 2:
-            self.lose_sight()  # who knows whether the database answered meanwhile
-        self._last_look = now
+        if now - self._looked_at > self._lease_seconds / 2:
+            self.reset()  # who knows whether the database answered meanwhile
+        self._looked_at = now
         self._since = {key: self._since.get(key, now) for key in seen}
         return {token for (token, _), since in self._since.items() if now - since >= self._lease_seconds}
 
-    def lose_sight(self) -> None:
-        """The database did not answer, so nobody could renew: begin anew."""
+    def reset(self) -> None:
+        """Begin anew: the database did not answer, so no owner could renew."""
         self._since = {}
 
 
@@ -71,19 +71,18 @@ class Leases:
         clock: Callable[[], float],
     ) -> None:
         self._database, self._study_id, self._worker = database, study_id, worker
-        self._watch = Watch(lease_seconds, clock)
+        self._watch = LeaseWatch(lease_seconds, clock)
 
-    def take(self, only_adopt: bool) -> Lease | None:
-        """A trial to work on: an orphan first, else the first that waits. None: paused, stopping, or none is free.
+    def acquire(self, only_adopt: bool) -> Lease | None:
+        """Lease a trial: an orphaned one first, else the first that waits. None: paused, stopping, or none is free.
 
         Args:
-            only_adopt: none that waits.
+            only_adopt: lease no trial that waits.
         """
-        token = uuid.uuid4().hex
-        take = partial(self._take, token=token, only_adopt=only_adopt)
-        return self._database.retrying(lambda: self._watching(take))
+        work = partial(self._acquire, token=uuid.uuid4().hex, only_adopt=only_adopt)
+        return self._database.retry(lambda: self._transact_watching(work))
 
-    def renew(self, lease: Lease, number: int, note: workers.Note) -> workers.Control:
+    def renew(self, lease: Lease, number: int, activity: workers.Activity) -> workers.Control:
         """One heartbeat, in one transaction, tried once; the driver's errors pass through.
 
         Raises:
@@ -91,14 +90,14 @@ class Leases:
         """
 
         def work(connection: sa.Connection) -> workers.Control:
-            hold(connection, lease)
+            check_fence(connection, lease)
             mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
             connection.execute(mine.values(counter=_LEASES.counter + 1))
-            workers.sign(self._database, connection, self._worker, self._study_id, number, note)
-            self._look(connection)
-            return workers.control(connection, self._study_id)
+            workers.report_alive(connection, self._worker, self._study_id, number, activity)
+            self._find_dead(connection)
+            return workers.read_control(connection, self._study_id)
 
-        return self._watching(work)
+        return self._transact_watching(work)
 
     def release(self, lease: Lease) -> None:
         """Let a trial go in good order: it is free at once, and the attempt does not count."""
@@ -110,31 +109,31 @@ class Leases:
         mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
         self._database.transact(lambda connection: connection.execute(mine.values(state="orphaned", note=reason)))
 
-    def _watching(self, work: Callable[[sa.Connection], T]) -> T:
+    def _transact_watching(self, work: Callable[[sa.Connection], T]) -> T:
         try:
-            return self._database.once(work)
+            return self._database.transact_once(work)
         except LeaseLost:
             raise
         except Exception:
-            self._watch.lose_sight()
+            self._watch.reset()
             raise
 
-    def _take(self, connection: sa.Connection, token: str, only_adopt: bool) -> Lease | None:
+    def _acquire(self, connection: sa.Connection, token: str, only_adopt: bool) -> Lease | None:
         before = connection.execute(sa.select(tables.leases).where(_LEASES.token == token)).first()
         if before is not None:  # the commit had arrived when the connection dropped
             return Lease(self._study_id, before.trial_id, token, before.attempt)
-        workers.sign(self._database, connection, self._worker, self._study_id, None, workers.Note())
-        dead = self._look(connection)
-        if workers.control(connection, self._study_id) != "running":
+        workers.report_alive(connection, self._worker, self._study_id, None, workers.Activity())
+        dead = self._find_dead(connection)
+        if workers.read_control(connection, self._study_id) != "running":
             return None
         adopted = self._adopt(connection, token, dead)
-        return adopted if adopted is not None or only_adopt else self._take_waiting(connection, token)
+        return adopted if adopted is not None or only_adopt else self._acquire_waiting(connection, token)
 
-    def _look(self, connection: sa.Connection) -> set[str]:
+    def _find_dead(self, connection: sa.Connection) -> set[str]:
         held = sa.select(_LEASES.token, _LEASES.counter).where(
             _LEASES.study_id == self._study_id, _LEASES.state.in_(OWNED)
         )
-        return self._watch.look((row.token, row.counter) for row in connection.execute(held))
+        return self._watch.find_dead((row.token, row.counter) for row in connection.execute(held))
 
     def _adopt(self, connection: sa.Connection, token: str, dead: set[str]) -> Lease | None:
         free = sa.or_(_LEASES.state.not_in(OWNED), _LEASES.token.in_(dead))
@@ -161,13 +160,13 @@ class Leases:
         connection.execute(sa.update(tables.leases).where(same).values(**changed))
         return Lease(self._study_id, orphan.trial_id, token, orphan.attempt + 1)
 
-    def _take_waiting(self, connection: sa.Connection, token: str) -> Lease | None:
+    def _acquire_waiting(self, connection: sa.Connection, token: str) -> Lease | None:
         trials = tables.trials.c
         first = sa.select(trials.trial_id).where(trials.study_id == self._study_id, trials.state == "WAITING")
         # Each worker takes another one, and none waits for another. On SQLite, transactions come one by one.
         first = first.order_by(trials.trial_id).limit(1).with_for_update(skip_locked=True)
         trial_id = connection.execute(first).scalar()
-        if trial_id is None or not optuna_rows.begin_trial(connection, trial_id):
+        if trial_id is None or not optuna_rows.start_trial(connection, trial_id):
             return None
         row = {"study_id": self._study_id, "trial_id": trial_id, "owner": self._worker.owner, "token": token}
         row |= {"counter": 0, "state": "claiming", "attempt": 1, "fruitless": 0, "progressed": False, "note": None}
@@ -176,11 +175,11 @@ class Leases:
         return Lease(self._study_id, trial_id, token, 1)
 
 
-def hold(connection: sa.Connection, lease: Lease) -> None:
-    """The fence: after it, and until the transaction ends, nobody can take the trial from us.
+def check_fence(connection: sa.Connection, lease: Lease) -> None:
+    """Lock the lease's row: until the transaction ends, no other worker can adopt the trial.
 
     Raises:
-        LeaseLost: it has been taken already, or has ended.
+        LeaseLost: another worker adopted it, or it has ended.
     """
     row = sa.select(_LEASES.token).where(_LEASES.token == lease.token).with_for_update()
     if connection.execute(row).first() is None:
@@ -189,32 +188,35 @@ def hold(connection: sa.Connection, lease: Lease) -> None:
         raise LeaseLost("the trial has ended")
 
 
-def hand_over(connection: sa.Connection, lease: Lease) -> None:
-    """The claim is made and the trial begins: from here on a death counts as an attempt at it."""
+def mark_held(connection: sa.Connection, lease: Lease) -> None:
+    """Record that the claim is made and the trial begins: from here on a death counts as an attempt."""
     mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
     connection.execute(mine.values(state="held"))
 
 
 def mark_progress(connection: sa.Connection, lease: Lease) -> None:
-    """This attempt left something new, so it and those before it do not count against the trial."""
+    """Record that this attempt left something new: neither it nor those before it count against the trial."""
     mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
     connection.execute(mine.values(progressed=True))
 
 
-def drop(connection: sa.Connection, lease: Lease) -> None:
-    """The trial has ended: there is nothing left to own."""
+def delete(connection: sa.Connection, lease: Lease) -> None:
+    """Delete the lease of a trial that has ended."""
     connection.execute(sa.delete(tables.leases).where(_LEASES.token == lease.token))
 
 
-def orphan(database: Database, owner: str, reason: str) -> None:
-    """Free the trial of a worker that is known to be dead (its parent process waited for it): adopted at once."""
+def mark_orphaned(database: Database, owner: str, reason: str) -> None:
+    """Free the trial of a worker that is known to be dead, as by the parent that waited for it.
+
+    The next worker adopts it at once. Doing this twice does no harm.
+    """
 
     def work(connection: sa.Connection) -> None:
         held = sa.update(tables.leases).where(_LEASES.owner == owner, _LEASES.state.in_(OWNED))
         # Who died while it claimed had not begun the trial: that does not count against it.
         state = sa.case((_LEASES.state == "claiming", "released"), else_="orphaned")
         connection.execute(held.values(state=state, note=reason))
-        workers.sign_off(connection, owner)
+        workers.report_stopped(connection, owner)
 
     database.transact(work)
 
@@ -228,5 +230,5 @@ def _fail(connection: sa.Connection, orphan: Any) -> None:
     last = orphan.note or f"its worker {orphan.owner} died and left no error"
     reason = f"{MAX_FRUITLESS} attempts in a row ended without a new checkpoint or evaluation; the last one: {last}"
     if optuna_rows.end_trial(connection, orphan.trial_id, "FAIL"):
-        optuna_rows.set_attr(connection, orphan.trial_id, optuna_rows.FAILURE, reason)
-        optuna_rows.set_attr(connection, orphan.trial_id, "attempts", orphan.attempt)
+        optuna_rows.set_trial_attr(connection, orphan.trial_id, optuna_rows.FAILURE, reason)
+        optuna_rows.set_trial_attr(connection, orphan.trial_id, "attempts", orphan.attempt)

@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from foldrace.storage import tables
+from foldrace.storage.address import without_password
+from foldrace.storage.errors import StorageError
 
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
 FAILURE = "failure"  # the user attribute with the reason of a trial that failed
@@ -26,26 +28,37 @@ def cell_key(fold: int, evaluation: int) -> str:
     return f"fold{fold}/eval{evaluation}"
 
 
-def insert_or(connection: sa.Connection, table: sa.Table) -> "postgresql.Insert | sqlite.Insert":
-    """An INSERT that can say what to do on a conflict, in the database's own dialect."""
+def find_study_id(connection: sa.Connection, name: str) -> int:
+    """The id of the study of that name. Raises StorageError, with the names that are there, when there is none."""
+    studies = tables.studies.c
+    found = connection.execute(sa.select(studies.study_id).where(studies.study_name == name)).scalar()
+    if found is None:
+        names = connection.execute(sa.select(studies.study_name).order_by(studies.study_name)).scalars().all()
+        place = without_password(connection.engine.url)
+        raise StorageError(f"{place}: no study {name}; there: {', '.join(names) or 'none'}")
+    return int(found)
+
+
+def dialect_insert(connection: sa.Connection, table: sa.Table) -> "postgresql.Insert | sqlite.Insert":
+    """An INSERT of the database's own dialect: it has `on_conflict_do_nothing` and `on_conflict_do_update`."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def upsert(connection: sa.Connection, table: sa.Table, key: Sequence[str], values: Mapping[str, Any]) -> None:
-    """Insert a row, or change the one that has its `key`."""
+    """Insert a row, or update the one with the same `key` columns."""
     changed = {name: value for name, value in values.items() if name not in key}
-    statement = insert_or(connection, table).values(**values)
+    statement = dialect_insert(connection, table).values(**values)
     connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed))
 
 
-def set_attr(connection: sa.Connection, trial_id: int, key: str, value: object) -> None:
-    """A user attribute of a trial; `value` is stored as JSON, where a number that is not finite becomes null."""
+def set_trial_attr(connection: sa.Connection, trial_id: int, key: str, value: object) -> None:
+    """Store a user attribute of a trial as JSON; a number that is not finite becomes null."""
     row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(_finite(value), ensure_ascii=False)}
     upsert(connection, tables.trial_attrs, ("trial_id", "key"), row)
 
 
-def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
-    """What Optuna's `trial.report(value, step)` stores."""
+def set_intermediate_value(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
+    """Store what Optuna's `trial.report(value, step)` stores."""
     kind = "NAN" if math.isnan(value) else _kind(value)
     row = {
         "trial_id": trial_id,
@@ -56,34 +69,38 @@ def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value:
     upsert(connection, tables.trial_intermediate_values, ("trial_id", "step"), row)
 
 
-def last_intermediate(connection: sa.Connection, trial_id: int) -> float | None:
-    """The value reported last; None where there is none, or it is not a finite number."""
+def read_last_value(connection: sa.Connection, trial_id: int) -> float | None:
+    """The intermediate value of the highest step; None where there is none, or it is not finite."""
     values = tables.trial_intermediate_values.c
     query = sa.select(values.intermediate_value).where(values.trial_id == trial_id).order_by(values.step.desc())
     found: float | None = connection.execute(query.limit(1)).scalar()
     return found
 
 
-def set_params(connection: sa.Connection, trial_id: int, params: Mapping[str, tuple[float, str]]) -> None:
-    """Store a trial's parameters: Optuna's number for the value, and the distribution as JSON. The first one stays."""
+def set_trial_params(connection: sa.Connection, trial_id: int, params: Mapping[str, tuple[float, str]]) -> None:
+    """Store a trial's parameters; one that is stored already stays.
+
+    Args:
+        params: by name, the value as Optuna's number (its internal representation) and the distribution as JSON.
+    """
     if not params:
         return
     rows = [
         {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": distribution}
         for name, (value, distribution) in params.items()
     ]
-    connection.execute(insert_or(connection, tables.trial_params).values(rows).on_conflict_do_nothing())
+    connection.execute(dialect_insert(connection, tables.trial_params).values(rows).on_conflict_do_nothing())
 
 
-def begin_trial(connection: sa.Connection, trial_id: int) -> bool:
-    """WAITING -> RUNNING; False when it was not waiting any more."""
+def start_trial(connection: sa.Connection, trial_id: int) -> bool:
+    """Set a WAITING trial to RUNNING; return False when it was not waiting."""
     trials = tables.trials
     waiting = sa.update(trials).where(trials.c.trial_id == trial_id, trials.c.state == "WAITING")
     return connection.execute(waiting.values(state="RUNNING", datetime_start=_now())).rowcount == 1
 
 
 def end_trial(connection: sa.Connection, trial_id: int, state: State, value: float | None = None) -> bool:
-    """RUNNING -> `state`; False when it was not running any more."""
+    """Set a RUNNING trial to `state`, with its value; return False when it was not running."""
     trials = tables.trials
     running = sa.update(trials).where(trials.c.trial_id == trial_id, trials.c.state == "RUNNING")
     if connection.execute(running.values(state=state, datetime_complete=_now())).rowcount != 1:
@@ -95,14 +112,14 @@ def end_trial(connection: sa.Connection, trial_id: int, state: State, value: flo
     return True
 
 
-def queue_trial(
+def enqueue_trial(
     connection: sa.Connection,
     study_id: int,
     number: int,
     fixed: Mapping[str, object],
     attrs: Mapping[str, object],
 ) -> None:
-    """What Optuna's `enqueue_trial` stores; the study's row must be locked, or numbers would be given twice."""
+    """Store what Optuna's `enqueue_trial` stores. The caller locks the study's row, or a number is given twice."""
     row = {"study_id": study_id, "number": number, "state": "WAITING"}
     trial_id = connection.execute(sa.insert(tables.trials).values(**row).returning(tables.trials.c.trial_id)).scalar()
     assert trial_id is not None
@@ -112,7 +129,7 @@ def queue_trial(
             sa.insert(tables.trial_system_attrs).values(trial_id=trial_id, key="fixed_params", value_json=text)
         )
     for key, value in attrs.items():
-        set_attr(connection, trial_id, key, value)
+        set_trial_attr(connection, trial_id, key, value)
 
 
 def _finite(value: object) -> object:

@@ -16,7 +16,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 
 Control = Literal["running", "paused", "stopping"]
-_FORGET_AFTER = 86_400.0  # seconds
+_FORGET_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class WorkerIdentity:
 
 
 @dataclass(frozen=True)
-class Note:
-    """Where a worker is in its trial: for people."""
+class Activity:
+    """What a worker is doing in its trial."""
 
     fold: int | None = None
     epoch: float | None = None
@@ -44,31 +44,38 @@ def new_owner() -> str:
     return f"{socket.gethostname()}:{uuid.uuid4().hex[:12]}"
 
 
-def sign(
-    database: Database, connection: sa.Connection, worker: WorkerIdentity, study_id: int, number: int | None, note: Note
+def seconds_now(connection: sa.Connection) -> "sa.ColumnElement[float]":
+    """The database's own clock as an SQL expression, in seconds. It tells ages; nothing is decided by it."""
+    if connection.dialect.name == "sqlite":
+        return (sa.func.julianday("now") - 2440587.5) * 86400.0
+    return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float(53))
+
+
+def report_alive(
+    connection: sa.Connection, worker: WorkerIdentity, study_id: int, number: int | None, activity: Activity
 ) -> None:
-    """Say that `worker` lives, and what it does. Times are the database's own."""
+    """Record a sign of life of `worker`, with the number of its trial and what it does there."""
     row = {"study_id": study_id, "host": worker.host, "pid": worker.pid, "device": worker.device, "number": number}
-    row |= vars(note) | {"stopped": False, "seen_at": database.seconds_now()}
+    row |= vars(activity) | {"stopped": False, "seen_at": seconds_now(connection)}
     counter = tables.workers.c.counter
-    statement = optuna_rows.insert_or(connection, tables.workers).values(owner=worker.owner, counter=0, **row)
+    statement = optuna_rows.dialect_insert(connection, tables.workers).values(owner=worker.owner, counter=0, **row)
     connection.execute(statement.on_conflict_do_update(index_elements=["owner"], set_=row | {"counter": counter + 1}))
 
 
-def sign_off(connection: sa.Connection, owner: str) -> None:
-    """The worker has ended, in good order or not."""
-    left = sa.update(tables.workers).where(tables.workers.c.owner == owner)
-    connection.execute(left.values(stopped=True, number=None))
+def report_stopped(connection: sa.Connection, owner: str) -> None:
+    """Record that a worker has ended, in good order or not."""
+    ended = sa.update(tables.workers).where(tables.workers.c.owner == owner)
+    connection.execute(ended.values(stopped=True, number=None))
 
 
-def forget_old(database: Database, connection: sa.Connection) -> None:
-    """Forget workers that nobody has seen for a day."""
-    old = tables.workers.c.seen_at < database.seconds_now() - _FORGET_AFTER
+def delete_old(connection: sa.Connection) -> None:
+    """Delete the rows of workers that gave no sign of life for a day."""
+    old = tables.workers.c.seen_at < seconds_now(connection) - _FORGET_SECONDS
     connection.execute(sa.delete(tables.workers).where(old))
 
 
-def control(connection: sa.Connection, study_id: int) -> Control:
-    """What was asked of all workers of a study."""
+def read_control(connection: sa.Connection, study_id: int) -> Control:
+    """What all workers of a study were asked for."""
     controls = tables.controls.c
     found: Control | None = connection.execute(
         sa.select(controls.control).where(controls.study_id == study_id)
@@ -86,22 +93,12 @@ def set_control(database: Database, name: str, asked: Control, *, finals: bool =
         raise StorageError(f"{asked!r} cannot be asked of a study; one of {', '.join(get_args(Control))} can")
 
     def work(connection: sa.Connection) -> None:
-        jobs = _finals_of(connection, name) if finals else []
         searched = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
-        for study_id in [*connection.execute(searched).scalars(), *jobs] or [study_id_of(database, connection, name)]:
+        ids = [*connection.execute(searched).scalars(), *(_finals_of(connection, name) if finals else [])]
+        for study_id in ids or [optuna_rows.find_study_id(connection, name)]:
             optuna_rows.upsert(connection, tables.controls, ("study_id",), {"study_id": study_id, "control": asked})
 
     database.transact(work)
-
-
-def study_id_of(database: Database, connection: sa.Connection, name: str) -> int:
-    """Raises StorageError, with the names that are there, when there is no such study."""
-    studies = tables.studies.c
-    found = connection.execute(sa.select(studies.study_id).where(studies.study_name == name)).scalar()
-    if found is None:
-        names = connection.execute(sa.select(studies.study_name).order_by(studies.study_name)).scalars().all()
-        raise StorageError(f"{database.address}: no study {name}; there: {', '.join(names) or 'none'}")
-    return int(found)
 
 
 def _finals_of(connection: sa.Connection, name: str) -> list[int]:

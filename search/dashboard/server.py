@@ -24,7 +24,7 @@ from foldrace.search.dashboard.access import AccessMiddleware, AccessSettings, n
 from foldrace.search.dashboard.storage import DashboardStorage, StudyDetailPlugin
 from foldrace.search.session import Session
 from foldrace.search.study_store import name_of_run
-from foldrace.storage import tables, workers
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.leases import OWNED
 
@@ -67,7 +67,7 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
     """
     database = session.database
     name = name_of_run(database, session.study.name)
-    study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
+    study_id = database.read(lambda connection: optuna_rows.find_study_id(connection, name))
     listener = _listen(host, port)
     port, token = listener.getsockname()[1], token_urlsafe(32)
     settings = AccessSettings(
@@ -117,7 +117,7 @@ def _with_reading(database: Database, app: WSGIApplication) -> WSGIApplication:
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return app(environ, start_response)
-        with database.reading():
+        with database.read_only():
             return app(environ, start_response)
 
     return answer

@@ -43,7 +43,7 @@ def select_trial(database: Database, study: Study, number: int | None = None) ->
         StorageError: no such study, or one with other settings.
     """
     check_same(database, study)
-    trials = database.retrying(
+    trials = database.retry(
         lambda: optuna.load_study(study_name=study.name, storage=database.storage).get_trials(deepcopy=False)
     )
     complete = {t.number: t for t in trials if t.state == TrialState.COMPLETE and t.value is not None}

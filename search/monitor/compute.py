@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from foldrace.storage import tables
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
-from foldrace.storage.workers import study_id_of
 from foldrace.studies.study import Study
 
 _TRIALS, _PARAMS, _REPORTS = tables.trials.c, tables.trial_params.c, tables.trial_intermediate_values.c
@@ -31,7 +30,7 @@ def read_fold_epochs(database: Database, study: Study, name: str) -> FoldEpochs:
     defaults = study.defaults
     cells_per_trial = study.folds.count * defaults.evaluations
     spent = saved = 0.0
-    for row in database.read(lambda connection: _groups(database, connection, name)):
+    for row in database.read(lambda connection: _groups(connection, name)):
         epochs = _epochs(row.param_value, row.distribution_json) or defaults.epochs
         cells = int(row.cells)  # PostgreSQL sums to a Decimal
         spent += cells * epochs / defaults.evaluations
@@ -47,16 +46,16 @@ def running_epochs(database: Database, study: Study, name: str) -> dict[int, flo
         epochs = sa.and_(_PARAMS.trial_id == _TRIALS.trial_id, _PARAMS.param_name == "epochs")
         query = sa.select(_TRIALS.number, _PARAMS.param_value, _PARAMS.distribution_json)
         query = query.select_from(tables.trials).outerjoin(tables.trial_params, epochs)
-        query = query.where(_TRIALS.study_id == study_id_of(database, connection, name), _TRIALS.state == "RUNNING")
+        query = query.where(_TRIALS.study_id == optuna_rows.find_study_id(connection, name), _TRIALS.state == "RUNNING")
         default = study.defaults.epochs
         return {number: _epochs(stored, text) or default for number, stored, text in connection.execute(query)}
 
     return database.read(work)
 
 
-def _groups(database: Database, connection: sa.Connection, name: str) -> list[sa.Row[tuple[str, float, str, int, int]]]:
+def _groups(connection: sa.Connection, name: str) -> list[sa.Row[tuple[str, float, str, int, int]]]:
     """Trials and their reported cells, by state and epochs."""
-    study_id = study_id_of(database, connection, name)
+    study_id = optuna_rows.find_study_id(connection, name)
     done = sa.func.max(_REPORTS.step) + 1  # not their number: a fold of few steps reports fewer
     cells = sa.select(_REPORTS.trial_id, done.label("cells")).group_by(_REPORTS.trial_id).subquery()
     epochs = sa.and_(_PARAMS.trial_id == _TRIALS.trial_id, _PARAMS.param_name == "epochs")

@@ -27,7 +27,7 @@ from foldrace.search.workers.command import WorkerCommand
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor
 from foldrace.storage.errors import StorageError
-from foldrace.storage.leases import orphan
+from foldrace.storage.leases import mark_orphaned
 
 
 def watch(
@@ -105,7 +105,7 @@ def _poller(session: Session, name: str, command: WorkerCommand) -> StatusPoller
     return StatusPoller(
         read,
         owner_in=lambda slot: command.owners.get(slot.index),
-        mark_dead=lambda owner, reason: orphan(database, owner, reason),
+        mark_dead=lambda owner, reason: mark_orphaned(database, owner, reason),
     )
 
 

@@ -86,17 +86,17 @@ def summarise(database: Database, name: str, lease_seconds: float = 60.0) -> Sum
     Raises:
         StorageError: no such study.
     """
-    return database.read(lambda connection: _summarise(database, connection, name, lease_seconds))
+    return database.read(lambda connection: _summarise(connection, name, lease_seconds))
 
 
-def _summarise(database: Database, connection: sa.Connection, name: str, lease_seconds: float) -> Summary:
-    study_id = workers.study_id_of(database, connection, name)
-    seen = _workers(database, connection, study_id)
+def _summarise(connection: sa.Connection, name: str, lease_seconds: float) -> Summary:
+    study_id = optuna_rows.find_study_id(connection, name)
+    seen = _workers(connection, study_id)
     silent = {line.owner for line in seen if line.stopped or line.silent_seconds > lease_seconds}
     alive = {line.owner for line in seen} - silent
     return Summary(
         name=name,
-        control=workers.control(connection, study_id),
+        control=workers.read_control(connection, study_id),
         trials=_counts(connection, sa.select(_TRIALS.state, sa.func.count()).where(_TRIALS.study_id == study_id)),
         evaluations=_counts(connection, _reports_by_state(study_id)),
         best=_best(connection, study_id),
@@ -138,9 +138,9 @@ def _seconds_each(connection: sa.Connection, study_id: int) -> float | None:
     return sum((ended - begun).total_seconds() for begun, ended in found) / len(found) if found else None
 
 
-def _workers(database: Database, connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ...]:
+def _workers(connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ...]:
     names = [_WORKERS[name] for name in WorkerStatus.__dataclass_fields__ if name != "silent_seconds"]
-    silent = (database.seconds_now() - _WORKERS.seen_at).label("silent_seconds")
+    silent = (workers.seconds_now(connection) - _WORKERS.seen_at).label("silent_seconds")
     query = sa.select(*names, silent).where(_WORKERS.study_id == study_id).order_by(_WORKERS.host, _WORKERS.pid)
     return tuple(WorkerStatus(**row) for row in connection.execute(query).mappings())
 

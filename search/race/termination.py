@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
-from foldrace.storage.workers import study_id_of
 from foldrace.studies.study import Study
 from foldrace.trainer.evaluation import EvaluationRecord
 
@@ -53,7 +52,7 @@ class ExpectedGain:
 
 def read_expected_gain(database: Database, study: Study) -> ExpectedGain | None:
     """The expected gain of the trials still queued, or of ten when none is; None while too few are complete."""
-    folds, states = database.read(lambda connection: _read(database, connection, study))
+    folds, states = database.read(lambda connection: _read(connection, study))
     ended = sum(count for state, count in states.items() if state in ("COMPLETE", "PRUNED"))
     return expected_gain(folds, ended, states.get("WAITING", 0) or FURTHER_TRIALS)
 
@@ -90,9 +89,9 @@ def _noise(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     return math.sqrt(float((residuals**2).sum()) / ((trials - 1) * (folds - 1)) / folds)
 
 
-def _read(database: Database, connection: sa.Connection, study: Study) -> tuple[list[list[float]], dict[str, int]]:
+def _read(connection: sa.Connection, study: Study) -> tuple[list[list[float]], dict[str, int]]:
     """The value of each fold of each complete trial; and the number of trials in each state."""
-    of_study = _TRIALS.study_id == study_id_of(database, connection, study.name)
+    of_study = _TRIALS.study_id == optuna_rows.find_study_id(connection, study.name)
     counted = sa.select(_TRIALS.state, sa.func.count().label("trials")).where(of_study).group_by(_TRIALS.state)
     states = {row.state: int(row.trials) for row in connection.execute(counted)}
     last = study.defaults.evaluations - 1

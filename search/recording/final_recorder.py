@@ -25,7 +25,7 @@ def record_final(session: Session, job: FinalJob, data: TrainingData, result: Fi
     with log_errors(f"final job {job.number}"):
         outcome = read_outcome(job, data)
         storage = session.database.storage
-        stored = session.database.retrying(lambda: optuna.load_study(study_name=job.name, storage=storage))
+        stored = session.database.retry(lambda: optuna.load_study(study_name=job.name, storage=storage))
         if _headline(result) in get_note(stored):
             return  # it was recorded before
         pictures = outcome_pictures(outcome)

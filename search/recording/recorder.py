@@ -111,7 +111,7 @@ class Recorder:
                 self._unsent.append(trial_record(outcome, len(assignment.folds), pictures))
             addresses = attach(trial, pictures, self._session.workspace)
         text = render_note(outcome, addresses, matrices.get("validation"), names)
-        database.retrying(lambda: save_note(trial, text))
+        database.retry(lambda: save_note(trial, text))
 
     def _may_draw(self) -> bool:
         """Whether this worker draws the study: the first that takes the lock does, until it ends."""
@@ -200,7 +200,7 @@ def name_metric(stored: optuna.Study, metric: str) -> None:
 def draw_study(session: Session) -> None:
     """Draw the figures of a study's page in the dashboard, and store them."""
     storage = session.database.storage
-    stored = session.database.retrying(lambda: optuna.load_study(study_name=session.study.name, storage=storage))
+    stored = session.database.retry(lambda: optuna.load_study(study_name=session.study.name, storage=storage))
     name_metric(stored, session.study.search.metric)
     for name, figure in plots(load_trajectory(session.database, session.study)).items():
         save_plotly_graph_object(stored, figure, graph_object_id=name)

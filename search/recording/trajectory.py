@@ -81,10 +81,10 @@ class SearchTrajectory:
 
 def load_trajectory(database: Database, study: Study) -> SearchTrajectory:
     """The trajectory of a study so far. Raises StorageError when there is no such study."""
-    with database.reading():
+    with database.read_only():
         name, storage = study.name, database.storage
-        stored = database.retrying(lambda: optuna.load_study(study_name=name, storage=storage))
-        trials = database.retrying(lambda: stored.get_trials(deepcopy=False, states=_ENDED))
+        stored = database.retry(lambda: optuna.load_study(study_name=name, storage=storage))
+        trials = database.retry(lambda: stored.get_trials(deepcopy=False, states=_ENDED))
     trials = sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     incumbent = max(complete, key=lambda trial: (_value(trial), -trial.number), default=None)

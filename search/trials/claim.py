@@ -20,7 +20,7 @@ from foldrace.search.trials.protocol_timer import Meter
 from foldrace.storage import leases, optuna_rows
 from foldrace.storage.database import Database
 from foldrace.storage.leases import Lease, LeaseLost, Leases
-from foldrace.storage.workers import Control, Note
+from foldrace.storage.workers import Activity, Control
 from foldrace.studies.knobs import Value
 from foldrace.trainer.evaluation import EvaluationRecord
 
@@ -53,7 +53,7 @@ class Claim:
     ) -> None:
         self._database, self._leases, self._lease, self._meter = database, owned, lease, meter
         self._study, self._per_fold, self._judge = study, per_fold, judge
-        self._note, self._control, self._progressed = Note(), _RUNNING, False
+        self._activity, self._control, self._progressed = Activity(), _RUNNING, False
         self._heartbeat: Heartbeat | None = None
         self.number = trial.number
         self.sampled: dict[str, Value] = dict(trial.params)
@@ -87,11 +87,11 @@ class Claim:
     @property
     def trial(self) -> optuna.trial.Trial:
         """The trial as Optuna's object, for notes and artifacts (before it ends: afterwards they raise)."""
-        return self._database.retrying(lambda: optuna.trial.Trial(self._study, self._lease.trial_id))
+        return self._database.retry(lambda: optuna.trial.Trial(self._study, self._lease.trial_id))
 
     def progress(self, *, fold: int, epoch: float, rows_per_second: float | None = None) -> None:
         """The loop goes on. Called at each `Progress`; the heartbeat tells the database when it beats."""
-        self._note = Note(fold, epoch, self._note.accuracy, rows_per_second)
+        self._activity = Activity(fold, epoch, self._activity.accuracy, rows_per_second)
         if self._heartbeat is not None:
             self._heartbeat.touch()
 
@@ -109,9 +109,9 @@ class Claim:
         new = cell not in self.evaluations
 
         def work(connection: sa.Connection) -> None:
-            optuna_rows.set_attr(connection, trial_id, optuna_rows.cell_key(*cell), record.to_json())
+            optuna_rows.set_trial_attr(connection, trial_id, optuna_rows.cell_key(*cell), record.to_json())
             step = self._per_fold * fold + record.index
-            optuna_rows.set_intermediate(connection, trial_id, step, float(running_estimate))
+            optuna_rows.set_intermediate_value(connection, trial_id, step, float(running_estimate))
             if new:
                 leases.mark_progress(connection, self._lease)
 
@@ -119,7 +119,7 @@ class Claim:
             self._write(work)
         self._progressed = self._progressed or new
         self.evaluations[cell] = record
-        self._note = replace(self._note, fold=fold, accuracy=float(running_estimate))
+        self._activity = replace(self._activity, fold=fold, accuracy=float(running_estimate))
 
     def note_checkpoint(self) -> None:
         """A checkpoint is on disk: this attempt was not fruitless. Raises LeaseLost."""
@@ -130,15 +130,15 @@ class Claim:
 
     def set_attr(self, key: str, value: object) -> None:
         """Store a user attribute of the trial. Raises LeaseLost."""
-        self._write(lambda connection: optuna_rows.set_attr(connection, self._lease.trial_id, key, value))
+        self._write(lambda connection: optuna_rows.set_trial_attr(connection, self._lease.trial_id, key, value))
 
     def begin(self, space: SearchSpace, sampled: Mapping[str, Value]) -> None:
         """Store what was drawn for this trial, all at once, and begin it. Raises LeaseLost."""
         drawn = encode_params(space, sampled)
 
         def work(connection: sa.Connection) -> None:
-            optuna_rows.set_params(connection, self._lease.trial_id, drawn)
-            leases.hand_over(connection, self._lease)
+            optuna_rows.set_trial_params(connection, self._lease.trial_id, drawn)
+            leases.mark_held(connection, self._lease)
 
         self._write(work)
         self.sampled |= sampled
@@ -162,7 +162,7 @@ class Claim:
         """PRUNED with the value reported last, as Optuna does it; returns as `finish` does."""
         trial_id = self._lease.trial_id
         return self._end(
-            "PRUNED", {REASON: reason}, lambda connection: optuna_rows.last_intermediate(connection, trial_id)
+            "PRUNED", {REASON: reason}, lambda connection: optuna_rows.read_last_value(connection, trial_id)
         )
 
     def fail(self, reason: str) -> bool:
@@ -192,7 +192,7 @@ class Claim:
         """One heartbeat, tried once: False when the trial is not ours any more."""
         try:
             with self._meter.timing("heartbeats"):
-                self._control = self._leases.renew(self._lease, self.number, self._note)
+                self._control = self._leases.renew(self._lease, self.number, self._activity)
         except LeaseLost:
             self.alive = False
         return self.alive
@@ -204,7 +204,7 @@ class Claim:
 
     def _write(self, work: Callable[[sa.Connection], None]) -> None:
         def fenced(connection: sa.Connection) -> None:
-            leases.hold(connection, self._lease)
+            leases.check_fence(connection, self._lease)
             work(connection)
 
         try:
@@ -218,9 +218,9 @@ class Claim:
     ) -> bool:
         def work(connection: sa.Connection) -> None:
             for key, attr in {**attrs, ATTEMPTS: self.attempt}.items():
-                optuna_rows.set_attr(connection, self._lease.trial_id, key, attr)
+                optuna_rows.set_trial_attr(connection, self._lease.trial_id, key, attr)
             optuna_rows.end_trial(connection, self._lease.trial_id, state, value(connection))
-            leases.drop(connection, self._lease)
+            leases.delete(connection, self._lease)
 
         try:
             with self._meter.timing("ends"):

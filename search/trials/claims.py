@@ -59,11 +59,11 @@ class Trials:
         self._database, self._worker, self._clock, self._on_hang = database, worker, clock, on_hang
         self._heartbeat_seconds = heartbeat_seconds
         name = name or study.name
-        self._study_id = database.read(lambda connection: workers.study_id_of(database, connection, name))
+        self._study_id = database.read(lambda connection: optuna_rows.find_study_id(connection, name))
         self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, clock)
         self._space, self._seed = make_search_space(study.searched), study.search.seed
         self._per_fold = study.defaults.evaluations
-        self._optuna = database.retrying(
+        self._optuna = database.retry(
             lambda: optuna.load_study(study_name=name, storage=database.storage, pruner=pruner or NopPruner())
         )
         self._history = History(database, self._study_id)
@@ -80,7 +80,7 @@ class Trials:
         a lease time: only who keeps looking can tell that a lease is dead.
         """
         with self.meter.timing("claims"):
-            while (lease := self._leases.take(only_adopt)) is not None:
+            while (lease := self._leases.acquire(only_adopt)) is not None:
                 with suppress(LeaseLost):  # it took so long to draw that another worker has it by now
                     return self._begin(lease)
         return None
@@ -91,7 +91,7 @@ class Trials:
         unfinished = sa.select(_TRIALS.trial_id).where(_TRIALS.study_id == self._study_id, _TRIALS.state.in_(left))
 
         def work(connection: sa.Connection) -> bool:
-            asked = workers.control(connection, self._study_id)
+            asked = workers.read_control(connection, self._study_id)
             return asked == "stopping" or connection.execute(unfinished.limit(1)).first() is None
 
         return self._database.read(work)
@@ -99,10 +99,10 @@ class Trials:
     def leave(self) -> None:
         """This worker ends; its claim, if it has one, must have ended before. An outage is not waited out for it."""
         with suppress(sa.exc.SQLAlchemyError):
-            self._database.once(lambda connection: workers.sign_off(connection, self._worker.owner))
+            self._database.transact_once(lambda connection: workers.report_stopped(connection, self._worker.owner))
 
     def _begin(self, lease: Lease) -> Claim:
-        trial = self._database.retrying(lambda: self._database.storage.get_trial(lease.trial_id))
+        trial = self._database.retry(lambda: self._database.storage.get_trial(lease.trial_id))
         judge = self._reason_to_prune
         claim = Claim(self._database, self._leases, lease, trial, self._optuna, self._per_fold, judge, self.meter)
         with ExitStack() as stack:
@@ -120,8 +120,8 @@ class Trials:
             return None
         if not self._warm:
             # The first read of a long study takes seconds: on SQLite it must not hold up those who write.
-            with self._database.reading():
-                self._database.retrying(lambda: self._optuna.get_trials(deepcopy=False))
+            with self._database.read_only():
+                self._database.retry(lambda: self._optuna.get_trials(deepcopy=False))
             self._warm = True
         storage = self._database.storage
-        return self._database.retrying(lambda: reason_to_prune(self._optuna, storage.get_trial(trial_id)))
+        return self._database.retry(lambda: reason_to_prune(self._optuna, storage.get_trial(trial_id)))

@@ -58,7 +58,7 @@ def test_both_engines_of_sqlite_begin_immediate(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="locked"):
         writer.execute("BEGIN IMMEDIATE")
     session.rollback()
-    with database.reading(), database.engine.begin():
+    with database.read_only(), database.engine.begin():
         writer.execute("BEGIN IMMEDIATE")
     writer.close()
     database.close()

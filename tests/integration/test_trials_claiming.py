@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from foldrace.search.study_store import FinalFold, name_of_run, open_study, public_toml, queue_folds, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials
-from foldrace.storage import leases, tables
+from foldrace.storage import leases, optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workers import WorkerIdentity, control, set_control, study_id_of
+from foldrace.storage.workers import WorkerIdentity, read_control, set_control
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 
@@ -178,7 +178,7 @@ def test_a_final_job_is_asked_with_its_study_or_without_one_or_left_out(
     database: Database, make_study: MakeStudy
 ) -> None:
     def asked() -> list[str]:
-        return database.read(lambda c: [control(c, study_id_of(database, c, name)) for name in names])
+        return database.read(lambda c: [read_control(c, optuna_rows.find_study_id(c, name)) for name in names])
 
     study = make_study(baseline={"gamma": 0.5, "epochs": 9}).with_fixed({"gamma": 0.5, "epochs": 9})
     names = [queue_folds(database, study, [FinalFold(0, 77)])]
@@ -316,7 +316,7 @@ def test_workers_that_die_while_they_claim_do_not_count(
     for _ in range(4):
         dead = WorkerIdentity()
         assert Trials(database, study, dead, heartbeat_seconds=0).claim() is not None
-        leases.orphan(database, dead.owner, "killed")
+        leases.mark_orphaned(database, dead.owner, "killed")
     for _ in range(4):
         patiently(trials_of(study), now)
     monkeypatch.undo()
@@ -382,7 +382,7 @@ def test_the_trial_of_a_worker_known_to_be_dead_is_adopted_at_once(
     open_study(database, study)
     worker = WorkerIdentity()
     dead = must(Trials(database, study, worker, heartbeat_seconds=0))
-    leases.orphan(database, worker.owner, "killed by signal 9")
+    leases.mark_orphaned(database, worker.owner, "killed by signal 9")
     assert must(trials_of(study)).number == dead.number
 
 
