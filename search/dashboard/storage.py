@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
+from foldrace.search.ranking import best_trial
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.optuna_rows import CELLS
@@ -60,11 +61,11 @@ class DashboardStorage(_CachedStorage):
         return [trial for trial in trials if states is None or trial.state in states]
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        """The complete trial with the highest value; ValueError when there is none, as Optuna's own says."""
-        complete = [t for t in self.get_all_trials(study_id) if t.state == TrialState.COMPLETE and t.value is not None]
-        if not complete:
+        """The best trial of a study; ValueError when there is none, with the words of Optuna's own storage."""
+        best = best_trial(self.get_all_trials(study_id))
+        if best is None:
             raise ValueError("No trials are completed yet.")
-        return max(complete, key=lambda trial: (trial.value, -trial.number))
+        return best
 
     def notes(self, study_id: int) -> dict[int, dict[str, Any]]:
         """The note of each trial that has one, by trial id, as the dashboard's pages want it."""

@@ -1,14 +1,15 @@
-"""From the best trial to the final study file: every knob fixed, nothing left to search."""
+"""Exports the best trial as a final study file: every knob is fixed, nothing is searched."""
 
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from foldrace.errors import FoldraceError
 from foldrace.search.race.learning_curves import read_evaluations
+from foldrace.search.ranking import rank_trials
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import atomic_write
@@ -17,12 +18,18 @@ from foldrace.studies.study import Study
 
 
 class ExportError(FoldraceError):
-    """There is no such trial to export."""
+    """The trial cannot be exported."""
 
 
 @dataclass(frozen=True)
 class SelectedTrial:
-    """A complete trial: its number, its value (the mean of its folds' best evaluations) and those bests."""
+    """A complete trial to export.
+
+    Attributes:
+        value: the mean of its folds' best evaluations.
+        sampled: the value of each knob that was searched.
+        folds: the best evaluation of each fold.
+    """
 
     number: int
     value: float
@@ -36,44 +43,48 @@ class SelectedTrial:
 
 
 def select_trial(database: Database, study: Study, number: int | None = None) -> SelectedTrial:
-    """The complete trial with the highest value, or the one with the given number.
+    """The best trial of a study, or the complete one with the given number.
 
     Raises:
-        ExportError: no trial is complete, or not that one.
+        ExportError: no trial is complete, or not that one, or foldrace did not run it.
         StorageError: no such study, or one with other settings.
     """
     check_same(database, study)
-    trials = database.retry(
-        lambda: optuna.load_study(study_name=study.name, storage=database.storage).get_trials(deepcopy=False)
-    )
-    complete = {t.number: t for t in trials if t.state == TrialState.COMPLETE and t.value is not None}
-    if not complete:
+    with database.read_only():
+        storage = database.storage
+        stored = database.retry(lambda: optuna.load_study(study_name=study.name, storage=storage))
+        trials = database.retry(lambda: stored.get_trials(deepcopy=False))
+    ranked = {trial.number: trial for trial in rank_trials(trials)}
+    if not ranked:
         raise ExportError(f"study {study.name}: no trial is complete yet, of {len(trials)}; nothing to export")
     if number is None:
-        number = max(complete, key=lambda n: (complete[n].value, -n))
-    if number not in complete:
-        raise ExportError(f"study {study.name}: trial {number} is not complete; complete: {_listed(sorted(complete))}")
-    return _winner(complete[number], study)
+        number = next(iter(ranked))
+    if number not in ranked:
+        raise ExportError(f"study {study.name}: trial {number} is not complete; complete: {_listed(sorted(ranked))}")
+    return _selected(ranked[number], study)
 
 
-def export(study: Study, best: SelectedTrial, path: Path) -> None:
-    """Write the final study file of a trial; it is whole whoever else writes it at the same time."""
-    folds = ", ".join(f"{value:.4f}" for value in best.folds)
+def export(study: Study, trial: SelectedTrial, path: Path) -> None:
+    """Write the final study file of a trial. Several writers at once leave one whole file."""
+    folds = ", ".join(f"{value:.4f}" for value in trial.folds)
     header = (
-        f"# Trial {best.number} of study {study.name}: {study.search.metric} {best.value:.4f}, the mean of the best\n"
+        f"# Trial {trial.number} of study {study.name}: {study.search.metric} {trial.value:.4f}, the mean of the best\n"
         f"# evaluations of its folds ({folds}).\n"
         f"# Train the ensemble and write the submission: foldrace final {path}\n\n"
     )
-    atomic_write(path, header + public_toml(study.with_fixed(best.sampled)))
+    atomic_write(path, header + public_toml(study.with_fixed(trial.sampled)))
 
 
-def _winner(trial: FrozenTrial, study: Study) -> SelectedTrial:
-    last = study.defaults.evaluations - 1
-    seen, folds = read_evaluations(trial.user_attrs), []
-    for fold in range(study.folds.count):
-        folds.append([seen[fold, index].best for index in range(last + 1) if (fold, index) in seen][-1])
-    assert trial.value is not None
-    return SelectedTrial(trial.number, trial.value, dict(trial.params), tuple(folds))
+def _selected(trial: FrozenTrial, study: Study) -> SelectedTrial:
+    last_bests = {fold: record.best for (fold, _), record in sorted(read_evaluations(trial.user_attrs).items())}
+    missing = next((fold for fold in range(study.folds.count) if fold not in last_bests), None)
+    if missing is not None or trial.value is None:
+        raise ExportError(
+            f"study {study.name}: trial {trial.number} has no evaluation of fold {missing}: another program "
+            "completed it; --trial NUMBER exports another one"
+        )
+    folds = tuple(last_bests[fold] for fold in range(study.folds.count))
+    return SelectedTrial(trial.number, trial.value, dict(trial.params), folds)
 
 
 def _listed(numbers: list[int]) -> str:

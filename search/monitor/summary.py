@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from foldrace.search.ranking import select_ranked
 from foldrace.storage import leases, optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.storage.workers import Control
 
-_TRIALS, _ATTRS, _VALUES = tables.trials.c, tables.trial_attrs.c, tables.trial_values.c
+_TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 _REPORTS, _LEASES, _WORKERS = tables.trial_intermediate_values.c, tables.leases.c, tables.workers.c
 _SHOWN_FAILURES = 20
 _PACE_OF = 20  # trials, those that ended last
@@ -100,7 +101,7 @@ def _summarise(connection: sa.Connection, name: str, lease_seconds: float) -> Su
         trials=_counts(connection, sa.select(_TRIALS.state, sa.func.count()).where(_TRIALS.study_id == study_id)),
         evaluations=_counts(connection, _reports_by_state(study_id)),
         best=_best(connection, study_id),
-        first=connection.execute(_values(study_id).where(_TRIALS.number == 0)).scalar(),
+        first=_first_value(connection, study_id),
         seconds_each=_seconds_each(connection, study_id),
         workers=seen,
         failures=_failures(connection, study_id),
@@ -119,15 +120,14 @@ def _reports_by_state(study_id: int) -> "sa.Select[str, int]":
     return query.where(_TRIALS.study_id == study_id)
 
 
-def _values(study_id: int) -> "sa.Select[float, int]":
-    """Value and number of each complete trial."""
-    query = sa.select(_VALUES.value, _TRIALS.number).join(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
-    return query.where(_TRIALS.study_id == study_id, _TRIALS.state == "COMPLETE", _VALUES.value.is_not(None))
-
-
 def _best(connection: sa.Connection, study_id: int) -> Best | None:
-    found = connection.execute(_values(study_id).order_by(_VALUES.value.desc(), _TRIALS.number).limit(1)).first()
+    found = connection.execute(select_ranked(study_id).limit(1)).first()
     return None if found is None else Best(found.number, found.value)
+
+
+def _first_value(connection: sa.Connection, study_id: int) -> float | None:
+    found = connection.execute(select_ranked(study_id).where(_TRIALS.number == 0)).first()
+    return None if found is None else found.value
 
 
 def _seconds_each(connection: sa.Connection, study_id: int) -> float | None:

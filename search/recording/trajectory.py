@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from foldrace.search.race.forecast import ForecastModel
 from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
+from foldrace.search.ranking import best_trial, is_ranked
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import FloatArray
@@ -86,8 +87,7 @@ def load_trajectory(database: Database, study: Study) -> SearchTrajectory:
         stored = database.retry(lambda: optuna.load_study(study_name=name, storage=storage))
         trials = database.retry(lambda: stored.get_trials(deepcopy=False, states=_ENDED))
     trials = sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    incumbent = max(complete, key=lambda trial: (_value(trial), -trial.number), default=None)
+    incumbent = best_trial(trials)
     race, importances = _race(trials, incumbent, study), _importances(trials, study)
     return SearchTrajectory(study, tuple(trials), incumbent, _steps(trials, study), race, importances)
 
@@ -96,7 +96,7 @@ def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
     spent, best, steps = 0.0, None, []
     for trial in trials:
         spent += _fold_epochs(trial, study)
-        value = trial.value if trial.state == TrialState.COMPLETE else None
+        value = trial.value if is_ranked(trial) else None
         best = value if best is None or (value is not None and value > best) else best
         steps.append(Step(trial.number, trial.state.name, spent, value, best))
     return tuple(steps)
@@ -154,7 +154,3 @@ def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float
         return dict(optuna.importance.get_param_importances(forecast, evaluator=FanovaImportanceEvaluator(seed=0)))
     except (ValueError, RuntimeError):  # a knob that took one value only, for one
         return {}
-
-
-def _value(trial: FrozenTrial) -> float:
-    return -np.inf if trial.value is None else trial.value

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.monitor.compute import FoldEpochs, read_fold_epochs
 from foldrace.search.race.learning_curves import read_evaluations
+from foldrace.search.ranking import rank_trials
 from foldrace.search.recording.trajectory import SearchTrajectory, load_trajectory
 from foldrace.search.reports.charts import incumbent_chart, knob_chart, race_chart
 from foldrace.search.reports.html import Html, code, details, html_page, image, paragraph, section, table
@@ -75,8 +76,7 @@ def _summary(trajectory: SearchTrajectory, spent: FoldEpochs) -> Html:
 
 
 def _best(trajectory: SearchTrajectory) -> Html:
-    complete = [t for t in trajectory.trials if t.state == TrialState.COMPLETE and t.value is not None]
-    best = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:BEST]
+    best = rank_trials(trajectory.trials)[:BEST]
     if not best:
         return Html()
     metric, knobs = trajectory.study.search.metric, list(trajectory.study.searched)

@@ -1,0 +1,67 @@
+"""The best trial is the same one for every reader of a study, on either database."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from foldrace.search.dashboard.storage import DashboardStorage
+from foldrace.search.ensemble.export import select_trial
+from foldrace.search.monitor.status import read_status
+from foldrace.search.recording.trajectory import load_trajectory
+from foldrace.search.session import Session
+from foldrace.search.study_store import open_study
+from foldrace.search.trials.claim import Claim
+from foldrace.search.trials.claims import Trials
+from foldrace.storage.database import Database
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.study import Study
+from tests.support.records import record_at
+
+Ask = Callable[[Session], int]
+
+READERS: dict[str, Ask] = {
+    "status": lambda session: read_status(session).summary.best.number,  # type: ignore[union-attr]
+    "dashboard": lambda session: DashboardStorage(session.database).get_best_trial(1).number,
+    "export": lambda session: select_trial(session.database, session.study).number,
+    "trajectory": lambda session: load_trajectory(session.database, session.study).incumbent.number,  # type: ignore[union-attr]
+}
+
+
+@pytest.fixture
+def session(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials], tmp_path: Path
+) -> Session:
+    """Trials 1 and 2 are equal and best; 3 was pruned above them; 4 has an infinite value, written by somebody else."""
+    study = make_study(trials=5)
+    open_study(database, study)
+    trials = trials_of(study)
+    claims = [judged_at(trials, best, study.folds.count) for best in (0.6, 0.8, 0.8, 0.9, 0.9)]
+    for claim in claims[:3]:
+        claim.finish(claim.evaluations[0, 7].best)
+    claims[3].prune("too low")
+    set_infinite(database, claims[4].number)
+    return Session(study, Workspace(tmp_path, study.name), database)
+
+
+def judged_at(trials: Trials, best: float, folds: int) -> Claim:
+    """A claimed trial with one evaluation at the end of each fold."""
+    claim = trials.claim()
+    assert claim is not None
+    for fold in range(folds):
+        claim.report(fold, best, record_at(7, best))
+    return claim
+
+
+def set_infinite(database: Database, number: int) -> None:
+    """What another program does that tells Optuna a value of a trial."""
+    database.storage.set_trial_state_values(
+        database.storage.get_trial_id_from_study_id_trial_number(1, number), TrialState.COMPLETE, [math.inf]
+    )
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_every_reader_names_the_first_of_equal_trials_and_none_that_is_infinite(session: Session, reader: str) -> None:
+    assert READERS[reader](session) == 1
