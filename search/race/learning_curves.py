@@ -84,8 +84,8 @@ def read_learning_curves(trial: FrozenTrial, folds: int, evaluations: int) -> Le
     for fold in range(folds):
         curve = [seen.get((fold, index)) for index in range(evaluations)]
         best[fold] = [math.nan if record is None else record.best for record in curve]
-        has_begun_next = cell_key(fold + 1, 0) in trial.user_attrs
-        if not (trial.state == TrialState.COMPLETE or has_begun_next or curve[-1] is not None):
+        is_over = trial.state == TrialState.COMPLETE or cell_key(fold + 1, 0) in trial.user_attrs
+        if curve[-1] is None and not (is_over and np.isfinite(best[fold]).any()):
             break
         _fill_forward(best[fold])
         bits, count = _right_at_best([record for record in curve if record is not None])

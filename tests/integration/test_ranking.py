@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from foldrace.search.dashboard.storage import DashboardStorage
-from foldrace.search.ensemble.export import select_trial
+from foldrace.search.ensemble.export import ExportError, select_trial
 from foldrace.search.monitor.status import read_status
 from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.session import Session
@@ -65,3 +66,24 @@ def set_infinite(database: Database, number: int) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_names_the_first_of_equal_trials_and_none_that_is_infinite(session: Session, reader: str) -> None:
     assert READERS[reader](session) == 1
+
+
+@pytest.fixture
+def foreign(session: Session) -> Session:
+    """The same study, with a better trial that another program added without any evaluation."""
+    stored = optuna.load_study(study_name=session.study.name, storage=session.database.storage)
+    stored.add_trial(create_trial(value=0.95))
+    return session
+
+
+def test_a_trial_that_another_program_completed_is_not_exported(foreign: Session) -> None:
+    with pytest.raises(ExportError, match="trial 5 has no evaluation of fold 0: another program completed it"):
+        select_trial(foreign.database, foreign.study)
+
+
+def test_a_trial_that_another_program_completed_is_the_incumbent_without_a_gap(foreign: Session) -> None:
+    trajectory = load_trajectory(foreign.database, foreign.study)
+
+    assert trajectory.incumbent is not None
+    assert trajectory.incumbent.number == 5
+    assert trajectory.gap_curves == ()
