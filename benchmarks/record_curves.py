@@ -15,13 +15,13 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.curve_sources import SEARCHED, SOURCES, Source
 from foldrace.errors import FoldraceError
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import Choices, Range
@@ -33,56 +33,6 @@ from foldrace.trainer.training_data import TrainingData, open_training_data
 
 SEEDS = (77, 1078)  # of the folds, the weights and the order; configuration by configuration, so any prefix is of use
 OUTPUT = Path(__file__).parent / "curves"
-DEMO = Path(__file__).parent.parent / "studies/demo/train.tsv"
-SEARCHED = {  # the ranges: chosen so that few configurations stay at the majority class
-    "lr": {"low": 4e-4, "high": 2e-3, "log": True},
-    "first_cycle_ratio": {"low": 0.06, "high": 1.0, "log": True},
-    "gamma": {"low": 0.4, "high": 1.0},
-    "min_lr": {"low": 1e-7, "high": 1e-4, "log": True},
-    "warmup_ratio": {"low": 0.0, "high": 0.3},
-    "label_smoothing": {"low": 0.0, "high": 0.3},
-    "dropout": {"low": 0.0, "high": 0.3},
-}
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set to record on.
-
-    Attributes:
-        longest: characters of the longest sentence that is kept; short sentences make many configurations affordable.
-        training: the knobs beside `SEARCHED`.
-    """
-
-    exclude_labels: tuple[str, ...]
-    longest: int
-    training: dict[str, Any]
-    folds: int = 5
-    data: Path | None = None
-
-
-SOURCES = {
-    "klue_re": Source(
-        ("no_relation",), 80, {"batch_size": 8, "entity_marking": "typed_markers", "epochs": {"low": 3, "high": 6}}
-    ),
-    "demo": Source(
-        (), 60, {"batch_size": 8, "entity_marking": "typed_markers", "epochs": {"low": 3, "high": 8}}, data=DEMO
-    ),
-    "pretrained": Source(
-        ("no_relation",),
-        80,
-        {
-            "batch_size": 8,
-            "entity_marking": "typed_markers",
-            "epochs": {"low": 6, "high": 10},  # with fewer, and above this rate, folds stay at the majority class
-            "lr": {"low": 6e-5, "high": 2.4e-4, "log": True},
-            "min_lr": {"low": 1e-8, "high": 1e-5, "log": True},
-            "label_smoothing": {"low": 0.0, "high": 0.1},
-            "dropout": {"low": 0.0, "high": 0.2},
-        },
-        folds=3,
-    ),
-}
 
 
 def main() -> None:

@@ -16,11 +16,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from benchmarks.recordings import EVALUATIONS, Point, Run
+from benchmarks.curve_sources import is_log_scale
+from benchmarks.recordings import EVALUATIONS, CurveError, Point, Run
 from foldrace.search.race.learning_curves import running_estimate
 from foldrace.storage.optuna_rows import cell_key
 
-WIDE = 20  # a knob whose largest value is so many times its smallest is taken to be searched on a log scale
+# The scale of each knob: of ours as they are drawn, of those in recordings of another format as their values show it.
+IS_LOG_SCALE = is_log_scale() | {"min_lr_ratio": True, "warmup": False}
 
 Report = Callable[[Trial, Run, int, int], bool]  # whether there was something to tell at this cell
 
@@ -117,17 +119,24 @@ def replay(
 
 
 def space_of(runs: Sequence[Run]) -> dict[str, BaseDistribution]:
-    """The search space that the runs were drawn from, as far as it can be told from them; of knobs that all have."""
+    """The search space of the runs: the knobs that all have, each on the scale that it was drawn on.
+
+    Raises:
+        CurveError: the scale of a knob is not stated.
+    """
     shared = set.intersection(*(set(run.params) for run in runs))
-    return {name: _distribution([run.params[name] for run in runs]) for name in sorted(shared)}
+    return {name: _distribution(name, [run.params[name] for run in runs]) for name in sorted(shared)}
 
 
-def _distribution(values: Sequence[float | str]) -> BaseDistribution:
+def _distribution(knob: str, values: Sequence[float | str]) -> BaseDistribution:
     numbers = [float(value) for value in values if not isinstance(value, str)]
     if len(numbers) < len(values):
         return CategoricalDistribution(sorted({str(value) for value in values}))
-    low, high = min(numbers), max(numbers)
-    return FloatDistribution(low, high, log=low > 0 and high > WIDE * low)
+    if knob not in IS_LOG_SCALE:
+        raise CurveError(
+            f"params.{knob}: no scale is stated for this knob; state it in benchmarks/replay.py, IS_LOG_SCALE"
+        )
+    return FloatDistribution(min(numbers), max(numbers), log=IS_LOG_SCALE[knob])
 
 
 class _Played:

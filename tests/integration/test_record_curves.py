@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.record_curves import DEMO, SEEDS, SOURCES, draw, open_source, record, recorded
+from benchmarks.curve_sources import DEMO, SOURCES
+from benchmarks.record_curves import SEEDS, draw, open_source, record, recorded
 from benchmarks.recordings import read
 from foldrace.errors import FoldraceError
 from foldrace.trainer.training_data import TrainingData

@@ -11,7 +11,7 @@ from optuna.pruners import NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks import racing
-from benchmarks.recordings import EVALUATIONS, Run, read
+from benchmarks.recordings import EVALUATIONS, CurveError, Run, read
 from benchmarks.replay import replay, report_estimate, space_of, whole_trials
 from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
 from foldrace.search.race.learning_curves import read_learning_curves
@@ -79,12 +79,26 @@ def test_the_pruner_is_told_what_each_run_tried(runs: list[Run]) -> None:
     assert [witness.tried[i] for i in range(len(runs))] == tried
 
 
-def test_a_knob_over_many_orders_of_magnitude_has_a_log_scale(runs: list[Run]) -> None:
-    params = [{"lr": 1e-4, "gamma": 0.5}, {"lr": 1e-2, "gamma": 1.0, "other": 1.0}]
+@pytest.mark.parametrize("recording", sorted(racing.RECORDED.rglob("*.jsonl")), ids=lambda path: str(path.stem))
+def test_each_recorded_knob_has_the_scale_that_it_was_drawn_on(recording: Path) -> None:
+    space = space_of(read(recording))
+
+    logs = {knob for knob, distribution in space.items() if getattr(distribution, "log", False)}
+    assert len(space) == 8
+    assert logs == {"lr", "first_cycle_ratio", "min_lr"}
+
+
+def test_knobs_of_another_format_have_a_stated_scale(runs: list[Run]) -> None:
+    params = [{"min_lr_ratio": 1e-4, "warmup": 0.1}, {"min_lr_ratio": 1e-1, "warmup": 0.3}]
 
     space = space_of([replace(run, params=p) for run, p in zip(runs, params, strict=False)])
 
-    assert space == {"gamma": FloatDistribution(0.5, 1.0), "lr": FloatDistribution(1e-4, 1e-2, log=True)}
+    assert space == {"min_lr_ratio": FloatDistribution(1e-4, 1e-1, log=True), "warmup": FloatDistribution(0.1, 0.3)}
+
+
+def test_a_knob_without_a_stated_scale_is_refused(runs: list[Run]) -> None:
+    with pytest.raises(CurveError, match=r"params\.depth: no scale is stated for this knob"):
+        space_of([replace(runs[0], params={"depth": 3.0})])
 
 
 def test_trials_that_make_way_leave_the_best_and_cost_less(runs: list[Run]) -> None:
