@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint format house bench bench-trainer bench-workers bench-racing bench-search bench-watching \
+.PHONY: install demo test lint format house bench bench-trainer bench-workers bench-racing bench-search bench-simulate bench-watching \
 	record-curves screenshots
 
 install: .venv/.installed
@@ -49,6 +49,10 @@ bench-workers: install
 
 bench-racing: install
 	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.racing --curves $$file || exit 1; done
+
+# Searches in memory, on data sets fitted to the recorded curves; goes on where it was cut off.
+bench-simulate: install
+	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.simulate --curves $$file || exit 1; done
 
 # Needs chromium, as the tests of the dashboard do.
 bench-watching: install

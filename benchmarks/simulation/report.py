@@ -1,0 +1,182 @@
+"""What simulated studies show: shortfall against fold-epochs, and what each strategy spends for the same quality."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from sklearn.isotonic import isotonic_regression
+
+from benchmarks.simulation.cases import Case, Outcome
+from foldrace.trainer.arrays import FloatArray
+
+BASELINE = "tpe"
+FRACTIONS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)  # of the baseline's fold-epochs, at which shortfalls are shown
+GRID, MOST = 1200, 3.0  # points of a curve, up to so many times the baseline's fold-epochs
+TRIALS = (24, 36)  # of the baseline, whose shortfalls are to be reached
+
+Cell = tuple[str, str, float]  # curves, truth, noise
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A strategy's outcome on one world with one seed, beside the baseline's."""
+
+    case: Case
+    outcome: Outcome
+    baseline: Outcome
+
+    def shortfall_at(self, spent: FloatArray) -> FloatArray:
+        """The chosen configuration's, after so many fold-epochs."""
+        index = np.searchsorted(np.array(self.outcome.spent), spent, side="right")
+        found: FloatArray = np.array([self.outcome.start, *self.outcome.shortfalls])[index]
+        return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """A strategy's line: means over cells of files, truths and noise sizes.
+
+    Attributes:
+        ratios: for each of `TRIALS`, fold-epochs to reach the baseline's shortfall after so many trials, over what the
+            baseline spent on 24.
+        error: the standard error of the first ratio, over worlds and seeds.
+        worst: the highest first ratio of a cell.
+        shortfalls: at `FRACTIONS` of what the baseline spends on 24 trials.
+        differences: paired, of these from the baseline's, with their standard errors.
+        shortfall_24, fold_epochs_24, se: after 24 trials of its own.
+        clock_24: fold-epochs on the clock until then.
+    """
+
+    strategy: str
+    workers: int
+    studies: int
+    ratios: tuple[float, ...]
+    error: float
+    worst: float
+    fold_epochs_to: float
+    shortfalls: tuple[float, ...]
+    differences: tuple[tuple[float, float], ...]
+    shortfall_24: float
+    se: float
+    fold_epochs_24: float
+    clock_24: float
+
+    def as_json(self) -> dict[str, Any]:
+        """As `--json` prints it; null where one world alone tells no error."""
+        found: dict[str, Any] = {
+            "ratio_to_tpe24": round(self.ratios[0], 4),
+            "ratio_se": round(self.error, 4),
+            "worst_ratio": round(self.worst, 4),
+            "fold_epochs_to_tpe24": round(self.fold_epochs_to, 1),
+            "fold_epochs_24": round(self.fold_epochs_24, 1),
+            "shortfall_24": round(self.shortfall_24, 3),
+            "se": round(self.se, 3),
+            "ratio_to_tpe36": round(self.ratios[1], 4),
+        }
+        found = {key: None if math.isnan(value) else value for key, value in found.items()}
+        shortfalls = zip(FRACTIONS, self.shortfalls, strict=True)
+        return found | {"shortfall_at": {f"{at:g}": round(value, 3) for at, value in shortfalls}}
+
+
+def rows(outcomes: Mapping[Case, Outcome]) -> list[Row]:
+    """A line for each strategy and number of workers, as far as the baseline was played on the same worlds."""
+    baselines = {_paired(case): o for case, o in outcomes.items() if case.strategy == BASELINE and case.workers == 1}
+    studies = [Study(c, o, baselines[_paired(c)]) for c, o in outcomes.items() if _paired(c) in baselines]
+    names = list(dict.fromkeys((study.case.strategy, study.case.workers) for study in studies))
+    return [_row(name, [s for s in studies if (s.case.strategy, s.case.workers) == name]) for name in names]
+
+
+def _paired(case: Case) -> tuple[Cell, int, int]:
+    return (case.curves, case.truth, case.noise), case.world, case.seed
+
+
+def _row(name: tuple[str, int], studies: list[Study]) -> Row:
+    studies = sorted(studies, key=lambda study: _paired(study.case))
+    cells = [list(group) for _, group in groupby(studies, key=lambda study: _paired(study.case)[0])]
+    found = np.array([[_ratio(cell, trials) for trials in TRIALS] for cell in cells])
+    spent = np.array([_spent_24(cell) for cell in cells])
+    shortfalls = np.array([study.shortfall_at(np.array(FRACTIONS) * _spent_24([study])) for study in studies])
+    plain = np.array(
+        [Study(s.case, s.baseline, s.baseline).shortfall_at(np.array(FRACTIONS) * _spent_24([s])) for s in studies]
+    )
+    after = np.array([_after_24(study.outcome) for study in studies])
+    return Row(
+        *name,
+        len(studies),
+        tuple(found.mean(axis=0).tolist()),
+        _ratio_error(cells),
+        float(found[:, 0].max()),
+        float((found[:, 0] * spent).mean()),
+        tuple(shortfalls.mean(axis=0).tolist()),
+        tuple(zip((shortfalls - plain).mean(axis=0).tolist(), _error(shortfalls - plain).tolist(), strict=True)),
+        *(float(v) for v in (after[:, 0].mean(), _error(after[:, 0]), after[:, 1].mean(), after[:, 2].mean())),
+    )
+
+
+def _after_24(outcome: Outcome) -> tuple[float, float, float]:
+    """Shortfall, fold-epochs and clock after 24 trials, or after all where there are fewer."""
+    at = min(24, len(outcome.spent)) - 1
+    return outcome.shortfalls[at], outcome.spent[at], outcome.clock[at]
+
+
+def _spent_24(cell: Sequence[Study]) -> float:
+    return float(np.mean([_after_24(study.baseline)[1] for study in cell]))
+
+
+def _ratio(cell: Sequence[Study], trials: int) -> float:
+    """Fold-epochs until the mean shortfall of the cell is the baseline's after so many trials, over those of 24.
+
+    The mean over worlds is made to fall throughout first (pool adjacent violators), lest a moment's luck counts. A
+    strategy that does not get there within `MOST` counts as `MOST`.
+    """
+    if cell[0].case.strategy == BASELINE and cell[0].case.workers == 1 and trials == TRIALS[0]:
+        return 1.0
+    wanted = np.mean([s.baseline.shortfalls[min(trials, len(s.baseline.spent)) - 1] for s in cell])
+    grid = np.linspace(0, MOST, GRID + 1)
+    curve = np.mean([s.shortfall_at(grid * _spent_24([s])) for s in cell], axis=0)
+    reached = np.flatnonzero(isotonic_regression(curve, increasing=False) <= wanted + 1e-9)
+    return float(grid[reached[0]]) if len(reached) else MOST
+
+
+def _ratio_error(cells: Sequence[Sequence[Study]]) -> float:
+    """The jackknife's, over the worlds of each cell."""
+    variance = 0.0
+    for cell in cells:
+        if len(cell) < 2:
+            return float("nan")
+        without = [_ratio([*cell[:i], *cell[i + 1 :]], TRIALS[0]) for i in range(len(cell))]
+        variance += (len(cell) - 1) * float(np.var(without))
+    return float(np.sqrt(variance)) / len(cells)
+
+
+def _error(values: FloatArray) -> FloatArray:
+    if len(values) < 2:
+        return np.full(values.shape[1:], np.nan)
+    found: FloatArray = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return found
+
+
+def table(lines: Sequence[Row]) -> list[str]:
+    """The lines of a report in text."""
+    head = "  ".join(f"{at:>5.0%}" for at in FRACTIONS)
+    found = [
+        "fold-epochs to TPE-24's shortfall (ratio to TPE-24's own; standard error; worst cell) and to TPE-36's; after",
+        "24 trials of its own; shortfall in points at fractions of TPE-24's fold-epochs, and its paired difference",
+        "from TPE's at 35 %.",
+        f"{'strategy':20} {'workers':>7} {'studies':>7} {'ratio':>14} {'worst':>6} {'to 36':>6} "
+        f"{'at 24':>12} {'epochs':>7} {'clock':>7}   {head}   difference",
+    ]
+    at = FRACTIONS.index(0.35)
+    for row in lines:
+        difference, error = row.differences[at]
+        found.append(
+            f"{row.strategy:20} {row.workers:7} {row.studies:7} {row.ratios[0]:6.3f} ± {row.error:.3f} "
+            f"{row.worst:6.2f} {row.ratios[1]:6.3f} {row.shortfall_24:5.2f} ± {row.se:.2f} {row.fold_epochs_24:7.0f} "
+            f"{row.clock_24:7.0f}   "
+            + "  ".join(f"{v:5.2f}" for v in row.shortfalls)
+            + f"   {difference:+.2f} ± {error:.2f}"
+        )
+    return found

@@ -1,0 +1,151 @@
+"""Studies played in memory on a simulated data set, with the product's own samplers and pruners.
+
+Nothing is trained and nothing is stored. Several workers are simulated in time: a trial's clock is its fold-epochs.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from benchmarks.recordings import EVALUATIONS
+from benchmarks.replay import report_estimate
+from benchmarks.simulation.samplers import Sampler
+from benchmarks.simulation.worlds import World
+from foldrace.search.race.learning_curves import running_estimate
+
+
+class MemoryHistory(InMemoryStorage):
+    """A study's trials in memory, in place of the product's history in a database."""
+
+    study_name = "history"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id = self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
+
+    def refresh(self) -> None:
+        """Nothing is elsewhere."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is had once a trial has ended.
+
+    Attributes:
+        spent: fold-epochs of all workers so far.
+        clock: fold-epochs that have gone by on the clock, with all workers at once.
+        trials: that ended.
+        level: the true value of the configuration that an export would choose now.
+    """
+
+    spent: float
+    clock: float
+    trials: int
+    level: float
+
+
+def play(
+    world: World, sampler: Sampler, pruner: BasePruner, seed: int, trials: int, workers: int = 1
+) -> tuple[Step, ...]:
+    """Play a study of so many trials.
+
+    Returns:
+        one step for each trial that ended, in their order.
+    """
+    return _Play(world, sampler, pruner, seed).run(trials, workers)
+
+
+class _Play:
+    def __init__(self, world: World, sampler: Sampler, pruner: BasePruner, seed: int) -> None:
+        self._world, self._sampler, self._pruner, self._seed = world, sampler, pruner, seed
+        self._history = MemoryHistory()
+        self._study = optuna.load_study(
+            study_name=self._history.study_name, storage=self._history, sampler=optuna.samplers.RandomSampler(seed=0)
+        )
+        self._steps: list[Step] = []
+        self._spent = 0.0
+        self._chosen: tuple[float, int] | None = None
+        self._level = world.typical  # before a trial is complete, any configuration is as good as another
+
+    def run(self, trials: int, workers: int) -> tuple[Step, ...]:
+        begun, now = 0, 0.0
+        idle, events = list(reversed(range(workers))), list[tuple[float, int, "_Running"]]()
+        while True:
+            while idle and begun < trials:
+                running = self._begin()
+                heapq.heappush(events, (now + running.cost, running.number, running))
+                idle.pop()
+                begun += 1
+            if not events:
+                return tuple(self._steps)
+            now, number, running = heapq.heappop(events)
+            self._spent += running.cost
+            if self._evaluate(running):
+                self._steps.append(Step(self._spent, now, len(self._steps) + 1, self._level))
+                idle.append(number)
+            else:
+                heapq.heappush(events, (now + running.cost, number, running))
+
+    def _begin(self) -> "_Running":
+        trial_id = self._history.create_new_trial(self._history.id)
+        frozen = self._history.get_trial(trial_id)
+        params = self._sampler.draw(self._history, frozen, dict(self._world.space), self._seed)
+        for knob, value in params.items():
+            distribution = self._world.space[knob]
+            self._history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)
+        return _Running(Trial(self._study, trial_id), self._world, params, self._seed)
+
+    def _evaluate(self, running: "_Running") -> bool:
+        """Whether the trial has ended with its next evaluation."""
+        running.evaluate()
+        number = running.number
+        if running.is_whole:
+            value = running.run.value
+            self._history.set_trial_state_values(running.trial._trial_id, TrialState.COMPLETE, [value])
+            if self._chosen is None or (value, -number) > self._chosen:
+                self._chosen, self._level = (value, -number), self._world.level(running.run.params)
+            return True
+        if self._pruner.prune(self._study, self._frozen(running)):
+            self._history.set_trial_state_values(running.trial._trial_id, TrialState.PRUNED, [running.last_report])
+            return True
+        return False
+
+    def _frozen(self, running: "_Running") -> FrozenTrial:
+        return self._history.get_all_trials(self._history.id, deepcopy=False)[running.number]
+
+
+class _Running:
+    """A trial of the study, evaluation by evaluation."""
+
+    def __init__(self, trial: Trial, world: World, params: dict[str, Any], seed: int) -> None:
+        self.trial, self.number = trial, trial.number
+        self.run = world.train(params, seed, self.number)
+        self.cost = self.run.steps[0] / self.run.steps_per_epoch / EVALUATIONS  # fold-epochs to the next evaluation
+        self._done = 0
+
+    def evaluate(self) -> None:
+        report_estimate(self.trial, self.run, *divmod(self._done, EVALUATIONS))
+        self._done += 1
+
+    @property
+    def is_whole(self) -> bool:
+        return self._done == len(self.run.cells) * EVALUATIONS
+
+    @property
+    def last_report(self) -> float:
+        """What Optuna takes for the value of a trial that is pruned."""
+        fold, index = divmod(self._done - 1, EVALUATIONS)
+        best = self.run.best
+        return running_estimate(best[:fold, -1].tolist(), float(best[fold, index]), (index + 1) / EVALUATIONS)
+
+
+def shortfalls(world: World, steps: Sequence[Step]) -> list[float]:
+    """Points that the chosen configuration lies below the best one, after each trial."""
+    return [100 * (world.best - step.level) for step in steps]
