@@ -1,6 +1,6 @@
 """Simulate searches on data sets fitted to recorded curves: what each strategy finds, and what it spends for it.
 
-    python -m benchmarks.simulate --curves benchmarks/curves/klue_re.jsonl [--strategies tpe,tpe_racing] [--json]
+    python -m benchmarks.simulate --curves benchmarks/curves/klue_re.jsonl [--strategies tpe,foldrace] [--json]
 
 A world is one possible data set, with a truth of one of two kinds and the recorded noise at full or at half size; all
 strategies search the same worlds with the same seeds. The baseline is Optuna's TPE with every trial run to its end.

@@ -4,13 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 
-from benchmarks.recordings import EVALUATIONS
+from benchmarks.recordings import EVALUATIONS, read
+from benchmarks.simulation.gp_sampler import GpSampler
+from benchmarks.simulation.prior import PriorStudy
 from benchmarks.simulation.samplers import Sampler, Stock, Tpe
+from benchmarks.simulation.worlds import open_recording
 from foldrace.search.race.racing import RacingPruner
 
+RECORDED = Path(__file__).parents[1] / "curves"
 WHOLE_TRIALS = 36  # of a strategy that runs each trial to its end; more is never asked for
 
 
@@ -49,9 +54,46 @@ def _optunas_gp(folds: int, curves: Path) -> Sampler:
     return Stock(optuna.samplers.GPSampler(seed=0))
 
 
+def _gp(folds: int, curves: Path) -> Sampler:
+    return GpSampler(folds)
+
+
+def _gp_with_prior(folds: int, curves: Path) -> Sampler:
+    return GpSampler(folds, _other_data(curves))
+
+
+def _gp_with_reversed_prior(folds: int, curves: Path) -> Sampler:
+    return GpSampler(folds, [prior.reversed() for prior in _other_data(curves)])
+
+
+def _other_data(curves: Path) -> list[PriorStudy]:
+    """The recordings of every other data set."""
+    files = [path for path in sorted(RECORDED.glob("*.jsonl")) if data_set(path) != data_set(curves)]
+    return [earlier_study(path) for path in files]
+
+
+def data_set(curves: Path) -> str:
+    """What a file recorded; one with another model, or with another encoder of the same texts, is of the same data."""
+    if curves.stem.startswith(("klue_re", "pretrained")):
+        return "klue_re"
+    return "demo" if curves.stem.startswith("demo") else curves.stem
+
+
+def earlier_study(curves: Path) -> PriorStudy:
+    """A recording as a study that has come to its end, nothing pruned."""
+    runs, recording = read(curves), open_recording(curves)
+    values = np.array([run.value for run in runs])
+    return PriorStudy(
+        recording.space, [run.params for run in runs], values, np.full(len(runs), recording.levels.variance)
+    )
+
+
 STRATEGIES: Mapping[str, Strategy] = {
     "tpe": Strategy(_tpe, _none, WHOLE_TRIALS),
     "tpe_halving": Strategy(_tpe, _halving),
     "tpe_racing": Strategy(_tpe, _racing),
     "gpsampler": Strategy(_optunas_gp, _none, WHOLE_TRIALS),
+    "foldrace": Strategy(_gp, _racing),
+    "foldrace_prior": Strategy(_gp_with_prior, _racing),
+    "foldrace_reversed": Strategy(_gp_with_reversed_prior, _racing),
 }

@@ -12,6 +12,7 @@ from benchmarks.recordings import CurveError, Run
 from benchmarks.simulation.cases import Results
 from benchmarks.simulation.report import rows
 from benchmarks.simulation.samplers import Tpe
+from benchmarks.simulation.strategies import STRATEGIES
 from benchmarks.simulation.studies import play
 from benchmarks.simulation.worlds import World, make_world, open_recording
 from foldrace.search.race.racing import RacingPruner
@@ -210,6 +211,12 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path: Path, monkeypatch: pyte
 
     with pytest.raises(SystemExit, match=r"nothing\.jsonl, line 1: not a run"):
         _simulate(monkeypatch, "--curves", str(path), "--strategies", "tpe")
+
+
+def test_every_strategy_that_is_promised_is_there() -> None:
+    promised = ["tpe", "tpe_halving", "tpe_racing", "gpsampler", "foldrace", "foldrace_prior", "foldrace_reversed"]
+
+    assert list(STRATEGIES) == promised
 
 
 def test_an_unreadable_file_is_no_recording(tmp_path: Path) -> None:

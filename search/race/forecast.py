@@ -113,7 +113,7 @@ class ForecastModel:
         variance = max(variance, fold_variance)
         ends = (trial.best[: fold + 1, -1] - self.fold_offsets[: fold + 1]).tolist()
         value = float(trial.best[fold, index] - self.fold_offsets[fold])
-        ends[fold], noise = self._read_end(value, index, knobs, Forecast(prior_mean, variance))
+        ends[fold], noise = self.read_end(value, index, knobs, Forecast(prior_mean, variance))
         if math.isinf(noise):
             ends.pop()
         folds, observed = len(self.fold_offsets), len(ends)
@@ -124,7 +124,7 @@ class ForecastModel:
         mean = prior_mean + float(gains @ (np.array(ends) - prior_mean))
         return Forecast(mean, max(float(covariance.mean() - gains @ with_value), 0.0))
 
-    def _read_end(self, value: float, index: int, knobs: FloatArray, prior: Forecast) -> tuple[float, float]:
+    def read_end(self, value: float, index: int, knobs: FloatArray, prior: Forecast) -> tuple[float, float]:
         """The best so far of a running fold as a reading of its end, and the variance of the reading's noise.
 
         The regression at the evaluation gives the end by the best so far and the knobs; the reading is what the best

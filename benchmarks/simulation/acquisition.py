@@ -1,0 +1,79 @@
+"""Where a process expects the most improvement over its leader, for what it costs to look."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr  # type: ignore[import-untyped]
+
+from benchmarks.simulation.cube import Cube
+from benchmarks.simulation.gaussian_process import GaussianProcess, Inputs
+from foldrace.trainer.arrays import FloatArray
+
+ANYWHERE, NEAR = 512, 192  # configurations that are looked at: all over the cube, and near the best ones
+BEST, ROUNDS, STEP = 8, 2, 0.1
+COST_POWER = 0.5  # of the epochs, by which the gain is divided
+
+Describe = Callable[[FloatArray], Inputs]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A configuration to try: where it lies, (knobs,), and its expected improvement over the leader."""
+
+    position: FloatArray
+    gain: float
+
+
+def propose(
+    process: GaussianProcess,
+    cube: Cube,
+    describe: Describe,
+    tried: FloatArray,
+    random: np.random.Generator,
+    cost_power: float = COST_POWER,
+) -> Proposal:
+    """The position with the highest expected improvement for its cost.
+
+    Args:
+        describe: positions, (rows, knobs), as the process takes them.
+        tried: (trials, knobs), positions of the trials there are; the best of them by the process is its leader.
+    """
+    means, _ = process.at(describe(tried))
+    leader = describe(tried[[int(means.argmax())]])
+
+    def value(positions: FloatArray) -> FloatArray:
+        difference, variance = process.against(describe(positions), leader)
+        epochs = cube.number("epochs", positions) if cost_power else None
+        cost = 0.0 if epochs is None else cost_power * np.log(epochs)
+        return log_gain(difference, np.sqrt(variance)) - cost
+
+    starts = tried[np.argsort(means)[-BEST:]]
+    positions = np.concatenate([cube.snapped(random.random((ANYWHERE, cube.knobs))), _around(cube, starts, 0, random)])
+    values = value(positions)
+    for turn in range(ROUNDS):
+        best = np.argsort(values)[-BEST:]
+        near = _around(cube, positions[best], turn, random)
+        positions, values = np.concatenate([positions[best], near]), np.concatenate([values[best], value(near)])
+    chosen = positions[int(values.argmax())]
+    difference, variance = process.against(describe(chosen[None]), leader)
+    return Proposal(chosen, float(np.exp(log_gain(difference, np.sqrt(variance))[0])))
+
+
+def log_gain(difference: FloatArray, deviation: FloatArray) -> FloatArray:
+    """The logarithm of the expected improvement of normal variables over 0.
+
+    Far below 0 by the asymptotic series, after Ament et al. 2023, "Unexpected improvements to expected improvement".
+    """
+    z = difference / deviation
+    log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        plain = np.log(np.exp(log_density) + z * ndtr(z))
+        far = log_density - 2 * np.log(np.abs(z))
+    gain: FloatArray = np.log(deviation) + np.where(z > -6, plain, far)
+    return gain
+
+
+def _around(cube: Cube, positions: FloatArray, turn: int, random: np.random.Generator) -> FloatArray:
+    return cube.near(positions.repeat(-(-NEAR // len(positions)), axis=0), STEP / 2**turn, random)

@@ -1,0 +1,257 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from scipy.optimize import check_grad  # type: ignore[import-untyped]
+
+from benchmarks.recordings import EVALUATIONS, Point, Run
+from benchmarks.replay import report_estimate
+from benchmarks.simulation.cube import Cube
+from benchmarks.simulation.gaussian_process import Inputs, _Likelihood, fit
+from benchmarks.simulation.gp_sampler import GpSampler
+from benchmarks.simulation.readings import read_levels
+from benchmarks.simulation.samplers import Sampler, Tpe
+from benchmarks.simulation.studies import MemoryHistory
+from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.race.space import SearchSpace
+
+KNOBS = (0, 1, 2)
+
+
+def _rows(count: int, noise: float, seed: int = 0) -> tuple[Inputs, np.ndarray[Any, Any]]:
+    random = np.random.default_rng(seed)
+    columns = random.random((count, 3))
+    return Inputs(columns, KNOBS), np.sin(4 * columns[:, 0]) + columns[:, 1] + random.normal(0, noise, count)
+
+
+def test_the_gradient_is_that_of_the_density() -> None:
+    inputs, targets = _rows(20, 0.1)
+    likelihood = _Likelihood(inputs, targets, np.linspace(0.01, 0.1, 20), 0.5, 0.7)
+
+    wrong = check_grad(lambda at: likelihood(at)[0], lambda at: likelihood(at)[1], np.full(5, 0.3))
+
+    assert wrong < 1e-4
+
+
+def test_it_foretells_a_function_from_few_rows() -> None:
+    inputs, targets = _rows(30, 0.02)
+    process = fit(inputs, targets, np.full(30, 0.02**2))
+    elsewhere = Inputs(np.random.default_rng(5).random((200, 3)), KNOBS)
+    truth = np.sin(4 * elsewhere.columns[:, 0]) + elsewhere.columns[:, 1]
+
+    means, variances = process.at(elsewhere)
+
+    assert np.sqrt(np.mean((means - truth) ** 2)) < 0.15
+    assert np.mean(np.abs(means - truth) < 2 * np.sqrt(variances)) > 0.85
+
+
+def test_a_noisy_row_counts_for_less() -> None:
+    columns = np.array([[0.2], [0.5], [0.5], [0.8]])
+    targets = np.array([0.0, 1.0, 5.0, 0.0])
+
+    believed, _ = fit(Inputs(columns, (0,)), targets, np.array([0.01, 0.01, 100.0, 0.01])).at(
+        Inputs(np.array([[0.5]]), (0,))
+    )
+
+    assert believed[0] == pytest.approx(1.0, abs=0.3)
+
+
+def test_the_difference_from_a_row_to_itself_is_certain() -> None:
+    inputs, targets = _rows(10, 0.1)
+    process = fit(inputs, targets, np.full(10, 0.01))
+
+    means, variances = process.against(inputs, inputs.at(np.array([4])))
+
+    assert means[4] == pytest.approx(0)
+    assert variances[4] < 1e-9 < variances[0]
+
+
+@pytest.mark.parametrize("targets", [[1.0], [0.5, 0.5, 0.5]])
+def test_one_row_or_equal_ones_are_enough(targets: list[float]) -> None:
+    inputs = Inputs(np.linspace(0, 1, len(targets))[:, None], (0,))
+
+    means, variances = fit(inputs, np.array(targets), np.full(len(targets), 0.01)).at(inputs)
+
+    assert means == pytest.approx(targets, abs=0.05)
+    assert (variances > 0).all()
+
+
+def test_choices_are_equally_far_apart() -> None:
+    cube = Cube({"loss": CategoricalDistribution(["a", "b", "c"]), "lr": FloatDistribution(1e-4, 1e-2, log=True)})
+    columns = cube.inputs(np.array([cube.position({"loss": loss, "lr": 1e-3}) for loss in "abc"])).columns
+
+    distances = [np.linalg.norm(columns[i] - columns[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+
+    assert distances == pytest.approx([1.0] * 3)
+    assert cube.inputs(np.zeros((1, 2))).knobs == (0, 0, 0, 1)
+
+
+def test_a_choice_is_learnt() -> None:
+    random = np.random.default_rng(0)
+    cube = Cube({"loss": CategoricalDistribution(["a", "b", "c"]), "lr": FloatDistribution(0, 1)})
+    positions = cube.snapped(random.random((30, 2)))
+    good = positions[:, 0] == cube.position({"loss": "b", "lr": 0.0})[0]
+    process = fit(cube.inputs(positions), good + 0.2 * positions[:, 1], np.full(30, 0.01))
+
+    means, _ = process.at(cube.inputs(np.array([cube.position({"loss": loss, "lr": 0.5}) for loss in "abc"])))
+
+    assert means[1] > max(means[0], means[2]) + 0.7
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        IntDistribution(3, 8),
+        IntDistribution(2, 10, step=4),
+        IntDistribution(1, 64, log=True),
+        FloatDistribution(0.0, 0.3, step=0.1),
+        FloatDistribution(1e-5, 1e-3, log=True),
+        CategoricalDistribution([True, False]),
+        IntDistribution(4, 4),
+    ],
+)
+def test_positions_are_of_values_in_the_range(distribution: Any) -> None:
+    cube = Cube({"knob": distribution})
+    for unit in np.linspace(0, 1, 23):
+        params = cube.params(np.array([unit]))
+        position = cube.position(params)
+        assert distribution._contains(distribution.to_internal_repr(params["knob"]))
+        assert cube.params(np.array(position))["knob"] == pytest.approx(params["knob"])
+        assert cube.snapped(np.array([[unit]]))[0] == pytest.approx(position)
+
+
+def _curves(number: int, best: list[list[float]], done: int) -> LearningCurves:
+    return LearningCurves(number, np.array(best), (np.empty(0, np.uint8),) * done, (0,) * done, {"lr": number / 9})
+
+
+def _study(seed: int = 0) -> list[LearningCurves]:
+    """Eight trials of three folds and four evaluations."""
+    random = np.random.default_rng(seed)
+    levels = np.linspace(0.4, 0.7, 8)
+    ends = levels[:, None] + random.normal(0, 0.02, (8, 3))
+    return [_curves(i, (e[:, None] * np.array([0.5, 0.8, 0.9, 1.0])).tolist(), 3) for i, e in enumerate(ends)]
+
+
+def test_a_reading_needs_no_order_of_folds() -> None:
+    trials, third = _study(), np.full((3, 4), np.nan)
+    third[2] = trials[5].best[2]  # the third fold alone
+    trials.append(_curves(8, third.tolist(), 0))
+
+    readings = read_levels(trials)
+
+    assert readings.values[8] == pytest.approx(trials[5].value, abs=0.06)
+    assert readings.variances[5] < readings.variances[8] < np.inf
+
+
+def test_a_reading_is_surer_the_further_a_fold_went() -> None:
+    variances = []
+    for seen in (1, 2, 4):
+        running = np.full((3, 4), np.nan)
+        running[0, :seen] = _study()[3].best[0, :seen]
+        variances.append(read_levels([*_study(), _curves(8, running.tolist(), int(seen == 4))]).variances[8])
+
+    assert variances == sorted(variances, reverse=True)
+
+
+def test_knobs_have_no_say_in_a_reading() -> None:
+    plain, moved = (
+        _study(),
+        [LearningCurves(t.number, t.best, t.right, t.rows, {"lr": 1 - t.knobs["lr"]}) for t in _study()],
+    )
+
+    assert read_levels(plain).values.tolist() == read_levels(moved).values.tolist()
+
+
+def test_nothing_is_read_before_a_fold_has_ended() -> None:
+    running = np.full((3, 4), np.nan)
+    running[0, 0] = 0.4
+
+    assert np.isinf(read_levels([_curves(0, running.tolist(), 0)]).variances).all()
+
+
+SPACE: SearchSpace = {"a": FloatDistribution(-5, 10), "b": FloatDistribution(0, 15)}
+RIDGE: SearchSpace = {name: FloatDistribution(0, 1) for name in "abcdef"}
+
+
+def _branin(a: float, b: float) -> float:
+    """Between 0 and 1, as a metric is; its three maxima are 1."""
+    value = (b - 5.1 / (4 * math.pi**2) * a**2 + 5 / math.pi * a - 6) ** 2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(a)
+    return 1 - (value + 10 - 0.397887) / 310
+
+
+def _ridge(**knobs: float) -> float:
+    along = sum(knobs.values()) / 6
+    return 1 - (along - 0.7) ** 2 - 0.3 * (knobs["a"] - 0.2) ** 2
+
+
+def _tell(history: MemoryHistory, study: optuna.Study, space: SearchSpace, sampler: Sampler, seed: int) -> FrozenTrial:
+    trial_id = history.create_new_trial(history.id)
+    params = sampler.draw(history, history.get_trial(trial_id), space, seed)
+    for knob, value in params.items():
+        history.set_trial_param(trial_id, knob, space[knob].to_internal_repr(value), space[knob])
+    return history.get_trial(trial_id)
+
+
+def _search(
+    function: Callable[..., float], space: SearchSpace, sampler: Sampler, seed: int, trials: int, noise: float
+) -> float:
+    """The true value of the best trial by its noisy value, of two folds."""
+    history = MemoryHistory()
+    study = optuna.load_study(study_name=history.study_name, storage=history)
+    found: list[tuple[float, float]] = []
+    for number in range(trials):
+        trial = _tell(history, study, space, sampler, seed)
+        level = function(**trial.params)
+        ends = level + np.random.default_rng([seed, number]).normal(0, noise, 2)
+        cells = tuple(tuple(Point(i + 1, float(end), "", 0) for i in range(EVALUATIONS)) for end in ends)
+        run = Run(number, seed, 1, trial.params, cells, (EVALUATIONS,) * 2)
+        for cell in range(2 * EVALUATIONS):
+            report_estimate(optuna.trial.Trial(study, trial._trial_id), run, *divmod(cell, EVALUATIONS))
+        history.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [run.value])
+        found.append((run.value, level))
+    return max(found)[1]
+
+
+@pytest.mark.parametrize(
+    ("function", "space", "noise", "trials"), [(_branin, SPACE, 0.001, 25), (_ridge, RIDGE, 0.03, 20)]
+)
+def test_it_finds_more_than_tpe_in_as_many_trials(
+    function: Callable[..., float], space: SearchSpace, noise: float, trials: int
+) -> None:
+    seeds = range(6)
+    ours = [_search(function, space, GpSampler(2), seed, trials, noise) for seed in seeds]
+    tpe = [_search(function, space, Tpe(), seed, trials, noise) for seed in seeds]
+
+    assert 1 - np.mean(ours) < 0.6 * (1 - np.mean(tpe))
+
+
+def test_a_draw_is_determined_by_seed_number_and_history() -> None:
+    def drawn(seed: int) -> list[dict[str, Any]]:
+        history, sampler = MemoryHistory(), GpSampler(2)
+        study = optuna.load_study(study_name=history.study_name, storage=history)
+        return [_tell(history, study, SPACE, sampler, seed).params for _ in range(6)]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1)[1:] != drawn(2)[1:]
+
+
+def test_sixteen_draws_at_once_are_sixteen_configurations() -> None:
+    history, sampler = MemoryHistory(), GpSampler(2)
+    study = optuna.load_study(study_name=history.study_name, storage=history)
+    for number in range(6):
+        trial = _tell(history, study, RIDGE, sampler, 0)
+        for cell in range(2 * EVALUATIONS):
+            cells = ((Point(1, _ridge(**trial.params), "", 0),) * EVALUATIONS,) * 2
+            run = Run(number, 0, 1, trial.params, cells, (EVALUATIONS,) * 2)
+            report_estimate(optuna.trial.Trial(study, trial._trial_id), run, *divmod(cell, EVALUATIONS))
+        history.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [run.value])
+
+    drawn = np.array([list(_tell(history, study, RIDGE, sampler, 0).params.values()) for _ in range(16)])
+
+    apart = np.sqrt(((drawn[:, None] - drawn) ** 2).mean(axis=2))[np.triu_indices(16, 1)]
+    assert apart.min() > 0.02
