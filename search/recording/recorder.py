@@ -25,7 +25,8 @@ from foldrace.search.study_store import final_name
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.storage.errors import StorageError
-from foldrace.storage.trackers.protocol import Record, TrackedStudy, Trackers
+from foldrace.storage.trackers.protocol import Record, TrackedStudy
+from foldrace.storage.trackers.registry import Trackers
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
 from foldrace.trainer.arrays import IntArray

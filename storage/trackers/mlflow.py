@@ -1,6 +1,6 @@
-"""MLflow, on files or on a server: an experiment, in it a run for each study, and below that a run for each record.
+"""MLflow, on files or on a server: one experiment, a run for each study in it, and below that a run for each record.
 
-Only the client with explicit ids is used, so whatever else in this process uses MLflow is left alone.
+Only the client with explicit ids is used: MLflow's global state may belong to other code of this process.
 """
 
 import logging
@@ -19,25 +19,25 @@ from foldrace.storage.workspace import Workspace
 EXPERIMENT = "foldrace"
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 # A server that does not answer would else keep a worker for many minutes.
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_TIMEOUTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 logger = logging.getLogger("foldrace.tracking")
 
 
 class MlflowTracker:
-    """Records where MLFLOW_TRACKING_URI says; without it, as files in the folder `mlflow` of the study's run."""
+    """Records to MLFLOW_TRACKING_URI; without it, to files in the folder `mlflow` of the study's run."""
 
     def __init__(self, study: TrackedStudy) -> None:
         self._study = study
         folder = (study.folder / "mlflow").absolute()
-        asked = os.environ.get("MLFLOW_TRACKING_URI")
-        for name, value in _PATIENCE.items():
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        for name, value in _TIMEOUTS.items():
             os.environ.setdefault(name, value)
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow refuses files, for it prefers a database
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else MLflow refuses to record to files
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each retry would be a line
-        self._client = MlflowClient(tracking_uri=asked or folder.as_uri())
-        self._experiment, self._parent = self._found_or_made()
-        logger.info("mlflow: experiment %s, in %s", EXPERIMENT, "MLFLOW_TRACKING_URI" if asked else folder)
+        self._client = MlflowClient(tracking_uri=uri or folder.as_uri())
+        self._experiment, self._parent = self._find_or_create_runs()
+        logger.info("mlflow: experiment %s, in %s", EXPERIMENT, "MLFLOW_TRACKING_URI" if uri else folder)
 
     def log(self, record: Record) -> None:
         tags = {"mlflow.runName": record.name, "mlflow.parentRunId": self._parent, "state": record.state}
@@ -53,23 +53,23 @@ class MlflowTracker:
     def close(self) -> None:
         self._client.set_terminated(self._parent)
 
-    def _found_or_made(self) -> tuple[str, str]:
-        """The ids of the experiment and of the study's own run. Workers begin together, so one at a time."""
+    def _find_or_create_runs(self) -> tuple[str, str]:
+        """The ids of the experiment and of the study's own run; workers begin together, so one at a time makes them."""
         with Workspace(self._study.folder.parent, self._study.folder.name).lock("mlflow"):
-            experiment = self._experiment_id()
-            mine = f"tags.`foldrace.study` = '{self._study.fingerprint}'"
-            found = self._client.search_runs([experiment], mine, max_results=1)
+            experiment = self._find_or_create_experiment()
+            of_study = f"tags.`foldrace.study` = '{self._study.fingerprint}'"
+            found = self._client.search_runs([experiment], of_study, max_results=1)
             if found:
                 return experiment, found[0].info.run_id
             tags = {"mlflow.runName": self._study.name, "foldrace.study": self._study.fingerprint}
             return experiment, self._client.create_run(experiment, tags=tags).info.run_id
 
-    def _experiment_id(self) -> str:
+    def _find_or_create_experiment(self) -> str:
         found: Experiment | None = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
             try:
                 return str(self._client.create_experiment(EXPERIMENT))
-            except MlflowException:  # a worker on another machine was quicker
+            except MlflowException:  # a worker on another machine has made it meanwhile
                 found = self._client.get_experiment_by_name(EXPERIMENT)
                 if found is None:
                     raise

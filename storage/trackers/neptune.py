@@ -6,7 +6,7 @@ import warnings
 
 from foldrace.storage.trackers.protocol import NOTICES, Record, TrackedStudy
 
-# It says that it is out of care, which nobody here can mend, past any filter: it sets its own as it is imported.
+# Its import warns that it is not maintained any more, and sets filters of its own, so none of ours would hold.
 with warnings.catch_warnings(record=True):
     warnings.simplefilter("ignore")
     import neptune
@@ -16,13 +16,13 @@ logger = logging.getLogger("foldrace.tracking")
 
 
 class NeptuneTracker:
-    """One offline run for each record, in the folder `neptune/offline` of the study's run."""
+    """Writes one offline run for each record, to the folder `neptune/offline` of the study's run."""
 
     def __init__(self, study: TrackedStudy) -> None:
         self._study = study
         folder = study.folder / "neptune"
-        os.environ["NEPTUNE_DATA_DIRECTORY"] = str(folder)  # read at each start of a run
-        logging.getLogger("neptune").setLevel(logging.ERROR)  # it advertises its app
+        os.environ["NEPTUNE_DATA_DIRECTORY"] = str(folder)  # Neptune reads it whenever a run starts
+        logging.getLogger("neptune").setLevel(logging.ERROR)  # its messages advertise the hosted service
         logger.info("neptune: %s, in %s", NOTICES["neptune"], folder)
 
     def log(self, record: Record) -> None:
@@ -45,7 +45,7 @@ class NeptuneTracker:
                 run.stop()
 
     def close(self) -> None:
-        """Each run was ended with its record."""
+        """Nothing is open: each run ends with its record."""
 
 
 def _fill(run: "neptune.Run", record: Record) -> None:

@@ -13,7 +13,7 @@ from foldrace.storage.trackers.protocol import Record, TrackedStudy
 
 
 class TensorboardTracker:
-    """Records in the folder `tensorboard` of the study's run: `tensorboard --logdir` shows them side by side."""
+    """Writes to the folder `tensorboard` of the study's run: `tensorboard --logdir` shows the records side by side."""
 
     def __init__(self, study: TrackedStudy) -> None:
         self._folder = study.folder / "tensorboard"
@@ -27,7 +27,7 @@ class TensorboardTracker:
             writer.close()
 
     def close(self) -> None:
-        """Each file was closed with its record."""
+        """Nothing is open: each file is closed with its record."""
 
 
 def _summaries(record: Record) -> list[tuple[int, Summary]]:
@@ -50,7 +50,7 @@ def _text(name: str, text: str) -> Summary:
 
 
 def _image(name: str, png: bytes) -> Summary:
-    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # of the PNG's header
+    width, height = (int.from_bytes(png[at : at + 4], "big") for at in (16, 20))  # in the PNG's header
     image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=name, image=image)])
 

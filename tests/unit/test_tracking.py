@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from foldrace.storage.trackers.protocol import REST_SECONDS, Record, TrackedStudy, Trackers
+from foldrace.storage.trackers.protocol import Record, TrackedStudy
+from foldrace.storage.trackers.registry import PAUSE_SECONDS, Trackers
 from foldrace.trainer.figures import DPI, new_figure, png
 
 AVERAGE = "Result ACC : 2-fold val Total Average acc"
@@ -112,7 +113,7 @@ def test_a_server_that_is_down_is_one_line_and_is_tried_again_later(
 
     trackers.log(record)
     trackers.log(record)
-    now[0] = REST_SECONDS
+    now[0] = PAUSE_SECONDS
     trackers.log(record)
 
     lines = [one.getMessage() for one in caplog.records if one.name == "foldrace.tracking"]

@@ -1,0 +1,81 @@
+"""The trackers that a study chose: each of them gets every record.
+
+A tracker's package is imported only when it is chosen. A tracker that fails is a line in the log, never a failed trial.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+
+from foldrace.storage.errors import StorageError
+from foldrace.storage.trackers.protocol import Record, TrackedStudy, Tracker
+
+PAUSE_SECONDS = 600.0  # a tracker that failed gets no record for so long: its server may be down
+_USER = re.compile(r"//[^/@\s]+@")  # name and password in a URL
+
+logger = logging.getLogger("foldrace.tracking")
+
+
+class Trackers:
+    """The chosen trackers, each opened with its first record. Nothing here raises."""
+
+    def __init__(self, chosen: Sequence[str], study: TrackedStudy, clock: Callable[[], float] = time.monotonic) -> None:
+        self._study, self._clock = study, clock
+        self._open: dict[str, Tracker] = {}
+        self._paused_until = {kind: -float("inf") for kind in chosen}
+
+    def __bool__(self) -> bool:
+        return bool(self._paused_until)
+
+    def log(self, record: Record) -> None:
+        """Give a record to every tracker that is not paused."""
+        for kind, until in self._paused_until.items():
+            if self._clock() >= until:
+                self._log(kind, record)
+
+    def close(self) -> None:
+        """Close every tracker that is open."""
+        for kind, tracker in self._open.items():
+            try:
+                tracker.close()
+            except Exception as error:
+                logger.warning("tracker %s: %s", kind, _one_line(error))
+        self._open = {}
+
+    def _log(self, kind: str, record: Record) -> None:
+        try:
+            if kind not in self._open:
+                self._open[kind] = _open_tracker(kind, self._study)
+            self._open[kind].log(record)
+        except StorageError as error:  # its package is missing: it will be missing later, too
+            self._paused_until[kind] = float("inf")
+            logger.warning("tracker %s: %s; it gets no record", kind, error)
+        except Exception as error:
+            self._paused_until[kind] = self._clock() + PAUSE_SECONDS
+            lost = f"{record.name} is not in it, and it gets no record for {PAUSE_SECONDS / 60:.0f} minutes"
+            logger.warning("tracker %s: %s; %s", kind, _one_line(error), lost)
+
+
+def _open_tracker(kind: str, study: TrackedStudy) -> Tracker:
+    try:
+        if kind == "neptune":
+            from foldrace.storage.trackers.neptune import NeptuneTracker
+
+            return NeptuneTracker(study)
+        if kind == "mlflow":
+            from foldrace.storage.trackers.mlflow import MlflowTracker
+
+            return MlflowTracker(study)
+        from foldrace.storage.trackers.tensorboard import TensorboardTracker
+
+        return TensorboardTracker(study)
+    except ImportError as error:
+        extra = "neptune-client" if kind == "neptune" else f"'foldrace[{kind}]'"
+        raise StorageError(f"its package cannot be imported ({_one_line(error)}); pip install {extra}") from error
+
+
+def _one_line(error: Exception) -> str:
+    """A library's error without line breaks and without the user and password of a URL."""
+    text = " ".join(_USER.sub("//***@", str(error)).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
