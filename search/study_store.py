@@ -5,7 +5,7 @@ All of it happens in one transaction that holds the study's row, so nothing is h
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.address import without_secrets
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
-from foldrace.studies.loading import parse
-from foldrace.studies.study import Study, StudyError, differences
+from foldrace.studies.identity import Identity
+from foldrace.studies.loading import parse_stored
+from foldrace.studies.study import Study, StudyError
 
 IDENTITY, TOML = "identity", "toml"  # user attributes of a study
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
@@ -38,7 +39,7 @@ def open_study(database: Database, study: Study) -> None:
     Raises:
         StorageError: there is another study of this name.
     """
-    identity, text = study.identity(), public_toml(study)
+    identity, text = Identity.of(study), public_toml(study)
 
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(database, connection, study.name, identity, text)
@@ -74,7 +75,7 @@ def queue_folds(
         StorageError: this final job was begun with other settings.
     """
     name = final_name(study.name, number)
-    identity, text = study.identity(), public_toml(study)
+    identity, text = Identity.of(study), public_toml(study)
 
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(database, connection, name, identity, text)
@@ -113,31 +114,30 @@ def name_of_run(database: Database, name: str) -> str:
     return final_name(name, number) if number else name
 
 
-def stored_study(database: Database, name: str) -> tuple[dict[str, str], str]:
+def stored_study(database: Database, name: str) -> tuple[Identity, str]:
     """Identity and TOML of a study that is there.
 
     Raises:
         StorageError: no such study, or not one that foldrace made.
+        StudyError: a newer foldrace made it, with a key that this version does not know.
     """
     attrs = database.read(lambda c: _study_attrs(c, optuna_rows.find_study_id(c, name)))
     if IDENTITY not in attrs or TOML not in attrs:
-        raise StorageError(f"{database.address}: study {name} was not made by foldrace")
-    return attrs[IDENTITY], attrs[TOML]
+        raise StorageError(_not_ours(database, name))
+    return Identity.from_json(attrs[IDENTITY], f"study {name}"), attrs[TOML]
 
 
 def study_as_run(database: Database, name: str) -> Study:
     """The study of that name as its workers run it, whatever its file says now; raises like `stored_study`."""
-    return parse(tomllib.loads(stored_study(database, name)[1]), name)
+    return parse_stored(tomllib.loads(stored_study(database, name)[1]), f"study {name}")
 
 
 def check_same(database: Database, study: Study) -> None:
     """Raise StorageError unless the study that is there was made with these settings."""
-    _check_same(database, study.name, {IDENTITY: stored_study(database, study.name)[0]}, study.identity())
+    _refuse_changes(database, study.name, stored_study(database, study.name)[0], Identity.of(study))
 
 
-def _find_or_make(
-    database: Database, connection: sa.Connection, name: str, identity: Mapping[str, str], text: str
-) -> int:
+def _find_or_make(database: Database, connection: sa.Connection, name: str, identity: Identity, text: str) -> int:
     make = optuna_rows.dialect_insert(connection, tables.studies).values(study_name=name).on_conflict_do_nothing()
     made = connection.execute(make.returning(tables.studies.c.study_id)).scalar() is not None
     # Optuna locks the same row to give a trial its number.
@@ -146,24 +146,31 @@ def _find_or_make(
     if made:
         _fill(connection, study_id, identity)
     else:
-        _check_same(database, name, _study_attrs(connection, study_id), identity)
+        attrs = _study_attrs(connection, study_id)
+        if IDENTITY not in attrs:
+            raise StorageError(
+                f"{database.address}: study {name} was not made by foldrace; --as NEW_NAME makes another"
+            )
+        _refuse_changes(database, name, Identity.from_json(attrs[IDENTITY], f"study {name}"), identity)
     _set_study_attr(connection, study_id, TOML, text)
     return study_id
 
 
-def _fill(connection: sa.Connection, study_id: int, identity: Mapping[str, str]) -> None:
+def _fill(connection: sa.Connection, study_id: int, identity: Identity) -> None:
     # SQLite gives the id of a deleted study out again; what we remember of that one must not meet the new one.
     for table in (tables.leases, tables.controls, tables.workers):
         connection.execute(sa.delete(table).where(table.c.study_id == study_id))
     direction = {"direction": "MAXIMIZE", "study_id": study_id, "objective": 0}
     connection.execute(sa.insert(tables.study_directions).values(**direction))
-    _set_study_attr(connection, study_id, IDENTITY, dict(identity))
+    _set_study_attr(connection, study_id, IDENTITY, identity.to_json())
 
 
-def _check_same(database: Database, name: str, attrs: Mapping[str, Any], identity: Mapping[str, str]) -> None:
-    if IDENTITY not in attrs:
-        raise StorageError(f"{database.address}: study {name} was not made by foldrace; --as NEW_NAME makes another")
-    changed = differences(attrs[IDENTITY], identity)
+def _not_ours(database: Database, name: str) -> str:
+    return f"{database.address}: study {name} was not made by foldrace"
+
+
+def _refuse_changes(database: Database, name: str, stored: Identity, asked: Identity) -> None:
+    changed = asked.changes_since(stored)
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise StorageError(

@@ -12,6 +12,14 @@ from pydantic.fields import FieldInfo
 
 EntityMarking = Literal["none", "concat", "typed_markers"]
 Value = bool | int | float | str
+# The knobs of version 0.1.0: stored identities and hashes hold them all. The list is closed: a knob that came later is
+# in what is stored only with another value than its default, or all that was stored before would be refused.
+KNOBS_OF_0_1_0 = (
+    *("optimizer", "lr", "momentum", "weight_decay", "max_grad_norm", "batch_size", "epochs"),
+    *("first_cycle_ratio", "cycle_mult", "gamma", "min_lr", "warmup_ratio", "whole_cycles"),
+    *("loss", "focal_gamma", "label_smoothing", "dropout"),
+    *("entity_marking", "evaluations", "precision", "gradient_checkpointing"),
+)
 
 
 def _knob(

@@ -40,25 +40,25 @@ def load(
         StudyError: the file is missing, is not TOML, or does not describe a study that can run.
     """
     source = find(path, runs)
-    try:
-        raw = tomllib.loads(source.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise StudyError(f"{source}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise StudyError(f"{source}: not a TOML file: {error}") from None
+    raw = _read(source)
     if name is not None:
         if not re.fullmatch(NAME, name):
             raise StudyError(f"--as {name}: {NAME_RULE}")
         raw["name"] = name
-    raw = _with_absolute_paths(raw, source.parent)
     if storage := os.environ.get("FOLDRACE_STORAGE"):
         _override(raw, "search.storage", storage)
     for override in overrides:
         _set(raw, override)
-    study = parse(raw, str(source))
+    is_of_run = runs is not None and source.parent.parent == runs
+    study = parse_stored(raw, str(source)) if is_of_run and not overrides else parse(raw, str(source))
     if files:
         _check_files(study, source)
     return study
+
+
+def load_stored(path: Path) -> Study:
+    """The study in a file that foldrace wrote, whether or not its data is still there; raises like `load`."""
+    return parse_stored(_read(path), str(path))
 
 
 def parse(raw: Mapping[str, Any], source: str) -> Study:
@@ -67,6 +67,15 @@ def parse(raw: Mapping[str, Any], source: str) -> Study:
         return Study.model_validate(raw)
     except ValidationError as error:
         raise StudyError(f"{source}: {_explain(error)}") from None
+
+
+def parse_stored(raw: Mapping[str, Any], source: str) -> Study:
+    """A study that foldrace stored; what this version does not understand, a newer one has written."""
+    try:
+        return parse(raw, source)
+    except StudyError as error:
+        what = str(error).partition("; known: ")[0]  # which keys this version knows is of no use here
+        raise StudyError(f"{what}; a newer foldrace made it, so update foldrace") from None
 
 
 def find(path: str | Path, runs: Path | None = None) -> Path:
@@ -85,6 +94,17 @@ def find(path: str | Path, runs: Path | None = None) -> Path:
     done = [] if runs is None else sorted(file.parent.name for file in runs.glob("*/study.toml"))
     known = f"; runs in {runs}: {', '.join(done)}" if done else ""
     raise StudyError(f"{path}: no such study file; shipped studies: {names}{known}")
+
+
+def _read(source: Path) -> dict[str, Any]:
+    """A study file as plain data, its paths absolute. Raises StudyError."""
+    try:
+        raw = tomllib.loads(source.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise StudyError(f"{source}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{source}: not a TOML file: {error}") from None
+    return _with_absolute_paths(raw, source.parent)
 
 
 def _check_files(study: Study, source: Path) -> None:

@@ -3,8 +3,6 @@
 `loading` reads one from a file. Nothing here looks inside the data.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -34,7 +32,6 @@ from foldrace.studies.knobs import (
     is_searchable,
 )
 
-_BY_CONTENT = ("data.train", "data.test", "data.labels")  # known in an identity by their digests
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
 Pruner = Literal["racing", "median", "successive_halving", "hyperband", "none"]
 Tracker = Literal["neptune", "mlflow", "tensorboard"]
@@ -175,41 +172,6 @@ class Study(_Section):
         """The study as a file that `load` reads back to an equal study (comments and defaults are not kept)."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
 
-    def identity(self) -> dict[str, str]:
-        """What makes two studies the same one, key by key: data, folds, model, knobs, metric, seed and baseline.
-
-        Budgets and places (trials, storage, workspace), pruner and trackers may change between calls. Data
-        is known by its content, so a file may move. Raises StudyError when a data file cannot be read.
-        """
-        data: dict[str, Any] = {"exclude_labels": self.data.exclude_labels, "train": _digest(self.data.train)}
-        if self.data.labels is not None:
-            data["labels"] = _digest(self.data.labels)
-        if self.data.test is not None and not self.searched:
-            data["test"] = _digest(self.data.test)  # a final job predicts it
-        plain = self.model_dump()["training"]
-        # As the knobs have them: 1 and 1.0 are the same learning rate.
-        training = Hyperparameters.model_validate(self.fixed).model_dump() | {k: plain[k] for k in self.searched}
-        baseline = Hyperparameters.model_validate(self.search.baseline).model_dump(include=set(self.search.baseline))
-        search = {"metric": self.search.metric, "seed": self.search.seed, "baseline": baseline}
-        sections = {"data": data, "model": self.model.model_dump(), "folds": self.folds.model_dump()}
-        sections |= {"training": training, "search": search}
-        return {f"{s}.{k}": json.dumps(v, ensure_ascii=False) for s, kv in sections.items() for k, v in kv.items()}
-
-    def hash(self) -> str:
-        """The SHA-256 of `identity`, in hexadecimal."""
-        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
-
-
-def differences(stored: Mapping[str, str], asked: Mapping[str, str]) -> list[str]:
-    """What changed between two identities, a readable clause each."""
-    keys = [key for key in (*asked, *(stored.keys() - asked.keys())) if stored.get(key) != asked.get(key)]
-    return [
-        f"the content of {key} has changed"
-        if key in _BY_CONTENT and key in stored and key in asked
-        else f"{key} is {asked.get(key, 'absent')}, was {stored.get(key, 'absent')}"
-        for key in keys
-    ]
-
 
 def check_setting(knob: str, setting: Setting, where: str | None = None) -> None:
     """Raise ValueError unless `setting` is one that the knob can have."""
@@ -252,14 +214,6 @@ def _check_within(knob: str, value: Value, setting: Range | Choices) -> None:
         raise ValueError(
             f"search.baseline.{knob}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}"
         )
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def explain_one(error: Any) -> str:

@@ -7,37 +7,10 @@ default, so a hash never covers a later addition that has its default. That defa
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
-from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.knobs import KNOBS_OF_0_1_0, Hyperparameters
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-# Hashes of version 0.1.0 cover each of these knobs, whatever its value. The list is closed: a new knob stays out of it.
-_KNOBS_OF_0_1_0 = frozenset(
-    [
-        "optimizer",
-        "lr",
-        "momentum",
-        "weight_decay",
-        "max_grad_norm",
-        "batch_size",
-        "epochs",
-        "first_cycle_ratio",
-        "cycle_mult",
-        "gamma",
-        "min_lr",
-        "warmup_ratio",
-        "whole_cycles",
-        "loss",
-        "focal_gamma",
-        "label_smoothing",
-        "dropout",
-        "entity_marking",
-        "evaluations",
-        "precision",
-        "gradient_checkpointing",
-    ]
-)
 
 
 def hashed_knobs(knobs: Hyperparameters) -> dict[str, Any]:
@@ -46,7 +19,7 @@ def hashed_knobs(knobs: Hyperparameters) -> dict[str, Any]:
     return {
         name: value
         for name, value in knobs.model_dump().items()
-        if name in _KNOBS_OF_0_1_0 or value != defaults[name].default
+        if name in KNOBS_OF_0_1_0 or value != defaults[name].default
     }
 
 

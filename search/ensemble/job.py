@@ -14,7 +14,8 @@ from foldrace.errors import FoldraceError
 from foldrace.search.study_store import FinalFold, final_name, is_there, queue_folds, stored_study
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import PARTIAL, Workspace, atomic_write
-from foldrace.studies.loading import load
+from foldrace.studies.identity import Identity
+from foldrace.studies.loading import load_stored
 from foldrace.studies.study import Study, StudyError
 from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.ensemble import OutOfFold, out_of_fold, per_class_report, vote
@@ -116,13 +117,13 @@ def begin(study: Study, database: Database, workspace: Workspace) -> FinalJob:
 
 def _number(study: Study, database: Database, workspace: Workspace) -> int:
     """That of the final job with the same settings, or else the first that neither database nor workspace has."""
-    number, identity = 1, study.identity()
+    number, identity = 1, Identity.of(study)
     while _settings(study.name, number, database, workspace) not in (None, identity):
         number += 1
     return number
 
 
-def _settings(name: str, number: int, database: Database, workspace: Workspace) -> dict[str, str] | None:
+def _settings(name: str, number: int, database: Database, workspace: Workspace) -> Identity | None:
     """The identity of a final job that is there, also one of a database that is gone; None: there is none."""
     if is_there(database, final_name(name, number)):
         return stored_study(database, final_name(name, number))[0]
@@ -130,9 +131,9 @@ def _settings(name: str, number: int, database: Database, workspace: Workspace) 
     if not file.is_file():
         return None
     try:
-        return load(file, files=False).identity()
-    except StudyError:  # its data is gone, or it is of a version that had other keys
-        return {}
+        return Identity.of(load_stored(file))
+    except StudyError:  # its data is gone, or a newer version wrote it: it is another one
+        return Identity({})
 
 
 def ensemble(job: FinalJob, data: TrainingData) -> FinalResult:

@@ -11,7 +11,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, SUMMARY_FILE, fold_folder
 from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import atomic_write
-from foldrace.studies.loading import load
+from foldrace.studies.loading import load_stored
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import Float32Array, FloatArray
 from foldrace.trainer.data.encoding import encode
@@ -49,7 +49,7 @@ def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction
         raise PredictError(
             f"{run}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
         )
-    study = load(run / STUDY_FILE, files=False)
+    study = load_stored(run / STUDY_FILE)
     examples = read_test(file, read_labels(run / LABELS_FILE))
     folders = _models(run, study)
     votes = vote(list(_predictions(folders, examples, study, device)), study.final.vote)

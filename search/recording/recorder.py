@@ -29,6 +29,7 @@ from foldrace.storage.trackers.protocol import Record, TrackedStudy
 from foldrace.storage.trackers.registry import Trackers
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.identity import Identity
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.figures import confusions, curves, png
 from foldrace.trainer.results import ResultError, confusion_matrices, load_result
@@ -165,7 +166,7 @@ def trackers_of(session: Session) -> Trackers:
     """The trackers that the study names."""
     study = session.study
     chosen = study.search.trackers
-    fingerprint = study.hash() if chosen else ""
+    fingerprint = Identity.of(study).hash() if chosen else ""
     return Trackers(chosen, TrackedStudy(study.name, fingerprint, session.workspace.folder))
 
 

@@ -10,6 +10,7 @@ from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures
 from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
 from foldrace.search.reports.search_report import reproduction
 from foldrace.search.study_store import public_toml
+from foldrace.studies.identity import Identity
 from foldrace.trainer.metrics import per_class
 
 HARDEST = 30  # rows
@@ -27,7 +28,7 @@ def final_report(outcome: FinalOutcome) -> str:
     parts = [_score(outcome), _folds(outcome), section("Pictures", *drawn), _classes(outcome), _hardest(outcome)]
     commands = ["foldrace final study.toml"]
     return html_page(
-        f"Final job {outcome.job.name}", [*parts, reproduction(public_toml(study), study.identity(), commands)]
+        f"Final job {outcome.job.name}", [*parts, reproduction(public_toml(study), Identity.of(study), commands)]
     )
 
 

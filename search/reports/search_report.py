@@ -17,6 +17,7 @@ from foldrace.search.reports.html import Html, code, details, html_page, image, 
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study, study_as_run
 from foldrace.storage.optuna_rows import FAILURE
+from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import Choices, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.figures import curves, png
@@ -41,7 +42,7 @@ def study_report(session: Session) -> str:
     return html_page(f"Study {study.name}", [*parts, reproduction(toml, identity, _commands(trajectory))])
 
 
-def reproduction(toml: str, identity: dict[str, str], commands: Sequence[str]) -> Html:
+def reproduction(toml: str, identity: Identity, commands: Sequence[str]) -> Html:
     """How to run it again: the study file, the commands, the versions, and what makes it the same study."""
     versions = [(name, version(name)) for name in PACKAGES] + [("Python", platform.python_version())]
     return section(
@@ -52,7 +53,7 @@ def reproduction(toml: str, identity: dict[str, str], commands: Sequence[str]) -
         table(["package", "version"], versions),
         details(
             "What makes it the same study (data files by the SHA-256 of their content)",
-            table(["setting", "value"], sorted(identity.items())),
+            table(["setting", "value"], sorted(identity.values.items())),
         ),
     )
 

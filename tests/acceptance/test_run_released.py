@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     for file in folder.glob("runs/**/*.toml"):
         file.write_text(file.read_text(encoding="utf-8").replace(MADE_IN, str(folder)), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(params=["this version", "one with a knob more"])
+def version(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which version the commands are of."""
+    if request.param == "one with a knob more":
+        start = tmp_path / "start" / "sitecustomize.py"
+        start.parent.mkdir()
+        start.write_text("from tests.support.later_version import become\n\nbecome()\n", encoding="utf-8")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(start.parent), str(DATA.parents[1])]))
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -67,6 +78,7 @@ def test_report_draws_the_old_curves(released: Path, of: str, title: str) -> Non
     assert "0.6719" in page
 
 
+@pytest.mark.usefixtures("version")
 def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path) -> None:
     done = foldrace_in(released, "run", "old.toml", "--workers", "1")
 
@@ -78,6 +90,7 @@ def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path) ->
     assert len(list((released / "runs" / "old").glob("data-*"))) == 1  # its tokenizer and its folds, not new ones
 
 
+@pytest.mark.usefixtures("version")
 def test_a_finished_final_job_is_found_and_trains_nothing_again(released: Path) -> None:
     run = released / "runs" / "old"
     before = {name: hashes(run / name) for name in ("final-1/seed-77", "submissions")}

@@ -8,11 +8,14 @@ import pytest
 
 import foldrace
 from foldrace.search.monitor.summary import summarise
-from foldrace.search.study_store import open_study, queue_folds, stored_study
+from foldrace.search.study_store import open_study, queue_folds, stored_study, study_as_run
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
+from foldrace.studies.identity import Identity
+from foldrace.studies.study import StudyError
 from tests.data.make_database import FOLDER, study
+from tests.support.later_version import later_version
 
 RELEASED = sorted(path for path in FOLDER.glob("foldrace-*") if path.suffix in (".db", ".sql"))
 
@@ -64,7 +67,29 @@ def test_an_old_study_goes_on_where_it_stood(released: Database, now: list[float
 
 
 def test_an_old_final_job_is_found_again(released: Database) -> None:
-    assert stored_study(released, "old/final-1")[0] == study(searched=False).identity()
+    assert stored_study(released, "old/final-1")[0] == Identity.of(study(searched=False))
     assert queue_folds(released, study(searched=False), []) == "old/final-1"
     assert summarise(released, "old/final-1").trials == {"WAITING": 2}
     released.close()
+
+
+# And the other way round
+
+
+def test_a_study_of_a_newer_version_is_refused_in_one_line(database: Database) -> None:
+    with later_version():
+        newer = study().model_copy(update={"training": study().training | {"patience": 0.7}})
+        open_study(database, newer)
+
+    for work in (lambda: study_as_run(database, "old"), lambda: open_study(database, study())):
+        with pytest.raises(StudyError, match=r"^study old: training\.patience: unknown key; a newer foldrace made it"):
+            work()
+
+
+def test_a_study_of_a_newer_version_with_its_defaults_goes_on(database: Database) -> None:
+    with later_version():
+        open_study(database, study())
+
+    open_study(database, study(trials=7))
+
+    assert summarise(database, "old").trials == {"WAITING": 7}

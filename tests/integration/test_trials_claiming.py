@@ -17,6 +17,7 @@ from foldrace.storage import leases, optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import WorkerIdentity, read_control, set_control
+from foldrace.studies.identity import Identity
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 
@@ -92,7 +93,7 @@ def test_a_study_that_foldrace_did_not_make_is_refused(database: Database, make_
 def test_what_is_stored_of_a_study_has_no_password(database: Database, make_study: MakeStudy) -> None:
     study = make_study(storage="postgresql+psycopg://me:canary@host/db?sslpassword=canary&sslmode=require")
     open_study(database, study)
-    assert stored_study(database, "small") == (study.identity(), public_toml(study))
+    assert stored_study(database, "small") == (Identity.of(study), public_toml(study))
     assert "postgresql+psycopg://me@host/db?sslmode=require" in public_toml(study)
     assert "canary" not in str(database.storage.get_study_user_attrs(1))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foldrace.studies.knobs import Range
-from foldrace.studies.loading import SHIPPED, find, load, parse
+from foldrace.studies.loading import SHIPPED, find, load, load_stored, parse
 from foldrace.studies.study import Search, Study, StudyError
 
 FILE = """
@@ -117,6 +117,26 @@ def test_a_file_that_is_no_study_is_refused(file: Path, content: bytes, message:
 
 def test_a_folder_is_no_study_file(file: Path) -> None:
     assert refusal(file.parent).startswith(f"{file.parent}: no such study file")
+
+
+@pytest.mark.parametrize(
+    ("newer", "message"),
+    [
+        ("training = { patience = 0.5 }", "training.patience: unknown knob"),
+        ("folds = { repeats = 2 }", "folds.repeats: unknown key"),
+        ("search = { pruner = 'oracle' }", "search.pruner: Input should be .* found 'oracle'"),
+    ],
+)
+def test_a_run_of_a_newer_version_says_so(tmp_path: Path, newer: str, message: str) -> None:
+    stored = tmp_path / "old" / "study.toml"
+    stored.parent.mkdir()
+    stored.write_text(f"name = 'old'\ndata = {{ train = 'train.tsv' }}\n{newer}\n", encoding="utf-8")
+
+    expected = rf"^{re.escape(str(stored))}: {message}; a newer foldrace made it, so update foldrace$"
+    with pytest.raises(StudyError, match=expected):
+        load("old", runs=tmp_path)
+    with pytest.raises(StudyError, match=expected):
+        load_stored(stored)
 
 
 @pytest.mark.parametrize("key", ["train", "test", "labels"])

@@ -1,7 +1,6 @@
-"""Studies: what is accepted, what is refused and in which words, and what makes two studies the same one."""
+"""Studies: what is accepted, what is refused, and in which words."""
 
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from foldrace.studies.knobs import (
     is_searchable,
 )
 from foldrace.studies.loading import parse
-from foldrace.studies.study import NAME_RULE, Study, StudyError, differences
+from foldrace.studies.study import NAME_RULE, Study, StudyError
 
 
 def study(**sections: Any) -> Study:
@@ -206,79 +205,3 @@ def test_a_study_survives_its_file(data: st.DataObject) -> None:
 
     assert read == written
     assert list(read.searched) == list(written.searched)
-
-
-# What makes two studies the same one
-
-
-@pytest.fixture
-def train(tmp_path: Path) -> Path:
-    path = tmp_path / "train.tsv"
-    path.write_text("a row\n", encoding="utf-8")
-    return path
-
-
-def with_data(train: Path, **sections: Any) -> Study:
-    return study(**{"data": {"train": str(train)}, "training": TRAINING, **sections})
-
-
-def test_a_data_file_may_move(train: Path, tmp_path: Path) -> None:
-    before = with_data(train).hash()
-    moved = train.rename(tmp_path / "elsewhere.tsv")
-
-    assert with_data(moved).hash() == before
-
-
-def test_a_data_file_may_not_change(train: Path) -> None:
-    before = with_data(train)
-    stored = before.identity()
-    train.write_text("another row\n", encoding="utf-8")
-
-    assert differences(stored, before.identity()) == ["the content of data.train has changed"]
-
-
-@pytest.mark.parametrize(
-    "sections",
-    [
-        {"name": "another"},
-        {"search": {"trials": 5}},
-        {"search": {"storage": "sqlite:///x.db", "pruner": "none", "trackers": ["mlflow"], "lease_seconds": 5.0}},
-        {"final": {"folds": 3}},
-        {"training": {**TRAINING, "dropout": 0.1}},  # its default
-        {"training": {**TRAINING, "max_grad_norm": 1}},  # its default, written without a point
-        {"folds": {"count": 5}},
-    ],
-)
-def test_budgets_places_and_defaults_are_no_part_of_the_identity(train: Path, sections: dict[str, Any]) -> None:
-    assert with_data(train, **sections).hash() == with_data(train).hash()
-
-
-@pytest.mark.parametrize(
-    ("sections", "difference"),
-    [
-        (
-            {"training": {**TRAINING, "gamma": {"low": 0.5, "high": 1.0}}},
-            'training.gamma is {"low": 0.5, "high": 1.0}, was {"low": 0.4, "high": 1.0}',
-        ),
-        ({"training": {**TRAINING, "lr": 2e-3}}, "training.lr is 0.002, was 0.001"),
-        ({"folds": {"count": 8}}, "folds.count is 8, was 5"),
-        ({"model": {"name": "models/koelectra"}}, 'model.name is "models/koelectra", was "tiny"'),
-        ({"search": {"metric": "auprc"}}, 'search.metric is "auprc", was "accuracy"'),
-        ({"search": {"baseline": {"gamma": 0.9}}}, 'search.baseline is {"gamma": 0.9}, was {}'),
-    ],
-)
-def test_what_decides_a_trial_is_the_identity(train: Path, sections: dict[str, Any], difference: str) -> None:
-    stored, asked = with_data(train), with_data(train, **sections)
-
-    assert stored.hash() != asked.hash()
-    assert differences(stored.identity(), asked.identity()) == [difference]
-
-
-def test_a_key_that_one_identity_lacks_is_a_difference() -> None:
-    assert differences({"a.b": "1"}, {}) == ["a.b is absent, was 1"]
-    assert differences({}, {"a.b": "1"}) == ["a.b is 1, was absent"]
-
-
-def test_the_identity_of_missing_data_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"none\.tsv: cannot be read: No such file"):
-        with_data(tmp_path / "none.tsv").hash()

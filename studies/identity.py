@@ -1,0 +1,119 @@
+"""What makes two studies the same one: their data, folds, model, knobs, metric, seed and baseline.
+
+Budgets and places (trials, storage, workspace), pruner and trackers may change between calls. Data is known by its
+content, so a file may move. A key that a stored identity does not have counts as its default: a key may be added,
+and what was stored before is the same study still.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from foldrace.studies.knobs import KNOBS_OF_0_1_0, Hyperparameters
+from foldrace.studies.study import Data, Study, StudyError
+
+_FILES = ("data.train", "data.test", "data.labels")  # known by the SHA-256 of their content
+# Stored with any value, as version 0.1.0 did. A setting that came later is stored where it is not its default.
+_SETTINGS_OF_0_1_0 = {
+    "data.exclude_labels",
+    "model.name",
+    "model.max_length",
+    "folds.count",
+    "folds.seed",
+    "folds.oversample_minority",
+    "folds.leaky_oversampling",
+    *(f"training.{knob}" for knob in KNOBS_OF_0_1_0),
+    "search.metric",
+    "search.seed",
+    "search.baseline",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a study the same one.
+
+    Attributes:
+        values: JSON by key, such as `training.lr`; every setting that this version knows, and the files of the data.
+    """
+
+    values: Mapping[str, str]
+
+    @classmethod
+    def of(cls, study: Study) -> Self:
+        """The identity of a study. Raises StudyError when a data file cannot be read."""
+        return cls(_settings(study) | {key: json.dumps(_digest(path)) for key, path in _files(study)})
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, str], source: str) -> Self:
+        """The identity that any version has stored; `source` is named in errors.
+
+        Raises:
+            StudyError: a newer foldrace stored it, with a key that this version does not know.
+        """
+        defaults = _defaults()
+        unknown = sorted(stored.keys() - defaults.keys() - set(_FILES))
+        if unknown:
+            raise StudyError(f"{source}: {unknown[0]}: unknown key; a newer foldrace made it, so update foldrace")
+        return cls({**defaults, **stored})
+
+    def to_json(self) -> dict[str, str]:
+        """What is stored, the same in every version that knows the keys which are not their defaults."""
+        defaults = _defaults()
+        return {k: v for k, v in self.values.items() if k in _SETTINGS_OF_0_1_0 or v != defaults.get(k)}
+
+    def hash(self) -> str:
+        """The SHA-256 of what is stored, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def changes_since(self, before: "Identity") -> list[str]:
+        """What has changed since the identity `before`, a readable clause each."""
+        now, then = self.values, before.values
+        keys = [key for key in (*now, *(then.keys() - now.keys())) if now.get(key) != then.get(key)]
+        return [
+            f"the content of {key} has changed"
+            if key in _FILES and key in now and key in then
+            else f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}"
+            for key in keys
+        ]
+
+
+def _settings(study: Study) -> dict[str, str]:
+    """JSON by key, without the files of the data."""
+    plain = study.model_dump()["training"]
+    # As the knobs have them: 1 and 1.0 are the same learning rate.
+    training = Hyperparameters.model_validate(study.fixed).model_dump() | {k: plain[k] for k in study.searched}
+    chosen = study.search.baseline
+    baseline = Hyperparameters.model_validate(chosen).model_dump(include=set(chosen))
+    sections: dict[str, dict[str, Any]] = {
+        "data": {"exclude_labels": study.data.exclude_labels},
+        "model": study.model.model_dump(),
+        "folds": study.folds.model_dump(),
+        "training": training,
+        "search": {"metric": study.search.metric, "seed": study.search.seed, "baseline": baseline},
+    }
+    return {f"{s}.{k}": json.dumps(v, ensure_ascii=False) for s, kv in sections.items() for k, v in kv.items()}
+
+
+def _defaults() -> dict[str, str]:
+    """The settings of a study file that gives none."""
+    return _settings(Study(name="defaults", data=Data(train=Path())))
+
+
+def _files(study: Study) -> Iterator[tuple[str, Path]]:
+    yield "data.train", study.data.train
+    if study.data.labels is not None:
+        yield "data.labels", study.data.labels
+    if study.data.test is not None and not study.searched:
+        yield "data.test", study.data.test  # a final job predicts it
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from None
