@@ -1,0 +1,85 @@
+"""What must hold on a CUDA device: each check raises AssertionError. It needs no pytest, only a device."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from foldrace.trainer.modeling.classifier import build_model
+from foldrace.trainer.modeling.devices import prepare_device
+from foldrace.trainer.modeling.shortcuts import apply_shortcuts
+from foldrace.trainer.training.loop import _Fold, train_fold
+from foldrace.trainer.training.prediction import predict
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
+from tests.support.folds import small_task
+
+FOLDS: tuple[dict[str, Any], ...] = (
+    {"precision": "auto"},
+    {"precision": "fp32"},
+    {"gradient_checkpointing": True},
+    {"optimizer": "sgd", "lr": 0.05, "epochs": 20},
+    {"loss": "focal", "focal_gamma": 0.5},
+)
+TOLERANCES: dict[torch.dtype | None, float] = {None: 5e-3, torch.bfloat16: 3e-2}  # of a probability
+
+
+def check_a_fold_trains_and_resumes(device: str = "cuda", **knobs: Any) -> None:
+    """The fold learns, says what memory it took, and ends alike when it goes on from a checkpoint."""
+    task = small_task(device=device, **{"epochs": 6} | knobs)
+    checkpoint = None
+    for event in train_fold(task, progress_seconds=0):
+        if isinstance(event, Progress) and event.step == 20:
+            checkpoint = event.snapshot()
+    *_, resumed = train_fold(task, checkpoint)
+    _require(isinstance(event, FoldResult) and isinstance(resumed, FoldResult), "a fold ended without a result")
+    assert isinstance(event, FoldResult)
+    assert isinstance(resumed, FoldResult)
+    accuracy = event.best.scores.accuracy
+    _require(accuracy > 0.8, f"accuracy {accuracy:.3f}, expected above 0.8")
+    _require(event.peak_memory > 0, "no peak memory was measured")
+    losses = event.last.eval_loss, resumed.last.eval_loss
+    _require(math.isclose(*losses, rel_tol=0.05), f"the last loss is {losses[0]:.5f}, and {losses[1]:.5f} resumed")
+
+
+def check_a_step_waits_for_nothing() -> None:
+    """A step of the loop is queued on the device without one wait for it."""
+    fold = _Fold(small_task(device="cuda", epochs=8))
+    fold.train_step()  # the first one sets up the optimiser
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        fold.train_step()
+        waited = _waits(fold)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    _require(waited, "reading the loss did not wait: the mode that forbids to wait is not on")
+
+
+def check_probabilities_are_those_of_the_cpu(dtype: torch.dtype | None) -> None:
+    """The same weights give the same probabilities on either device, but for rounding."""
+    task = small_task()
+    cpu, cuda = (_probabilities(task, device, dtype) for device in ("cpu", "cuda"))
+    apart = float(np.abs(cpu - cuda).max())
+    _require(apart <= TOLERANCES[dtype], f"probabilities are {apart:.2g} apart, expected {TOLERANCES[dtype]:g} at most")
+
+
+def _probabilities(task: FoldTask, device: str, dtype: torch.dtype | None) -> np.ndarray[Any, Any]:
+    if device == "cuda":
+        prepare_device(torch.device(device))
+    model = build_model(task.source, task.knobs, task.seed).to(device)
+    apply_shortcuts(model, torch.device(device))
+    rows = np.arange(len(task.labels))
+    return predict(model, task.tokens, rows, task.pad_id, dtype if device == "cuda" else None)
+
+
+def _waits(fold: _Fold) -> bool:
+    try:
+        fold.progress()
+    except RuntimeError as error:
+        return "synchronizing" in str(error)
+    return False
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise AssertionError(message)
