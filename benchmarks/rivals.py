@@ -1,7 +1,8 @@
 """What a fold is timed against: transformers.Trainer as it was used in 2021 and at its best, and a bare loop.
 
-All train the same model from the same weights, on the same rows, with the same schedule. Seconds are those of the
-process's CPU: on one thread that is what a clock shows on an idle machine, and other work on a busy one is left out.
+All train the same model from the same weights, on the same rows, with the same schedule. On the CPU, seconds are those
+of the process's CPU: on one thread that is what a clock shows on an idle machine, and other work on a busy one is left
+out. On a CUDA device they are a clock's, read when the device has done what it was given.
 """
 
 import math
@@ -17,9 +18,9 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from foldrace.trainer.data.batching import assemble, epoch_batches
+from foldrace.trainer.data.batching import assemble, epoch_batches, to_device
 from foldrace.trainer.modeling.classifier import build_model
-from foldrace.trainer.modeling.devices import autocast_dtype
+from foldrace.trainer.modeling.devices import autocast_dtype, prepare_device
 from foldrace.trainer.modeling.losses import loss_sum
 from foldrace.trainer.modeling.optimizer import make_optimizer
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
@@ -28,12 +29,22 @@ from foldrace.trainer.training.schedule import make_schedule
 from foldrace.trainer.training.tasks import FoldResult, FoldTask
 
 PADDED = 128  # tokens, of every row in 2021
-CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How `tuned` computes: in bf16 or fp32, its batches assembled by so many processes (0: by its own)."""
+
+    bf16: bool
+    loaders: int = 0
+
+    def __str__(self) -> str:
+        return f"{'bf16' if self.bf16 else 'fp32'}, {self.loaders} processes that load"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One fold: its CPU seconds, those of them in evaluation, its number of evaluations, its last accuracy."""
+    """One fold: its seconds, those of them in evaluation, its number of evaluations, its last accuracy."""
 
     seconds: float
     evaluating: float
@@ -42,11 +53,11 @@ class Run:
 
 
 def ours(task: FoldTask) -> Run:
-    started = time.process_time()
+    started = _clock(task.device)
     *_, result = train_fold(task)
     if not isinstance(result, FoldResult):
         raise RuntimeError("the fold ended without a result")
-    seconds = time.process_time() - started
+    seconds = _clock(task.device) - started
     return Run(seconds, math.nan, len(result.curve), result.last.scores.accuracy)
 
 
@@ -58,28 +69,35 @@ def steps_in_turns(task: FoldTask) -> list[float]:
     ratios = []
     for number in range(task.total_steps - 1):  # the last step comes with an evaluation
         pair = (ours, bare) if number % 2 else (bare, ours)
-        seconds = {loop: _seconds(loop) for loop in pair}
+        seconds = {loop: _seconds(loop, task.device) for loop in pair}
         ratios.append(seconds[ours] / seconds[bare])
     return ratios
 
 
-def _seconds(loop: Iterator[Any]) -> float:
-    started = time.process_time()
+def _seconds(loop: Iterator[Any], device: str) -> float:
+    started = _clock(device)
     next(loop)
-    return time.process_time() - started
+    return _clock(device) - started
+
+
+def _clock(device: str) -> float:
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _bare_steps(task: FoldTask) -> Iterator[None]:
     """Forward, backward and optimiser step of our model on our batches, made beforehand."""
-    knobs = task.knobs
+    knobs, device = task.knobs, torch.device(task.device)
     lengths, rates = task.tokens.lengths[task.training], make_schedule(task.total_steps, knobs).curve()
     order = [batch for e in range(knobs.epochs) for batch in epoch_batches(lengths, knobs.batch_size, task.seed, e)]
-    batches = [assemble(task.tokens, task.training[positions], task.pad_id, CPU) for positions in order]
-    labels = [torch.from_numpy(task.labels[task.training[positions]]) for positions in order]
-    model = apply_shortcuts(build_model(task.source, knobs, task.seed), CPU)
-    optimizer, dtype = make_optimizer(model, knobs), autocast_dtype(knobs, CPU)
+    batches = [assemble(task.tokens, task.training[positions], task.pad_id, device) for positions in order]
+    labels = [to_device(task.labels[task.training[positions]], device) for positions in order]
+    model = apply_shortcuts(build_model(task.source, knobs, task.seed).to(device), device)
+    optimizer, dtype = make_optimizer(model, knobs), autocast_dtype(knobs, device)
     for batch, true, lr in zip(batches, labels, rates, strict=True):
-        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
             logits = model(**batch).logits
         (loss_sum(logits, true, knobs) / len(true)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), knobs.max_grad_norm)
@@ -96,7 +114,7 @@ def retrospective(task: FoldTask, tokenizer: PreTrainedTokenizerBase, every: int
     return _run(task, tokenizer, points, PADDED, bf16=False, per_device_eval_batch_size=task.knobs.batch_size)
 
 
-def tuned(task: FoldTask, tokenizer: PreTrainedTokenizerBase, bf16: bool) -> Run:
+def tuned(task: FoldTask, tokenizer: PreTrainedTokenizerBase, style: Style) -> Run:
     """Batches of similar length, padded to their longest row, fused AdamW, our evaluations in larger batches."""
     points = set(make_schedule(task.total_steps, task.knobs).evaluation_points(task.knobs.evaluations))
     return _run(
@@ -104,8 +122,10 @@ def tuned(task: FoldTask, tokenizer: PreTrainedTokenizerBase, bf16: bool) -> Run
         tokenizer,
         points,
         None,
-        bf16=bf16,
+        bf16=style.bf16,
         per_device_eval_batch_size=64,
+        dataloader_num_workers=style.loaders,
+        dataloader_persistent_workers=style.loaders > 0,
         optim="adamw_torch_fused",
         train_sampling_strategy="group_by_length",
     )
@@ -151,9 +171,9 @@ class _Timed(Trainer):
         return self.lr_scheduler
 
     def evaluate(self, *arguments: Any, **keywords: Any) -> dict[str, float]:
-        started = time.process_time()
+        started = _clock(self.args.device.type)
         found: dict[str, float] = super().evaluate(*arguments, **keywords)
-        self.evaluating += time.process_time() - started
+        self.evaluating += _clock(self.args.device.type) - started
         self.evaluations, self.accuracy = self.evaluations + 1, found["eval_accuracy"]
         return found
 
@@ -163,8 +183,9 @@ def _run(
 ) -> Run:
     training, validation = (_Rows(task, rows, width) for rows in (task.training, task.validation))
     knobs = task.knobs
+    prepare_device(torch.device(task.device))  # TF32 on CUDA, for them as for us
     with tempfile.TemporaryDirectory() as folder:
-        started = time.process_time()
+        started = _clock(task.device)
         settings = TrainingArguments(
             folder,
             num_train_epochs=knobs.epochs,
@@ -175,7 +196,7 @@ def _run(
             label_smoothing_factor=knobs.label_smoothing,
             seed=task.seed,
             logging_steps=100,
-            use_cpu=True,
+            use_cpu=task.device == "cpu",
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
@@ -193,5 +214,5 @@ def _run(
         trainer.rates = make_schedule(task.total_steps, knobs).curve()
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-        seconds = time.process_time() - started
+        seconds = _clock(task.device) - started
     return Run(seconds, trainer.evaluating, trainer.evaluations, trainer.accuracy)

@@ -1,6 +1,6 @@
-"""A whole fold, ours and transformers.Trainer's, in turns on one thread: seconds, rows per second, last accuracy.
+"""A whole fold, ours and transformers.Trainer's, in turns: seconds, rows per second, last accuracy.
 
-    python -m benchmarks.trainer [--quick] [--json] [--keep FILE] [--profile]
+    python -m benchmarks.trainer [--device cpu|cuda] [--quick] [--json] [--keep FILE] [--profile]
 
 The data is ../shared/data/klue_re without no_relation when it is there, else the demo's. `--keep` appends each timed
 fold to a file and does not time again what is in it, so a run can be interrupted. The last line is one JSON object
@@ -21,7 +21,7 @@ import torch
 from torch.profiler import profile
 from transformers import ElectraConfig, ElectraForSequenceClassification, logging
 
-from benchmarks.rivals import Run, ours, retrospective, steps_in_turns, tuned
+from benchmarks.rivals import Run, Style, ours, retrospective, steps_in_turns, tuned
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.loading import parse
@@ -39,7 +39,10 @@ TRAINING = {"entity_marking": "typed_markers", "label_smoothing": 0.1, "warmup_r
 
 @dataclass(frozen=True)
 class Case:
-    """A model and the fold it is timed on: one row in `share`; `every`: steps between evaluations as in 2021."""
+    """A model and the fold it is timed on: one row in `share`; `every`: steps between evaluations as in 2021.
+
+    `layers`: of a model of base width; 0: the model of the data's study.
+    """
 
     name: str
     batch_size: int
@@ -47,15 +50,60 @@ class Case:
     epochs: int
     share: int
     every: int
+    layers: int = 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A case on a device; `folder` is for the files of its model."""
+
+    data: TrainingData
+    case: Case
+    folder: Path
+    device: str
+
+    def task(self, seed: int, epochs: int | None = None) -> FoldTask:
+        """The first fold of five; `seed` draws the weights, the order and the dropout."""
+        case, data = self.case, self.data
+        knobs = Hyperparameters(**TRAINING, epochs=epochs or case.epochs, batch_size=case.batch_size, lr=case.lr)
+        task = data.task(knobs, data.plan(5, 77), 0, self.device)
+        source = replace(task.source, name=self._base_width()) if case.layers else task.source
+        training, validation = task.training[:: case.share], task.validation[:: case.share]
+        return replace(task, seed=seed, source=source, training=training, validation=validation)
+
+    def _base_width(self) -> str:
+        path = self.folder / f"base-width-{self.case.layers}"
+        if not path.exists():
+            config = ElectraConfig(
+                vocab_size=self.data.source.vocabulary,
+                embedding_size=BASE_WIDTH,
+                hidden_size=BASE_WIDTH,
+                num_hidden_layers=self.case.layers,
+                num_attention_heads=12,
+                intermediate_size=4 * BASE_WIDTH,
+                num_labels=self.data.source.classes,
+            )
+            torch.manual_seed(0)
+            ElectraForSequenceClassification(config).save_pretrained(path)
+        return str(path)
 
 
 # A fold of base width is a small one, or an hour would go by: a twentieth of the rows, a quarter of the batch; every 5
 # of its 7 steps an epoch is about as often as every 25 of 32.
-CASES = (Case("tiny", 32, 1e-3, 8, 1, 25), Case("base_width", 8, 1e-4, 8, 20, 5))
+CASES = {
+    "cpu": (Case("tiny", 32, 1e-3, 8, 1, 25), Case("base_width", 8, 1e-4, 8, 20, 5, layers=2)),
+    "cuda": (Case("tiny", 32, 1e-3, 8, 1, 25), Case("base", 32, 1e-4, 4, 1, 25, layers=12)),
+}
+# What `tuned` chooses from, by an epoch of each.
+STYLES = {
+    "cpu": (Style(bf16=True), Style(bf16=False)),
+    "cuda": (Style(bf16=True), Style(bf16=True, loaders=2), Style(bf16=False)),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--quick", action="store_true", help="one round of one epoch, for a look")
     parser.add_argument("--json", action="store_true", help="the result as the last line")
     parser.add_argument("--keep", type=Path, help="append each timed fold here, and go on from what is there")
@@ -64,15 +112,17 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    cases, rounds = list(CASES[arguments.device]), ROUNDS
+    if arguments.quick:
+        cases, rounds = [replace(case, epochs=1) for case in cases], 1
     with tempfile.TemporaryDirectory() as folder:
         data = open_benchmark_data(Path(folder))
+        benches = [Bench(data, case, Path(folder), arguments.device) for case in cases]
         if arguments.profile:
-            for case in CASES:
-                show_profile(fold_task(data, replace(case, epochs=1), 0, Path(folder)))
+            for bench in benches:
+                show_profile(bench.task(seed=0, epochs=1))
             return
-        cases = [replace(case, epochs=1) for case in CASES] if arguments.quick else CASES
-        rounds = 1 if arguments.quick else ROUNDS
-        results = {case.name: measure(data, case, rounds, Path(folder), arguments.keep) for case in cases}
+        results = {bench.case.name: measure(bench, rounds, arguments.keep) for bench in benches}
     show(results)
     if arguments.json:
         print(json.dumps(results))
@@ -90,50 +140,24 @@ def open_benchmark_data(folder: Path) -> TrainingData:
     return open_training_data(parse(raw, "the benchmark"), Workspace(folder, "bench"))
 
 
-def fold_task(data: TrainingData, case: Case, seed: int, folder: Path) -> FoldTask:
-    """The first fold of five; `seed` draws the weights, the order and the dropout."""
-    knobs = Hyperparameters(**TRAINING, epochs=case.epochs, batch_size=case.batch_size, lr=case.lr)
-    task = data.task(knobs, data.plan(5, 77), 0, "cpu")
-    source = task.source if case.name == "tiny" else replace(task.source, name=_base_width(data, folder))
-    training, validation = task.training[:: case.share], task.validation[:: case.share]
-    return replace(task, seed=seed, source=source, training=training, validation=validation)
-
-
-def _base_width(data: TrainingData, folder: Path) -> str:
-    path = folder / "base-width"
-    if not path.exists():
-        config = ElectraConfig(
-            vocab_size=data.source.vocabulary,
-            embedding_size=BASE_WIDTH,
-            hidden_size=BASE_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=12,
-            intermediate_size=4 * BASE_WIDTH,
-            num_labels=data.source.classes,
-        )
-        torch.manual_seed(0)
-        ElectraForSequenceClassification(config).save_pretrained(path)
-    return str(path)
-
-
-def measure(data: TrainingData, case: Case, rounds: int, folder: Path, keep: Path | None) -> dict[str, Any]:
+def measure(bench: Bench, rounds: int, keep: Path | None = None) -> dict[str, Any]:
     """Time all contenders in each round, every other round in reverse, and set them side by side."""
-    short = fold_task(data, replace(case, epochs=1), 0, folder)
-    by_precision = {bf16: tuned(short, data.tokenizer, bf16).seconds for bf16 in (True, False)}
-    bf16 = by_precision[True] < by_precision[False]
+    case, tokenizer = bench.case, bench.data.tokenizer
+    short = bench.task(seed=0, epochs=1)
+    style = min(STYLES[bench.device], key=lambda style: tuned(short, tokenizer, style).seconds)
     contenders: dict[str, Callable[[FoldTask], Run]] = {
         "ours": ours,
-        "retrospective": lambda task: retrospective(task, data.tokenizer, case.every),
-        "tuned": lambda task: tuned(task, data.tokenizer, bf16),
+        "retrospective": lambda task: retrospective(task, tokenizer, case.every),
+        "tuned": lambda task: tuned(task, tokenizer, style),
     }
     runs: dict[str, list[Run]] = {name: [] for name in contenders}
     for number in range(rounds):
-        task = fold_task(data, case, 100 + number, folder)
+        task = bench.task(seed=100 + number)
         for name in list(contenders)[:: -1 if number % 2 else 1]:
             found = _kept(keep, [case.name, case.epochs, number, name], partial(contenders[name], task))
             runs[name].append(found)
     loop = [ratio for seed in range(rounds) for ratio in steps_in_turns(replace(short, seed=seed))]
-    return summary(runs, loop, case.epochs * len(short.training), "bf16" if bf16 else "fp32")
+    return summary(runs, loop, case.epochs * len(short.training), str(style))
 
 
 def _kept(path: Path | None, key: list[Any], run: Callable[[], Run]) -> Run:
@@ -150,7 +174,7 @@ def _kept(path: Path | None, key: list[Any], run: Callable[[], Run]) -> Run:
     return found
 
 
-def summary(runs: dict[str, list[Run]], loop: list[float], rows: int, precision: str) -> dict[str, Any]:
+def summary(runs: dict[str, list[Run]], loop: list[float], rows: int, style: str) -> dict[str, Any]:
     """Speedups with their lowest and highest round, seconds, rows per second, and the last accuracy with its noise."""
     seconds = {name: [run.seconds for run in found] for name, found in runs.items()}
     evaluations = runs["ours"][0].evaluations
@@ -175,7 +199,7 @@ def summary(runs: dict[str, list[Run]], loop: list[float], rows: int, precision:
             name: round(statistics.stdev(found), 4) if len(found) > 1 else None for name, found in accuracies.items()
         },
         "evaluations": {name: runs[name][0].evaluations for name in FOLDS},
-        "tuned_precision": precision,
+        "tuned_style": style,
         "rounds": len(runs["ours"]),
     }
 
@@ -200,7 +224,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
         low, high = found["step_quartiles"]
         ratio = found["step_over_bare_step"]
         print(f"{model:12}{'step_over_bare_step':32}{ratio:7.2f}   (quartiles {low:.2f} and {high:.2f})")
-        print(f"{model:12}{'precision of tuned':32}{found['tuned_precision']:>7}")
+        print(f"{model:12}{'style of tuned':32}{found['tuned_style']}")
 
 
 def show_profile(task: FoldTask) -> None:
