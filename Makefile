@@ -41,6 +41,10 @@ KLUE ?= ../shared/data/klue_re/train.csv
 
 bench: bench-trainer bench-workers bench-racing bench-watching
 
+# On a CUDA device, under whatever Python has torch: nothing is installed or downloaded.
+check-gpu:
+	$(PYTHON) -m benchmarks.check_gpu
+
 bench-trainer: install
 	$(BIN)/python -m benchmarks.trainer
 

@@ -1,0 +1,105 @@
+"""Out of memory on purpose: a tensor occupies the device, and the fold says what it should of what is left."""
+
+import gc
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from benchmarks.gpu.report import Report
+from benchmarks.gpu.setting import Setting, demo_task, finish, in_gigabytes, open_demo
+from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.training.loop import NoRoomError, OutOfMemoryError, train_fold
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
+
+BATCH, LONGEST, LONG_ROWS = 256, 512, 64  # rows; tokens; rows of so many tokens
+SAME_LOSS = 0.02  # of the first evaluation, relative: halved, a batch is summed in another order
+ROUNDING = 64 * 2**20  # bytes that the allocator may round up or leave between two blocks
+
+
+def run(setting: Setting, report: Report) -> None:
+    if not setting.is_cuda:
+        report.unchecked("out of memory", "there is no CUDA device to fill")
+        return
+    task = demo_task(setting, open_demo(setting), epochs=1, batch_size=BATCH, evaluations=1, dropout=0.0)
+    whole = finish(task)
+    single = _peak_of_one_row(task)
+    weights = sum(tensor.nbytes for tensor in whole.weights.values())
+    report.figure("the weights", in_gigabytes(weights))
+    report.figure(f"peak of a fold with {BATCH} rows, and with 1", f"{_gb(whole.peak_memory)}, {_gb(single)}")
+    _expect(report, "no room for the model", weights // 2, NoRoomError, lambda: _first(task))
+    _expect(report, "no room for its gradients", weights + ROUNDING, NoRoomError, lambda: _first(task))
+    _expect(report, "no room for its optimiser", 5 * weights // 2, NoRoomError, lambda: _first(task))
+    _halve(report, task, single + (whole.peak_memory - single) * 2 // 5, whole)
+    _expect(report, "no room for one long row", single + ROUNDING, OutOfMemoryError, lambda: _first(_long(task)))
+    with _left(2 * whole.peak_memory):
+        report.check(_first(task).micro_batch == BATCH, "with room again, a fold takes its whole batch")
+
+
+def _gb(size: float) -> str:
+    return in_gigabytes(size)
+
+
+def _first(task: FoldTask) -> Progress:
+    """The first sign of life, after one step."""
+    with closing(train_fold(task, progress_seconds=0)) as events:
+        return next(event for event in events if isinstance(event, Progress))
+
+
+def _peak_of_one_row(task: FoldTask) -> int:
+    """With the best weights kept, as after an evaluation."""
+    knobs = task.knobs.model_copy(update={"batch_size": 1})
+    return finish(replace(task, knobs=knobs, training=task.training[:2], validation=task.validation[:8])).peak_memory
+
+
+def _halve(report: Report, task: FoldTask, left: int, whole: FoldResult) -> None:
+    with _left(left):
+        result = finish(task)
+    halved = result.micro_batch
+    losses = result.curve[0].train_loss, whole.curve[0].train_loss
+    report.check(halved < BATCH, f"with {_gb(left)} left, {halved} rows of {BATCH} go through the model at once")
+    report.check(
+        math.isclose(*losses, rel_tol=SAME_LOSS),
+        f"halved or whole, the training loss is alike: {losses[0]:.4f} and {losses[1]:.4f}",
+    )
+
+
+def _expect(report: Report, name: str, left: int, expected: type[Exception], work: Callable[[], Progress]) -> None:
+    """That `work` raises, with so many bytes left on the device, and one line that says why."""
+    said = "nothing was raised"
+    holds = False
+    with _left(left):
+        try:
+            said += f"; {work().micro_batch} rows at once"
+        except Exception as error:
+            holds = isinstance(error, expected)
+            said = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+    report.check(holds, f"{name} ({_gb(left)} left) is {expected.__name__}: {said}")
+
+
+def _long(task: FoldTask) -> FoldTask:
+    """The same task on made-up rows of the greatest length, more than gradient checkpoints of one would hold."""
+    random = np.random.default_rng(0)
+    rows = len(task.labels)
+    ids = random.integers(5, 1000, rows * LONGEST)
+    tokens = Tokens(ids, None, np.arange(rows + 1) * LONGEST)
+    source = replace(task.source, max_length=LONGEST)
+    return replace(task, tokens=tokens, source=source, training=task.training[:LONG_ROWS])
+
+
+@contextmanager
+def _left(size: int) -> Iterator[None]:
+    """Occupy the device but for `size` bytes."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    occupied = torch.empty(max(0, free - size), dtype=torch.uint8, device="cuda")
+    try:
+        yield
+    finally:
+        del occupied
+        gc.collect()
+        torch.cuda.empty_cache()
