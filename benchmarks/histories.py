@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import optuna
 
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials
+from foldrace.search.trials.heartbeat import HeartbeatSettings
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
@@ -68,7 +69,7 @@ class History:
         self.actors = [self.newcomer() for _ in range(WORKERS)]
 
     def newcomer(self) -> Actor:
-        trials = Trials(self.database, self.study, WorkerIdentity(), clock=lambda: self.now, heartbeat_seconds=0)
+        trials = Trials(self.database, self.study, WorkerIdentity(), heartbeat=HeartbeatSettings(0, lambda: self.now))
         return Actor(trials)
 
     def run(self, steps: int) -> None:

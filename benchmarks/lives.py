@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 
 from benchmarks.databases import make_study, space_of
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials
+from foldrace.search.trials.heartbeat import HeartbeatSettings
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import atomic_write
@@ -88,7 +89,7 @@ def in_child(live: Callable[[str, Log, Plan], None], url: str, log: Log, plan: P
 def live_ours(url: str, log: Log, plan: Plan) -> None:
     database = Database.open(url, wait_seconds=BUSY)
     study = make_study(STUDY, plan.trials, plan.lease_seconds)
-    trials = Trials(database, study, WorkerIdentity(owner=log.owner), heartbeat_seconds=HEARTBEAT)
+    trials = Trials(database, study, WorkerIdentity(owner=log.owner), heartbeat=HeartbeatSettings(HEARTBEAT))
     while not trials.is_over():
         claim = trials.claim()
         if claim is None:

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from foldrace.search.trials.claims import Trials
+from foldrace.search.trials.claims import WITHOUT_PRUNER, Trials, TrialsSettings
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
+from tests.support.claims import on_clock
 
 DATABASES = ["sqlite", "postgresql"]
 
@@ -145,10 +146,10 @@ def now() -> list[float]:
 
 @pytest.fixture
 def trials_of(database: Database, now: list[float]) -> Callable[..., Trials]:
-    """A worker's view of a study, with the clock that stands still and a heart that beats only when asked to."""
+    """A worker's view of a study, with the clock that stands still and no heartbeat but those that a test asks for."""
 
-    def view(study: Study, **arguments: Any) -> Trials:
-        return Trials(database, study, WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0, **arguments)
+    def view(study: Study, settings: TrialsSettings = WITHOUT_PRUNER) -> Trials:
+        return Trials(database, study, WorkerIdentity(), settings, on_clock(now))
 
     return view
 

@@ -1,21 +1,46 @@
-"""The thread that keeps a lease alive while its trial makes progress, and ends the worker when it hangs.
+"""The thread that keeps a lease alive while its trial makes progress, and ends the worker when the trial hangs.
 
-It survives outages of any length, and it never lets an error end it silently: a dead heartbeat loses a living trial.
+It survives outages of any length. No error ends it silently, because without a heartbeat a living trial is lost.
 """
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from foldrace.storage.errors import StorageError
 from foldrace.studies.study import Study
 
 HEARTBEAT_SECONDS = 10.0  # between two beats
-LEAST_SILENCE = 1800.0  # seconds; a download, or a final fold's predictions on a CPU, take that long and do not hang
-TIMES_AS_USUAL = 10
-HUNG = 70  # exit status of a worker that hung: EX_SOFTWARE
+MIN_HANG_SECONDS = 1800.0  # a download, or a final fold's predictions on a CPU, are silent for so long and do not hang
+HANG_INTERVALS = 10  # usual intervals between two signs of progress
+HUNG = 70  # the exit status of a worker that hung: EX_SOFTWARE
 _logger = logging.getLogger("foldrace.search")
+
+
+def end_process() -> None:
+    """End this process at once: a loop that hangs cannot be asked to stop."""
+    os._exit(HUNG)
+
+
+@dataclass(frozen=True)
+class HeartbeatSettings:
+    """How a lease is kept alive.
+
+    Attributes:
+        seconds: between two beats; 0: no thread beats, and `Claim.beat` is called instead.
+        clock: seconds that only go forward; leases are watched by it too.
+        on_hang: called in the heartbeat's thread when the training loop hangs.
+    """
+
+    seconds: float = HEARTBEAT_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    on_hang: Callable[[], None] = end_process
+
+
+USUAL = HeartbeatSettings()
 
 
 def refuse_short_lease(study: Study, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
@@ -27,63 +52,56 @@ def refuse_short_lease(study: Study, heartbeat_seconds: float = HEARTBEAT_SECOND
         )
 
 
-def end_process() -> None:
-    """A loop that hangs cannot be asked to stop."""
-    os._exit(HUNG)
-
-
 class Heartbeat:
-    """Calls `beat` every `interval` seconds until `stop`, or until it returns False: the lease is lost."""
+    """Calls `beat` every `settings.seconds` until `stop`, or until it returns False: the lease is lost."""
 
-    def __init__(
-        self,
-        beat: Callable[[], bool],
-        interval: float,
-        clock: Callable[[], float],
-        on_hang: Callable[[], None] = end_process,
-    ) -> None:
-        self._beat, self._interval, self._clock, self._on_hang = beat, interval, clock, on_hang
-        self._began = self._last = clock()
+    def __init__(self, beat: Callable[[], bool], settings: HeartbeatSettings) -> None:
+        self._beat, self._settings = beat, settings
+        self._began = self._last = settings.clock()
         self._signs = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop beating; a beat that waits for the database is not waited for."""
+        """Stop beating. A beat that waits for the database is not waited for."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
 
     def touch(self) -> None:
-        """The loop made progress."""
-        self._last = self._clock()
+        """Take note that the loop made progress."""
+        self._last = self._settings.clock()
         self._signs += 1
 
     @property
     def hangs(self) -> bool:
-        """Silent for ten times its usual interval, and for half an hour at least."""
+        """Whether the loop has been silent for ten times its usual interval, and for half an hour at least."""
         usual = (self._last - self._began) / self._signs if self._signs else 0.0
-        return self._clock() - self._last > max(LEAST_SILENCE, TIMES_AS_USUAL * usual)
+        return self._silence() > max(MIN_HANG_SECONDS, HANG_INTERVALS * usual)
 
     def once(self) -> bool:
-        """One beat; False when there is nothing left to keep alive."""
+        """Beat once; False when there is nothing left to keep alive."""
         if self.hangs:
-            _logger.error("the training loop has been silent for %.0f s: it hangs", self._clock() - self._last)
-            self._on_hang()
+            _logger.error("the training loop has been silent for %.0f s: it hangs", self._silence())
+            self._settings.on_hang()
             return False
         return self._beat()
 
+    def _silence(self) -> float:
+        return self._settings.clock() - self._last
+
     def _run(self) -> None:
-        pause = self._interval
+        pause = self._settings.seconds
         while not self._stop.wait(pause):
             try:
                 if not self.once():
                     return
-                pause = self._interval
+                pause = self._settings.seconds
             except Exception as error:
-                # Soon again at first: an outage that ends must not cost the lease.
-                pause = min(self._interval, 1.0 if pause == self._interval else 2 * pause)
+                # Repeated soon at first, because an outage that ends must not cost the lease.
+                pause = min(self._settings.seconds, 1.0 if pause == self._settings.seconds else 2 * pause)
                 _logger.warning("a heartbeat failed and will be repeated: %s", type(error).__name__)

@@ -1,4 +1,4 @@
-"""How long a worker is busy with the protocol instead of its trials: docs/design.md, section 5."""
+"""How much of a worker's time the protocol of docs/design.md, section 5, takes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,10 +8,10 @@ from typing import Literal
 Part = Literal["claims", "reports", "judging", "heartbeats", "ends"]
 
 
-class Meter:
-    """Counts the seconds of a worker's life, and those of them that went into each part of the protocol.
+class ProtocolTimer:
+    """Adds up the seconds that each part of the protocol takes.
 
-    Heartbeats beat beside the training, in another thread; they are counted as if they held it up.
+    Heartbeats run in a thread beside the training; they are counted as if they held it up.
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -20,7 +20,7 @@ class Meter:
 
     @contextmanager
     def timing(self, part: Part) -> Iterator[None]:
-        """What happens inside belongs to `part`; each part is timed by one thread at a time."""
+        """Count what happens inside towards `part`. One thread at a time may time a part."""
         begun = self._clock()
         try:
             yield

@@ -12,8 +12,8 @@ from foldrace.search.session import Session
 from foldrace.search.study_store import FinalFold, final_name, open_study, public_toml, refuse_fixed
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
-from foldrace.search.trials.claims import Trials
-from foldrace.search.trials.heartbeat import HEARTBEAT_SECONDS, refuse_short_lease
+from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
 from foldrace.search.workers.fold_run import WorkerSetup
 from foldrace.search.workers.worker import Worker
 from foldrace.storage.workers import WorkerIdentity, new_owner
@@ -38,6 +38,7 @@ class WorkerOptions:
     device: str = "auto"
     final: int | None = None
     owner: str | None = None
+    heartbeat: HeartbeatSettings = USUAL
 
 
 def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[], bool]) -> None:
@@ -58,22 +59,23 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     if options.final is None:
         assign = _search_assignment(session, data)
         _open_search(session, options)  # only now: nothing is left behind by a study that cannot run
-        trials = Trials(session.database, study, identity, pruner=make_pruner(study))
+        settings = TrialsSettings(pruner=make_pruner(study))
     else:
         assign = _final_assignment(session, data, options.final)
-        trials = Trials(session.database, study, identity, name=final_name(study.name, options.final))
+        settings = TrialsSettings(final_name(study.name, options.final))
+    trials = Trials(session.database, study, identity, settings, options.heartbeat)
     recorder = Recorder(session, data, identity, options.final)
     try:
         Worker(trials, setup, assign, recorder, _reason_to_end(session, options)).run()
         recorder.close()
-        logger.info("%s", trials.meter)
+        logger.info("%s", trials.timer)
     finally:
         trials.leave()
 
 
 def _open_search(session: Session, options: WorkerOptions) -> None:
     refuse_fixed(session.study)
-    refuse_short_lease(session.study, HEARTBEAT_SECONDS)
+    refuse_short_lease(session.study, options.heartbeat.seconds)
     open_study(session.database, session.study)
     if options.owner is None:  # a supervisor would have written it
         atomic_write(session.workspace.study_file, public_toml(session.study))

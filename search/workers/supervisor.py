@@ -76,7 +76,7 @@ class Supervisor:
         Raises:
             SupervisorError: a process cannot be started.
         """
-        with self._collecting_signals():
+        with _collecting(self._signals):
             try:
                 while self._advance():
                     on_tick(self.snapshot())
@@ -100,7 +100,8 @@ class Supervisor:
 
     def _advance(self) -> bool:
         """Handle the signals that came, and poll each worker; whether any is left to wait for."""
-        signals, self._signals = self._signals, []
+        signals = self._signals[:]
+        del self._signals[: len(signals)]
         if signals:  # several in one tick are one request: a launcher often repeats what the terminal sent
             self._on_signal(signal.Signals(signals[0]).name, signals[0])
         for worker in self._workers:
@@ -141,16 +142,17 @@ class Supervisor:
             names = ", ".join(worker.name for worker in left)
             self._stopping = f"{why}: {names} killed; the same command continues each trial from its last checkpoint"
 
-    @contextmanager
-    def _collecting_signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM are kept for the next tick meanwhile."""
 
-        def collect(signum: int, _frame: object) -> None:
-            self._signals.append(signum)
+@contextmanager
+def _collecting(signals: list[int]) -> Iterator[None]:
+    """Meanwhile SIGINT and SIGTERM do nothing but add their numbers to a list."""
 
-        before = {signum: signal.signal(signum, collect) for signum in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+    def collect(signum: int, _frame: object) -> None:
+        signals.append(signum)
+
+    before = {signum: signal.signal(signum, collect) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -64,7 +64,7 @@ class Worker:
             except LeaseLost:
                 logger.warning("trial %d was taken over by another worker", claim.number)
             except OutageError:
-                claim.desert()
+                claim.drop_without_release()
                 raise
             except (FoldraceError, NoRoomError):
                 claim.release()  # not the trial's fault: it waits for more room, or until the user has mended it

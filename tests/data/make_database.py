@@ -22,6 +22,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
+from tests.support.claims import NO_HEARTBEAT
 from tests.support.records import record_at
 
 FOLDER = Path(__file__).parent
@@ -73,7 +74,7 @@ def make_trials(database: Database) -> None:
     """A trial of each kind: complete, pruned, failed, let go, held by a worker that is gone, waiting."""
     open_study(database, study())
     worker = WorkerIdentity(owner="a-host:0123456789ab", host="a-host", pid=1)
-    trials = Trials(database, study(), worker, heartbeat_seconds=0)
+    trials = Trials(database, study(), worker, heartbeat=NO_HEARTBEAT)
     claims = [begun(trials) for _ in range(5)]
     claims[0].finish(0.75)
     claims[1].prune("worse than trial 0")

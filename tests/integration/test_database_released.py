@@ -15,6 +15,7 @@ from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.identity import Identity
 from foldrace.studies.study import StudyError
 from tests.data.make_database import FOLDER, study
+from tests.support.claims import on_clock
 from tests.support.later_version import later_version
 
 RELEASED = sorted(path for path in FOLDER.glob("foldrace-*") if path.suffix in (".db", ".sql"))
@@ -52,7 +53,7 @@ def test_an_old_database_says_how_its_study_stands(released: Database) -> None:
 
 def test_an_old_study_goes_on_where_it_stood(released: Database, now: list[float]) -> None:
     open_study(released, study(trials=7))  # the same study still, with one trial more
-    trials = Trials(released, study(trials=7), WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0)
+    trials = Trials(released, study(trials=7), WorkerIdentity(), heartbeat=on_clock(now))
     taken = []
     while not trials.is_over():
         claim = trials.claim()

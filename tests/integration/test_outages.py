@@ -13,12 +13,13 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.search.study_store import open_study
-from foldrace.search.trials.claims import Claim, Trials
+from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
+from tests.support.claims import NO_HEARTBEAT, must_claim, on_clock
 from tests.support.records import record_at
 
 LEASE = 60.0
@@ -78,12 +79,6 @@ def open_waiting(away: Server | File, now: list[float], sleep: Callable[[float],
     return Database.open(away.url.render_as_string(), retries=retries)
 
 
-def must(trials: Trials) -> Claim:
-    claim = trials.claim()
-    assert claim is not None
-    return claim
-
-
 def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_would_tell(
     away: Server | File, now: list[float], make_study: Callable[..., Study]
 ) -> None:
@@ -93,14 +88,14 @@ def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_
     database = open_waiting(away, now, sleep)
     study = make_study(trials=1)
     open_study(database, study)
-    trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
-    claim = must(trials)
+    trials = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
+    claim = must_claim(trials)
     away.stop()
     before = now[0]
 
     with pytest.raises(OutageError):
         claim.report(0, 0.5, record_at(0, 0.5))
-    claim.desert()
+    claim.drop_without_release()
     trials.leave()
 
     assert 600 - 10 < now[0] - before <= 600
@@ -123,10 +118,8 @@ def test_an_outage_ends_no_worker_and_takes_no_trial(
     database = open_waiting(away, now, sleep)
     study = make_study(trials=1, lease_seconds=LEASE)
     open_study(database, study)
-    owner, other = (
-        Trials(database, study, WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0) for _ in range(2)
-    )
-    claim = must(owner)
+    owner, other = (Trials(database, study, WorkerIdentity(), heartbeat=on_clock(now)) for _ in range(2))
+    claim = must_claim(owner)
     assert other.claim() is None
     away.stop()
     back.append(now[0] + seconds)

@@ -33,6 +33,7 @@ from foldrace.trainer.metrics import Scores
 from foldrace.trainer.results import save_result
 from foldrace.trainer.training.tasks import FoldResult
 from foldrace.trainer.training_data import TrainingData, open_training_data
+from tests.support.claims import NO_HEARTBEAT
 
 LABELS = ("관계_없음", "<script>alert(1)</script>", "$\\frac{")
 FOLDS = 2
@@ -68,7 +69,7 @@ def data(session: Session) -> TrainingData:
 @pytest.fixture
 def trials(session: Session) -> Trials:
     open_study(session.database, session.study)
-    return Trials(session.database, session.study, WorkerIdentity(), heartbeat_seconds=0)
+    return Trials(session.database, session.study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
 
 
 @pytest.fixture

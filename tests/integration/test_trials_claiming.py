@@ -12,24 +12,20 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.search.study_store import FinalFold, name_of_run, open_study, public_toml, queue_folds, stored_study
-from foldrace.search.trials.claims import Claim, LeaseLost, Trials
+from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
+from foldrace.search.trials.heartbeat import HeartbeatSettings
 from foldrace.storage import leases, optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import WorkerIdentity, read_control, set_control
 from foldrace.studies.identity import Identity
 from foldrace.studies.study import Study
+from tests.support.claims import NO_HEARTBEAT, must_claim, on_clock
 from tests.support.records import record_at
 
 LEASE = 60.0
 View = Callable[..., Trials]
 MakeStudy = Callable[..., Study]
-
-
-def must(trials: Trials) -> Claim:
-    claim = trials.claim()
-    assert claim is not None
-    return claim
 
 
 def states(database: Database, name: str = "small") -> list[str]:
@@ -54,7 +50,7 @@ def test_the_baseline_comes_first_and_the_rest_is_sampled(
 ) -> None:
     study = make_study(trials=3, baseline={"gamma": 0.5, "epochs": 7})
     open_study(database, study)
-    sampled = [must(trials_of(study)).sampled for _ in range(3)]
+    sampled = [must_claim(trials_of(study)).sampled for _ in range(3)]
     assert sampled[0] == {"gamma": 0.5, "epochs": 7}
     assert all(0.4 <= float(s["gamma"]) <= 1.0 and 5 <= int(s["epochs"]) <= 40 for s in sampled[1:])
     assert trials_of(study).claim() is None
@@ -101,11 +97,11 @@ def test_what_is_stored_of_a_study_has_no_password(database: Database, make_stud
 def test_ids_of_a_deleted_study_bring_nothing_back(database: Database, make_study: MakeStudy, trials_of: View) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    must(trials_of(study)).note_checkpoint()
+    must_claim(trials_of(study)).note_checkpoint()
     set_control(database, "small", "stopping")
     database.storage.delete_study(1)
     open_study(database, study)
-    assert must(trials_of(study)).attempt == 1
+    assert must_claim(trials_of(study)).attempt == 1
 
 
 # Claiming
@@ -113,7 +109,7 @@ def test_ids_of_a_deleted_study_bring_nothing_back(database: Database, make_stud
 
 def claim_all(url: str, study: Study) -> list[int]:
     database = Database.open(url)
-    trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
+    trials = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
     numbers = []
     while (claim := trials.claim()) is not None:
         numbers.append(claim.number)
@@ -140,7 +136,7 @@ def test_a_draw_is_determined_by_seed_number_and_history(tmp_path: Path, make_st
         open_study(database, study)
         drawn = []
         for number in range(14):
-            claim = must(Trials(database, study, WorkerIdentity(), heartbeat_seconds=0))
+            claim = must_claim(Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT))
             drawn.append(claim.sampled)
             claim.finish(number / 14)
         runs.append(drawn)
@@ -154,8 +150,8 @@ def test_trials_in_flight_are_drawn_apart(database: Database, make_study: MakeSt
     study = make_study(trials=16)
     open_study(database, study)
     for number in range(12):
-        must(trials_of(study)).finish(number / 12)
-    in_flight = [must(trials_of(study)).sampled for _ in range(4)]
+        must_claim(trials_of(study)).finish(number / 12)
+    in_flight = [must_claim(trials_of(study)).sampled for _ in range(4)]
     assert len({str(values) for values in in_flight}) == 4
 
 
@@ -164,7 +160,7 @@ def test_pause_and_stop_reach_all_and_resume_goes_on(
 ) -> None:
     study = make_study()
     open_study(database, study)
-    trials, claim = trials_of(study), must(trials_of(study))
+    trials, claim = trials_of(study), must_claim(trials_of(study))
     set_control(database, "small", "paused")
     assert (trials.claim(), trials.is_over()) == (None, False)
     assert (claim.beat(), claim.stop_requested) == (True, False)
@@ -172,7 +168,7 @@ def test_pause_and_stop_reach_all_and_resume_goes_on(
     assert (trials.claim(), trials.is_over()) == (None, True)
     assert (claim.beat(), claim.stop_requested) == (True, True)
     set_control(database, "small", "running")
-    assert must(trials).number == 1
+    assert must_claim(trials).number == 1
 
 
 def test_a_final_job_is_asked_with_its_study_or_without_one_or_left_out(
@@ -218,10 +214,10 @@ def test_a_dead_workers_trial_goes_on_where_it_stood(
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    dead, survivor = must(trials_of(study)), trials_of(study)
+    dead, survivor = must_claim(trials_of(study)), trials_of(study)
     dead.report(0, 0.7, record_at(3, 0.7))
     watch(survivor, now)
-    adopted = must(survivor)
+    adopted = must_claim(survivor)
     assert (adopted.number, adopted.attempt) == (dead.number, 2)
     assert adopted.sampled == dead.sampled
     assert adopted.evaluations == {(0, 3): record_at(3, 0.7)}
@@ -235,10 +231,10 @@ def test_a_trial_whose_draw_was_never_stored_is_drawn_by_its_adopter(
     study = make_study(trials=1)
     open_study(database, study)
     with monkeypatch.context() as patch:
-        patch.setattr("foldrace.search.trials.claims.draw", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        patch.setattr("foldrace.search.trials.claims.sample", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
         with pytest.raises(MemoryError):
             trials_of(study).claim()
-    assert set(must(trials_of(study)).sampled) == {"gamma", "epochs"}
+    assert set(must_claim(trials_of(study)).sampled) == {"gamma", "epochs"}
 
 
 def test_a_living_workers_trial_is_left_alone(
@@ -246,7 +242,7 @@ def test_a_living_workers_trial_is_left_alone(
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    alive, other = must(trials_of(study)), trials_of(study)
+    alive, other = must_claim(trials_of(study)), trials_of(study)
     for _ in range(30):
         assert other.claim() is None
         assert alive.beat()
@@ -258,9 +254,9 @@ def test_a_clock_that_is_wrong_by_an_hour_takes_no_trial(
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    alive = must(Trials(database, study, WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0))
+    alive = must_claim(Trials(database, study, WorkerIdentity(), heartbeat=on_clock(now)))
     monkeypatch.setattr(time, "time", lambda real=time.time: real() + 3600)
-    ahead = Trials(database, study, WorkerIdentity(), clock=lambda: now[0] + 3600, heartbeat_seconds=0)
+    ahead = Trials(database, study, WorkerIdentity(), heartbeat=HeartbeatSettings(0, lambda: now[0] + 3600))
     for _ in range(12):
         assert ahead.claim() is None
         assert alive.beat()
@@ -272,9 +268,9 @@ def test_a_zombies_late_writes_are_refused(
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    zombie, survivor = must(trials_of(study)), trials_of(study)
+    zombie, survivor = must_claim(trials_of(study)), trials_of(study)
     watch(survivor, now)
-    adopted = must(survivor)
+    adopted = must_claim(survivor)
     adopted.report(0, 0.9, record_at(0, 0.9))
     with pytest.raises(LeaseLost):
         zombie.report(0, 0.1, record_at(0, 0.1))
@@ -283,7 +279,7 @@ def test_a_zombies_late_writes_are_refused(
     assert (zombie.alive, zombie.beat(), zombie.finish(0.1)) == (False, False, False)
     assert adopted.finish(0.9)
     trial = database.storage.get_trial(1)
-    assert (trial.value, trial.intermediate_values, trial.user_attrs["fold0/eval0"]) == (0.9, {0: 0.9}, {"value": 0.9})
+    assert (trial.value, trial.intermediate_values, trial.user_attrs["fold0/eval0"]["best"]) == (0.9, {0: 0.9}, 0.9)
 
 
 def test_a_trial_let_go_is_adopted_at_once_and_never_counts(
@@ -292,7 +288,7 @@ def test_a_trial_let_go_is_adopted_at_once_and_never_counts(
     study = make_study(trials=1)
     open_study(database, study)
     for attempt in range(1, 8):
-        claim = must(trials_of(study))
+        claim = must_claim(trials_of(study))
         assert claim.attempt == attempt
         claim.release()
     assert states(database) == ["RUNNING"]
@@ -316,7 +312,7 @@ def test_workers_that_die_while_they_claim_do_not_count(
     monkeypatch.setattr(Trials, "_begin", lambda _, lease: lease)  # here they die: nothing is drawn yet
     for _ in range(4):
         dead = WorkerIdentity()
-        assert Trials(database, study, dead, heartbeat_seconds=0).claim() is not None
+        assert Trials(database, study, dead, heartbeat=NO_HEARTBEAT).claim() is not None
         leases.mark_orphaned(database, dead.owner, "killed")
     for _ in range(4):
         patiently(trials_of(study), now)
@@ -331,7 +327,7 @@ def test_three_attempts_without_progress_fail_a_trial_with_its_last_error(
     study = make_study(trials=1)
     open_study(database, study)
     for attempt in range(1, 4):
-        with suppress(ZeroDivisionError), must(trials_of(study)):
+        with suppress(ZeroDivisionError), must_claim(trials_of(study)):
             raise ZeroDivisionError(f"error {attempt}")
     assert trials_of(study).claim() is None
     trial = database.storage.get_trial(1)
@@ -345,8 +341,8 @@ def test_an_error_of_an_attempt_is_not_taken_for_that_of_the_next(
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    must(trials_of(study)).abandon("its error")
-    must(trials_of(study))
+    must_claim(trials_of(study)).abandon("its error")
+    must_claim(trials_of(study))
     with database.engine.connect() as connection:
         assert connection.execute(sa.select(tables.leases.c.note)).scalars().all() == [None]
 
@@ -357,10 +353,10 @@ def test_attempts_that_each_leave_something_never_fail_a_trial(
     study = make_study(trials=1)
     open_study(database, study)
     for attempt in range(12):
-        claim = must(trials_of(study))
+        claim = must_claim(trials_of(study))
         claim.note_checkpoint() if attempt % 2 else claim.report(0, 0.5, record_at(attempt, 0.5))
         claim.abandon("killed")
-    assert must(trials_of(study)).attempt == 13
+    assert must_claim(trials_of(study)).attempt == 13
 
 
 def test_an_evaluation_that_was_there_already_is_no_progress(
@@ -369,7 +365,7 @@ def test_an_evaluation_that_was_there_already_is_no_progress(
     study = make_study(trials=1)
     open_study(database, study)
     for _ in range(4):
-        claim = must(trials_of(study))
+        claim = must_claim(trials_of(study))
         claim.report(0, 0.5, record_at(0, 0.5))
         claim.abandon("killed")
     assert trials_of(study).claim() is None
@@ -382,15 +378,15 @@ def test_the_trial_of_a_worker_known_to_be_dead_is_adopted_at_once(
     study = make_study(trials=1)
     open_study(database, study)
     worker = WorkerIdentity()
-    dead = must(Trials(database, study, worker, heartbeat_seconds=0))
+    dead = must_claim(Trials(database, study, worker, heartbeat=NO_HEARTBEAT))
     leases.mark_orphaned(database, worker.owner, "killed by signal 9")
-    assert must(trials_of(study)).number == dead.number
+    assert must_claim(trials_of(study)).number == dead.number
 
 
 def test_a_heart_beats_by_itself_and_stops_with_its_claim(database: Database, make_study: MakeStudy) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    claim = must(Trials(database, study, WorkerIdentity(), heartbeat_seconds=0.01))
+    claim = must_claim(Trials(database, study, WorkerIdentity(), heartbeat=HeartbeatSettings(0.01)))
     counter = sa.select(tables.leases.c.counter)
     deadline = threading.Event()
     while database.read(lambda connection: connection.execute(counter).scalar_one()) < 3:
@@ -408,18 +404,18 @@ def test_each_fold_of_a_final_is_queued_once_and_again_when_it_failed(
     study = make_study().with_fixed({"gamma": 0.5, "epochs": 7})
     folds = [FinalFold(fold, seed) for seed in (77, 78) for fold in range(2)]
     name = queue_folds(database, study, folds)
-    claims = [must(trials_of(study, name=name)) for _ in folds]
+    claims = [must_claim(trials_of(study, TrialsSettings(name))) for _ in folds]
     assert [FinalFold(c.user_attrs["fold"], c.user_attrs["seed"]) for c in claims] == folds
     assert all(claim.sampled == {} for claim in claims)
     claims[1].fail("no memory")
     claims[2].finish(0.5)
     assert queue_folds(database, study, folds) == name
-    again = must(trials_of(study, name=name))
+    again = must_claim(trials_of(study, TrialsSettings(name)))
     assert (again.number, again.user_attrs) == (4, {"fold": 1, "seed": 77})
-    assert trials_of(study, name=name).claim() is None
+    assert trials_of(study, TrialsSettings(name)).claim() is None
     queue_folds(database, study, folds, lost=[folds[2], folds[3]])  # one complete, one that still runs
-    assert must(trials_of(study, name=name)).user_attrs == {"fold": 0, "seed": 78}
-    assert trials_of(study, name=name).claim() is None
+    assert must_claim(trials_of(study, TrialsSettings(name))).user_attrs == {"fold": 0, "seed": 78}
+    assert trials_of(study, TrialsSettings(name)).claim() is None
     assert [study.study_name for study in database.storage.get_all_studies()] == ["small/final-1"]
 
 
@@ -430,4 +426,4 @@ def test_asking_a_study_to_stop_stops_its_final_jobs(
     fixed = make_study().with_fixed({"gamma": 0.5, "epochs": 7})
     name = queue_folds(database, fixed, [FinalFold(0, 77)])
     set_control(database, "small", "stopping")
-    assert trials_of(fixed, name=name).is_over()
+    assert trials_of(fixed, TrialsSettings(name)).is_over()

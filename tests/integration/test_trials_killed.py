@@ -21,6 +21,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
+from tests.support.claims import NO_HEARTBEAT, on_clock
 from tests.support.records import record_at
 
 MakeStudy = Callable[..., Study]
@@ -46,7 +47,7 @@ def run(claim: Claim) -> None:
 def begin(database: Database, study: Study) -> None:
     """Two trials: one that was let go by another worker, one that waits."""
     open_study(database, study)
-    claim = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0).claim()
+    claim = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT).claim()
     assert claim is not None
     claim.report(0, 0.5, record_at(0, 0.5))
     claim.release()
@@ -55,7 +56,7 @@ def begin(database: Database, study: Study) -> None:
 def finish_all(database: Database, study: Study) -> None:
     """Another worker, whose clock runs fast, does what is left."""
     now = [0.0]
-    trials = Trials(database, study, WorkerIdentity(), clock=lambda: now[0], heartbeat_seconds=0)
+    trials = Trials(database, study, WorkerIdentity(), heartbeat=on_clock(now))
     for _ in range(10):
         work(trials)
         if trials.is_over():
@@ -88,7 +89,7 @@ def at_statement(engine: sa.Engine, number: int, act: Callable[[], Any]) -> list
 
 def live_and_die(url: str, study: Study, number: int) -> None:
     database = Database.open(url)
-    trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
+    trials = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
     at_statement(database.engine, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
     work(trials)
     os._exit(0)  # nothing of the parent's is to be cleaned up
@@ -134,7 +135,7 @@ def test_a_connection_dropped_at_any_statement_ends_no_worker(postgres_url: str,
         database = Database.open(postgres_url, retries=RetryPolicy(sleep=lambda _: None))
         study = make_study(f"s{number}", trials=2)
         begin(database, study)
-        trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
+        trials = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
         seen = at_statement(database.engine, number, drop)
         work_through(trials)
         check(database, study.name)
@@ -162,7 +163,7 @@ def test_an_acknowledgement_lost_at_any_commit_doubles_nothing(
     database = Database.open(storage_url, retries=RetryPolicy(sleep=lambda _: None))
     study = make_study(trials=2)
     begin(database, study)
-    trials = Trials(database, study, WorkerIdentity(), heartbeat_seconds=0)
+    trials = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
     commit = database.engine.dialect.do_commit
     lost: set[int] = set()
 

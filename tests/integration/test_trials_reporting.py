@@ -12,33 +12,28 @@ from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 from foldrace.search.monitor.summary import Best, Failure, summarise
 from foldrace.search.race.history import History
 from foldrace.search.study_store import open_study
-from foldrace.search.trials.claims import Claim, Trials
+from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
+from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.records import record_at
 
 View = Callable[..., Trials]
 MakeStudy = Callable[..., Study]
 
 
-def must(trials: Trials) -> Claim:
-    claim = trials.claim()
-    assert claim is not None
-    return claim
-
-
 def end_some(trials: Trials) -> None:
     """One of each: complete, pruned, failed, running with two reports, and what is left waits."""
-    must(trials).finish(0.8)
-    pruned = must(trials)
+    must_claim(trials).finish(0.8)
+    pruned = must_claim(trials)
     pruned.report(0, 0.5, record_at(0, 0.5))
     pruned.report(1, 0.6, record_at(7, 0.7))
     pruned.prune("no better than the best one")
-    must(trials).fail("its loss is not finite")
-    running = must(trials)
+    must_claim(trials).fail("its loss is not finite")
+    running = must_claim(trials)
     running.progress(fold=1, epoch=2.5, rows_per_second=100.0)
     running.report(0, 0.4, record_at(0, 0.4))
     running.report(0, 0.45, record_at(1, 0.5))
@@ -64,7 +59,7 @@ def test_optuna_reads_each_end_as_its_own(database: Database, make_study: MakeSt
 def test_a_value_that_is_not_finite_is_a_failure(database: Database, make_study: MakeStudy, trials_of: View) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    claim = must(trials_of(study))
+    claim = must_claim(trials_of(study))
     claim.report(0, math.nan, record_at(0, math.nan, train_loss=math.inf))
     assert claim.finish(math.nan)
     trial = database.storage.get_trial(1)
@@ -76,7 +71,7 @@ def test_a_value_that_is_not_finite_is_a_failure(database: Database, make_study:
 def test_a_report_done_twice_is_one_report(database: Database, make_study: MakeStudy, trials_of: View) -> None:
     study = make_study(trials=1)
     open_study(database, study)
-    claim = must(trials_of(study))
+    claim = must_claim(trials_of(study))
     for _ in range(2):
         claim.report(0, 0.5, record_at(1, 0.5))
     assert database.storage.get_trial(1).intermediate_values == {1: 0.5}
@@ -90,10 +85,10 @@ def test_stock_pruners_see_the_reports(
 ) -> None:
     study = make_study(trials=8)
     open_study(database, study)
-    trials = trials_of(study, pruner=pruner)
+    trials = trials_of(study, TrialsSettings(pruner=pruner))
     judged = []
     for value in (0.9, 0.8, 0.7, 0.85, 0.1):
-        claim = must(trials)
+        claim = must_claim(trials)
         claim.report(0, value, record_at(0, value))
         claim.report(0, value, record_at(1, value))
         judged.append(claim.reason_to_prune())
@@ -124,9 +119,9 @@ def test_the_history_is_what_optuna_reads(database: Database, make_study: MakeSt
 def test_the_history_follows_a_straggler(database: Database, make_study: MakeStudy, trials_of: View) -> None:
     study = make_study(trials=6)
     open_study(database, study)
-    history, straggler = History(database, 1), must(trials_of(study))
+    history, straggler = History(database, 1), must_claim(trials_of(study))
     for _ in range(3):
-        must(trials_of(study)).finish(0.5)
+        must_claim(trials_of(study)).finish(0.5)
         history.refresh()
     straggler.finish(0.9)
     for _ in range(2):
@@ -142,18 +137,18 @@ def test_a_long_history_is_its_newest_and_its_best(
     study = make_study(trials=9)
     open_study(database, study)
     trials = trials_of(study)
-    history, running = History(database, 1), must(trials)
+    history, running = History(database, 1), must_claim(trials)
 
     def seen() -> list[int]:
         history.refresh()
         return [trial.number for trial in history.get_all_trials(0)]
 
     for value in (0.5, 0.9, 0.6, 0.8, 0.1, 0.2, 0.3):
-        must(trials).finish(value)
+        must_claim(trials).finish(value)
     assert seen() == [running.number, 2, 4, 5, 6, 7]
     running.finish(0.7)  # now one of the old ones, and not as good as two of them
     assert seen() == [2, 4, 5, 6, 7]
-    must(trials).finish(0.4)
+    must_claim(trials).finish(0.4)
     assert seen() == [2, 4, 6, 7, 8]
 
 
@@ -162,7 +157,7 @@ def test_the_summary_counts_in_the_database(database: Database, make_study: Make
     open_study(database, study)
     trials = trials_of(study)
     end_some(trials)
-    must(trials).release()
+    must_claim(trials).release()
     assert database.read(lambda c: c.execute(sa.select(tables.leases.c.trial_id)).scalars().all()) == [4, 5]
     found = summarise(database, "small")
     assert found.trials == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 2, "WAITING": 1}
@@ -176,8 +171,8 @@ def test_the_summary_shows_what_each_worker_does(database: Database, make_study:
     study = make_study()
     open_study(database, study)
     worker = WorkerIdentity(device="cuda:1")
-    trials = Trials(database, study, worker, heartbeat_seconds=0)
-    claim = must(trials)
+    trials = Trials(database, study, worker, heartbeat=NO_HEARTBEAT)
+    claim = must_claim(trials)
     claim.progress(fold=2, epoch=3.5, rows_per_second=120.0)
     claim.report(2, 0.75, record_at(4, 0.75))
     assert claim.beat()

@@ -18,7 +18,7 @@ from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 from foldrace.trainer.training import loop as training
 from foldrace.trainer.training.loop import NoRoomError
-from tests.support.claims import must_claim
+from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.records import record_at
 from tests.support.stopping import after_evaluations, never, once_it_has_a_trial
 
@@ -149,7 +149,7 @@ def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothin
     study = load("demo", [*ONE_TRIAL, *below, f"search.storage={storage_url}"])
     with open_session(study, tmp_path) as session:
         open_study(session.database, study)
-        trials = Trials(session.database, study, WorkerIdentity(), heartbeat_seconds=0)
+        trials = Trials(session.database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
         for number in range(5):
             claim = must_claim(trials)
             for fold in range(2):

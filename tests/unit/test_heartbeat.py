@@ -4,16 +4,16 @@ import threading
 
 import pytest
 
-from foldrace.search.trials.heartbeat import LEAST_SILENCE, Heartbeat
+from foldrace.search.trials.heartbeat import MIN_HANG_SECONDS, Heartbeat, HeartbeatSettings
 
 
 def heartbeat_of(now: list[float], hung: list[bool]) -> Heartbeat:
-    return Heartbeat(lambda: True, 10.0, lambda: now[0], lambda: hung.append(True))
+    return Heartbeat(lambda: True, HeartbeatSettings(10.0, lambda: now[0], lambda: hung.append(True)))
 
 
 @pytest.mark.parametrize(
     ("interval", "silence", "hangs"),
-    [(2, LEAST_SILENCE - 1, False), (2, LEAST_SILENCE + 1, True), (300, 2999, False), (300, 3001, True)],
+    [(2, MIN_HANG_SECONDS - 1, False), (2, MIN_HANG_SECONDS + 1, True), (300, 2999, False), (300, 3001, True)],
 )
 def test_silent_for_ten_times_its_usual_interval_is_hung(
     now: list[float], interval: float, silence: float, hangs: bool
@@ -30,7 +30,7 @@ def test_silent_for_ten_times_its_usual_interval_is_hung(
 
 def test_a_first_sign_may_take_as_long_as_a_download(now: list[float]) -> None:
     heartbeat = heartbeat_of(now, [])
-    now[0] += LEAST_SILENCE - 1
+    now[0] += MIN_HANG_SECONDS - 1
     assert not heartbeat.hangs
     now[0] += 2
     assert heartbeat.hangs
@@ -46,7 +46,7 @@ def test_a_beat_that_fails_is_repeated() -> None:
         again.set()
         return False
 
-    heartbeat = Heartbeat(beat, 0.01, lambda: 0.0)
+    heartbeat = Heartbeat(beat, HeartbeatSettings(0.01, lambda: 0.0))
     heartbeat.start()
     assert again.wait(10)
     heartbeat.stop()

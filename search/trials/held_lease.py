@@ -1,0 +1,117 @@
+"""A lease in the hands of its worker: kept alive by a heartbeat, checked in each write, and given up in the end."""
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import sqlalchemy as sa
+
+from foldrace.search.trials.heartbeat import Heartbeat, HeartbeatSettings
+from foldrace.search.trials.protocol_timer import ProtocolTimer
+from foldrace.storage.database import Database
+from foldrace.storage.leases import Lease, LeaseLost, Leases, check_fence
+from foldrace.storage.workers import Activity, Control
+
+_RUNNING: Control = "running"
+
+
+class HeldLease:
+    """This worker's right to a trial. `release`, `abandon` or `drop_without_release` gives it up.
+
+    Use it in a `with`. A block that is left without an end, by an error say, abandons the trial with the error's text.
+
+    Attributes:
+        number: the trial's number in its study.
+        alive: False as soon as the trial is known not to be ours any more.
+    """
+
+    def __init__(self, database: Database, leases: Leases, lease: Lease, number: int, timer: ProtocolTimer) -> None:
+        self.number, self.alive = number, True
+        self._database, self._leases, self._lease, self._timer = database, leases, lease, timer
+        self._activity, self._control = Activity(), _RUNNING
+        self._heartbeat: Heartbeat | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self.alive:
+            return
+        if kind is not None and not issubclass(kind, Exception):  # SystemExit, KeyboardInterrupt: not the trial's fault
+            self.release()
+        else:
+            self.abandon("its worker left it unfinished" if kind is None else f"{kind.__name__}: {error}")
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at this trial it is, from 1; each has a folder of its own."""
+        return self._lease.attempt
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether `foldrace stop` asked all workers to write a checkpoint and release their trials."""
+        return self._control == "stopping"
+
+    def keep_alive(self, settings: HeartbeatSettings) -> None:
+        """Beat in a thread until the lease is given up or lost; with an interval of 0, do nothing."""
+        if settings.seconds:
+            self._heartbeat = Heartbeat(self.beat, settings)
+            self._heartbeat.start()
+
+    def beat(self) -> bool:
+        """Renew the lease, trying once; False when the trial is not ours any more.
+
+        Raises:
+            SQLAlchemyError: the database did not answer.
+        """
+        try:
+            with self._timer.timing("heartbeats"):
+                self._control = self._leases.renew(self._lease, self.number, self._activity)
+        except LeaseLost:
+            self.alive = False
+        return self.alive
+
+    def progress(self, *, fold: int, epoch: float, rows_per_second: float | None = None) -> None:
+        """Take note that the loop goes on. It is called at each `Progress`; the next beat stores it."""
+        self._activity = Activity(fold, epoch, self._activity.accuracy, rows_per_second)
+        if self._heartbeat is not None:
+            self._heartbeat.touch()
+
+    def release(self) -> None:
+        """Free the trial for the next worker at once; the attempt never counts."""
+        try:
+            with self._timer.timing("ends"):
+                self._leases.release(self._lease)
+        finally:
+            self._give_up()
+
+    def abandon(self, reason: str) -> None:
+        """Free the trial after an error: the next worker tries again, and the attempt counts if it left nothing new."""
+        try:
+            self._leases.abandon(self._lease, reason)
+        finally:
+            self._give_up()
+
+    def drop_without_release(self) -> None:
+        """Give the trial up where the database cannot be told: the lease runs out by itself."""
+        self._give_up()
+
+    def _write(self, work: Callable[[sa.Connection], None]) -> None:
+        """Do `work` in a transaction behind the fence. Raises LeaseLost: then nothing was written."""
+
+        def fenced(connection: sa.Connection) -> None:
+            check_fence(connection, self._lease)
+            work(connection)
+
+        try:
+            self._database.transact(fenced)
+        except LeaseLost:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        self.alive = False
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
