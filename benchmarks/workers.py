@@ -25,11 +25,11 @@ import optuna  # after the number of threads is said
 from benchmarks import abuse, claims
 from benchmarks.abuse import SYSTEMS
 from benchmarks.databases import KINDS, Databases, databases, make_study
-from benchmarks.histories import History, trials_for
 from benchmarks.lives import Plan
 from benchmarks.overhead import overhead
 from foldrace.search.study_store import open_study
 from foldrace.storage.database import Database
+from tests.support.history import History, trials_for
 
 Row = dict[str, Any]
 

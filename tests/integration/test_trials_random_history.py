@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from benchmarks.histories import History, trials_for
 from foldrace.search.study_store import open_study
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
+from tests.support.history import History, trials_for
 
 STEPS = 150
 
