@@ -9,12 +9,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from foldrace.search.monitor.compute import FoldEpochs, read_fold_epochs, running_epochs
+from foldrace.search.compute import FoldEpochs, read_compute, total_fold_epochs
 from foldrace.search.monitor.summary import Best, Summary, WorkerStatus, summarise
 from foldrace.search.race.termination import ExpectedGain, read_expected_gain
 from foldrace.search.session import Session
 from foldrace.search.study_store import study_as_run
 from foldrace.search.workers.supervisor import Snapshot
+from foldrace.storage.optuna_rows import find_study_id
 from foldrace.studies.study import Study
 
 ENDED = ("COMPLETE", "PRUNED", "FAIL")
@@ -95,10 +96,10 @@ def read_status(session: Session, name: str | None = None) -> StudyStatus:
     name = name or session.study.name
     study = study_as_run(session.database, name)
     summary = summarise(session.database, name, study.search.lease_seconds)
-    epochs = running_epochs(session.database, study, name)
-    spent = read_fold_epochs(session.database, study, name)
+    trials = session.database.read(lambda c: read_compute(c, find_study_id(c, name), study))
+    epochs = {trial.number: trial.epochs for trial in trials if trial.state == "RUNNING"}
     ahead = read_expected_gain(session.database, study) if name == study.name else None
-    return StudyStatus(study, summary, spent, epochs, ahead)
+    return StudyStatus(study, summary, total_fold_epochs(trials, study), epochs, ahead)
 
 
 def status_lines(status: StudyStatus) -> list[str]:

@@ -14,10 +14,12 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from foldrace.search.compute import FoldEpochs, TrialCompute, read_compute, total_fold_epochs
 from foldrace.search.race.forecast import ForecastModel
 from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
 from foldrace.search.ranking import best_trial, is_ranked
 from foldrace.storage.database import Database
+from foldrace.storage.optuna_rows import find_study_id
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import FloatArray
 
@@ -54,7 +56,15 @@ class GapCurve:
 
 @dataclass(frozen=True)
 class SearchTrajectory:
-    """What is drawn of a search. `incumbent` is the best complete trial; importances add up to 1."""
+    """What is drawn of a search.
+
+    Attributes:
+        trials: those that ended, in the order of their ends.
+        incumbent: the best of them.
+        steps: one for each of them.
+        importances: the share of the values' variance that each knob explains, by its name; they add up to 1.
+        fold_epochs: of all trials, running ones too.
+    """
 
     study: Study
     trials: tuple[FrozenTrial, ...]
@@ -62,6 +72,7 @@ class SearchTrajectory:
     steps: tuple[Step, ...]
     gap_curves: tuple[GapCurve, ...]
     importances: dict[str, float]
+    fold_epochs: FoldEpochs
 
     @property
     def bests(self) -> list[tuple[float, float]]:
@@ -82,33 +93,35 @@ class SearchTrajectory:
 
 def load_trajectory(database: Database, study: Study) -> SearchTrajectory:
     """The trajectory of a study so far. Raises StorageError when there is no such study."""
+    study_id = database.read(lambda connection: find_study_id(connection, study.name))
     with database.read_only():
-        name, storage = study.name, database.storage
-        stored = database.retry(lambda: optuna.load_study(study_name=name, storage=storage))
-        trials = database.retry(lambda: stored.get_trials(deepcopy=False, states=_ENDED))
-    trials = sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
+        ended = database.retry(lambda: database.storage.get_all_trials(study_id, deepcopy=False, states=_ENDED))
+    compute = database.read(lambda connection: read_compute(connection, study_id, study))  # later: it has all of them
+    trials = sorted(ended, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
     incumbent = best_trial(trials)
-    race, importances = _race(trials, incumbent, study), _importances(trials, study)
-    return SearchTrajectory(study, tuple(trials), incumbent, _steps(trials, study), race, importances)
+    return SearchTrajectory(
+        study=study,
+        trials=tuple(trials),
+        incumbent=incumbent,
+        steps=_steps(trials, compute),
+        gap_curves=_gap_curves(trials, incumbent, study),
+        importances=_importances(trials, study),
+        fold_epochs=total_fold_epochs(compute, study),
+    )
 
 
-def _steps(trials: Sequence[FrozenTrial], study: Study) -> tuple[Step, ...]:
+def _steps(trials: Sequence[FrozenTrial], compute: Sequence[TrialCompute]) -> tuple[Step, ...]:
+    spent_by = {trial.number: trial.spent for trial in compute}
     spent, best, steps = 0.0, None, []
     for trial in trials:
-        spent += _fold_epochs(trial, study)
+        spent += spent_by[trial.number]
         value = trial.value if is_ranked(trial) else None
         best = value if best is None or (value is not None and value > best) else best
         steps.append(Step(trial.number, trial.state.name, spent, value, best))
     return tuple(steps)
 
 
-def _fold_epochs(trial: FrozenTrial, study: Study) -> float:
-    defaults = study.defaults
-    epochs = float(trial.params.get("epochs", defaults.epochs))
-    return ((-1 if trial.last_step is None else trial.last_step) + 1) * epochs / defaults.evaluations
-
-
-def _race(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: Study) -> tuple[GapCurve, ...]:
+def _gap_curves(trials: Sequence[FrozenTrial], incumbent: FrozenTrial | None, study: Study) -> tuple[GapCurve, ...]:
     if incumbent is None:
         return ()
     leader, parts = _estimates(incumbent, study)

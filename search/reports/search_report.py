@@ -8,7 +8,6 @@ from importlib.metadata import version
 
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.monitor.compute import FoldEpochs, read_fold_epochs
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.ranking import rank_trials
 from foldrace.search.recording.trajectory import SearchTrajectory, load_trajectory
@@ -31,13 +30,12 @@ def study_report(session: Session) -> str:
     identity, toml = stored_study(session.database, session.study.name)
     study = study_as_run(session.database, session.study.name)
     trajectory = load_trajectory(session.database, study)
-    spent = read_fold_epochs(session.database, study, study.name)
     parts = [
-        _summary(trajectory, spent),
+        _summary(trajectory),
         *_drawn(trajectory),
         _best(trajectory),
         _knobs(trajectory),
-        _pruning(trajectory, spent),
+        _pruning(trajectory),
     ]
     return html_page(f"Study {study.name}", [*parts, reproduction(toml, identity, _commands(trajectory))])
 
@@ -58,11 +56,12 @@ def reproduction(toml: str, identity: Identity, commands: Sequence[str]) -> Html
     )
 
 
-def _summary(trajectory: SearchTrajectory, spent: FoldEpochs) -> Html:
+def _summary(trajectory: SearchTrajectory) -> Html:
     counts = {state: sum(t.state == state for t in trajectory.trials) for state in TrialState if state.is_finished()}
     words = {TrialState.FAIL: "failed"}
     ended = ", ".join(f"{count} {words.get(state, state.name.lower())}" for state, count in counts.items())
-    lines = [paragraph(f"{len(trajectory.trials)} trials ended: {ended}. {spent.spent:.0f} fold-epochs were spent.")]
+    spent = f"{trajectory.fold_epochs.spent:.0f} fold-epochs were spent."
+    lines = [paragraph(f"{len(trajectory.trials)} trials ended: {ended}. {spent}")]
     if trajectory.incumbent is None or trajectory.incumbent.value is None:
         lines.append(paragraph("No trial is complete yet, so there is no best one and no race to show."))
     else:
@@ -122,7 +121,8 @@ def _knobs(trajectory: SearchTrajectory) -> Html:
     return section("The knobs", table(header, rows), paragraph(words), drawn)
 
 
-def _pruning(trajectory: SearchTrajectory, spent: FoldEpochs) -> Html:
+def _pruning(trajectory: SearchTrajectory) -> Html:
+    spent = trajectory.fold_epochs
     whole = spent.spent + spent.saved
     share = f" ({spent.saved / whole:.0%} of what all trials would have cost whole)" if whole else ""
     saved = paragraph(f"{spent.spent:.0f} fold-epochs were spent, {spent.saved:.0f} saved by pruning{share}.")

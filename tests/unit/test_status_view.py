@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from foldrace.search.monitor.compute import FoldEpochs
+from foldrace.search.compute import FoldEpochs
 from foldrace.search.monitor.status import StudyStatus, live_view, progress_line, status_lines
 from foldrace.search.monitor.summary import Best, Failure, Orphan, Summary, WorkerStatus
 from foldrace.search.race.termination import ExpectedGain

@@ -1,0 +1,98 @@
+"""The compute that trials have spent, in fold-epochs: the one place that counts it.
+
+A fold-epoch is one pass over the training part of one fold. A fold counts up to its last evaluation.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import sqlalchemy as sa
+
+from foldrace.storage import tables
+from foldrace.storage.optuna_rows import State
+from foldrace.studies.study import Study
+
+_TRIALS, _PARAMS, _REPORTS = tables.trials.c, tables.trial_params.c, tables.trial_intermediate_values.c
+
+
+@dataclass(frozen=True)
+class TrialCompute:
+    """The compute of one trial.
+
+    Attributes:
+        epochs: of each of its folds.
+        spent: fold-epochs so far.
+    """
+
+    number: int
+    state: State
+    epochs: float
+    spent: float
+
+
+@dataclass(frozen=True)
+class FoldEpochs:
+    """Fold-epochs of all trials of a study.
+
+    Attributes:
+        spent: by trials in any state.
+        saved: what the pruned trials would have spent beyond that.
+    """
+
+    spent: float
+    saved: float
+
+
+def read_compute(connection: sa.Connection, study_id: int, study: Study) -> list[TrialCompute]:
+    """The compute of each trial of a study, or of a final job, by number. Trials that wait have spent nothing."""
+    per_fold = study.defaults.evaluations
+    evaluations = _evaluations_by_trial(study_id, per_fold).subquery()
+    has_epochs = sa.and_(_PARAMS.trial_id == _TRIALS.trial_id, _PARAMS.param_name == "epochs")
+    query = (
+        sa.select(_TRIALS.number, _TRIALS.state, _PARAMS.param_value, _PARAMS.distribution_json, evaluations.c.count)
+        .select_from(tables.trials)
+        .outerjoin(tables.trial_params, has_epochs)
+        .outerjoin(evaluations, evaluations.c.trial_id == _TRIALS.trial_id)
+        .where(_TRIALS.study_id == study_id)
+        .order_by(_TRIALS.number)
+    )
+    found = []
+    for number, state, stored, distribution, count in connection.execute(query):
+        epochs = float(study.defaults.epochs if stored is None else _decoded(stored, distribution))
+        found.append(TrialCompute(number, state, epochs, int(count or 0) * epochs / per_fold))
+    return found
+
+
+def total_fold_epochs(trials: Iterable[TrialCompute], study: Study) -> FoldEpochs:
+    """The fold-epochs of all trials of a study together."""
+    spent = saved = 0.0
+    for trial in trials:
+        spent += trial.spent
+        if trial.state == "PRUNED":
+            saved += study.folds.count * trial.epochs - trial.spent
+    return FoldEpochs(spent, saved)
+
+
+def _evaluations_by_trial(study_id: int, per_fold: int) -> "sa.Select[int, int]":
+    """The query for the evaluations that each trial has passed, from the start of its first fold to its last report.
+
+    They are not counted one by one, as a fold of few steps reports fewer. The fold of a final job is not the first one.
+    """
+    first_fold = sa.func.min(_REPORTS.step) // per_fold
+    passed = (sa.func.max(_REPORTS.step) + 1 - first_fold * per_fold).label("count")
+    query = sa.select(_REPORTS.trial_id, passed).join(tables.trials, _TRIALS.trial_id == _REPORTS.trial_id)
+    return query.where(_TRIALS.study_id == study_id).group_by(_REPORTS.trial_id)
+
+
+def _decoded(stored: float, distribution: str) -> float:
+    """The epochs behind the number that Optuna stores: it is an index where they are searched over choices."""
+    choices = _choices(distribution)
+    return stored if choices is None else choices[int(stored)]
+
+
+@lru_cache
+def _choices(distribution: str) -> tuple[float, ...] | None:
+    choices = json.loads(distribution)["attributes"].get("choices")
+    return None if choices is None else tuple(map(float, choices))
