@@ -17,24 +17,24 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial
 
-from benchmarks.racing import Order, kept, plain_orders, play, rotated
+from benchmarks.racing import Order, play, random_orders, rotate_folds, without_collapsed
 from benchmarks.recordings import EVALUATIONS, Run, read
-from benchmarks.replay import report_estimate, whole_trials
-from benchmarks.rules import Rule, our_rule
+from benchmarks.replay import complete_trials, report_estimate
+from benchmarks.rules import Rule, racing_rule
 from foldrace.search.race.forecast import Forecast, ForecastModel
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.racing import RISK, RacingPruner, Verdict
 
 RISKS = (0.02, 0.1, 0.2, 0.5)
-CHANCES = (0.2, 0.5)  # the same for who compares chances
-PER_WORK = (0.1, 0.2)  # the same for who weighs what is left to pay
-ASIDE = (8, 16)  # trials that make way for others between two folds
-LIMITS = (0.05, 0.2, 0.4)  # risks of the rules that nobody can have
-ABSOLUTE = 0.1  # a probability below which a trial would be stopped, whatever is usual
+CHANCE_RISKS = (0.2, 0.5)
+PER_WORK_RISKS = (0.1, 0.2)
+MAX_PAUSED = (8, 16)  # trials that may be paused between two folds
+HINDSIGHT_RISKS = (0.05, 0.2, 0.4)
+MIN_PROBABILITY = 0.1  # of beating the incumbent, below which a trial is stopped whatever an unknown trial's is
 
 
 class AgainstWholeTrials(RacingPruner):
-    """Knows nothing of the trials that are still running."""
+    """Sees none of the trials that are still running."""
 
     def _read_trials(self, study: optuna.Study) -> tuple[list[LearningCurves], list[LearningCurves]]:
         return super()._read_trials(study)[0], []
@@ -64,7 +64,7 @@ class AtFoldEnds(RacingPruner):
 
 
 class PerWorkLeft(RacingPruner):
-    """Weighs what a trial can be expected to gain against what is left to pay for it."""
+    """Weighs the expected gain of a trial against the compute that it would still cost."""
 
     def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         found = super().judge(study, trial)
@@ -84,7 +84,7 @@ class WithHindsight(RacingPruner):
 
 
 class ByChance(RacingPruner):
-    """Compares chances to win, whatever there is to win."""
+    """Compares probabilities of winning, however much there is to win."""
 
     def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         with mock.patch.object(Forecast, "expected_improvement_over", Forecast.probability_of_beating):
@@ -92,29 +92,30 @@ class ByChance(RacingPruner):
 
 
 class BelowAProbability(RacingPruner):
-    """Stops a trial when it is improbable that it wins, also where that is so of every trial."""
+    """Stops a trial when it will improbably win, also where that holds of every trial."""
 
     def judge(self, study: optuna.Study, trial: FrozenTrial) -> Verdict:
         found = super().judge(study, trial)
-        return replace(found, prune=found.probability < ABSOLUTE)
+        return replace(found, prune=found.probability < MIN_PROBABILITY)
 
 
 def report_value(trial: Trial, run: Run, fold: int, index: int) -> bool:
-    """The value itself in place of the best so far, but at the end of a fold."""
-    is_told = report_estimate(trial, run, fold, index)
+    """Report the value in place of the best so far, but at the end of a fold."""
+    has_reported = report_estimate(trial, run, fold, index)
     point = run.cells[fold][index]
     if point is not None and index < EVALUATIONS - 1:
         key = f"fold{fold}/eval{index}"
         trial.set_user_attr(key, trial.user_attrs[key] | {"best": point.value})
-    return is_told
+    return has_reported
 
 
 def report_no_bits(trial: Trial, run: Run, fold: int, index: int) -> bool:
-    is_told = report_estimate(trial, run, fold, index)
-    if is_told:
+    """Report no bits of the rows that were right."""
+    has_reported = report_estimate(trial, run, fold, index)
+    if has_reported:
         key = f"fold{fold}/eval{index}"
         trial.set_user_attr(key, trial.user_attrs[key] | {"right": ""})
-    return is_told
+    return has_reported
 
 
 def alternatives() -> list[Rule]:
@@ -122,34 +123,34 @@ def alternatives() -> list[Rule]:
         return Rule(name, lambda folds: pruner(folds, EVALUATIONS))
 
     return [
-        our_rule(name="as it is"),
-        *(our_rule(risk, f"risk {risk:g} in place of {RISK:g}") for risk in RISKS),
+        racing_rule(name="as it is"),
+        *(racing_rule(risk, f"risk {risk:g} in place of {RISK:g}") for risk in RISKS),
         made("against whole trials only", AgainstWholeTrials),
         made("taught by whole trials only", TaughtByWholeTrials),
         made("from half a fold on", FromHalfAFold),
         made("at the ends of folds only", AtFoldEnds),
-        *(made(f"by what is left to pay, risk {risk:g}", partial(PerWorkLeft, risk=risk)) for risk in PER_WORK),
-        *(made(f"by the chance to win, risk {risk:g}", partial(ByChance, risk=risk)) for risk in CHANCES),
-        made(f"below a probability of {ABSOLUTE:g}", BelowAProbability),
+        *(made(f"by what is left to pay, risk {risk:g}", partial(PerWorkLeft, risk=risk)) for risk in PER_WORK_RISKS),
+        *(made(f"by the chance to win, risk {risk:g}", partial(ByChance, risk=risk)) for risk in CHANCE_RISKS),
+        made(f"below a probability of {MIN_PROBABILITY:g}", BelowAProbability),
         Rule("the value, not best so far", lambda folds: RacingPruner(folds, EVALUATIONS), report_value),
         Rule("without bits", lambda folds: RacingPruner(folds, EVALUATIONS), report_no_bits),
-        *(replace(our_rule(name=f"{aside} put aside"), aside=aside) for aside in ASIDE),
+        *(replace(racing_rule(name=f"{count} paused"), max_paused=count) for count in MAX_PAUSED),
     ]
 
 
-def with_hindsight(order: Order, risk: float, aside: int) -> Rule:
-    """The rule that has seen the order's trials before, and so of every order another one."""
-    trials = whole_trials(order.runs)
-    return Rule("with hindsight", lambda folds: WithHindsight(trials, folds, risk), aside=aside)
+def with_hindsight(order: Order, risk: float, max_paused: int) -> Rule:
+    """The rule that has learnt from the trials of this very order."""
+    trials = complete_trials(order.runs)
+    return Rule("with hindsight", lambda folds: WithHindsight(trials, folds, risk), max_paused=max_paused)
 
 
 def unpaired(order: Order) -> Order:
-    """The folds of each run in a rotation of its own: the first fold is another one each time."""
-    return replace(order, runs=tuple(rotated(run, i) for i, run in enumerate(order.runs)))
+    """The order with the folds of each run rotated differently, so that the first fold is another one each time."""
+    return replace(order, runs=tuple(rotate_folds(run, i) for i, run in enumerate(order.runs)))
 
 
 def without_knobs(order: Order) -> Order:
-    """Trials of which nobody knows what they try."""
+    """The order with trials whose knobs are unknown."""
     return replace(order, runs=tuple(replace(run, params={}) for run in order.runs))
 
 
@@ -187,20 +188,20 @@ def main() -> None:
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
-    runs = kept(read(arguments.curves), with_collapsed=False)
+    runs = without_collapsed(read(arguments.curves))
     print("points: configurations differ by {:.1f}, one by {:.1f} on another seed".format(*noise(runs)))
     for name, by_epoch in (("at equal fractions of a fold", False), ("at equal steps", True)):
         print(f"the end of a fold shows {name}:", " ".join(f"{r:.2f}" for r in visibility(runs, by_epoch)))
-    orders = plain_orders(runs, arguments.orders)
+    orders = random_orders(runs, arguments.orders)
     for rule in alternatives():
         _print(rule.name, [(order, rule) for order in orders], arguments.workers)
-    as_it_is = our_rule()
+    as_it_is = racing_rule()
     _print("without knobs", [(without_knobs(order), as_it_is) for order in orders], arguments.workers)
     _print("another fold first each time", [(unpaired(order), as_it_is) for order in orders], arguments.workers)
-    for aside in (0, ASIDE[0]):
-        for risk in LIMITS:
-            name = f"with hindsight, risk {risk:g}" + (f", {aside} put aside" if aside else "")
-            _print(name, [(order, with_hindsight(order, risk, aside)) for order in orders], arguments.workers)
+    for max_paused in (0, MAX_PAUSED[0]):
+        for risk in HINDSIGHT_RISKS:
+            name = f"with hindsight, risk {risk:g}" + (f", {max_paused} paused" if max_paused else "")
+            _print(name, [(order, with_hindsight(order, risk, max_paused)) for order in orders], arguments.workers)
 
 
 def _print(name: str, studies: Sequence[tuple[Order, Rule]], workers: int) -> None:

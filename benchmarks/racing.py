@@ -1,10 +1,10 @@
-"""Compare pruning rules on recorded curves: what they spend, and how good the trial is that is chosen in the end.
+"""Compare pruning rules on recorded curves: the compute they spend, and the regret of the trial that is chosen.
 
     python -m benchmarks.racing --curves benchmarks/curves/klue_re.jsonl [--orders 200] [--json]
 
-Each order is a study of all configurations with one seed; the chosen one is scored on its other seeds. Regret is in
-accuracy points (hundredths). Collapsed configurations are left out unless asked for. Intervals: 95 %, by bootstrap over
-configurations.
+Each order is a study of all configurations with one seed; the trial that is chosen is scored on its other seeds. Regret
+is in accuracy points (hundredths). Collapsed configurations are left out unless asked for. Intervals are 95 %, by
+bootstrap over configurations.
 """
 
 import argparse
@@ -20,13 +20,13 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from benchmarks.recordings import CurveError, Run, is_collapsed, read
-from benchmarks.replay import Replay, replay
-from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
+from benchmarks.recordings import CurveError, Run, collapsed_configurations, read
+from benchmarks.replay import Replay, Simulation, replay
+from benchmarks.rules import Rule, fold_rules, racing_rule, stock_rules
 
 RECORDED = Path(__file__).parent / "curves"
 PARALLEL = 4  # simulated workers
-PARALLEL_ORDERS = 60  # at most; enough for a check that nothing else happens there
+PARALLEL_ORDERS = 60  # at most: enough to see that the simulated workers change little
 ORDERS_OF_A_RESAMPLE = 4
 TUNING_ORDERS = 20  # of each file
 MARGINS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08, 0.12)  # tried for the shrinking margin, in the metric's units
@@ -36,17 +36,28 @@ ALLOWED_REGRET = 0.2  # points above no pruning's
 
 @dataclass(frozen=True)
 class Order:
-    """One study: the runs of one seed, in some order; `scores` are those of the same configurations on other seeds."""
+    """One study: the runs of one seed, in some order.
+
+    Attributes:
+        scores: (runs,), the values of the same configurations on their other seeds.
+        levels: (runs,), their mean over all seeds: the best estimate of how good a configuration is.
+    """
 
     name: str
     runs: tuple[Run, ...]
     scores: NDArray[np.float64]
-    levels: NDArray[np.float64]  # mean over all seeds: the best estimate of how good a configuration is
+    levels: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One order under one rule: compute as a fraction of no pruning, regret in points, the best one was pruned."""
+    """One order under one rule.
+
+    Attributes:
+        compute: as a fraction of no pruning.
+        regret: points by which the score of the trial that was chosen is below the best score.
+        lost_best: the best configuration was pruned.
+    """
 
     compute: float
     regret: float
@@ -78,18 +89,19 @@ def _arguments() -> argparse.Namespace:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
-    runs = kept(read(arguments.curves), arguments.with_collapsed)
-    margin = tuned_margin(arguments.curves, arguments.tune_on)
+    runs = read(arguments.curves)
+    runs = runs if arguments.with_collapsed else without_collapsed(runs)
+    margin = tune_margin(arguments.curves, arguments.tune_on)
     rules = [
         *stock_rules(),
         *fold_rules(margin),
-        our_rule(),
-        *(our_rule(r, f"foldrace {r:g}") for r in arguments.risks),
+        racing_rule(),
+        *(racing_rule(r, f"racing {r:g}") for r in arguments.risks),
     ]
     if arguments.rules:
         rules = [rule for rule in rules if rule.name in arguments.rules]
-    orders = plain_orders(runs, arguments.orders, arguments.trials)
-    resampled = resampled_orders(runs, arguments.resamples, arguments.trials)
+    orders = random_orders(runs, arguments.orders, arguments.trials)
+    resampled = bootstrap_orders(runs, arguments.resamples, arguments.trials)
     print(
         f"{arguments.curves.name}: {len({r.config for r in runs})} configurations, {arguments.orders} orders; ", end=""
     )
@@ -97,18 +109,18 @@ def _compare(arguments: argparse.Namespace) -> None:
     print(f"{'rule':20} {'compute':>20} {'regret':>20} {'p90':>6} {'best pruned':>12}   4 workers", flush=True)
     found = {}
     for name, rule in {"none": None, **{rule.name: rule for rule in rules}, "oracle": None}.items():
-        found[name] = summary(name, rule, orders, resampled)
+        found[name] = summarise(name, rule, orders, resampled)
         print(_line(name, found[name]), flush=True)
     if arguments.json:
         print(json.dumps({"rules": found}))
 
 
-def kept(runs: list[Run], with_collapsed: bool) -> list[Run]:
-    collapsed = set() if with_collapsed else is_collapsed(runs)
+def without_collapsed(runs: list[Run]) -> list[Run]:
+    collapsed = collapsed_configurations(runs)
     return [run for run in runs if run.config not in collapsed]
 
 
-def plain_orders(runs: Sequence[Run], count: int, trials: int | None = None) -> list[Order]:
+def random_orders(runs: Sequence[Run], count: int, trials: int | None = None) -> list[Order]:
     """Random orders of all configurations, or of `trials` draws of them; the seeds take turns."""
     orders = []
     for i in range(count):
@@ -118,7 +130,7 @@ def plain_orders(runs: Sequence[Run], count: int, trials: int | None = None) -> 
     return orders
 
 
-def resampled_orders(runs: Sequence[Run], count: int, trials: int | None = None) -> list[list[Order]]:
+def bootstrap_orders(runs: Sequence[Run], count: int, trials: int | None = None) -> list[list[Order]]:
     """For each bootstrap resample of the configurations, some orders of it."""
     found = []
     for b in range(count):
@@ -148,12 +160,12 @@ def _order(runs: Sequence[Run], played: dict[int, Run], configs: list[int], name
         others = [other.value for other in runs if other.config == config and other.seed != run.seed]
         scores.append(float(np.mean(others)) if others else run.value)
         levels.append(float(np.mean([*others, run.value])))
-        chosen.append(rotated(run, configs[:i].count(config)))
+        chosen.append(rotate_folds(run, configs[:i].count(config)))
     return Order(name, tuple(chosen), np.array(scores), np.array(levels))
 
 
-def rotated(run: Run, by: int) -> Run:
-    """The run with another fold first; so a configuration that is drawn again is not the same trial again."""
+def rotate_folds(run: Run, by: int) -> Run:
+    """The run with another fold first, so that a configuration that is drawn again is not the same trial again."""
     by %= len(run.cells)
     return replace(run, cells=(*run.cells[by:], *run.cells[:by]), steps=(*run.steps[by:], *run.steps[:by]))
 
@@ -164,9 +176,9 @@ def play(order: Order, name: str, rule: Rule | None, workers: int = 1) -> Result
         done = _without_rule(order, name)
     else:
         pruner = rule.make(len(order.runs[0].cells))
-        done = replay(order.runs, pruner, rule.report, workers, order.name, rule.aside)
+        done = replay(order.runs, pruner, rule.report, Simulation(workers, order.name, rule.max_paused))
     spent = done.spent.sum() / sum(run.total_cost for run in order.runs)
-    regret = 100 * (order.scores.max() - order.scores[done.chosen(order.runs)])
+    regret = 100 * (order.scores.max() - order.scores[done.best_run(order.runs)])
     return Result(float(spent), float(regret), not done.complete[int(order.levels.argmax())])
 
 
@@ -178,8 +190,8 @@ def _without_rule(order: Order, name: str) -> Replay:
     return Replay(spent, complete)
 
 
-def summary(name: str, rule: Rule | None, orders: list[Order], resampled: list[list[Order]]) -> dict[str, Any]:
-    """What `--json` prints for a rule."""
+def summarise(name: str, rule: Rule | None, orders: list[Order], resampled: list[list[Order]]) -> dict[str, Any]:
+    """The figures of a rule, as `--json` prints them."""
     alone = [play(order, name, rule) for order in orders]
     parallel = alone if rule is None else [play(order, name, rule, PARALLEL) for order in orders[:PARALLEL_ORDERS]]
     none = np.array([play(order, "none", None).regret for order in orders])
@@ -227,13 +239,13 @@ def _data(path: Path) -> str:
     return path.stem.removesuffix("_late")
 
 
-def tuned_margin(scored: Path, tune_on: Sequence[Path] | None) -> float:
+def tune_margin(scored: Path, tune_on: Sequence[Path] | None) -> float:
     """The margin that spends least on other data sets at a regret not above no pruning's by more than allowed."""
     files = [path for path in sorted(RECORDED.glob("*.jsonl")) if _data(path) != _data(scored)]
     files = files if tune_on is None else list(tune_on)
     if not files:
         return DEFAULT_MARGIN
-    sets = [plain_orders(kept(read(path), with_collapsed=False), TUNING_ORDERS) for path in files]
+    sets = [random_orders(without_collapsed(read(path)), TUNING_ORDERS) for path in files]
     orders = [order for of_file in sets for order in of_file]
     none = np.mean([play(order, "none", None).regret for order in orders])
     fits = []

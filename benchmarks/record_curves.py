@@ -110,7 +110,7 @@ def recorded(path: Path) -> set[tuple[int, int]]:
     return {(line["config"], line["seed"]) for line in lines}
 
 
-def draw(study: Study, config: int) -> dict[str, Any]:
+def draw_configuration(study: Study, config: int) -> dict[str, Any]:
     """Configuration number `config`: a pure function of the number and the ranges."""
     random = np.random.default_rng([20260, config])
     return {knob: _draw_one(setting, random) for knob, setting in study.searched.items()}
@@ -128,7 +128,7 @@ def _draw_one(setting: Range | Choices, random: np.random.Generator) -> Any:
 
 def run(data: TrainingData, config: int, seed: int) -> dict[str, Any]:
     """One configuration with one seed over all folds, as the plain data of a line."""
-    sampled = draw(data.study, config)
+    sampled = draw_configuration(data.study, config)
     knobs = data.study.hyperparameters(sampled)
     plan = data.plan(data.study.folds.count, seed)
     tasks = [data.task(knobs, plan, fold, "cpu") for fold in range(plan.count)]

@@ -1,4 +1,4 @@
-"""Recorded learning curves, read from JSON lines and laid out as the cells that a study would have reported.
+"""Recorded learning curves, read from JSON lines and laid out as the evaluations that a study would have reported.
 
 The format is in benchmarks/curves/README.md. What does not fit it is refused with the file and the line.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from foldrace.errors import FoldraceError
 from foldrace.trainer.arrays import FloatArray
 
-EVALUATIONS = 8  # cells of a fold
+EVALUATIONS = 8  # of a fold; a cell is one of them
 
 
 class CurveError(FoldraceError):
@@ -52,13 +52,13 @@ class Run:
 
     @cached_property
     def best(self) -> FloatArray:
-        """(folds, EVALUATIONS), best so far, in a fold; -inf before the first point."""
+        """(folds, EVALUATIONS), the best so far in each fold; -inf before the first point."""
         values = [[-math.inf if point is None else point.value for point in fold] for fold in self.cells]
         return np.maximum.accumulate(np.array(values), axis=1)
 
     @property
     def value(self) -> float:
-        """What the study would call the trial's value: the mean over folds of the best of their cells."""
+        """What would be the trial's value: the mean over folds of their best evaluations."""
         return float(self.best[:, -1].mean())
 
     def cost(self, fold: int, cell: int) -> float:
@@ -95,7 +95,7 @@ def read(path: Path) -> list[Run]:
     return runs
 
 
-def is_collapsed(runs: Sequence[Run]) -> set[int]:
+def collapsed_configurations(runs: Sequence[Run]) -> set[int]:
     """The configurations that stayed near the majority class: any rule prunes those.
 
     The lowest value of all first points is taken for the share of the majority class; a configuration has
@@ -122,14 +122,14 @@ def _run(line: str, where: str) -> Run:
     if len(rows) != len(folds):
         raise CurveError(f"{where}: rows of {len(rows)} folds, but {len(folds)} folds; expected one number each")
     curves = [_points(f, n, f"{where}, fold {k}") for k, (f, n) in enumerate(zip(folds, rows, strict=True))]
-    as_it_is = raw.get("evaluations") == EVALUATIONS
-    cells = tuple(_cells(points, as_it_is) for points in curves)
+    is_at_evaluations = raw.get("evaluations") == EVALUATIONS
+    cells = tuple(_cells(points, is_at_evaluations) for points in curves)
     return Run(
-        config, seed, steps_per_epoch, _usable(params, where), cells, tuple(points[-1].step for points in curves)
+        config, seed, steps_per_epoch, _checked(params, where), cells, tuple(points[-1].step for points in curves)
     )
 
 
-def _usable(params: dict[str, Any], where: str) -> dict[str, float | str]:
+def _checked(params: dict[str, Any], where: str) -> dict[str, float | str]:
     for name, value in params.items():
         if not isinstance(value, str) and not (isinstance(value, int | float) and math.isfinite(value)):
             raise CurveError(f"{where}: params.{name} is {value!r}; expected a finite number or a text")
@@ -173,9 +173,9 @@ def _rows(point: Point, rows: int | None, where: str, i: int) -> int:
     return counted
 
 
-def _cells(points: list[Point], as_it_is: bool) -> tuple[Point | None, ...]:
-    """The cells of a fold; a fold recorded at exactly its own evaluation points is taken `as_it_is`."""
-    if as_it_is and len(points) == EVALUATIONS:
+def _cells(points: list[Point], is_at_evaluations: bool) -> tuple[Point | None, ...]:
+    """The cells of a fold: its points as they are if it was recorded at its evaluations, else the ones before each."""
+    if is_at_evaluations and len(points) == EVALUATIONS:
         return tuple(points)
     cells: list[Point | None] = []
     for j in range(1, EVALUATIONS + 1):

@@ -1,6 +1,6 @@
-"""Play recorded runs through a pruner as one study, by the public Optuna API; several workers are simulated in time.
+"""Replay recorded runs as one study with a pruner, by the public Optuna API, with several workers simulated in time.
 
-A trial's clock is its optimiser steps. Nothing is trained, and the pruner sees what it would see in a live study.
+Time is measured in optimiser steps. Nothing is trained, and the pruner sees what it would see in a live study.
 """
 
 import heapq
@@ -24,12 +24,12 @@ from foldrace.storage.optuna_rows import cell_key
 # The scale of each knob: of ours as they are drawn, of those in recordings of another format as their values show it.
 IS_LOG_SCALE = is_log_scale() | {"min_lr_ratio": True, "warmup": False}
 
-Report = Callable[[Trial, Run, int, int], bool]  # whether there was something to tell at this cell
+Report = Callable[[Trial, Run, int, int], bool]  # of a trial, its run, fold and evaluation: whether it reported
 
 
 @dataclass(frozen=True, eq=False)
 class Replay:
-    """What became of the runs of one study, in their order.
+    """How the runs of one study ended, in their order.
 
     Attributes:
         spent: (runs,), optimiser steps until the run ended.
@@ -39,13 +39,13 @@ class Replay:
     spent: NDArray[np.float64]
     complete: NDArray[np.bool_]
 
-    def chosen(self, runs: Sequence[Run]) -> int:
+    def best_run(self, runs: Sequence[Run]) -> int:
         """The position of the complete run with the highest value."""
         return max(np.flatnonzero(self.complete).tolist(), key=lambda i: (runs[i].value, -i))
 
 
 def report_estimate(trial: Trial, run: Run, fold: int, index: int) -> bool:
-    """What a worker of foldrace reports after each evaluation: a running estimate, and the cell as an attribute."""
+    """Report an evaluation as a worker of foldrace does: a running estimate, and the record as an attribute."""
     point = run.cells[fold][index]
     if point is None:
         return False
@@ -61,9 +61,9 @@ def _record(run: Run, fold: int, index: int, point: Point) -> dict[str, Any]:
     return record | {"rows": point.rows, "epoch": point.step / run.steps_per_epoch}
 
 
-def whole_trials(runs: Sequence[Run]) -> list[FrozenTrial]:
-    """What a study of these runs leaves when nothing is pruned."""
-    space = space_of(runs)
+def complete_trials(runs: Sequence[Run]) -> list[FrozenTrial]:
+    """The trials of a study of these runs in which nothing was pruned."""
+    space = search_space_of(runs)
     return [
         create_trial(
             value=run.value,
@@ -81,44 +81,55 @@ def whole_trials(runs: Sequence[Run]) -> list[FrozenTrial]:
 
 
 def report_folds(trial: Trial, run: Run, fold: int, index: int) -> bool:
-    """What a rule that looks at whole folds is told: a fold's value, at its end."""
+    """Report the value of a fold at its end, for a rule that looks at whole folds."""
     if index < EVALUATIONS - 1:
         return False
     trial.report(float(run.best[fold, -1]), step=fold)
     return True
 
 
-def replay(
-    runs: Sequence[Run], pruner: BasePruner, report: Report, workers: int = 1, name: str = "replay", aside: int = 0
-) -> Replay:
-    """Run a study of these runs, in their order, each started by the first worker that is free.
+@dataclass(frozen=True)
+class Simulation:
+    """How a study is simulated.
 
-    Args:
-        name: the study's; Hyperband draws its brackets from it.
-        aside: so many trials at most make way at the end of a fold, for one that waits or one that stands better; the
-            best of them is taken up when nothing waits or there is no more room. No pruner can do that, only a queue.
+    Attributes:
+        study_name: Hyperband draws its brackets from it.
+        max_paused: so many trials at most are paused at the end of a fold, in favour of one that waits or one that is
+            better; the best of them is resumed when nothing waits or there is no more room. No pruner can do that, only
+            a queue.
     """
+
+    workers: int = 1
+    study_name: str = "replay"
+    max_paused: int = 0
+
+
+def replay(runs: Sequence[Run], pruner: BasePruner, report: Report, simulation: Simulation = Simulation()) -> Replay:
+    """Run a study of these runs, in their order, each started by the first worker that is free."""
     study = optuna.create_study(
-        study_name=name, direction="maximize", pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=0)
+        study_name=simulation.study_name,
+        direction="maximize",
+        pruner=pruner,
+        sampler=optuna.samplers.RandomSampler(seed=0),
     )
-    played = [_Played(study, run, report) for run in runs]
-    queue = _Queue(played, space_of(runs), aside)
+    played = [_ReplayedTrial(study, run, report) for run in runs]
+    queue = _Queue(played, search_space_of(runs), simulation.max_paused)
     events: list[tuple[float, int, int]] = []
-    idle, now = list(reversed(range(workers))), 0.0
+    idle, now = list(reversed(range(simulation.workers))), 0.0
     while True:
         while idle and (position := queue.take()) is not None:
             heapq.heappush(events, (now + played[position].cost, idle.pop(), position))
         if not events:
             break
         now, worker, position = heapq.heappop(events)
-        if played[position].evaluate() or queue.puts_aside(position):
+        if played[position].evaluate() or queue.pauses(position):
             idle.append(worker)
         else:
             heapq.heappush(events, (now + played[position].cost, worker, position))
     return Replay(np.array([each.spent for each in played]), np.array([each.complete for each in played]))
 
 
-def space_of(runs: Sequence[Run]) -> dict[str, BaseDistribution]:
+def search_space_of(runs: Sequence[Run]) -> dict[str, BaseDistribution]:
     """The search space of the runs: the knobs that all have, each on the scale that it was drawn on.
 
     Raises:
@@ -139,7 +150,7 @@ def _distribution(knob: str, values: Sequence[float | str]) -> BaseDistribution:
     return FloatDistribution(min(numbers), max(numbers), log=IS_LOG_SCALE[knob])
 
 
-class _Played:
+class _ReplayedTrial:
     """A run as a trial of a study, evaluation by evaluation."""
 
     def __init__(self, study: optuna.Study, run: Run, report: Report) -> None:
@@ -169,9 +180,9 @@ class _Played:
         fold, index = divmod(self._done, EVALUATIONS)
         self.spent += self.cost
         self._done += 1
-        is_told = self._report(self._trial, self._run, fold, index)
+        has_reported = self._report(self._trial, self._run, fold, index)
         if self._done < len(self._run.cells) * EVALUATIONS:
-            return is_told and self.is_pruned()
+            return has_reported and self.is_pruned()
         self._study.tell(self._trial, self._run.value)
         self.complete = True
         return True
@@ -185,17 +196,17 @@ class _Played:
 
 
 class _Queue:
-    """Which run a free worker takes, by its position: those that wait, in their order, and those put aside."""
+    """The runs that wait, in their order, and those that are paused, by position: which one a free worker takes."""
 
-    def __init__(self, played: Sequence[_Played], space: dict[str, BaseDistribution], most: int) -> None:
-        self._played, self._space, self._most = played, space, most
-        self._waiting, self._aside = deque(range(len(played))), set[int]()
+    def __init__(self, played: Sequence[_ReplayedTrial], space: dict[str, BaseDistribution], max_paused: int) -> None:
+        self._played, self._space, self._max_paused = played, space, max_paused
+        self._waiting, self._paused = deque(range(len(played))), set[int]()
 
     def take(self) -> int | None:
-        """The best put aside where nothing waits or there is no more room, else the next; None: there is none."""
-        while self._aside and not self._has_room:
-            best = max(self._aside, key=lambda position: self._played[position].estimate)
-            self._aside.remove(best)
+        """The best paused one if nothing waits or there is no more room, else the next one; None if there is none."""
+        while self._paused and not self._has_room:
+            best = max(self._paused, key=lambda position: self._played[position].estimate)
+            self._paused.remove(best)
             if not self._played[best].is_pruned():  # others have shown more meanwhile
                 return best
         if not self._waiting:
@@ -203,17 +214,17 @@ class _Queue:
         self._played[self._waiting[0]].begin(self._space)
         return self._waiting.popleft()
 
-    def puts_aside(self, position: int) -> bool:
-        """Whether a run that goes on makes way here."""
-        if not (self._most and self._played[position].is_between_folds):
+    def pauses(self, position: int) -> bool:
+        """Pause a run that goes on, if it has to make way here; whether it was paused."""
+        if not (self._max_paused and self._played[position].is_between_folds):
             return False
         estimate = self._played[position].estimate
-        makes_way = self._has_room or any(self._played[other].estimate > estimate for other in self._aside)
+        makes_way = self._has_room or any(self._played[other].estimate > estimate for other in self._paused)
         if makes_way:
-            self._aside.add(position)
+            self._paused.add(position)
         return makes_way
 
     @property
     def _has_room(self) -> bool:
-        """One that waits may begin in place of one put aside."""
-        return bool(self._waiting) and len(self._aside) < self._most
+        """Whether one that waits may begin in place of one that is paused."""
+        return bool(self._waiting) and len(self._paused) < self._max_paused

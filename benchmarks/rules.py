@@ -1,4 +1,4 @@
-"""The pruning rules that are compared: stock ones as foldrace sets them up, those that judge whole folds, and ours."""
+"""The pruning rules that are compared: Optuna's as foldrace sets them up, those that judge whole folds, and racing."""
 
 import math
 import warnings
@@ -24,14 +24,14 @@ class Rule:
 
     Attributes:
         make: its pruner for a study of so many folds.
-        report: what the pruner is told.
-        aside: trials that may make way for others between two folds; see `benchmarks.replay.replay`.
+        report: how a trial reports to the pruner.
+        max_paused: trials that may be paused between two folds; see `benchmarks.replay.Simulation`.
     """
 
     name: str
     make: Callable[[int], BasePruner]
     report: Report = report_estimate
-    aside: int = 0
+    max_paused: int = 0
 
 
 class FoldRule(BasePruner):
@@ -89,7 +89,7 @@ class ShrinkingMargin(FoldRule):
 
 
 def stock_rules() -> list[Rule]:
-    """Optuna's own, with the arguments of search/pruning.py; Wilcoxon's is told whole folds, as its manual asks."""
+    """Optuna's own, with the arguments of search/race/factory.py; Wilcoxon's sees whole folds, as its manual asks."""
     half = EVALUATIONS // 2
     return [
         Rule("median", lambda folds: MedianPruner(n_startup_trials=5, n_warmup_steps=half)),
@@ -100,7 +100,7 @@ def stock_rules() -> list[Rule]:
 
 
 def fold_rules(c: float) -> list[Rule]:
-    """Rules that look at whole folds only."""
+    """Rules that look at whole folds only; `c` is the constant of the shrinking margin."""
     return [
         Rule("forgiving", lambda folds: Forgiving(), report_folds),
         Rule("aggressive", lambda folds: Aggressive(), report_folds),
@@ -109,7 +109,7 @@ def fold_rules(c: float) -> list[Rule]:
     ]
 
 
-def our_rule(risk: float = RISK, name: str = "foldrace") -> Rule:
+def racing_rule(risk: float = RISK, name: str = "racing") -> Rule:
     return Rule(name, lambda folds: RacingPruner(folds, EVALUATIONS, risk))
 
 

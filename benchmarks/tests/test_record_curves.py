@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.curve_sources import DEMO, SOURCES
-from benchmarks.record_curves import SEEDS, draw, open_source, record, recorded
+from benchmarks.record_curves import SEEDS, draw_configuration, open_source, record, recorded
 from benchmarks.recordings import read
 from foldrace.errors import FoldraceError
 from foldrace.trainer.training_data import TrainingData
@@ -33,8 +33,8 @@ def test_runs_are_recorded_whole_and_what_is_there_is_not_trained_again(data: Tr
 
 
 def test_a_configuration_is_a_pure_function_of_its_number(data: TrainingData) -> None:
-    assert draw(data.study, 3) == draw(data.study, 3)
-    assert draw(data.study, 3) != draw(data.study, 4)
+    assert draw_configuration(data.study, 3) == draw_configuration(data.study, 3)
+    assert draw_configuration(data.study, 3) != draw_configuration(data.study, 4)
 
 
 def test_a_line_cut_short_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.recordings import CurveError, is_collapsed, read
+from benchmarks.recordings import CurveError, collapsed_configurations, read
 
 
 def fold(values: list[float], steps: list[int] | None = None, bits: list[str] | None = None) -> list[list[Any]]:
@@ -112,4 +112,4 @@ def test_configurations_near_the_majority_class_have_collapsed(tmp_path: Path) -
     for config, value in enumerate([0.2, 0.22, 0.6, 0.5]):
         write(path, fold([0.2, value]), config=config)
 
-    assert is_collapsed(read(path)) == {0, 1}
+    assert collapsed_configurations(read(path)) == {0, 1}

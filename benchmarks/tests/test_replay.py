@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks import racing
 from benchmarks.recordings import EVALUATIONS, CurveError, Run, read
-from benchmarks.replay import replay, report_estimate, space_of, whole_trials
-from benchmarks.rules import Rule, fold_rules, our_rule, stock_rules
+from benchmarks.replay import Simulation, complete_trials, replay, report_estimate, search_space_of
+from benchmarks.rules import Rule, fold_rules, racing_rule, stock_rules
 from foldrace.search.race.learning_curves import read_learning_curves
 from foldrace.search.race.racing import RacingPruner
 
@@ -45,21 +45,21 @@ def runs(curves: Path) -> list[Run]:
 def test_racing_finds_the_best_run_for_less(runs: list[Run]) -> None:
     done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate)
 
-    assert done.chosen(runs) == LEVELS.index(max(LEVELS))
+    assert done.best_run(runs) == LEVELS.index(max(LEVELS))
     assert done.complete.sum() < len(runs)
     assert done.spent.sum() < 0.6 * sum(run.total_cost for run in runs)
 
 
 def test_four_workers_end_every_run_too(runs: list[Run]) -> None:
-    done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate, workers=4)
+    done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate, Simulation(workers=4))
 
-    assert done.chosen(runs) == LEVELS.index(max(LEVELS))
+    assert done.best_run(runs) == LEVELS.index(max(LEVELS))
     assert (done.spent > 0).all()
     assert done.spent.sum() < 0.75 * sum(run.total_cost for run in runs)
 
 
-class Witness(RacingPruner):
-    """Remembers what each trial was said to try."""
+class ParamsRecorder(RacingPruner):
+    """Remembers the knobs of each trial."""
 
     def __init__(self) -> None:
         super().__init__(3, EVALUATIONS)
@@ -72,16 +72,21 @@ class Witness(RacingPruner):
 
 def test_the_pruner_is_told_what_each_run_tried(runs: list[Run]) -> None:
     tried = [{"lr": 10.0 ** -(i % 4 + 1), "optimizer": "adamw" if i % 2 else "sgd"} for i in range(len(runs))]
-    witness = Witness()
+    pruner = ParamsRecorder()
 
-    replay([replace(run, params=params) for run, params in zip(runs, tried, strict=True)], witness, report_estimate, 4)
+    replay(
+        [replace(run, params=params) for run, params in zip(runs, tried, strict=True)],
+        pruner,
+        report_estimate,
+        Simulation(workers=4),
+    )
 
-    assert [witness.tried[i] for i in range(len(runs))] == tried
+    assert [pruner.tried[i] for i in range(len(runs))] == tried
 
 
 @pytest.mark.parametrize("recording", sorted(racing.RECORDED.rglob("*.jsonl")), ids=lambda path: str(path.stem))
 def test_each_recorded_knob_has_the_scale_that_it_was_drawn_on(recording: Path) -> None:
-    space = space_of(read(recording))
+    space = search_space_of(read(recording))
 
     logs = {knob for knob, distribution in space.items() if getattr(distribution, "log", False)}
     assert len(space) == 8
@@ -91,41 +96,41 @@ def test_each_recorded_knob_has_the_scale_that_it_was_drawn_on(recording: Path) 
 def test_knobs_of_another_format_have_a_stated_scale(runs: list[Run]) -> None:
     params = [{"min_lr_ratio": 1e-4, "warmup": 0.1}, {"min_lr_ratio": 1e-1, "warmup": 0.3}]
 
-    space = space_of([replace(run, params=p) for run, p in zip(runs, params, strict=False)])
+    space = search_space_of([replace(run, params=p) for run, p in zip(runs, params, strict=False)])
 
     assert space == {"min_lr_ratio": FloatDistribution(1e-4, 1e-1, log=True), "warmup": FloatDistribution(0.1, 0.3)}
 
 
 def test_a_knob_without_a_stated_scale_is_refused(runs: list[Run]) -> None:
     with pytest.raises(CurveError, match=r"params\.depth: no scale is stated for this knob"):
-        space_of([replace(runs[0], params={"depth": 3.0})])
+        search_space_of([replace(runs[0], params={"depth": 3.0})])
 
 
-def test_trials_that_make_way_leave_the_best_and_cost_less(runs: list[Run]) -> None:
+def test_pausing_trials_leaves_the_best_and_costs_less(runs: list[Run]) -> None:
     without = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate)
 
-    done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate, aside=4)
+    done = replay(runs, RacingPruner(3, EVALUATIONS), report_estimate, Simulation(max_paused=4))
 
-    assert done.chosen(runs) == LEVELS.index(max(LEVELS))
+    assert done.best_run(runs) == LEVELS.index(max(LEVELS))
     assert (done.spent > 0).all()
     assert done.spent.sum() < without.spent.sum()
 
 
-def test_whole_trials_are_what_a_study_without_pruning_leaves(runs: list[Run]) -> None:
-    for trial, run in zip(whole_trials(runs), runs, strict=True):
-        evidence = read_learning_curves(trial, 3, EVALUATIONS)
-        assert evidence.best.tolist() == run.best.tolist()
+def test_complete_trials_are_what_a_study_without_pruning_leaves(runs: list[Run]) -> None:
+    for trial, run in zip(complete_trials(runs), runs, strict=True):
+        curves = read_learning_curves(trial, 3, EVALUATIONS)
+        assert curves.best.tolist() == run.best.tolist()
         assert trial.value == run.value
 
 
-def test_without_a_pruner_trials_that_make_way_all_come_to_their_end(runs: list[Run]) -> None:
-    done = replay(runs, NopPruner(), report_estimate, workers=2, aside=3)
+def test_without_a_pruner_all_paused_trials_come_to_their_end(runs: list[Run]) -> None:
+    done = replay(runs, NopPruner(), report_estimate, Simulation(workers=2, max_paused=3))
 
     assert done.complete.all()
     assert done.spent.tolist() == [run.total_cost for run in runs]
 
 
-@pytest.mark.parametrize("rule", [*stock_rules(), *fold_rules(0.02), our_rule()], ids=lambda rule: str(rule.name))
+@pytest.mark.parametrize("rule", [*stock_rules(), *fold_rules(0.02), racing_rule()], ids=lambda rule: str(rule.name))
 def test_every_rule_completes_a_trial_and_spends_at_most_all(runs: list[Run], rule: Rule) -> None:
     done = replay(runs, rule.make(3), rule.report)
 
@@ -163,10 +168,10 @@ def test_the_benchmark_ends_with_one_line_of_json(
     racing.main()
 
     rules = json.loads(capsys.readouterr().out.splitlines()[-1])["rules"]
-    assert {"none", "median", "wilcoxon", "aggressive", "foldrace", "oracle"} <= rules.keys()
+    assert {"none", "median", "wilcoxon", "aggressive", "racing", "oracle"} <= rules.keys()
     assert rules["none"]["compute"] == 1
-    assert rules["oracle"]["compute"] < rules["foldrace"]["compute"] < 1
-    assert rules["foldrace"]["regret_mean"] >= 0
+    assert rules["oracle"]["compute"] < rules["racing"]["compute"] < 1
+    assert rules["racing"]["regret_mean"] >= 0
 
 
 def test_a_bad_curve_file_ends_the_benchmark_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
