@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint format house bench bench-trainer bench-workers bench-racing bench-search bench-simulate bench-watching \
-	record-curves screenshots
+.PHONY: install demo test lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate \
+	bench-watching record-curves screenshots
 
 install: .venv/.installed
 

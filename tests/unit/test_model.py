@@ -188,7 +188,7 @@ def test_gradient_checkpointing_computes_the_same_gradients(family: str, make_fo
         gradients.append(model.get_input_embeddings().weight.grad)
 
     assert torch.allclose(gradients[0], gradients[1])
-    assert model.is_activation_checkpointing
+    assert any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def test_gradient_checkpointing_is_refused_where_it_does_nothing(make_folder: Any) -> None:

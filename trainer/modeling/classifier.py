@@ -69,7 +69,8 @@ def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTr
     if knobs.gradient_checkpointing:
         if not model.supports_gradient_checkpointing:
             raise ModelError(f"training.gradient_checkpointing: {source.name} is not made for it; leave it out")
-        model.activation_checkpointing_enable()
+        # transformers 5.23 has it under a new name, and warns of the old one.
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     return model.train()
 
 
