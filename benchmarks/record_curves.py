@@ -28,7 +28,8 @@ from foldrace.studies.knobs import Choices, Range
 from foldrace.studies.loading import parse
 from foldrace.studies.study import Study
 from foldrace.trainer.evaluation import EvaluationRecord
-from foldrace.trainer.training.loop import NonFiniteLossError, train_fold
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.tasks import NonFiniteLossError
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 SEEDS = (77, 1078)  # of the folds, the weights and the order; configuration by configuration, so any prefix is of use

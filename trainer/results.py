@@ -2,9 +2,8 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -17,7 +16,7 @@ from foldrace.trainer.evaluation import EvaluationRecord, first_best
 from foldrace.trainer.hub import silent_transformers
 from foldrace.trainer.metrics import confusion
 from foldrace.trainer.modeling.classifier import build_model
-from foldrace.trainer.training.tasks import FoldResult, FoldTask
+from foldrace.trainer.training.tasks import FoldCost, FoldResult, FoldTask
 from foldrace.trainer.training_data import TrainingData
 
 RESULT_FILE = "result.safetensors"
@@ -36,7 +35,6 @@ class SavedResult:
         task: the hash of the task that it answers.
         probabilities: (validation rows, classes), of the best weights, in validation order.
         test_probabilities, train_probabilities: the same for the test rows and the training part; None in a search.
-        about: seconds, rows per second, peak memory (bytes), threads, micro-batch.
     """
 
     task: str
@@ -44,23 +42,21 @@ class SavedResult:
     probabilities: Float32Array
     test_probabilities: Float32Array | None
     train_probabilities: Float32Array | None
-    about: dict[str, Any]
+    cost: FoldCost
 
     @property
     def best(self) -> EvaluationRecord:
         return first_best(self.curve)
 
 
-_ABOUT = ("seconds_training", "seconds_evaluating", "rows_per_second", "peak_memory", "threads", "micro_batch")
 _ARRAYS = ("probabilities", "test_probabilities", "train_probabilities")
 
 
 def save_result(result: FoldResult, task: str, folder: Path) -> None:
     """Write a fold's result into `folder`, whole or not at all."""
     arrays = {name: np.ascontiguousarray(a) for name in _ARRAYS if (a := getattr(result, name)) is not None}
-    about = {name: getattr(result, name) for name in _ABOUT}
     curve = [evaluation.to_json() for evaluation in result.curve]
-    described = json.dumps({"task": task, "about": about, "curve": curve})
+    described = json.dumps({"task": task, "about": asdict(result.cost), "curve": curve})
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / RESULT_FILE, save(arrays, {"described": described}))
 
@@ -100,7 +96,7 @@ def load_result(folder: Path) -> SavedResult:
         arrays["probabilities"],
         arrays.get("test_probabilities"),
         arrays.get("train_probabilities"),
-        described["about"],
+        FoldCost.from_json(described["about"]),
     )
 
 

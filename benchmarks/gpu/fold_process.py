@@ -36,7 +36,7 @@ def main() -> None:
                 print("saving", event.step, flush=True)
                 event.snapshot().save(arguments.checkpoints)
             if isinstance(event, FoldResult):
-                print(event.rows_per_second, flush=True)
+                print(event.cost.rows_per_second, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from foldrace.studies.study import Study
 from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype
-from foldrace.trainer.training.loop import NoRoomError, train_fold
-from foldrace.trainer.training.tasks import FoldTask, Progress
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
 from foldrace.trainer.training_data import NO_RELATIONS, TrainingData
 
 WARM_UP_STEPS = 3

@@ -219,6 +219,5 @@ def _pictures(
 
 def _seconds(folder: Path) -> float | None:
     with suppress(ResultError):
-        about = load_result(folder).about
-        return float(about["seconds_training"] + about["seconds_evaluating"])
+        return load_result(folder).cost.seconds
     return None

@@ -61,8 +61,8 @@ def _folds(outcome: FinalOutcome) -> Html:
             *(f"{result.best.scores.accuracy:.4f}" for _ in there),
             f"{result.best.epoch:.2f}",
             f"{getattr(result.curve[-1].scores, metric):.4f}",
-            f"{result.about['seconds_training'] + result.about['seconds_evaluating']:.1f}",
-            f"{result.about['rows_per_second']:.0f}",
+            f"{result.cost.seconds:.1f}",
+            f"{result.cost.rows_per_second:.0f}",
         ]
         for fold, result in outcome.results.items()
     ]

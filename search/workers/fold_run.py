@@ -12,6 +12,7 @@ from foldrace.storage.leases import LeaseLost
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.training.checkpoint import Checkpoint
 from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.state import stored_curve
 from foldrace.trainer.training.tasks import FoldResult, Progress
 from foldrace.trainer.training_data import TrainingData
 
@@ -91,8 +92,7 @@ class FoldRun:
         if checkpoint is not None:
             number, total = self._trial.claim.number, self._task.total_steps
             logger.info("trial %d goes on in fold %d, at step %d of %d", number, self._fold, checkpoint.step, total)
-            curve = [EvaluationRecord.from_json(record) for record in checkpoint.state["curve"]]
-            self._trial.report_missing(self._fold, curve)
+            self._trial.report_missing(self._fold, stored_curve(checkpoint))
         self._files.drop_later_than(checkpoint)
         return checkpoint
 
@@ -112,9 +112,9 @@ class FoldRun:
         return not is_leaving
 
     def _save(self, result: FoldResult) -> None:
-        if result.micro_batch < self._task.knobs.batch_size:
+        if result.cost.micro_batch < self._task.knobs.batch_size:
             told = "%s: out of memory, so %d rows at a time went through the model"
-            logger.warning(told, self._files.folder, result.micro_batch)
+            logger.warning(told, self._files.folder, result.cost.micro_batch)
         self._files.save_result(result, self._setup.data)
 
 

@@ -18,7 +18,7 @@ from foldrace.search.workers.fold_run import FoldRun, WorkerSetup
 from foldrace.search.workers.trial_run import TrialRun
 from foldrace.storage.errors import OutageError
 from foldrace.storage.leases import LeaseLost
-from foldrace.trainer.training.loop import NonFiniteLossError, NoRoomError, OutOfMemoryError
+from foldrace.trainer.training.tasks import NonFiniteLossError, NoRoomError, OutOfMemoryError
 
 IDLE_SECONDS = 2.0  # between two looks for a trial to adopt, when every one has an owner
 

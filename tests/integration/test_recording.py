@@ -31,7 +31,7 @@ from foldrace.studies.study import Data, Study
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores
 from foldrace.trainer.results import save_result
-from foldrace.trainer.training.tasks import FoldResult
+from foldrace.trainer.training.tasks import FoldCost, FoldResult
 from foldrace.trainer.training_data import TrainingData, open_training_data
 from tests.support.claims import NO_HEARTBEAT
 
@@ -267,7 +267,7 @@ def final_of(session: Session, data: TrainingData) -> FinalJob:
         sizes = len(task.validation), len(data.test.rows if data.test else ()), len(task.training)
         drawn, test, train = (random.dirichlet(np.ones(len(LABELS)), size).astype(np.float32) for size in sizes)
         curve = (evaluation(0, 0.5), evaluation(1, 0.6))
-        result = FoldResult(curve, drawn, test, train, {}, 1.0, 0.1, 100.0, 1, 1, 32)
+        result = FoldResult(curve, drawn, test, train, {}, FoldCost(1.0, 0.1, 100.0, 1, 1, 32))
         save_result(result, task.hash(), final.fold_folder(final_fold))
     return final
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.loop import start_fold, train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 
 MakeTask = Callable[..., FoldTask]
@@ -49,6 +49,46 @@ def test_a_fold_resumes_from_each_of_its_steps(make_task: MakeTask, tmp_path: Pa
         assert_same(resume(task, checkpoint), expected)
 
 
+@pytest.mark.parametrize("step", [2, 4, 7], ids=["not_yet_evaluated", "just_evaluated", "mid_epoch"])
+@pytest.mark.parametrize("knobs", [{"optimizer": "adamw"}, {"optimizer": "sgd", "lr": 0.1}], ids=["adamw", "sgd"])
+def test_a_restored_state_gives_the_same_snapshot(
+    make_task: MakeTask, tmp_path: Path, knobs: dict[str, Any], step: int
+) -> None:
+    task = make_task(dropout=0.2, **knobs)
+    first = train_with_checkpoints(task, tmp_path)[0][step - 1]
+    path = first.save(tmp_path / "again")
+
+    second = start_fold(task, load_checkpoint(path, task.hash())).state.snapshot(task.hash())
+
+    assert (second.task, second.step, second.state) == (first.task, first.step, first.state)
+    assert second.tensors.keys() == first.tensors.keys()
+    assert all(torch.equal(second.tensors[name], tensor) for name, tensor in first.tensors.items())
+
+
+def test_a_checkpoint_has_the_names_that_version_0_1_0_wrote(make_task: MakeTask, tmp_path: Path) -> None:
+    checkpoint = train_with_checkpoints(make_task(), tmp_path)[0][6]
+
+    parts = {name.partition(".")[0] for name in checkpoint.tensors}
+    assert parts == {"model", "best", "optimizer", "random", "loss", "best_probabilities"}
+    assert {name.split(".")[2] for name in checkpoint.tensors if name.startswith("optimizer.")} == {
+        *("step", "exp_avg", "exp_avg_sq")
+    }
+    counts = {"micro_batch", "loss_rows", "seconds_training", "seconds_evaluating"}
+    assert checkpoint.state.keys() == counts | {"device", "curve"}
+
+
+def test_a_state_that_a_stored_checkpoint_does_not_have_keeps_its_initial_value(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    task = make_task()
+    checkpoint = train_with_checkpoints(task, tmp_path)[0][6]
+    del checkpoint.state["seconds_evaluating"], checkpoint.tensors["best_probabilities"]
+
+    state = start_fold(task, checkpoint).state
+
+    assert (state.step, state.seconds_evaluating, len(state.best_probabilities)) == (7, 0.0, 0)
+
+
 @pytest.mark.parametrize(
     "knobs",
     [{"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer": "sgd", "lr": 0.1}, {"loss": "focal"}],
@@ -77,8 +117,8 @@ def test_a_resumed_fold_counts_the_seconds_of_all_its_attempts(make_task: MakeTa
 
     result = resume(task, checkpoints[-1])
 
-    assert 1000 <= result.seconds_training < 1100
-    assert 500 <= result.seconds_evaluating < 600
+    assert 1000 <= result.cost.seconds_training < 1100
+    assert 500 <= result.cost.seconds_evaluating < 600
 
 
 def test_a_checkpoint_of_another_trial_is_refused(make_task: MakeTask, tmp_path: Path) -> None:

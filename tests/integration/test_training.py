@@ -17,9 +17,9 @@ from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import right_bits, score
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training import loop as training
-from foldrace.trainer.training.loop import NonFiniteLossError, OutOfMemoryError, train_fold
+from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.prediction import predict
-from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, NonFiniteLossError, OutOfMemoryError, Progress
 
 MakeTask = Callable[..., FoldTask]
 Tamper = Callable[[Callable[[PreTrainedModel], None]], None]
@@ -207,7 +207,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(make_task: Mak
 
     events = list(train_fold(task, progress_seconds=0))
 
-    assert {event.micro_batch for event in events if not isinstance(event, EvaluationRecord)} == {2}
+    assert {event.micro_batch for event in events if isinstance(event, Progress)} == {2}
     assert isinstance(events[-1], FoldResult)
     losses = [[e.train_loss, e.eval_loss] for e in events[-1].curve]
     np.testing.assert_allclose(losses, [[e.train_loss, e.eval_loss] for e in undisturbed.curve], rtol=1e-4)
@@ -226,7 +226,7 @@ def test_a_batch_that_fails_half_way_counts_once(make_task: MakeTask, tamper: Ta
 
     result = finish(task)
 
-    assert result.micro_batch == 2
+    assert result.cost.micro_batch == 2
     losses = [e.train_loss for e in result.curve]
     np.testing.assert_allclose(losses, [e.train_loss for e in undisturbed.curve], rtol=1e-4)
 
@@ -248,8 +248,8 @@ def test_gradient_checkpointing_changes_nothing(make_task: MakeTask) -> None:
 def test_a_fold_reports_what_it_cost(make_task: MakeTask) -> None:
     result = finish(make_task())
 
-    assert result.seconds_training > 0
-    assert result.seconds_evaluating > 0
-    assert result.rows_per_second == pytest.approx(2 * 44 / result.seconds_training)
-    assert 2**26 < result.peak_memory < 2**36
-    assert result.threads == torch.get_num_threads()
+    assert result.cost.seconds_training > 0
+    assert result.cost.seconds_evaluating > 0
+    assert result.cost.rows_per_second == pytest.approx(2 * 44 / result.cost.seconds_training)
+    assert 2**26 < result.cost.peak_memory < 2**36
+    assert result.cost.threads == torch.get_num_threads()

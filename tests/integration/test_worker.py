@@ -16,8 +16,9 @@ from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
+from foldrace.trainer.training import evaluator
 from foldrace.trainer.training import loop as training
-from foldrace.trainer.training.loop import NoRoomError
+from foldrace.trainer.training.tasks import NoRoomError
 from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.records import record_at
 from tests.support.stopping import after_evaluations, never, once_it_has_a_trial
@@ -95,7 +96,7 @@ def test_a_device_without_room_for_a_checkpoint_costs_neither_it_nor_its_trial(
 def test_out_of_memory_where_no_step_can_be_halved_counts_as_an_attempt(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "predict", out_of_memory)
+    monkeypatch.setattr(evaluator, "predict", out_of_memory)
 
     for _ in range(3):
         with pytest.raises(torch.OutOfMemoryError):

@@ -9,7 +9,7 @@ import torch
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import prepare_device
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
-from foldrace.trainer.training.loop import _Fold, train_fold
+from foldrace.trainer.training.loop import FoldTrainer, start_fold, train_fold
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 from tests.support.folds import small_task
@@ -37,14 +37,14 @@ def check_a_fold_trains_and_resumes(device: str = "cuda", **knobs: Any) -> None:
     assert isinstance(resumed, FoldResult)
     accuracy = event.best.scores.accuracy
     _require(accuracy > 0.8, f"accuracy {accuracy:.3f}, expected above 0.8")
-    _require(event.peak_memory > 0, "no peak memory was measured")
+    _require(event.cost.peak_memory > 0, "no peak memory was measured")
     losses = event.last.eval_loss, resumed.last.eval_loss
     _require(math.isclose(*losses, rel_tol=0.05), f"the last loss is {losses[0]:.5f}, and {losses[1]:.5f} resumed")
 
 
 def check_a_step_waits_for_nothing() -> None:
     """A step of the loop is queued on the device without one wait for it."""
-    fold = _Fold(small_task(device="cuda", epochs=8))
+    fold = start_fold(small_task(device="cuda", epochs=8))
     fold.train_step()  # the first one sets up the optimiser
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -72,7 +72,7 @@ def _probabilities(task: FoldTask, device: str, dtype: torch.dtype | None) -> np
     return predict(model, task.tokens, rows, task.pad_id, dtype if device == "cuda" else None)
 
 
-def _waits(fold: _Fold) -> bool:
+def _waits(fold: FoldTrainer) -> bool:
     try:
         fold.progress()
     except RuntimeError as error:

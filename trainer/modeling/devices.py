@@ -1,4 +1,4 @@
-"""What differs between a CPU and a CUDA device: the precision, the memory, the name."""
+"""What differs between a CPU and a CUDA device: the name, the precision, the memory, the random numbers."""
 
 import os
 import re
@@ -81,3 +81,16 @@ def peak_memory(device: torch.device) -> int:
     if _STATUS.exists() and (peak := re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())):
         return int(peak[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def random_state(device: torch.device) -> torch.Tensor:
+    """The state of the generator that dropout draws from, as bytes on the CPU."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(device: torch.device, state: torch.Tensor) -> None:
+    """Let the generator go on from `state`, which `random_state` gave for a device of the same kind."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

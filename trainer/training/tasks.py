@@ -1,13 +1,16 @@
-"""What a fold is asked, and what it tells: a task goes in, signs of life, evaluations and a result come out."""
+"""What a fold is asked, and what it tells: a task goes in; progress, evaluations and a result come out, or an error."""
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from foldrace.errors import FoldraceError
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Metric
 from foldrace.trainer.arrays import Float32Array, IntArray
@@ -18,17 +21,30 @@ from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.checkpoint import Checkpoint
 
 
+class NonFiniteLossError(FoldraceError):
+    """The training loss or a probability became NaN or infinite. The fold cannot recover."""
+
+
+class OutOfMemoryError(FoldraceError):
+    """Not even one row at a time fits on the device."""
+
+
+class NoRoomError(RuntimeError):
+    """The device has no room for the model itself. No trial is at fault, and no user has a mistake to mend."""
+
+
 @dataclass(frozen=True)
 class FoldTask:
-    """Everything a fold's result depends on, but the machine.
+    """All that a fold's result depends on, beside the machine.
 
     Attributes:
         tokens, labels: every labelled row of the study; labels (rows,) are class indices.
-        training, validation: positions in `labels`; in `training` one may occur repeatedly.
-        no_relation: the class that micro-F1 leaves out, if there is one.
-        test: rows to predict with the best weights (final jobs); None in a search.
-        seed: of the initial weights, the order of the batches and the dropout.
+        training, validation: positions in `labels`. A position may occur repeatedly in `training`.
+        no_relation: the class that micro-F1 leaves out; None when there is none.
+        seed: draws the new weights, the order of the batches and the dropout.
+        pad_id: the token that fills up the rows of a batch.
         device: "cpu" or "cuda".
+        test: rows to predict with the best weights, for a final job; None in a search.
     """
 
     tokens: Tokens
@@ -45,8 +61,13 @@ class FoldTask:
     test: Tokens | None = None
 
     @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of one pass over the training part; the last batch may be smaller."""
+        return -(-len(self.training) // self.knobs.batch_size)
+
+    @property
     def total_steps(self) -> int:
-        return self.knobs.epochs * -(-len(self.training) // self.knobs.batch_size)
+        return self.knobs.epochs * self.steps_per_epoch
 
     def hash(self) -> str:
         """The SHA-256, in hexadecimal, of all that the result depends on. The device is left out."""
@@ -61,10 +82,12 @@ class FoldTask:
 
 @dataclass(frozen=True)
 class Progress:
-    """A sign of life between two optimiser steps; `snapshot` takes a checkpoint here, before iteration goes on.
+    """A sign of life between two optimiser steps.
 
     Attributes:
-        micro_batch: rows that go through the model at once; below `batch_size` once the device ran out of memory.
+        epoch: passes over the training part so far.
+        micro_batch: rows that go through the model at once; fewer than `batch_size` once the device ran out of memory.
+        snapshot: takes a checkpoint of this very step. It may only be called before the iteration goes on.
     """
 
     step: int
@@ -76,20 +99,44 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class FoldCost:
+    """What a fold took. A value that an older version did not store is NaN or 0.
+
+    Attributes:
+        seconds_training, seconds_evaluating: wall time over all attempts.
+        rows_per_second: training rows over `seconds_training`.
+        peak_memory: bytes, since the fold or its last attempt began; allocated on the CUDA device, or else resident.
+        threads: CPU threads. One thread and two differ in the last bits of a result.
+        micro_batch: rows that went through the model at once; see `Progress`.
+    """
+
+    seconds_training: float = math.nan
+    seconds_evaluating: float = math.nan
+    rows_per_second: float = math.nan
+    peak_memory: int = 0
+    threads: int = 0
+    micro_batch: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_training + self.seconds_evaluating
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "FoldCost":
+        """The cost in plain data; keys that are not ours are passed over."""
+        return cls(**{field.name: stored[field.name] for field in fields(cls) if field.name in stored})
+
+
+@dataclass(frozen=True)
 class FoldResult:
     """What a fold gives.
 
     Attributes:
-        curve: its evaluations; `best` is the first of those with the highest metric, `last` the last.
-        probabilities: (validation rows, classes) of the best weights, in validation order.
-        test_probabilities: (test rows, classes), in row order; None in a search.
-        train_probabilities: (training rows, classes) of the best weights, in training order; None in a search.
-        weights: the best weights, on the CPU.
-        seconds_training, seconds_evaluating: wall time, over all attempts.
-        rows_per_second: training rows over seconds in training.
-        peak_memory: bytes, since the fold or its last attempt began: allocated on the CUDA device, or resident here.
-        threads: the CPU threads it ran with; one and two differ in the last bits.
-        micro_batch: rows that went through the model at once; see `Progress`.
+        curve: its evaluations, in order.
+        probabilities: (validation rows, classes), of the best weights, in validation order.
+        test_probabilities: (test rows, classes), of the best weights, in row order; None in a search.
+        train_probabilities: (training rows, classes), of the best weights, in training order; None in a search.
+        weights: the best weights by name, on the CPU.
     """
 
     curve: tuple[EvaluationRecord, ...]
@@ -97,15 +144,11 @@ class FoldResult:
     test_probabilities: Float32Array | None
     train_probabilities: Float32Array | None
     weights: dict[str, Tensor]
-    seconds_training: float
-    seconds_evaluating: float
-    rows_per_second: float
-    peak_memory: int
-    threads: int
-    micro_batch: int
+    cost: FoldCost
 
     @property
     def best(self) -> EvaluationRecord:
+        """The first evaluation with the highest metric."""
         return first_best(self.curve)
 
     @property

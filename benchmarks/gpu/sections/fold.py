@@ -30,19 +30,20 @@ def run(setting: Setting, report: Report) -> None:
         f"bf16 and fp32 agree: best accuracy {accuracies[0]:.3f}, {accuracies[1]:.3f}; "
         f"last evaluation loss {losses[0]:.3f}, {losses[1]:.3f}",
     )
-    report.figure("bf16 over fp32", f"{bf16.rows_per_second / fp32.rows_per_second:.2f} times the rows per second")
+    ratio = bf16.cost.rows_per_second / fp32.cost.rows_per_second
+    report.figure("bf16 over fp32", f"{ratio:.2f} times the rows per second")
     if setting.is_cuda:
         _beside_the_cpu(setting, report)
 
 
 def _show(setting: Setting, report: Report, precision: str, task: FoldTask, result: FoldResult) -> None:
-    first, last = result.curve[0], result.curve[-1]
+    first, last, cost = result.curve[0], result.curve[-1], result.cost
     reserved = f", {in_gigabytes(torch.cuda.max_memory_reserved())} reserved" if setting.is_cuda else ""
     report.figure(
         precision,
-        f"{task.total_steps} steps of {task.knobs.batch_size} rows, {result.rows_per_second:.0f} rows/s; "
-        f"{result.seconds_training:.2f} s in training, {result.seconds_evaluating:.2f} s in {len(result.curve)} "
-        f"evaluations of {len(task.validation)} rows; peak memory {in_gigabytes(result.peak_memory)}{reserved}",
+        f"{task.total_steps} steps of {task.knobs.batch_size} rows, {cost.rows_per_second:.0f} rows/s; "
+        f"{cost.seconds_training:.2f} s in training, {cost.seconds_evaluating:.2f} s in {len(result.curve)} "
+        f"evaluations of {len(task.validation)} rows; peak memory {in_gigabytes(cost.peak_memory)}{reserved}",
     )
     losses = [loss for evaluation in result.curve for loss in (evaluation.train_loss, evaluation.eval_loss)]
     report.check(bool(np.isfinite(losses).all()), f"{precision}: every loss is finite")

@@ -12,8 +12,8 @@ import torch
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting, demo_task, finish, in_gigabytes, open_demo
 from foldrace.trainer.data.batching import Tokens
-from foldrace.trainer.training.loop import NoRoomError, OutOfMemoryError, train_fold
-from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.tasks import FoldResult, FoldTask, NoRoomError, OutOfMemoryError, Progress
 
 BATCH, LONGEST, LONG_ROWS = 256, 512, 64  # rows; tokens; rows of so many tokens
 SAME_LOSS = 0.02  # of the first evaluation, relative: halved, a batch is summed in another order
@@ -29,13 +29,13 @@ def run(setting: Setting, report: Report) -> None:
     single = _peak_of_one_row(task)
     weights = sum(tensor.nbytes for tensor in whole.weights.values())
     report.figure("the weights", in_gigabytes(weights))
-    report.figure(f"peak of a fold with {BATCH} rows, and with 1", f"{_gb(whole.peak_memory)}, {_gb(single)}")
+    report.figure(f"peak of a fold with {BATCH} rows, and with 1", f"{_gb(whole.cost.peak_memory)}, {_gb(single)}")
     _expect(report, "no room for the model", weights // 2, NoRoomError, lambda: _first(task))
     _expect(report, "no room for its gradients", weights + ROUNDING, NoRoomError, lambda: _first(task))
     _expect(report, "no room for its optimiser", 5 * weights // 2, NoRoomError, lambda: _first(task))
-    _halve(report, task, single + (whole.peak_memory - single) * 2 // 5, whole)
+    _halve(report, task, single + (whole.cost.peak_memory - single) * 2 // 5, whole)
     _expect(report, "no room for one long row", single + ROUNDING, OutOfMemoryError, lambda: _first(_long(task)))
-    with _left(2 * whole.peak_memory):
+    with _left(2 * whole.cost.peak_memory):
         report.check(_first(task).micro_batch == BATCH, "with room again, a fold takes its whole batch")
 
 
@@ -52,13 +52,14 @@ def _first(task: FoldTask) -> Progress:
 def _peak_of_one_row(task: FoldTask) -> int:
     """With the best weights kept, as after an evaluation."""
     knobs = task.knobs.model_copy(update={"batch_size": 1})
-    return finish(replace(task, knobs=knobs, training=task.training[:2], validation=task.validation[:8])).peak_memory
+    short = replace(task, knobs=knobs, training=task.training[:2], validation=task.validation[:8])
+    return finish(short).cost.peak_memory
 
 
 def _halve(report: Report, task: FoldTask, left: int, whole: FoldResult) -> None:
     with _left(left):
         result = finish(task)
-    halved = result.micro_batch
+    halved = result.cost.micro_batch
     losses = result.curve[0].train_loss, whole.curve[0].train_loss
     report.check(halved < BATCH, f"with {_gb(left)} left, {halved} rows of {BATCH} go through the model at once")
     report.check(

@@ -1,0 +1,81 @@
+"""What judges a fold: its model on the validation part, and its training loss."""
+
+import numpy as np
+import torch
+
+from foldrace.trainer.arrays import Float32Array
+from foldrace.trainer.evaluation import EvaluationRecord
+from foldrace.trainer.metrics import right_bits, score
+from foldrace.trainer.training.prediction import predict
+from foldrace.trainer.training.schedule import Schedule
+from foldrace.trainer.training.state import FoldState
+from foldrace.trainer.training.tasks import FoldTask, NonFiniteLossError
+
+_REMEDY = "a lower training.lr may help"
+_TINY = np.finfo(np.float32).tiny  # a probability that was rounded to 0 needs a finite logarithm
+
+
+class Evaluator:
+    """Judges a fold at the points of docs/design.md, section 4.
+
+    Attributes:
+        points: the numbers of steps done at which the fold is judged, ascending.
+    """
+
+    def __init__(self, task: FoldTask, schedule: Schedule, dtype: torch.dtype | None) -> None:
+        self._task, self._schedule, self._dtype = task, schedule, dtype
+        self.points = schedule.evaluation_points(task.knobs.evaluations)
+
+    def evaluate(self, state: FoldState) -> EvaluationRecord:
+        """Judge the model, and add the evaluation to the state. The state keeps the weights of a new best.
+
+        Raises:
+            NonFiniteLossError: the training loss, or a probability, is not finite.
+        """
+        train_loss = self.mean_loss(state)
+        state.count_training()
+        task = self._task
+        probabilities = predict(state.model, task.tokens, task.validation, task.pad_id, self._dtype)
+        if not np.isfinite(probabilities).all():
+            raise NonFiniteLossError(
+                f"the weights are not finite after step {state.step} of {task.total_steps}; {_REMEDY}"
+            )
+        evaluation = self._record(state, train_loss, probabilities)
+        state.add_evaluation(evaluation, probabilities)
+        state.count_evaluating()
+        return evaluation
+
+    def mean_loss(self, state: FoldState) -> float:
+        """The mean training loss per row since the last evaluation. Waits for the device.
+
+        Raises:
+            NonFiniteLossError: it is not finite.
+        """
+        loss = float(state.loss) / max(state.loss_rows, 1)
+        if not np.isfinite(loss):
+            lr = self._schedule.lr(state.step - 1)
+            raise NonFiniteLossError(
+                f"the training loss is {loss} by step {state.step} of {self._task.total_steps} (lr {lr:.3g}); {_REMEDY}"
+            )
+        return loss
+
+    def _record(self, state: FoldState, train_loss: float, probabilities: Float32Array) -> EvaluationRecord:
+        task, step = self._task, state.step
+        labels = task.labels[task.validation]
+        scores = score(probabilities, labels, task.no_relation)
+        true = probabilities[np.arange(len(labels)), labels]
+        value = getattr(scores, task.metric)
+        return EvaluationRecord(
+            index=(len(state.curve) + 1) * task.knobs.evaluations // len(self.points) - 1,
+            step=step,
+            epoch=step / task.steps_per_epoch,
+            cycle_end=step in self._schedule.cycle_ends,
+            lr=self._schedule.lr(step - 1),
+            train_loss=train_loss,
+            eval_loss=float(-np.log(np.maximum(true, _TINY)).mean()),
+            scores=scores,
+            right=right_bits(probabilities, labels),
+            # Which rows were right says how an accuracy scatters. It says nothing of another metric.
+            rows=len(labels) if task.metric == "accuracy" else 0,
+            best=max(value, state.curve[-1].best) if state.curve else value,
+        )
