@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import font_manager
@@ -19,11 +18,9 @@ from matplotlib.figure import Figure
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Metric
 from foldrace.trainer.arrays import FloatArray, IntArray, Probabilities
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import ECE_BINS
 from foldrace.trainer.training.schedule import Schedule, make_schedule
-
-if TYPE_CHECKING:  # it would bring torch into commands that never train
-    from foldrace.trainer.evaluation import EvaluationRecord
 
 DPI = 96
 BOX = "□"
@@ -50,7 +47,7 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 
 
 def curves(
-    folds: Mapping[int, Sequence["EvaluationRecord"]], knobs: Hyperparameters, metric: Metric, title: str
+    folds: Mapping[int, Sequence[EvaluationRecord]], knobs: Hyperparameters, metric: Metric, title: str
 ) -> Figure:
     """The score, the losses and the learning rate of each fold of a trial over its epochs, cycle ends marked.
 
@@ -153,7 +150,7 @@ def _characters() -> frozenset[int]:
     return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
 
 
-def _draw_fold(score: Axes, loss: Axes, fold: int, curve: Sequence["EvaluationRecord"], metric: Metric) -> None:
+def _draw_fold(score: Axes, loss: Axes, fold: int, curve: Sequence[EvaluationRecord], metric: Metric) -> None:
     epochs, colour = [e.epoch for e in curve], f"C{fold % 10}"
     values = [getattr(e.scores, metric) for e in curve]
     score.plot(epochs, values, color=colour, marker=".", markersize=3, linewidth=1, label=f"fold {fold}")
@@ -164,7 +161,7 @@ def _draw_fold(score: Axes, loss: Axes, fold: int, curve: Sequence["EvaluationRe
     loss.plot(epochs, [e.train_loss for e in curve], color=colour, linewidth=1, linestyle="--")
 
 
-def _draw_rate(axes: Axes, last: "EvaluationRecord", knobs: Hyperparameters) -> None:
+def _draw_rate(axes: Axes, last: EvaluationRecord, knobs: Hyperparameters) -> None:
     per_epoch = max(1, round(last.step / last.epoch))
     schedule = make_schedule(per_epoch * knobs.epochs, knobs)
     steps = _drawn_steps(schedule)

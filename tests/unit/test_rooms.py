@@ -29,3 +29,19 @@ def test_a_room_brings_no_strangers(room: str, strangers: set[str]) -> None:
 
     assert room in found.stdout.split()
     assert set(found.stdout.split()) & strangers == set()
+
+
+READ_WITHOUT_TORCH = ("arrays", "ensemble", "evaluation", "figures", "metrics", "submission", "data.examples")
+
+
+def test_what_was_trained_is_read_without_torch() -> None:
+    imports = "; ".join(f"import foldrace.trainer.{module}" for module in READ_WITHOUT_TORCH)
+
+    found = subprocess.run(
+        [sys.executable, "-c", f"{imports}; import sys; print({{'torch', 'transformers'}} & set(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert found.stdout == "set()\n"
