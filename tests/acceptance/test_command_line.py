@@ -15,7 +15,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 
 from foldrace.studies.loading import SHIPPED
-from tests.acceptance.conftest import SMALL_RUN, Command, Finished
+from tests.support.commands import SMALL_RUN, Command, Finished
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "neptune")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import foldrace_in
+from tests.support.commands import foldrace_in
 
 RUN = ("run", "demo", "--trials", "1", "--workers", "2", "--set", "folds.count=2", "--set", "training.epochs=4")
 NO_BASELINE = ("--set", "search.baseline={}")

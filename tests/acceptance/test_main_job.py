@@ -11,7 +11,7 @@ from foldrace.search.cli.train import final
 from foldrace.search.monitor import live
 from foldrace.search.workers.process import GIVEN_UP
 from foldrace.studies.loading import SHIPPED, load
-from tests.acceptance.conftest import Finished, foldrace_in
+from tests.support.commands import Finished, foldrace_in
 
 
 def read(path: Path, delimiter: str = ",") -> list[list[str]]:

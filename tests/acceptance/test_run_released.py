@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import foldrace
-from tests.acceptance.conftest import foldrace_in
+from tests.support.commands import foldrace_in
 
 DATA = Path(__file__).parents[1] / "data"
 RELEASED = sorted(DATA.glob("foldrace-*.run.tar.xz"))

@@ -9,7 +9,7 @@ from transformers import ElectraConfig, ElectraModel
 from foldrace.studies.loading import load
 from foldrace.trainer.data.examples import read_training
 from foldrace.trainer.data.tokenizer import build_tokenizer
-from tests.acceptance.conftest import SMALL_RUN, Command
+from tests.support.commands import SMALL_RUN, Command
 
 
 @pytest.fixture

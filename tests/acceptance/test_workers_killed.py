@@ -26,7 +26,7 @@ from foldrace.storage.database import Database
 from foldrace.studies.loading import load
 from foldrace.trainer.results import ResultError
 from foldrace.trainer.training_data import open_training_data
-from tests.acceptance.conftest import SMALL, Finished, foldrace_in
+from tests.support.commands import SMALL, Finished, foldrace_in
 from tests.support.killing import killed_at
 
 QUICK_HEART = (

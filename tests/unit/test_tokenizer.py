@@ -12,7 +12,7 @@ from foldrace.trainer import hub
 from foldrace.trainer.data.examples import read_training
 from foldrace.trainer.data.tokenizer import SMALLEST_VOCABULARY, build_tokenizer, load_tokenizer
 from foldrace.trainer.hub import ModelError
-from tests.unit.conftest import SENTENCES
+from tests.support.sentences import SENTENCES
 
 MARKERS = ["[S:PER]", "[/S:PER]"]
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
