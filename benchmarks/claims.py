@@ -74,7 +74,7 @@ class _Ours:
         """Be a worker of one's own that has read what its parent had read."""
         _forget_connections(self._database)
         trials = Trials(self._database, self._study, WorkerIdentity())
-        trials._history = self._trials._history
+        trials._sampler = self._trials._sampler
         self._trials = trials
 
     def begin(self) -> Claim | None:

@@ -33,6 +33,7 @@ from foldrace.studies.knobs import (
 )
 
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
+Sampler = Literal["gp", "tpe"]
 Pruner = Literal["racing", "median", "successive_halving", "hyperband", "none"]
 Tracker = Literal["neptune", "mlflow", "tensorboard"]
 
@@ -83,6 +84,7 @@ class Search(_Section):
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
+    sampler: Sampler = "gp"
     pruner: Pruner = "racing"
     risk: float = Field(0.05, ge=0, le=1)
     stop_below_noise: bool = False

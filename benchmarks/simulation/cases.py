@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks import recordings, replay, simulation
 from benchmarks.recordings import CurveError
-from foldrace.search import race
+from foldrace.search import race, sampler
 
-_SOURCES = (Path(simulation.__file__).parent, Path(race.__file__).parent)
+_SOURCES = (Path(simulation.__file__).parent, Path(race.__file__).parent, Path(sampler.__file__).parent)
 _FILES = (Path(recordings.__file__), Path(replay.__file__))
 
 

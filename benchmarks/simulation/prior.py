@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from benchmarks.simulation.cube import Cube, from_units, to_units
-from benchmarks.simulation.gaussian_process import GaussianProcess, Inputs, fit
+from foldrace.search.sampler.cube import Cube, from_units, to_units
+from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs, fit
+from foldrace.search.sampler.readings import Readings
 from foldrace.trainer.arrays import FloatArray
 
 FEWEST = 3  # trials of an earlier study, from which anything is learnt
@@ -89,9 +90,10 @@ def average(trends: Sequence[Trend]) -> Trend:
 
 
 def most_credible(
-    inputs: Inputs, positions: FloatArray, targets: FloatArray, noise: FloatArray, trends: Sequence[Trend]
+    inputs: Inputs, positions: FloatArray, readings: Readings, trends: Sequence[Trend]
 ) -> tuple[GaussianProcess, Trend | None]:
     """The process that explains the rows best: without a trend, with one of them, or with their average."""
+    targets, noise = readings.values, readings.variances
     best, chosen = fit(inputs, targets, noise), None
     for trend in [*trends, average(trends)] if len(trends) > 1 else trends:
         found = fit(Inputs(inputs.columns, inputs.knobs, trend(positions)), targets, noise)

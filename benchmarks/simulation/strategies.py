@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import optuna
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import GPSampler
 
 from benchmarks.recordings import EVALUATIONS, read
-from benchmarks.simulation.gp_sampler import GpSampler
 from benchmarks.simulation.prior import PriorStudy
-from benchmarks.simulation.samplers import Sampler, Stock, Tpe
+from benchmarks.simulation.samplers import MakeSampler, gp, gp_with_priors, stock, tpe
 from benchmarks.simulation.worlds import open_recording
 from foldrace.search.race.racing import RacingPruner
 
@@ -29,7 +28,7 @@ class Strategy:
         trials: of a study, at most; None: as many as are asked for.
     """
 
-    sampler: Callable[[int, Path], Sampler]
+    sampler: Callable[[int, Path], MakeSampler]
     pruner: Callable[[int], BasePruner]
     trials: int | None = None
 
@@ -44,26 +43,6 @@ def _halving(folds: int) -> BasePruner:
 
 def _racing(folds: int) -> BasePruner:
     return RacingPruner(folds, EVALUATIONS)
-
-
-def _tpe(folds: int, curves: Path) -> Sampler:
-    return Tpe()
-
-
-def _optunas_gp(folds: int, curves: Path) -> Sampler:
-    return Stock(optuna.samplers.GPSampler(seed=0))
-
-
-def _gp(folds: int, curves: Path) -> Sampler:
-    return GpSampler(folds)
-
-
-def _gp_with_prior(folds: int, curves: Path) -> Sampler:
-    return GpSampler(folds, _other_data(curves))
-
-
-def _gp_with_reversed_prior(folds: int, curves: Path) -> Sampler:
-    return GpSampler(folds, [prior.reversed() for prior in _other_data(curves)])
 
 
 def _other_data(curves: Path) -> list[PriorStudy]:
@@ -89,11 +68,13 @@ def earlier_study(curves: Path) -> PriorStudy:
 
 
 STRATEGIES: Mapping[str, Strategy] = {
-    "tpe": Strategy(_tpe, _none, WHOLE_TRIALS),
-    "tpe_halving": Strategy(_tpe, _halving),
-    "tpe_racing": Strategy(_tpe, _racing),
-    "gpsampler": Strategy(_optunas_gp, _none, WHOLE_TRIALS),
-    "foldrace": Strategy(_gp, _racing),
-    "foldrace_prior": Strategy(_gp_with_prior, _racing),
-    "foldrace_reversed": Strategy(_gp_with_reversed_prior, _racing),
+    "tpe": Strategy(lambda folds, curves: tpe, _none, WHOLE_TRIALS),
+    "tpe_halving": Strategy(lambda folds, curves: tpe, _halving),
+    "tpe_racing": Strategy(lambda folds, curves: tpe, _racing),
+    "gpsampler": Strategy(lambda folds, curves: stock(lambda: GPSampler(seed=0)), _none, WHOLE_TRIALS),
+    "foldrace": Strategy(lambda folds, curves: gp(folds), _racing),
+    "foldrace_prior": Strategy(lambda folds, curves: gp_with_priors(folds, _other_data(curves)), _racing),
+    "foldrace_reversed": Strategy(
+        lambda folds, curves: gp_with_priors(folds, [prior.reversed() for prior in _other_data(curves)]), _racing
+    ),
 }

@@ -16,9 +16,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from benchmarks.recordings import EVALUATIONS
 from benchmarks.replay import report_estimate
-from benchmarks.simulation.samplers import Sampler
+from benchmarks.simulation.samplers import MakeSampler
 from benchmarks.simulation.worlds import World
 from foldrace.search.race.learning_curves import running_estimate
+from foldrace.search.race.space import SearchSpace
 
 
 class MemoryHistory(InMemoryStorage):
@@ -26,8 +27,9 @@ class MemoryHistory(InMemoryStorage):
 
     study_name = "history"
 
-    def __init__(self) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         super().__init__()
+        self.space = space
         self.id = self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
 
     def refresh(self) -> None:
@@ -52,7 +54,7 @@ class Step:
 
 
 def play(
-    world: World, sampler: Sampler, pruner: BasePruner, seed: int, trials: int, workers: int = 1
+    world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, trials: int, workers: int = 1
 ) -> tuple[Step, ...]:
     """Play a study of so many trials.
 
@@ -63,9 +65,10 @@ def play(
 
 
 class _Play:
-    def __init__(self, world: World, sampler: Sampler, pruner: BasePruner, seed: int) -> None:
-        self._world, self._sampler, self._pruner, self._seed = world, sampler, pruner, seed
-        self._history = MemoryHistory()
+    def __init__(self, world: World, sampler: MakeSampler, pruner: BasePruner, seed: int) -> None:
+        self._world, self._pruner, self._seed = world, pruner, seed
+        self._history = MemoryHistory(dict(world.space))
+        self._sampler = sampler(self._history, seed)
         self._study = optuna.load_study(
             study_name=self._history.study_name, storage=self._history, sampler=optuna.samplers.RandomSampler(seed=0)
         )
@@ -96,7 +99,7 @@ class _Play:
     def _begin(self) -> "_Running":
         trial_id = self._history.create_new_trial(self._history.id)
         frozen = self._history.get_trial(trial_id)
-        params = self._sampler.draw(self._history, frozen, dict(self._world.space), self._seed)
+        params = self._sampler.sample(frozen, self._history.space)
         for knob, value in params.items():
             distribution = self._world.space[knob]
             self._history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)

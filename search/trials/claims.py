@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from optuna.pruners import BasePruner, NopPruner
 
 from foldrace.search.race.factory import reason_to_prune
-from foldrace.search.race.history import History
-from foldrace.search.race.sampling import sample
 from foldrace.search.race.space import make_search_space
+from foldrace.search.sampler.sampling import make_sampler
 from foldrace.search.trials.claim import Claim, ClaimContext
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
 from foldrace.search.trials.protocol_timer import ProtocolTimer
@@ -66,14 +65,14 @@ class Trials:
         name = settings.name or study.name
         self._study_id = database.read(lambda connection: optuna_rows.find_study_id(connection, name))
         self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, heartbeat.clock)
-        self._space, self._seed = make_search_space(study.searched), study.search.seed
+        self._space = make_search_space(study.searched)
         self._optuna = database.retry(
             lambda: optuna.load_study(study_name=name, storage=database.storage, pruner=settings.pruner)
         )
         self._context = ClaimContext(
             database, self._leases, self._optuna, study.defaults.evaluations, self._reason_to_prune, self.timer
         )
-        self._history = History(database, self._study_id)
+        self._sampler = make_sampler(database, self._study_id, study)
         self._warm = False
 
     def claim(self, only_adopt: bool = False) -> Claim | None:
@@ -115,7 +114,7 @@ class Trials:
             claim.keep_alive(self._heartbeat)
             # All values are stored at once, so a trial has either all of them or none.
             missing = self._space.keys() - trial.params.keys()
-            claim.begin(self._space, sample(self._history, trial, self._space, self._seed) if missing else {})
+            claim.begin(self._space, self._sampler.sample(trial, self._space) if missing else {})
             stack.pop_all()
         return claim
 

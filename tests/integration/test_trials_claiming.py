@@ -231,7 +231,9 @@ def test_a_trial_whose_draw_was_never_stored_is_drawn_by_its_adopter(
     study = make_study(trials=1)
     open_study(database, study)
     with monkeypatch.context() as patch:
-        patch.setattr("foldrace.search.trials.claims.sample", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+        patch.setattr(
+            "foldrace.search.sampler.sampling.Sampler.sample", lambda *_: (_ for _ in ()).throw(MemoryError("no room"))
+        )
         with pytest.raises(MemoryError):
             trials_of(study).claim()
     assert set(must_claim(trials_of(study)).sampled) == {"gamma", "epochs"}

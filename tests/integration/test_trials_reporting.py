@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
 from foldrace.search.monitor.summary import Best, Failure, summarise
-from foldrace.search.race.history import History
+from foldrace.search.sampler.history import History
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.storage import tables
@@ -132,8 +132,8 @@ def test_the_history_follows_a_straggler(database: Database, make_study: MakeStu
 def test_a_long_history_is_its_newest_and_its_best(
     database: Database, make_study: MakeStudy, trials_of: View, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("foldrace.search.race.history.MOST_ENDED", 3)
-    monkeypatch.setattr("foldrace.search.race.history.MOST_GOOD", 2)
+    monkeypatch.setattr("foldrace.search.sampler.history.MOST_ENDED", 3)
+    monkeypatch.setattr("foldrace.search.sampler.history.MOST_GOOD", 2)
     study = make_study(trials=9)
     open_study(database, study)
     trials = trials_of(study)

@@ -51,7 +51,7 @@ def test_a_data_file_may_not_change(train: Path) -> None:
     [
         {"name": "another"},
         {"search": {"trials": 5}},
-        {"search": {"storage": "sqlite:///x.db", "pruner": "none", "trackers": ["mlflow"], "lease_seconds": 5.0}},
+        {"search": {"storage": "sqlite:///x.db", "sampler": "tpe", "trackers": ["mlflow"], "lease_seconds": 5.0}},
         {"final": {"folds": 3}},
         {"training": {**TRAINING, "dropout": 0.1}},  # its default
         {"training": {**TRAINING, "max_grad_norm": 1}},  # its default, written without a point

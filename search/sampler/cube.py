@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from benchmarks.simulation.gaussian_process import Inputs
+from foldrace.search.sampler.gaussian_process import Inputs
 from foldrace.trainer.arrays import FloatArray
 
 MOVED = 0.5  # the probability that a knob is moved, where a configuration is looked for near another
@@ -72,7 +72,7 @@ class Cube:
                 knobs.append(column)
         return Inputs(np.stack(columns, axis=1), tuple(knobs))
 
-    def number(self, knob: str, positions: FloatArray) -> FloatArray | None:
+    def numbers(self, knob: str, positions: FloatArray) -> FloatArray | None:
         """(rows,), the value of a numeric knob; None where it is not searched, or not a number."""
         d = self._space.get(knob)
         if not isinstance(d, FloatDistribution | IntDistribution):

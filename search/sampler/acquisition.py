@@ -2,39 +2,25 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped]
 
-from benchmarks.simulation.cube import Cube
-from benchmarks.simulation.gaussian_process import GaussianProcess, Inputs
+from foldrace.search.sampler.cube import Cube
+from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs
 from foldrace.trainer.arrays import FloatArray
 
 ANYWHERE, NEAR = 512, 192  # configurations that are looked at: all over the cube, and near the best ones
 BEST, ROUNDS, STEP = 8, 2, 0.1
-COST_POWER = 0.5  # of the epochs, by which the gain is divided
+COST_POWER = 0.5  # of the epochs: the gain is divided by their root, docs/lab/search.md
 
 Describe = Callable[[FloatArray], Inputs]
 
 
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """A configuration to try: where it lies, (knobs,), and its expected improvement over the leader."""
-
-    position: FloatArray
-    gain: float
-
-
 def propose(
-    process: GaussianProcess,
-    cube: Cube,
-    describe: Describe,
-    tried: FloatArray,
-    random: np.random.Generator,
-    cost_power: float = COST_POWER,
-) -> Proposal:
-    """The position with the highest expected improvement for its cost.
+    process: GaussianProcess, cube: Cube, describe: Describe, tried: FloatArray, random: np.random.Generator
+) -> FloatArray:
+    """The position, (knobs,), with the highest expected improvement for its cost.
 
     Args:
         describe: positions, (rows, knobs), as the process takes them.
@@ -45,8 +31,8 @@ def propose(
 
     def value(positions: FloatArray) -> FloatArray:
         difference, variance = process.against(describe(positions), leader)
-        epochs = cube.number("epochs", positions) if cost_power else None
-        cost = 0.0 if epochs is None else cost_power * np.log(epochs)
+        epochs = cube.numbers("epochs", positions)
+        cost = 0.0 if epochs is None else COST_POWER * np.log(epochs)
         return log_gain(difference, np.sqrt(variance)) - cost
 
     starts = tried[np.argsort(means)[-BEST:]]
@@ -56,9 +42,8 @@ def propose(
         best = np.argsort(values)[-BEST:]
         near = _around(cube, positions[best], turn, random)
         positions, values = np.concatenate([positions[best], near]), np.concatenate([values[best], value(near)])
-    chosen = positions[int(values.argmax())]
-    difference, variance = process.against(describe(chosen[None]), leader)
-    return Proposal(chosen, float(np.exp(log_gain(difference, np.sqrt(variance))[0])))
+    chosen: FloatArray = positions[int(values.argmax())]
+    return chosen
 
 
 def log_gain(difference: FloatArray, deviation: FloatArray) -> FloatArray:

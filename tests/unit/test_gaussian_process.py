@@ -1,24 +1,14 @@
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState
 from scipy.optimize import check_grad  # type: ignore[import-untyped]
 
-from benchmarks.recordings import EVALUATIONS, Point, Run
-from benchmarks.replay import report_estimate
-from benchmarks.simulation.cube import Cube
-from benchmarks.simulation.gaussian_process import Inputs, _Likelihood, fit
-from benchmarks.simulation.gp_sampler import GpSampler
-from benchmarks.simulation.readings import read_levels
-from benchmarks.simulation.samplers import Sampler, Tpe
-from benchmarks.simulation.studies import MemoryHistory
 from foldrace.search.race.learning_curves import LearningCurves
-from foldrace.search.race.space import SearchSpace
+from foldrace.search.sampler.cube import Cube
+from foldrace.search.sampler.gaussian_process import Inputs, _Likelihood, fit
+from foldrace.search.sampler.readings import read_levels
 
 KNOBS = (0, 1, 2)
 
@@ -172,86 +162,3 @@ def test_nothing_is_read_before_a_fold_has_ended() -> None:
     running[0, 0] = 0.4
 
     assert np.isinf(read_levels([_curves(0, running.tolist(), 0)]).variances).all()
-
-
-SPACE: SearchSpace = {"a": FloatDistribution(-5, 10), "b": FloatDistribution(0, 15)}
-RIDGE: SearchSpace = {name: FloatDistribution(0, 1) for name in "abcdef"}
-
-
-def _branin(a: float, b: float) -> float:
-    """Between 0 and 1, as a metric is; its three maxima are 1."""
-    value = (b - 5.1 / (4 * math.pi**2) * a**2 + 5 / math.pi * a - 6) ** 2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(a)
-    return 1 - (value + 10 - 0.397887) / 310
-
-
-def _ridge(**knobs: float) -> float:
-    along = sum(knobs.values()) / 6
-    return 1 - (along - 0.7) ** 2 - 0.3 * (knobs["a"] - 0.2) ** 2
-
-
-def _tell(history: MemoryHistory, study: optuna.Study, space: SearchSpace, sampler: Sampler, seed: int) -> FrozenTrial:
-    trial_id = history.create_new_trial(history.id)
-    params = sampler.draw(history, history.get_trial(trial_id), space, seed)
-    for knob, value in params.items():
-        history.set_trial_param(trial_id, knob, space[knob].to_internal_repr(value), space[knob])
-    return history.get_trial(trial_id)
-
-
-def _search(
-    function: Callable[..., float], space: SearchSpace, sampler: Sampler, seed: int, trials: int, noise: float
-) -> float:
-    """The true value of the best trial by its noisy value, of two folds."""
-    history = MemoryHistory()
-    study = optuna.load_study(study_name=history.study_name, storage=history)
-    found: list[tuple[float, float]] = []
-    for number in range(trials):
-        trial = _tell(history, study, space, sampler, seed)
-        level = function(**trial.params)
-        ends = level + np.random.default_rng([seed, number]).normal(0, noise, 2)
-        cells = tuple(tuple(Point(i + 1, float(end), "", 0) for i in range(EVALUATIONS)) for end in ends)
-        run = Run(number, seed, 1, trial.params, cells, (EVALUATIONS,) * 2)
-        for cell in range(2 * EVALUATIONS):
-            report_estimate(optuna.trial.Trial(study, trial._trial_id), run, *divmod(cell, EVALUATIONS))
-        history.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [run.value])
-        found.append((run.value, level))
-    return max(found)[1]
-
-
-@pytest.mark.parametrize(
-    ("function", "space", "noise", "trials"), [(_branin, SPACE, 0.001, 25), (_ridge, RIDGE, 0.03, 20)]
-)
-def test_it_finds_more_than_tpe_in_as_many_trials(
-    function: Callable[..., float], space: SearchSpace, noise: float, trials: int
-) -> None:
-    seeds = range(6)
-    ours = [_search(function, space, GpSampler(2), seed, trials, noise) for seed in seeds]
-    tpe = [_search(function, space, Tpe(), seed, trials, noise) for seed in seeds]
-
-    assert 1 - np.mean(ours) < 0.6 * (1 - np.mean(tpe))
-
-
-def test_a_draw_is_determined_by_seed_number_and_history() -> None:
-    def drawn(seed: int) -> list[dict[str, Any]]:
-        history, sampler = MemoryHistory(), GpSampler(2)
-        study = optuna.load_study(study_name=history.study_name, storage=history)
-        return [_tell(history, study, SPACE, sampler, seed).params for _ in range(6)]
-
-    assert drawn(1) == drawn(1)
-    assert drawn(1)[1:] != drawn(2)[1:]
-
-
-def test_sixteen_draws_at_once_are_sixteen_configurations() -> None:
-    history, sampler = MemoryHistory(), GpSampler(2)
-    study = optuna.load_study(study_name=history.study_name, storage=history)
-    for number in range(6):
-        trial = _tell(history, study, RIDGE, sampler, 0)
-        for cell in range(2 * EVALUATIONS):
-            cells = ((Point(1, _ridge(**trial.params), "", 0),) * EVALUATIONS,) * 2
-            run = Run(number, 0, 1, trial.params, cells, (EVALUATIONS,) * 2)
-            report_estimate(optuna.trial.Trial(study, trial._trial_id), run, *divmod(cell, EVALUATIONS))
-        history.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [run.value])
-
-    drawn = np.array([list(_tell(history, study, RIDGE, sampler, 0).params.values()) for _ in range(16)])
-
-    apart = np.sqrt(((drawn[:, None] - drawn) ** 2).mean(axis=2))[np.triu_indices(16, 1)]
-    assert apart.min() > 0.02

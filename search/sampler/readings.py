@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foldrace.search.race.forecast import Forecast, ForecastModel
 from foldrace.search.race.learning_curves import LearningCurves
@@ -23,6 +24,9 @@ class Readings:
 
     values: FloatArray
     variances: FloatArray
+
+    def of(self, trials: NDArray[np.bool_]) -> "Readings":
+        return Readings(self.values[trials], self.variances[trials])
 
 
 def read_levels(trials: Sequence[LearningCurves]) -> Readings:

@@ -1,0 +1,69 @@
+"""The values of a new trial's knobs, sampled from the history of its study.
+
+They are determined by the study's seed, the trial's number and the history, and by nothing else. Sampling takes no lock
+and writes nothing; the caller stores the values, behind the fence.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.samplers import TPESampler
+from optuna.trial import FrozenTrial
+
+from foldrace.search.race.space import SearchSpace, single_value
+from foldrace.search.sampler.curves import StoredCurves
+from foldrace.search.sampler.gp import GpSampler
+from foldrace.search.sampler.history import History
+from foldrace.storage.database import Database
+from foldrace.studies.knobs import Value
+from foldrace.studies.study import Study
+
+
+class Sampler:
+    """Samples the trials of one study, as its file asks.
+
+    Args:
+        history: of the study.
+        process: samples in place of TPE, where it is given.
+    """
+
+    def __init__(self, history: History, seed: int, process: GpSampler | None = None) -> None:
+        self._history, self._seed, self._process = history, seed, process
+
+    def sample(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Value]:
+        """A value for each knob of `space`: the queued one where the trial has one, else a sampled one."""
+        fixed: Mapping[str, Value] = trial.system_attrs.get("fixed_params", {})
+        values = {knob: fixed[knob] for knob in space if knob in fixed}
+        values |= {knob: single_value(d) for knob, d in space.items() if knob not in values and d.single()}
+        open_space = {knob: d for knob, d in space.items() if knob not in values}
+        return values | self._sample(trial, open_space) if open_space else values
+
+    def _sample(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+        self._history.refresh()
+        if self._process is None:
+            return self._sample_by_tpe(trial, space)
+        return self._process.sample(self._history.get_all_trials(0, deepcopy=False), trial.number, space, self._seed)
+
+    def _sample_by_tpe(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+        # A new study and sampler each time: nothing of an earlier trial's sampling is carried over.
+        sampler = TPESampler(seed=_seed(self._seed, trial.number))
+        study = optuna.load_study(study_name=self._history.study_name, storage=self._history, sampler=sampler)
+        sampler.before_trial(study, trial)
+        # The whole space is known, so it need not be inferred from the trials there are.
+        values = sampler.sample_relative(study, trial, space)
+        rest = {knob: d for knob, d in space.items() if knob not in values}
+        return values | {knob: sampler.sample_independent(study, trial, knob, d) for knob, d in rest.items()}
+
+
+def make_sampler(database: Database, study_id: int, study: Study) -> Sampler:
+    """The sampler that a study names, over its trials in the database."""
+    process = None
+    if study.search.sampler == "gp":
+        process = GpSampler(StoredCurves(database, study.folds.count, study.defaults.evaluations))
+    return Sampler(History(database, study_id), study.search.seed, process)
+
+
+def _seed(seed: int, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4])
