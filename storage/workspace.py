@@ -79,16 +79,26 @@ def atomic_write(path: Path, content: bytes | str) -> None:
         StorageError: it cannot be written: no room, no right.
     """
     data = content.encode() if isinstance(content, str) else content
+    with new_file(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A file to write, that appears under `path` whole, or not at all; the one before stays until then.
+
+    Raises:
+        StorageError: it cannot be written: no room, no right.
+    """
     with _told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
+        os.close(handle)
         partial = Path(name)
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp's file is for its owner alone
-                os.fsync(file.fileno())
+            yield partial
+            partial.chmod(0o666 & ~_umask())  # mkstemp's file is for its owner alone
+            _sync(partial)
             partial.replace(path)
             _sync_folder(path.parent)
         finally:

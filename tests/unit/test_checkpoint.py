@@ -1,11 +1,14 @@
 """A checkpoint comes back bit by bit, or is recognised as damaged: never as another one."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from foldrace.trainer.modeling.devices import peak_memory, prepare_device
 from foldrace.trainer.training.checkpoint import (
     CHECKPOINTS_KEPT,
     Checkpoint,
@@ -83,3 +86,41 @@ def test_the_newest_checkpoints_are_kept_newest_first(tmp_path: Path) -> None:
         checkpoint(step).save(tmp_path)
 
     assert [load_checkpoint(path, TASK).step for path in list_checkpoints(tmp_path)] == [100, 10][:CHECKPOINTS_KEPT]
+
+
+# As on a full disk: no file may grow beyond 4 KB.
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from foldrace.trainer.training.checkpoint import Checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    Checkpoint("a" * 64, 8, {"weight": torch.zeros(10000)}, {}).save(Path(sys.argv[1]))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    before = checkpoint(step=7).save(tmp_path)
+
+    done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True)
+
+    assert "StorageError" in done.stdout
+    assert "checkpoint-00000008.safetensors: cannot be written: no room left" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [before.name]
+    assert load_checkpoint(before, TASK).step == 7
+
+
+def test_a_checkpoint_is_written_without_a_copy_in_memory(tmp_path: Path) -> None:
+    tensors = {f"weight{i}": torch.zeros(2**22) for i in range(8)}  # 128 MiB
+    kept = Checkpoint(TASK, 1, tensors, {})
+    device = torch.device("cpu")
+    prepare_device(device)
+    before = peak_memory(device)
+
+    kept.save(tmp_path)
+
+    assert peak_memory(device) - before < 2**26

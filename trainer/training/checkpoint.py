@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from foldrace.errors import FoldraceError
-from foldrace.storage.workspace import atomic_write
+from foldrace.storage.workspace import new_file
 
 CHECKPOINTS_KEPT = 2  # checkpoints in a folder: the newest, and the one before it in case the newest is damaged
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
@@ -49,8 +50,8 @@ class Checkpoint:
         described = json.dumps({"task": self.task, "step": self.step, "state": self.state}, sort_keys=True)
         metadata = {"described": described, "sha256": _hash(self.tensors, described)}
         path = folder / self.file_name
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, save(self.tensors, metadata))
+        with new_file(path) as partial:
+            _write(self.tensors, metadata, partial)
         for old in list_checkpoints(folder)[CHECKPOINTS_KEPT:]:
             old.unlink(missing_ok=True)
         return path
@@ -82,6 +83,17 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     files = [path for path in folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name)]
     return sorted(files, key=lambda path: path.name, reverse=True)
+
+
+def _write(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    """Write straight from the tensors' memory. OSError says why it failed, which safetensors hides in its message."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _hash(tensors: dict[str, Tensor], described: str) -> str:
