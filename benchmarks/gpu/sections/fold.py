@@ -8,10 +8,13 @@ import torch
 
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting, demo_task, finish, in_gigabytes, open_demo
+from foldrace.trainer.modeling.classifier import build_model
+from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.tasks import FoldResult, FoldTask
 
 AGREE_ACCURACY = 0.1  # between two precisions: a fold's accuracy scatters by .02 to .04 from seed to seed
 AGREE_LOSS = 0.25  # of the last evaluation loss, relative
+RECOMPUTED = {"bf16": 0.1, "fp32": 0.02}  # of a probability; on CUDA, fp32 is TF32
 DEVICES_AGREE = {"fp32": 0.01, "bf16": 0.05}  # of the first evaluation loss, relative to the CPU's in fp32
 
 
@@ -22,6 +25,7 @@ def run(setting: Setting, report: Report) -> None:
         task = demo_task(setting, data, precision=precision)
         results[precision] = finish(task)
         _show(setting, report, precision, task, results[precision])
+        _recompute(report, precision, task, results[precision])
     bf16, fp32 = results["bf16"], results["fp32"]
     accuracies = [result.best.scores.accuracy for result in (bf16, fp32)]
     losses = [result.last.eval_loss for result in (bf16, fp32)]
@@ -55,6 +59,18 @@ def _show(setting: Setting, report: Report, precision: str, task: FoldTask, resu
     best = result.best.scores.accuracy
     said = f"{precision}: best accuracy {best:.3f}; of the majority class {majority:.3f}"
     report.check(setting.small or best >= majority - 0.01, said)
+
+
+def _recompute(report: Report, precision: str, task: FoldTask, result: FoldResult) -> None:
+    """The best weights, taken to the CPU and computed in fp32 there, say what they said on the device."""
+    model = build_model(task.source, task.knobs, task.seed)
+    model.load_state_dict(result.weights)
+    again = predict(model, task.tokens, task.validation, task.pad_id, None)
+    apart = float(np.abs(again - result.probabilities).max())
+    report.check(
+        apart <= RECOMPUTED[precision],
+        f"{precision}: on the CPU in fp32 the probabilities are {apart:.2g} apart at most",
+    )
 
 
 def _beside_the_cpu(setting: Setting, report: Report) -> None:
