@@ -19,7 +19,14 @@ from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training import loop as training
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.prediction import predict
-from foldrace.trainer.training.tasks import FoldResult, FoldTask, NonFiniteLossError, OutOfMemoryError, Progress
+from foldrace.trainer.training.tasks import (
+    FoldResult,
+    FoldTask,
+    NonFiniteLossError,
+    NoRoomError,
+    OutOfMemoryError,
+    Progress,
+)
 
 MakeTask = Callable[..., FoldTask]
 Tamper = Callable[[Callable[[PreTrainedModel], None]], None]
@@ -236,6 +243,22 @@ def test_one_row_that_does_not_fit_ends_the_fold(make_task: MakeTask, tamper: Ta
 
     with pytest.raises(OutOfMemoryError, match="out of memory on cpu with one row at a time"):
         next(train_fold(make_task()))
+
+
+@pytest.mark.parametrize(("optimizer", "copies"), [("adamw", 4), ("sgd", 3)])
+def test_a_device_without_room_for_the_optimiser_has_none_for_the_fold(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, optimizer: str, copies: int
+) -> None:
+    task = make_task(optimizer=optimizer)
+    weights = sum(p.nbytes for p in build_model(task.source, task.knobs, task.seed).parameters())
+
+    def reserve(size: int, _: torch.device) -> None:
+        raise torch.OutOfMemoryError(f"no room for {size / weights:g} times the weights")
+
+    monkeypatch.setattr(training, "reserve_memory", reserve)
+
+    with pytest.raises(NoRoomError, match=rf"no room for {copies} times the weights"):
+        next(train_fold(task))
 
 
 def test_gradient_checkpointing_changes_nothing(make_task: MakeTask) -> None:

@@ -74,6 +74,16 @@ def prepare_device(device: torch.device) -> None:
             _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
 
 
+def reserve_memory(size: int, device: torch.device) -> None:
+    """Let torch take `size` bytes of a CUDA device and keep them for what is allocated next.
+
+    Raises:
+        torch.OutOfMemoryError: the device has no room for them.
+    """
+    if device.type == "cuda":
+        torch.empty(size, dtype=torch.uint8, device=device)  # freed at once, which leaves it in torch's cache
+
+
 def peak_memory(device: torch.device) -> int:
     """The peak since `prepare_device`, in bytes; where the system cannot tell it, the peak of the whole process."""
     if device.type == "cuda":

@@ -5,6 +5,8 @@ from transformers import PreTrainedModel
 
 from foldrace.studies.knobs import Hyperparameters
 
+MOMENTS = {"adamw": 2, "sgd": 1}  # tensors of a parameter's size that an optimiser keeps, from its first step on
+
 
 def make_optimizer(model: PreTrainedModel, knobs: Hyperparameters) -> torch.optim.Optimizer:
     """AdamW, or SGD with momentum. Biases and the weights of norms do not decay.

@@ -15,9 +15,15 @@ from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.data.batching import assemble, epoch_batches, to_device
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.classifier import build_model
-from foldrace.trainer.modeling.devices import autocast_dtype, is_out_of_memory, peak_memory, prepare_device
+from foldrace.trainer.modeling.devices import (
+    autocast_dtype,
+    is_out_of_memory,
+    peak_memory,
+    prepare_device,
+    reserve_memory,
+)
 from foldrace.trainer.modeling.losses import loss_sum
-from foldrace.trainer.modeling.optimizer import make_optimizer
+from foldrace.trainer.modeling.optimizer import MOMENTS, make_optimizer
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError
 from foldrace.trainer.training.evaluator import Evaluator
@@ -44,7 +50,7 @@ def train_fold(
 
     Raises:
         NonFiniteLossError: the loss is not finite. It is noticed at the next event.
-        NoRoomError: the device has no room for the model and its optimiser.
+        NoRoomError: the device has no room for the model, its optimiser and its best weights.
         OutOfMemoryError: the device has no room for one row.
         CheckpointError: `resume` belongs to another task.
     """
@@ -93,6 +99,9 @@ class FoldTrainer:
         prepare_device(device)
         model = apply_shortcuts(build_model(task.source, task.knobs, task.seed).to(device), device)
         optimizer = make_optimizer(model, task.knobs)
+        # Gradients, moments and the best weights come later. A device without room for them has none for the fold.
+        copies = 1 + MOMENTS[task.knobs.optimizer] + 1
+        reserve_memory(copies * sum(p.nbytes for p in model.parameters()), device)
         torch.manual_seed(task.seed)
         self.task = task
         self.state = FoldState(model, optimizer, device, micro_batch=task.knobs.batch_size)

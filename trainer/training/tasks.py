@@ -30,7 +30,10 @@ class OutOfMemoryError(FoldraceError):
 
 
 class NoRoomError(RuntimeError):
-    """The device has no room for the model itself. No trial is at fault, and no user has a mistake to mend."""
+    """The device has no room for the model, or for what training keeps beside it.
+
+    No trial is at fault, and no user has a mistake to mend.
+    """
 
 
 @dataclass(frozen=True)
