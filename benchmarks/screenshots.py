@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from benchmarks.watching import ARGUMENTS, CHROMIUM, FOLDRACE, served
-from foldrace.search.monitor.status import StudyStatus, live_view, read_status
+from foldrace.search.monitor.status import StudyStatus
+from foldrace.search.monitor.status_reader import find_status
+from foldrace.search.monitor.view import live_view
 from foldrace.search.session import open_session
-from foldrace.search.study_store import is_there
 from foldrace.search.workers.supervisor import Snapshot
 from foldrace.studies.loading import load
 
@@ -95,12 +96,12 @@ def _status(workspace: Path) -> StudyStatus | None:
     if not database.exists():
         return None
     with open_session(load(STUDY, [], runs=workspace, files=False), workspace) as session:
-        return read_status(session) if is_there(session.database, STUDY) else None
+        return find_status(session.database, STUDY)
 
 
 def _is_worth_showing(status: StudyStatus) -> bool:
-    at_work = [worker for worker in status.summary.workers if worker.accuracy is not None and not worker.stopped]
-    return status.ended >= ENOUGH and len(at_work) == 2 and status.summary.trials.get("COMPLETE", 0) > 1
+    at_work = [worker for worker in status.workers if worker.accuracy is not None and not worker.stopped]
+    return status.ended >= ENOUGH and len(at_work) == 2 and status.trials.get("COMPLETE", 0) > 1
 
 
 def _shoot_svg(page: Page, svg: str, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from foldrace.storage import optuna_rows, tables, workers
-from foldrace.storage.address import without_secrets
+from foldrace.storage.address import without_password, without_secrets
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.studies.identity import Identity
@@ -21,6 +21,29 @@ from foldrace.studies.study import Study, StudyError
 
 IDENTITY, TOML = "identity", "toml"  # user attributes of a study
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """A study, or a final job, as it is stored.
+
+    Attributes:
+        study_id: in the database.
+        toml: its study file as its workers run it, without a password.
+    """
+
+    study_id: int
+    name: str
+    identity: Identity
+    toml: str
+
+    def parse(self) -> Study:
+        """The study as its workers run it, whatever its file says now.
+
+        Raises:
+            StudyError: a newer foldrace made it, with a key that this version does not know.
+        """
+        return parse_stored(tomllib.loads(self.toml), f"study {self.name}")
 
 
 @dataclass(frozen=True)
@@ -100,41 +123,48 @@ def public_toml(study: Study) -> str:
     return study.model_copy(update={"search": study.search.model_copy(update={"storage": storage})}).to_toml()
 
 
-def is_there(database: Database, name: str) -> bool:
-    """Whether there is a study of that name."""
-    query = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
-    return database.read(lambda connection: connection.execute(query).first()) is not None
+def study_exists(database: Database, name: str) -> bool:
+    """Whether there is a study, or a final job, of that name."""
+    return database.read(lambda connection: _find_id(connection, name)) is not None
 
 
 def name_of_run(database: Database, name: str) -> str:
-    """The study of that name, or the newest final job of one that was never searched."""
+    """The name of the study; of its newest final job, where it was never searched."""
+    names = set(
+        database.read(lambda connection: connection.execute(sa.select(tables.studies.c.study_name)).scalars().all())
+    )
+    if name in names:
+        return name
     number = 0
-    while not is_there(database, name) and is_there(database, final_name(name, number + 1)):
+    while final_name(name, number + 1) in names:
         number += 1
     return final_name(name, number) if number else name
 
 
-def stored_study(database: Database, name: str) -> tuple[Identity, str]:
-    """Identity and TOML of a study that is there.
+def find_study(connection: sa.Connection, name: str) -> StoredStudy | None:
+    """The study of that name; None where there is none. Raises as `read_study` does otherwise."""
+    study_id = _find_id(connection, name)
+    return None if study_id is None else _stored(connection, study_id, name)
+
+
+def read_study(connection: sa.Connection, name: str) -> StoredStudy:
+    """The study of that name.
 
     Raises:
-        StorageError: no such study, or not one that foldrace made.
-        StudyError: a newer foldrace made it, with a key that this version does not know.
+        StorageError: there is none, or foldrace did not make it.
+        StudyError: a newer foldrace made it, with a setting that this version does not know.
     """
-    attrs = database.read(lambda c: _study_attrs(c, optuna_rows.find_study_id(c, name)))
-    if IDENTITY not in attrs or TOML not in attrs:
-        raise StorageError(_not_ours(database, name))
-    return Identity.from_json(attrs[IDENTITY], f"study {name}"), attrs[TOML]
+    return _stored(connection, optuna_rows.find_study_id(connection, name), name)
 
 
-def study_as_run(database: Database, name: str) -> Study:
-    """The study of that name as its workers run it, whatever its file says now; raises like `stored_study`."""
-    return parse_stored(tomllib.loads(stored_study(database, name)[1]), f"study {name}")
+def stored_study(database: Database, name: str) -> StoredStudy:
+    """`read_study` in a transaction of its own."""
+    return database.read(lambda connection: read_study(connection, name))
 
 
 def check_same(database: Database, study: Study) -> None:
     """Raise StorageError unless the study that is there was made with these settings."""
-    _refuse_changes(database, study.name, stored_study(database, study.name)[0], Identity.of(study))
+    _refuse_changes(database, study.name, stored_study(database, study.name).identity, Identity.of(study))
 
 
 def _find_or_make(database: Database, connection: sa.Connection, name: str, identity: Identity, text: str) -> int:
@@ -146,12 +176,7 @@ def _find_or_make(database: Database, connection: sa.Connection, name: str, iden
     if made:
         _fill(connection, study_id, identity)
     else:
-        attrs = _study_attrs(connection, study_id)
-        if IDENTITY not in attrs:
-            raise StorageError(
-                f"{database.address}: study {name} was not made by foldrace; --as NEW_NAME makes another"
-            )
-        _refuse_changes(database, name, Identity.from_json(attrs[IDENTITY], f"study {name}"), identity)
+        _refuse_changes(database, name, _stored(connection, study_id, name).identity, identity)
     _set_study_attr(connection, study_id, TOML, text)
     return study_id
 
@@ -165,10 +190,6 @@ def _fill(connection: sa.Connection, study_id: int, identity: Identity) -> None:
     _set_study_attr(connection, study_id, IDENTITY, identity.to_json())
 
 
-def _not_ours(database: Database, name: str) -> str:
-    return f"{database.address}: study {name} was not made by foldrace"
-
-
 def _refuse_changes(database: Database, name: str, stored: Identity, asked: Identity) -> None:
     changed = asked.changes_since(stored)
     if changed:
@@ -177,6 +198,19 @@ def _refuse_changes(database: Database, name: str, stored: Identity, asked: Iden
             f"{database.address}: study {name} is there with other settings: {changed[0]}{more}; "
             "--as NEW_NAME makes another"
         )
+
+
+def _find_id(connection: sa.Connection, name: str) -> int | None:
+    studies = tables.studies.c
+    return connection.execute(sa.select(studies.study_id).where(studies.study_name == name)).scalar()
+
+
+def _stored(connection: sa.Connection, study_id: int, name: str) -> StoredStudy:
+    attrs = _study_attrs(connection, study_id)
+    if IDENTITY not in attrs or TOML not in attrs:
+        place = without_password(connection.engine.url)
+        raise StorageError(f"{place}: study {name} was not made by foldrace; --as NEW_NAME makes another")
+    return StoredStudy(study_id, name, Identity.from_json(attrs[IDENTITY], f"study {name}"), attrs[TOML])
 
 
 def _study_attrs(connection: sa.Connection, study_id: int) -> dict[str, Any]:

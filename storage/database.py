@@ -123,6 +123,16 @@ class Database:
         with self.read_only():
             return self.transact(work)
 
+    def snapshot(self, work: Callable[[sa.Connection], T]) -> T:
+        """`read` from one snapshot: every statement of `work` sees the database as it was at the first one."""
+
+        def from_snapshot(connection: sa.Connection) -> T:
+            if not self.is_sqlite:  # there, every transaction reads from one
+                connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            return work(connection)
+
+        return self.read(from_snapshot)
+
     @contextmanager
     def read_only(self) -> Iterator[None]:
         """This thread only reads meanwhile, through `engine` or `storage`."""

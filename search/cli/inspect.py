@@ -30,18 +30,19 @@ def status(
 ) -> None:
     """Show a search: its trials, its best, what pruning saved, its workers."""
     from foldrace.search.monitor.live import watch_status
-    from foldrace.search.monitor.status import read_status, status_lines
+    from foldrace.search.monitor.status_reader import read_status
+    from foldrace.search.monitor.view import status_lines
     from foldrace.search.study_store import name_of_run
 
     if watch and as_json:
         raise FoldraceError("--watch shows a search to people; --json without it gives it once")
     with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
-        shown = name_of_run(session.database, session.study.name)
+        run_name = name_of_run(session.database, session.study.name)
         if watch:
-            watch_status(session, shown)
+            watch_status(session, run_name)
             return
-        status = read_status(session, shown)
-    print_lines([json.dumps(status.plain(), ensure_ascii=False)] if as_json else status_lines(status))
+        status = read_status(session.database, run_name)
+    print_lines([json.dumps(status.to_json(), ensure_ascii=False)] if as_json else status_lines(status))
 
 
 def dashboard(

@@ -75,8 +75,8 @@ def run(
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
     from foldrace.search.monitor.live import closing_lines, watch
-    from foldrace.search.monitor.status import read_status
-    from foldrace.search.study_store import is_there, open_study, refuse_fixed
+    from foldrace.search.monitor.status_reader import read_status
+    from foldrace.search.study_store import open_study, refuse_fixed, study_exists
     from foldrace.search.trials.heartbeat import refuse_short_lease
     from foldrace.storage.trackers.protocol import NOTICES
     from foldrace.storage.workers import set_control
@@ -90,10 +90,10 @@ def run(
     read_training(asked.data)  # a fault in the data ends it here, before anything is queued
     print_lines([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
     with open_session(asked, workspace, wait, retries=VIEW) as session:
-        if is_there(session.database, asked.name):
+        if study_exists(session.database, asked.name):
             open_study(session.database, asked)  # refuses another study of this name; else the first worker makes it
             set_control(session.database, asked.name, "running", finals=False)
-            queued, wanted = read_status(session).total, asked.search.trials
+            queued, wanted = read_status(session.database, asked.name).total, asked.search.trials
             if queued > wanted:
                 typer.echo(f"budget    {queued} trials were asked for before; search.trials = {wanted} takes none back")
         status = watch(session, places, seconds_left=limit.seconds_left)
@@ -155,7 +155,7 @@ def final(
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     from foldrace.search.ensemble.job import begin
     from foldrace.search.monitor.live import refuse_unfinished, watch
-    from foldrace.search.monitor.status import read_status
+    from foldrace.search.monitor.status_reader import read_status
     from foldrace.search.trials.heartbeat import refuse_short_lease
     from foldrace.search.workers.process import GIVEN_UP
     from foldrace.storage.workers import set_control
@@ -176,7 +176,7 @@ def final(
         status = watch(session, places, job.number)
         if status > GIVEN_UP:  # without one worker, the others may have trained all folds
             raise typer.Exit(status)
-        refuse_unfinished(read_status(session, job.name), job.missing)
+        refuse_unfinished(read_status(session.database, job.name), job.missing)
         _hand_in(job, session)
 
 

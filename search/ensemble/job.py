@@ -11,7 +11,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from foldrace.errors import FoldraceError
-from foldrace.search.study_store import FinalFold, final_name, is_there, queue_folds, stored_study
+from foldrace.search.study_store import FinalFold, final_name, queue_folds, stored_study, study_exists
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import PARTIAL, Workspace, atomic_write
 from foldrace.studies.identity import Identity
@@ -125,8 +125,8 @@ def _number(study: Study, database: Database, workspace: Workspace) -> int:
 
 def _settings(name: str, number: int, database: Database, workspace: Workspace) -> Identity | None:
     """The identity of a final job that is there, also one of a database that is gone; None: there is none."""
-    if is_there(database, final_name(name, number)):
-        return stored_study(database, final_name(name, number))[0]
+    if study_exists(database, final_name(name, number)):
+        return stored_study(database, final_name(name, number)).identity
     file = workspace.final(number).study_file
     if not file.is_file():
         return None

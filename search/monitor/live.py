@@ -13,16 +13,11 @@ from rich.text import Text
 
 from foldrace.errors import FoldraceError
 from foldrace.search.monitor.poller import StatusPoller
-from foldrace.search.monitor.status import (
-    StudyStatus,
-    live_view,
-    progress_line,
-    read_status,
-    status_lines,
-    worker_problems,
-)
+from foldrace.search.monitor.status import StudyStatus
+from foldrace.search.monitor.status_reader import find_status, read_status
+from foldrace.search.monitor.view import live_view, progress_line, status_lines, worker_problems
 from foldrace.search.session import Session
-from foldrace.search.study_store import FinalFold, final_name, is_there
+from foldrace.search.study_store import FinalFold, final_name
 from foldrace.search.workers.command import WorkerCommand
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor
@@ -68,42 +63,37 @@ def watch(
 
 def watch_status(session: Session, name: str, seconds: float = 2.0) -> None:
     """Refresh the status until interrupted; without a terminal, a line whenever something changes."""
-    status, console, alone = read_status(session, name), Console(), Snapshot((), "")
+    status, console, alone = read_status(session.database, name), Console(), Snapshot((), "")
     with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
         show = _Lines() if live is None else _Screen(live)
         while True:
             show(status, alone, "")
             time.sleep(seconds)
-            status = read_status(session, name)
+            status = read_status(session.database, name)
 
 
 def closing_lines(session: Session) -> list[str]:
     """How a search stands when its run has ended, or why nobody can say."""
     try:
-        # A run may be stopped before its first worker made the study.
-        return status_lines(read_status(session)) if is_there(session.database, session.study.name) else []
+        status = find_status(session.database, session.study.name)
+        return [] if status is None else status_lines(status)  # it may have ended before a worker made the study
     except StorageError as error:
         return [f"study     {session.study.name}: {error}; the same command continues it"]
 
 
 def refuse_unfinished(status: StudyStatus, missing: Sequence[FinalFold]) -> None:
     """Raise FoldraceError unless a final job is over, and no fold's files are missing."""
-    trials = status.summary.trials
-    if trials.get("WAITING", 0) + trials.get("RUNNING", 0):
-        raise FoldraceError(f"{status.summary.name}: stopped before its folds were done; the same command continues")
+    if status.unfinished:
+        raise FoldraceError(f"{status.name}: stopped before its folds were done; the same command continues")
     if missing:
-        failed = "; ".join(sorted({failure.reason for failure in status.summary.failures})) or "their files are gone"
-        raise FoldraceError(f"{status.summary.name}: folds failed ({failed}); the same command trains them again")
+        failed = "; ".join(sorted({failure.reason for failure in status.failures})) or "their files are gone"
+        raise FoldraceError(f"{status.name}: folds failed ({failed}); the same command trains them again")
 
 
 def _poller(session: Session, name: str, command: WorkerCommand) -> StatusPoller:
     database = session.database
-
-    def read() -> StudyStatus | None:
-        return read_status(session, name) if is_there(database, name) else None
-
     return StatusPoller(
-        read,
+        lambda: find_status(database, name),
         owner_in=lambda slot: command.owners.get(slot.index),
         mark_dead=lambda owner, reason: mark_orphaned(database, owner, reason),
     )

@@ -12,7 +12,6 @@ import numpy as np
 import sqlalchemy as sa
 
 from foldrace.storage import optuna_rows, tables
-from foldrace.storage.database import Database
 from foldrace.studies.study import Study
 from foldrace.trainer.evaluation import EvaluationRecord
 
@@ -50,9 +49,9 @@ class ExpectedGain:
         )
 
 
-def read_expected_gain(database: Database, study: Study) -> ExpectedGain | None:
+def read_expected_gain(connection: sa.Connection, study_id: int, study: Study) -> ExpectedGain | None:
     """The expected gain of the trials still queued, or of ten when none is; None while too few are complete."""
-    folds, states = database.read(lambda connection: _read(connection, study))
+    folds, states = _read(connection, study_id, study)
     ended = sum(count for state, count in states.items() if state in ("COMPLETE", "PRUNED"))
     return expected_gain(folds, ended, states.get("WAITING", 0) or FURTHER_TRIALS)
 
@@ -89,9 +88,9 @@ def _noise(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     return math.sqrt(float((residuals**2).sum()) / ((trials - 1) * (folds - 1)) / folds)
 
 
-def _read(connection: sa.Connection, study: Study) -> tuple[list[list[float]], dict[str, int]]:
+def _read(connection: sa.Connection, study_id: int, study: Study) -> tuple[list[list[float]], dict[str, int]]:
     """The value of each fold of each complete trial; and the number of trials in each state."""
-    of_study = _TRIALS.study_id == optuna_rows.find_study_id(connection, study.name)
+    of_study = _TRIALS.study_id == study_id
     counted = sa.select(_TRIALS.state, sa.func.count().label("trials")).where(of_study).group_by(_TRIALS.state)
     states = {row.state: int(row.trials) for row in connection.execute(counted)}
     last = study.defaults.evaluations - 1

@@ -14,7 +14,7 @@ from foldrace.search.recording.trajectory import SearchTrajectory, load_trajecto
 from foldrace.search.reports.charts import incumbent_chart, knob_chart, race_chart
 from foldrace.search.reports.html import Html, code, details, html_page, image, paragraph, section, table
 from foldrace.search.session import Session
-from foldrace.search.study_store import stored_study, study_as_run
+from foldrace.search.study_store import stored_study
 from foldrace.storage.optuna_rows import FAILURE
 from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import Choices, Range
@@ -27,8 +27,8 @@ PACKAGES = ("foldrace", "torch", "transformers", "optuna", "numpy", "scikit-lear
 
 def study_report(session: Session) -> str:
     """The report of the session's study, as HTML. Raises StorageError when there is no such study."""
-    identity, toml = stored_study(session.database, session.study.name)
-    study = study_as_run(session.database, session.study.name)
+    stored = stored_study(session.database, session.study.name)
+    study = stored.parse()
     trajectory = load_trajectory(session.database, study)
     parts = [
         _summary(trajectory),
@@ -37,7 +37,7 @@ def study_report(session: Session) -> str:
         _knobs(trajectory),
         _pruning(trajectory),
     ]
-    return html_page(f"Study {study.name}", [*parts, reproduction(toml, identity, _commands(trajectory))])
+    return html_page(f"Study {study.name}", [*parts, reproduction(stored.toml, stored.identity, _commands(trajectory))])
 
 
 def reproduction(toml: str, identity: Identity, commands: Sequence[str]) -> Html:

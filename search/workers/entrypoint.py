@@ -16,6 +16,7 @@ from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
 from foldrace.search.workers.fold_run import WorkerSetup
 from foldrace.search.workers.worker import Worker
+from foldrace.storage.optuna_rows import find_study_id
 from foldrace.storage.workers import WorkerIdentity, new_owner
 from foldrace.storage.workspace import atomic_write
 from foldrace.trainer.modeling.classifier import check_source
@@ -85,7 +86,8 @@ def _reason_to_end(session: Session, options: WorkerOptions) -> Callable[[], str
     """Says why the search should end with the trials that run; empty while it should go on."""
 
     def below_noise() -> str:
-        ahead = read_expected_gain(session.database, session.study)
+        study = session.study
+        ahead = session.database.read(lambda c: read_expected_gain(c, find_study_id(c, study.name), study))
         return f"stop_below_noise: {ahead}" if ahead is not None and ahead.is_below_noise else ""
 
     is_wanted = options.final is None and session.study.search.stop_below_noise

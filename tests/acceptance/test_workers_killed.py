@@ -20,7 +20,8 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.search.ensemble.job import begin, ensemble
-from foldrace.search.monitor.summary import Summary, summarise
+from foldrace.search.monitor.status import StudyStatus
+from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import open_session
 from foldrace.storage.database import Database
 from foldrace.studies.loading import load
@@ -80,9 +81,9 @@ def checkpoints(folder: Path, number: str) -> list[Path]:
     return list(folder.glob(f"runs/demo/trial-{int(number):05}/fold-*/attempt-1/checkpoint-*"))
 
 
-def summary(url: str) -> Summary:
+def summary(url: str) -> StudyStatus:
     database = Database.open(url, create=False)
-    found = summarise(database, "demo")
+    found = read_status(database, "demo")
     database.close()
     return found
 

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 import foldrace
-from foldrace.search.monitor.summary import summarise
-from foldrace.search.study_store import open_study, queue_folds, stored_study, study_as_run
+from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.study_store import open_study, queue_folds, stored_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
@@ -38,7 +38,7 @@ def test_this_version_has_left_one_too(kind: str) -> None:
 
 
 def test_an_old_database_says_how_its_study_stands(released: Database) -> None:
-    found = summarise(released, "old")
+    found = read_status(released, "old")
 
     assert found.trials == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 2, "WAITING": 1}
     assert found.best is not None
@@ -63,14 +63,14 @@ def test_an_old_study_goes_on_where_it_stood(released: Database, now: list[float
             claim.finish(0.5)
 
     assert taken == [(3, 2, [(0, 0)]), (5, 1, []), (6, 1, []), (4, 2, [(0, 0)])]
-    assert summarise(released, "old").trials == {"COMPLETE": 5, "PRUNED": 1, "FAIL": 1}
+    assert read_status(released, "old").trials == {"COMPLETE": 5, "PRUNED": 1, "FAIL": 1}
     released.close()
 
 
 def test_an_old_final_job_is_found_again(released: Database) -> None:
-    assert stored_study(released, "old/final-1")[0] == Identity.of(study(searched=False))
+    assert stored_study(released, "old/final-1").identity == Identity.of(study(searched=False))
     assert queue_folds(released, study(searched=False), []) == "old/final-1"
-    assert summarise(released, "old/final-1").trials == {"WAITING": 2}
+    assert read_status(released, "old/final-1").trials == {"WAITING": 2}
     released.close()
 
 
@@ -82,7 +82,7 @@ def test_a_study_of_a_newer_version_is_refused_in_one_line(database: Database) -
         newer = study().model_copy(update={"training": study().training | {"patience": 0.7}})
         open_study(database, newer)
 
-    for work in (lambda: study_as_run(database, "old"), lambda: open_study(database, study())):
+    for work in (lambda: stored_study(database, "old").parse(), lambda: open_study(database, study())):
         with pytest.raises(StudyError, match=r"^study old: training\.patience: unknown key; a newer foldrace made it"):
             work()
 
@@ -93,4 +93,4 @@ def test_a_study_of_a_newer_version_with_its_defaults_goes_on(database: Database
 
     open_study(database, study(trials=7))
 
-    assert summarise(database, "old").trials == {"WAITING": 7}
+    assert read_status(database, "old").trials == {"WAITING": 7}

@@ -4,12 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from foldrace.search.race.termination import read_expected_gain
+from foldrace.search.race.termination import ExpectedGain, read_expected_gain
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
+from foldrace.storage.optuna_rows import find_study_id
 from foldrace.studies.study import Study
 from tests.support.records import record_at
+
+
+def expected_gain_of(study: Study, database: Database) -> ExpectedGain | None:
+    return database.read(lambda c: read_expected_gain(c, find_study_id(c, study.name), study))
 
 
 def test_the_prospect_of_a_study_knows_its_queue_and_the_noise_of_its_folds(
@@ -24,7 +29,7 @@ def test_the_prospect_of_a_study_knows_its_queue_and_the_noise_of_its_folds(
             claim.report(fold, 0.5, record_at(7, 0.5 + lead + 0.1 * fold))
         claim.finish(0.7 + lead)
 
-    ahead = read_expected_gain(database, study)
+    ahead = expected_gain_of(study, database)
 
     assert ahead is not None
     assert ahead.further == 3
@@ -38,4 +43,4 @@ def test_a_study_with_few_complete_trials_promises_nothing_yet(
     study = make_study(trials=8)
     open_study(database, study)
 
-    assert read_expected_gain(database, study) is None
+    assert expected_gain_of(study, database) is None

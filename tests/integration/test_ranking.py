@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 
 from foldrace.search.dashboard.storage import DashboardStorage
 from foldrace.search.ensemble.export import ExportError, select_trial
-from foldrace.search.monitor.status import read_status
+from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study
@@ -24,7 +24,7 @@ from tests.support.records import record_at
 Ask = Callable[[Session], int]
 
 READERS: dict[str, Ask] = {
-    "status": lambda session: read_status(session).summary.best.number,  # type: ignore[union-attr]
+    "status": lambda session: read_status(session.database, "small").best.number,  # type: ignore[union-attr]
     "dashboard": lambda session: DashboardStorage(session.database).get_best_trial(1).number,
     "export": lambda session: select_trial(session.database, session.study).number,
     "trajectory": lambda session: load_trajectory(session.database, session.study).incumbent.number,  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""What `status` and the live view read from either database, and how it is told where nobody is at a terminal."""
+"""The status is read from one snapshot of either database, and told in lines where nobody is at a terminal."""
 
 import time
 from collections.abc import Callable
@@ -7,28 +7,68 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from foldrace.search.monitor.live import watch_status
-from foldrace.search.monitor.status import read_status
-from foldrace.search.monitor.summary import summarise
+from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
+from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.records import record_at
 
 NOON = datetime(2026, 1, 1, 12)
+
+
+def test_the_status_takes_one_transaction_and_looks_the_study_up_once(
+    database: Database, make_study: Callable[..., Study]
+) -> None:
+    open_study(database, make_study())
+    begun: list[object] = []
+    executed: list[str] = []
+    event.listen(database.engine, "begin", begun.append)
+    event.listen(database.engine, "before_cursor_execute", lambda *args: executed.append(args[2]))
+
+    read_status(database, "small")
+
+    assert len(begun) == 1
+    assert len([statement for statement in executed if "study_name" in statement]) == 1
+
+
+@pytest.mark.parametrize("after", range(12))
+def test_the_status_is_that_of_one_moment(
+    database: Database, storage_url: str, make_study: Callable[..., Study], after: int
+) -> None:
+    """Whichever statement of the status a trial ends after."""
+    study = make_study()
+    open_study(database, study)
+    other = Database.open(storage_url)
+    claim = must_claim(Trials(other, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT))
+    claim.report(0, 0.5, record_at(0, 0.5))
+    statements = iter(range(after + 1))
+    event.listen(
+        database.engine, "after_cursor_execute", lambda *_: claim.finish(0.9) if next(statements, -1) == after else None
+    )
+
+    status = read_status(database, "small")
+    other.close()
+
+    has_ended = status.trials.get("COMPLETE", 0) == 1
+    assert (status.best is not None, status.first is not None, status.epochs == {}) == (has_ended,) * 3
+    assert status.evaluations == {"COMPLETE" if has_ended else "RUNNING": 1}
 
 
 def test_a_study_without_an_ended_trial_has_no_first_value_and_no_pace(
     database: Database, make_study: Callable[..., Study]
 ) -> None:
     open_study(database, make_study())
-    summary = summarise(database, "small")
-    assert (summary.first, summary.seconds_each) == (None, None)
+    status = read_status(database, "small")
+    assert (status.first, status.seconds_each) == (None, None)
 
 
 def test_the_first_value_is_that_of_trial_0_and_the_pace_the_mean_of_what_ended(
@@ -43,9 +83,9 @@ def test_the_first_value_is_that_of_trial_0_and_the_pace_the_mean_of_what_ended(
         lasted = {"datetime_start": NOON, "datetime_complete": NOON + timedelta(seconds=seconds)}
         own = sa.update(tables.trials).where(tables.trials.c.number == claim.number).values(lasted)
         database.transact(lambda connection, own=own: connection.execute(own))  # type: ignore[misc]
-    summary = summarise(database, "small")
-    assert summary.best is not None
-    assert (summary.first, summary.best.value, summary.seconds_each) == (0.6, 0.8, 90.0)
+    status = read_status(database, "small")
+    assert status.best is not None
+    assert (status.first, status.best.value, status.seconds_each) == (0.6, 0.8, 90.0)
 
 
 def test_a_file_that_was_edited_does_not_change_how_its_run_stands(
@@ -59,9 +99,12 @@ def test_a_file_that_was_edited_does_not_change_how_its_run_stands(
     claim.prune("too low")
     edited = study.model_copy(update={"folds": study.folds.model_copy(update={"count": 2})})
 
-    now = read_status(Session(edited, Workspace(tmp_path, "small"), database))
+    status = read_status(database, edited.name)
 
-    assert (now.study.folds.count, now.fold_epochs.saved) == (5, 39 * 2)  # 40 cells of 2 epochs, one of them spent
+    assert (status.study.folds.count, status.fold_epochs.saved) == (
+        5,
+        39 * 2,
+    )  # 40 cells of 2 epochs, one of them spent
 
 
 def test_without_a_terminal_the_status_is_watched_in_lines(

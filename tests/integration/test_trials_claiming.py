@@ -89,7 +89,8 @@ def test_a_study_that_foldrace_did_not_make_is_refused(database: Database, make_
 def test_what_is_stored_of_a_study_has_no_password(database: Database, make_study: MakeStudy) -> None:
     study = make_study(storage="postgresql+psycopg://me:canary@host/db?sslpassword=canary&sslmode=require")
     open_study(database, study)
-    assert stored_study(database, "small") == (Identity.of(study), public_toml(study))
+    stored = stored_study(database, "small")
+    assert (stored.identity, stored.toml) == (Identity.of(study), public_toml(study))
     assert "postgresql+psycopg://me@host/db?sslmode=require" in public_toml(study)
     assert "canary" not in str(database.storage.get_study_user_attrs(1))
 

@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
-from foldrace.search.monitor.summary import Best, Failure, summarise
+from foldrace.search.monitor.status import BestTrial, FailedTrial
+from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.sampler.history import History
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials, TrialsSettings
@@ -159,11 +160,11 @@ def test_the_summary_counts_in_the_database(database: Database, make_study: Make
     end_some(trials)
     must_claim(trials).release()
     assert database.read(lambda c: c.execute(sa.select(tables.leases.c.trial_id)).scalars().all()) == [4, 5]
-    found = summarise(database, "small")
+    found = read_status(database, "small")
     assert found.trials == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 2, "WAITING": 1}
     assert found.evaluations == {"PRUNED": 2, "RUNNING": 2}
-    assert found.best == Best(0, 0.8)
-    assert found.failures == (Failure(2, "its loss is not finite"),)
+    assert found.best == BestTrial(0, 0.8)
+    assert found.failures == (FailedTrial(2, "its loss is not finite"),)
     assert [(orphan.number, orphan.why) for orphan in found.orphans] == [(4, "let go in good order")]
 
 
@@ -176,15 +177,15 @@ def test_the_summary_shows_what_each_worker_does(database: Database, make_study:
     claim.progress(fold=2, epoch=3.5, rows_per_second=120.0)
     claim.report(2, 0.75, record_at(4, 0.75))
     assert claim.beat()
-    [line] = summarise(database, "small").workers
+    [line] = read_status(database, "small").workers
     assert (line.owner, line.device, line.pid) == (worker.owner, "cuda:1", worker.pid)
     assert (line.number, line.fold, line.epoch, line.accuracy, line.rows_per_second) == (0, 2, 3.5, 0.75, 120.0)
     assert 0 <= line.silent_seconds < 30
     claim.release()
     trials.leave()
-    assert [line.stopped for line in summarise(database, "small").workers] == [True]
+    assert [line.stopped for line in read_status(database, "small").workers] == [True]
 
 
 def test_a_summary_of_nothing_says_what_there_is(database: Database) -> None:
     with pytest.raises(StorageError, match="no study small; there: none"):
-        summarise(database, "small")
+        read_status(database, "small")

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foldrace.search.monitor.status import read_status
-from foldrace.search.monitor.summary import summarise
+from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
@@ -46,7 +45,7 @@ def out_of_memory(*_: object) -> None:
 def test_a_worker_that_is_stopped_saves_its_trial_and_releases_it(session: Session) -> None:
     run_worker(session, CPU, once_it_has_a_trial(session))
 
-    left = summarise(session.database, "demo")
+    left = read_status(session.database, "demo")
     assert left.trials == {"RUNNING": 1}
     assert [orphan.why for orphan in left.orphans] == ["let go in good order"]
     assert list(session.workspace.folder.glob("trial-00000/fold-0/attempt-1/checkpoint-*.safetensors"))
@@ -56,12 +55,12 @@ def test_the_next_worker_ends_the_trial_with_the_value_it_would_have_had(session
     undisturbed = session.study.model_copy(update={"name": "undisturbed"})
     with open_session(undisturbed, tmp_path / "other") as other:
         run_worker(other, CPU, never)
-        expected = summarise(other.database, "undisturbed").best
+        expected = read_status(other.database, "undisturbed").best
 
     for should_stop in (once_it_has_a_trial(session), after_evaluations(session, 3), never):
         run_worker(session, CPU, should_stop)
 
-    ended = summarise(session.database, "demo")
+    ended = read_status(session.database, "demo")
     assert ended.trials == {"COMPLETE": 1}
     assert expected is not None
     assert ended.best is not None
@@ -75,7 +74,7 @@ def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, mo
     with pytest.raises(NoRoomError, match=r"^cpu has no room for tiny; .* \(CUDA out of memory. Tried to allocate"):
         run_worker(session, CPU, never)
 
-    left = summarise(session.database, "demo")
+    left = read_status(session.database, "demo")
     assert left.trials == {"RUNNING": 1}
     assert [orphan.why for orphan in left.orphans] == ["let go in good order"]
 
@@ -89,7 +88,7 @@ def test_a_device_without_room_for_a_checkpoint_costs_neither_it_nor_its_trial(
     with pytest.raises(NoRoomError):
         run_worker(session, CPU, never)
 
-    assert [orphan.why for orphan in summarise(session.database, "demo").orphans] == ["let go in good order"]
+    assert [orphan.why for orphan in read_status(session.database, "demo").orphans] == ["let go in good order"]
     assert list(session.workspace.folder.glob("trial-00000/fold-0/attempt-1/checkpoint-*.safetensors"))
 
 
@@ -103,7 +102,7 @@ def test_out_of_memory_where_no_step_can_be_halved_counts_as_an_attempt(
             run_worker(session, CPU, never)
     run_worker(session, CPU, never)
 
-    [failure] = summarise(session.database, "demo").failures
+    [failure] = read_status(session.database, "demo").failures
     assert "CUDA out of memory" in failure.reason
 
 
@@ -160,6 +159,6 @@ def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothin
 
         run_worker(session, CPU, never)
 
-        now = read_status(session)
-    assert now.summary.trials == {"COMPLETE": 6, "WAITING": 2}
-    assert now.state == "done"
+        status = read_status(session.database, "demo")
+    assert status.trials == {"COMPLETE": 6, "WAITING": 2}
+    assert status.state == "done"

@@ -1,5 +1,6 @@
 """What a person is told, from made-up standings: the numbers come from the database, their tests are elsewhere."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +10,12 @@ import pytest
 from rich.console import Console
 
 from foldrace.search.compute import FoldEpochs
-from foldrace.search.monitor.status import StudyStatus, live_view, progress_line, status_lines
-from foldrace.search.monitor.summary import Best, Failure, Orphan, Summary, WorkerStatus
+from foldrace.search.monitor.status import BestTrial, FailedTrial, OrphanedTrial, StudyStatus, WorkerStatus
+from foldrace.search.monitor.view import live_view, progress_line, status_lines
 from foldrace.search.race.termination import ExpectedGain
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
+from foldrace.storage.optuna_rows import State
 from foldrace.storage.workers import Control
 from foldrace.studies.study import Study
 
@@ -23,24 +25,21 @@ QUIET = Snapshot((), "")
 @pytest.fixture
 def status(make_study: Callable[..., Study]) -> StudyStatus:
     worker = WorkerStatus("host:1", "host", 7, "cuda:0", 4, 2, 3.1, 0.71, 512.0, stopped=False, silent_seconds=3)
-    summary = Summary(
+    return StudyStatus(
+        study=make_study(baseline={"gamma": 1.0, "epochs": 20}),
         name="small",
         control="running",
         trials={"COMPLETE": 3, "PRUNED": 2, "FAIL": 1, "RUNNING": 2, "WAITING": 5},
         evaluations={"COMPLETE": 120, "PRUNED": 20},
-        best=Best(1, 0.7),
+        best=BestTrial(1, 0.7),
         first=0.65,
         seconds_each=120.0,
         workers=(worker,),
-        failures=(Failure(5, "out of memory"),),
-        orphans=(Orphan(6, 2, "host:2", "its worker died"),),
-    )
-    return StudyStatus(
-        make_study(baseline={"gamma": 1.0, "epochs": 20}),
-        summary,
-        FoldEpochs(30.0, 90.0),
-        {4: 8.0},
-        ExpectedGain(5, 0.004, 0.01),
+        failures=(FailedTrial(5, "out of memory"),),
+        orphans=(OrphanedTrial(6, 2, "host:2", "its worker died"),),
+        fold_epochs=FoldEpochs(30.0, 90.0),
+        epochs={4: 8.0},
+        expected_gain=ExpectedGain(5, 0.004, 0.01),
     )
 
 
@@ -61,13 +60,25 @@ def test_status_tells_best_savings_expected_gain_workers_orphans_and_failures(st
     assert "trial 5: out of memory" in told
 
 
-def test_status_says_what_goes_on(status: StudyStatus) -> None:
-    def state(trials: dict[str, int], control: Control = "running", silent: float = 3, stopped: bool = False) -> str:
-        worker = replace(status.summary.workers[0], silent_seconds=silent, stopped=stopped)
-        summary = replace(status.summary, trials=trials, control=control, workers=(worker,), orphans=())
-        return status_lines(replace(status, summary=summary))[0].partition("(")[2].partition(")")[0]
+def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
+    told = json.loads(json.dumps(status.to_json()))
 
-    left = {"COMPLETE": 3, "WAITING": 1}
+    keys = "name control trials evaluations best first seconds_each workers failures orphans metric fold_epochs state"
+    assert list(told) == [*keys.split(), "baseline", "seconds_left", "ahead"]
+    assert told["best"] == {"number": 1, "value": 0.7}
+    assert told["fold_epochs"] == {"spent": 30.0, "saved": 90.0}
+    assert told["ahead"] == {"further": 5, "gain": 0.004, "noise": 0.01}
+    assert told["orphans"] == [{"number": 6, "attempt": 2, "owner": "host:2", "why": "its worker died"}]
+    assert told["workers"][0]["silent_seconds"] == 3
+
+
+def test_status_says_what_goes_on(status: StudyStatus) -> None:
+    def state(trials: dict[State, int], control: Control = "running", silent: float = 3, stopped: bool = False) -> str:
+        worker = replace(status.workers[0], silent_seconds=silent, stopped=stopped)
+        changed = replace(status, trials=trials, control=control, workers=(worker,), orphans=())
+        return status_lines(changed)[0].partition("(")[2].partition(")")[0]
+
+    left: dict[State, int] = {"COMPLETE": 3, "WAITING": 1}
     assert state(left) == "running"
     assert state(left, "paused") == "paused"
     assert state(left, silent=61) == "no workers"
@@ -90,17 +101,17 @@ def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(status: St
 
 
 def test_the_live_view_of_a_final_job_names_no_best_fold(status: StudyStatus) -> None:
-    told = "\n".join(shown(replace(status, summary=replace(status.summary, name="small/final-1"))))
+    told = "\n".join(shown(replace(status, name="small/final-1")))
     assert "best" not in told
 
 
 def test_nobody_at_work_has_no_time_left(status: StudyStatus) -> None:
-    assert replace(status, summary=replace(status.summary, workers=())).seconds_left is None
+    assert replace(status, workers=()).seconds_left is None
 
 
 def test_a_dead_worker_halves_no_time_and_is_not_shown_at_work(status: StudyStatus) -> None:
-    dead = replace(status.summary.workers[0], pid=8, silent_seconds=61)
-    both = replace(status, summary=replace(status.summary, workers=(*status.summary.workers, dead)))
+    dead = replace(status.workers[0], pid=8, silent_seconds=61)
+    both = replace(status, workers=(*status.workers, dead))
 
     assert both.seconds_left == status.seconds_left
     assert shown(both) == shown(status)

@@ -1,0 +1,123 @@
+"""Reads the status of a study in one transaction, from one snapshot: aggregated by the database, quick at any size.
+
+Never imports optuna or torch, and never reads the records of trials one by one.
+"""
+
+import json
+from collections import Counter
+
+import sqlalchemy as sa
+
+from foldrace.search.compute import read_compute, total_fold_epochs
+from foldrace.search.monitor.status import BestTrial, FailedTrial, OrphanedTrial, StudyStatus, WorkerStatus
+from foldrace.search.race.termination import read_expected_gain
+from foldrace.search.ranking import select_ranked
+from foldrace.search.study_store import StoredStudy, find_study, read_study
+from foldrace.storage import leases, optuna_rows, tables, workers
+from foldrace.storage.database import Database
+from foldrace.storage.optuna_rows import State
+
+_TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
+_REPORTS, _LEASES, _WORKERS = tables.trial_intermediate_values.c, tables.leases.c, tables.workers.c
+_MAX_FAILURES = 20
+_PACE_TRIALS = 20  # those that ended last
+_ORPHANED_BECAUSE = {
+    "released": "let go in good order",
+    "orphaned": "its worker died",
+    **dict.fromkeys(leases.OWNED, "its worker is silent"),
+}
+
+
+def read_status(database: Database, name: str) -> StudyStatus:
+    """The status of a study, or of a final job, at one moment.
+
+    Raises:
+        StorageError: there is none of that name, or foldrace did not make it.
+    """
+    return database.snapshot(lambda connection: _read(connection, read_study(connection, name)))
+
+
+def find_status(database: Database, name: str) -> StudyStatus | None:
+    """The status of a study, or of a final job, at one moment; None where there is none of that name."""
+
+    def work(connection: sa.Connection) -> StudyStatus | None:
+        found = find_study(connection, name)
+        return None if found is None else _read(connection, found)
+
+    return database.snapshot(work)
+
+
+def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
+    study, study_id = stored.parse(), stored.study_id
+    compute = read_compute(connection, study_id, study)
+    seen = _workers(connection, study_id)
+    lease = study.search.lease_seconds
+    alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= lease}
+    return StudyStatus(
+        study=study,
+        name=stored.name,
+        control=workers.read_control(connection, study_id),
+        trials=dict(sorted(Counter(trial.state for trial in compute).items())),
+        evaluations=_evaluations(connection, study_id),
+        best=_best(connection, study_id),
+        first=_first_value(connection, study_id),
+        seconds_each=_seconds_each(connection, study_id),
+        workers=seen,
+        failures=_failures(connection, study_id),
+        orphans=_orphans(connection, study_id, alive),
+        fold_epochs=total_fold_epochs(compute, study),
+        epochs={trial.number: trial.epochs for trial in compute if trial.state == "RUNNING"},
+        expected_gain=read_expected_gain(connection, study_id, study) if stored.name == study.name else None,
+    )
+
+
+def _evaluations(connection: sa.Connection, study_id: int) -> dict[State, int]:
+    query = sa.select(_TRIALS.state, sa.func.count()).join(
+        tables.trial_intermediate_values, _REPORTS.trial_id == _TRIALS.trial_id
+    )
+    return dict(connection.execute(query.where(_TRIALS.study_id == study_id).group_by(_TRIALS.state)).all())
+
+
+def _best(connection: sa.Connection, study_id: int) -> BestTrial | None:
+    found = connection.execute(select_ranked(study_id).limit(1)).first()
+    return None if found is None else BestTrial(found.number, found.value)
+
+
+def _first_value(connection: sa.Connection, study_id: int) -> float | None:
+    found = connection.execute(select_ranked(study_id).where(_TRIALS.number == 0)).first()
+    return None if found is None else found.value
+
+
+def _seconds_each(connection: sa.Connection, study_id: int) -> float | None:
+    query = sa.select(_TRIALS.datetime_start, _TRIALS.datetime_complete).where(
+        _TRIALS.study_id == study_id, _TRIALS.datetime_start.is_not(None), _TRIALS.datetime_complete.is_not(None)
+    )
+    found = connection.execute(query.order_by(_TRIALS.datetime_complete.desc()).limit(_PACE_TRIALS)).all()
+    return sum((ended - begun).total_seconds() for begun, ended in found) / len(found) if found else None
+
+
+def _workers(connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ...]:
+    names = [_WORKERS[name] for name in WorkerStatus.__dataclass_fields__ if name != "silent_seconds"]
+    silent = (workers.seconds_now(connection) - _WORKERS.seen_at).label("silent_seconds")
+    query = sa.select(*names, silent).where(_WORKERS.study_id == study_id).order_by(_WORKERS.host, _WORKERS.pid)
+    return tuple(WorkerStatus(**row) for row in connection.execute(query).mappings())
+
+
+def _failures(connection: sa.Connection, study_id: int) -> tuple[FailedTrial, ...]:
+    reason = sa.and_(_ATTRS.trial_id == _TRIALS.trial_id, _ATTRS.key == optuna_rows.FAILURE)
+    query = sa.select(_TRIALS.number, _ATTRS.value_json).outerjoin(tables.trial_attrs, reason)
+    failed = query.where(_TRIALS.study_id == study_id, _TRIALS.state == "FAIL")
+    found = connection.execute(failed.order_by(_TRIALS.number.desc()).limit(_MAX_FAILURES))
+    return tuple(FailedTrial(number, json.loads(text) if text else "no reason was recorded") for number, text in found)
+
+
+def _orphans(connection: sa.Connection, study_id: int, alive: set[str]) -> tuple[OrphanedTrial, ...]:
+    """The running trials whose lease is free, or whose owner is not among those alive."""
+    query = sa.select(_TRIALS.number, _LEASES.attempt, _LEASES.owner, _LEASES.state)
+    query = query.join(tables.trials, _TRIALS.trial_id == _LEASES.trial_id).where(_LEASES.study_id == study_id)
+    found = connection.execute(query.where(_TRIALS.state == "RUNNING").order_by(_TRIALS.number))
+    return tuple(
+        OrphanedTrial(row.number, row.attempt, row.owner, _ORPHANED_BECAUSE[row.state])
+        for row in found
+        if row.state not in leases.OWNED or row.owner not in alive
+    )

@@ -1,0 +1,151 @@
+"""The words and the live view that show the status of a study to a person."""
+
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from foldrace.search.compute import FoldEpochs
+from foldrace.search.monitor.status import ENDED, BestTrial, StudyStatus, WorkerStatus
+from foldrace.search.workers.supervisor import Snapshot
+
+_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "blue", "WAITING": "default"}
+
+
+def status_lines(status: StudyStatus) -> list[str]:
+    """The status as plain lines."""
+    counts = ", ".join(f"{count} {called}" for _, count, called in _counts(status))
+    lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} trials done: {counts}"]
+    if status.best is not None:
+        best = f"{status.study.search.metric} {status.best.value:.4f}{_against(status)}"
+        lines.append(f"best      trial {status.best.number}: {best}")
+    lines.append(f"compute   {_compute(status.fold_epochs)}")
+    lines += [] if status.seconds_left is None else [f"left      {_duration(status.seconds_left)}"]
+    lines += [] if status.expected_gain is None else [f"ahead     {status.expected_gain}"]
+    lines += [f"worker    {_worker_text(worker)}" for worker in status.workers if not worker.stopped]
+    lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in status.orphans]
+    lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in status.failures]
+    return lines
+
+
+def progress_line(status: StudyStatus | None) -> str:
+    """The search in one line."""
+    if status is None:
+        return "preparing the data and the model"
+    trials, best = status.trials, status.best
+    if status.is_final:
+        return f"{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
+    counts = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned, {trials.get('FAIL', 0)} failed"
+    return counts if best is None else f"{counts}, best {best.value:.4f} (trial {best.number})"
+
+
+def worker_problems(snapshot: Snapshot) -> list[str]:
+    """Lines that say why the run ends early and how its workers failed, with the last lines of their logs."""
+    refused = any(worker.state == "refused" for worker in snapshot.workers)
+    lines = [snapshot.stopping] if snapshot.stopping and not refused else []
+    for worker in snapshot.workers:
+        if worker.note and worker.state != "refused":
+            lines += [worker.note, *(f"    {line}" for line in worker.last_lines)]
+    return lines
+
+
+def live_view(status: StudyStatus | None, snapshot: Snapshot) -> RenderableType:
+    """The live view; fits 80 columns."""
+    parts: list[RenderableType] = [Text(progress_line(status), style="bold") if status is None else _head(status)]
+    if status is not None and status.alive:
+        parts += [Text(), _worker_table(status)]
+    return Group(*parts, *(Text(line, style="yellow") for line in worker_problems(snapshot)))
+
+
+def _head(status: StudyStatus) -> Table:
+    """The study in two to four lines, each under a name as in `status`."""
+    counts = [Text.assemble((str(n), f"bold {_STYLES[state]}"), f" {called}") for state, n, called in _counts(status)]
+    bar = ProgressBar(
+        total=max(status.total, 1), completed=status.ended, width=20, complete_style="cyan", finished_style="green"
+    )
+    lines: list[tuple[str, RenderableType]] = [
+        (status.name, Columns([bar, Text(f"{status.ended} of {status.total} done", style="bold")])),
+        ("", Text(", ").join(counts)),
+    ]
+    if status.best is not None and not status.is_final:
+        best = Text(f"{status.study.search.metric} ").append(f"{status.best.value:.4f}", style="bold green")
+        lines.append(("best", best.append(f", trial {status.best.number}{_against(status)}")))
+    lines.append(("compute", Text(_compute(status.fold_epochs))))
+    if status.seconds_left is not None:
+        lines.append(("left", Text(_duration(status.seconds_left))))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold cyan", no_wrap=True)
+    for name, line in lines:
+        grid.add_row(name, line)
+    return grid
+
+
+def _worker_table(status: StudyStatus) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold cyan")
+    for column in ("worker", "trial", "fold", "epoch", "", status.study.search.metric, "rows/s"):
+        table.add_column(column, justify="right" if column in ("trial", "fold", "rows/s") else "left", no_wrap=True)
+    for worker in status.alive:
+        table.add_row(*_worker_cells(worker, status))
+    return table
+
+
+def _worker_cells(worker: WorkerStatus, status: StudyStatus) -> list[RenderableType]:
+    name = f"{worker.device} {worker.pid}"
+    if worker.number is None or worker.fold is None or worker.epoch is None:
+        return [name, "", "", "idle" if worker.number is None else "starting", "", "", ""]
+    epochs = status.epochs.get(worker.number, worker.epoch)
+    return [
+        name,
+        str(worker.number),
+        str(worker.fold),
+        f"{worker.epoch:.1f}/{epochs:g}",
+        ProgressBar(total=epochs, completed=worker.epoch, width=12, complete_style="cyan", finished_style="green"),
+        _score(worker, status.best),
+        "" if worker.rows_per_second is None else f"{worker.rows_per_second:.0f}",
+    ]
+
+
+def _score(worker: WorkerStatus, best: BestTrial | None) -> Text:
+    """What the worker's trial has reached, and how far that is from the best."""
+    if worker.accuracy is None:
+        return Text()
+    score = Text(f"{worker.accuracy:.4f}")
+    if best is not None:
+        ahead = worker.accuracy - best.value
+        score.append(f" {ahead:+.4f}", style="green" if ahead >= 0 else "red")
+    return score
+
+
+def _against(status: StudyStatus) -> str:
+    best, baseline = status.best, status.baseline
+    return "" if best is None or baseline is None else f", {best.value - baseline:+.4f} against the baseline"
+
+
+def _compute(spent: FoldEpochs) -> str:
+    whole = spent.spent + spent.saved
+    saved = f", {spent.saved:.0f} ({spent.saved / whole:.0%}) saved by pruning" if spent.saved else ""
+    return f"{spent.spent:.0f} fold-epochs spent{saved}"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute or less"
+    return f"about {minutes} min" if minutes < 90 else f"about {seconds / 3600:.1f} h"
+
+
+def _worker_text(worker: WorkerStatus) -> str:
+    where = f"{worker.device} on {worker.host}, pid {worker.pid}, last sign {worker.silent_seconds:.0f} s ago"
+    if worker.number is None or worker.epoch is None:
+        return f"{where}: {'idle' if worker.number is None else f'trial {worker.number}, starting'}"
+    accuracy = "" if worker.accuracy is None else f", best {worker.accuracy:.4f}"
+    return f"{where}: trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f}{accuracy}"
+
+
+def _counts(status: StudyStatus) -> list[tuple[str, int, str]]:
+    """Trials by state, none that is zero: the state whose style they have, how many, and what they are called."""
+    orphans = len(status.orphans)
+    trials = status.trials | {"RUNNING": status.trials.get("RUNNING", 0) - orphans}
+    named = [(state, trials.get(state, 0), state.lower()) for state in (*ENDED, "RUNNING", "WAITING")]
+    return [one for one in (*named, ("WAITING", orphans, "to be adopted")) if one[1]]
