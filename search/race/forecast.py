@@ -91,11 +91,7 @@ class ForecastModel:
         """The forecast of a trial from all that it has shown; None when that is nothing."""
         if trial.is_complete:
             return Forecast(trial.value, 0.0)
-        fold = trial.folds_done
-        seen = np.flatnonzero(np.isfinite(trial.best[fold]))
-        if len(seen):
-            return self.forecast_at(trial, fold, int(seen[-1]), fold_variance)
-        return self.forecast_at(trial, fold - 1, len(self.end_regressions), fold_variance) if fold else None
+        return None if trial.latest is None else self.forecast_at(trial, *trial.latest, fold_variance)
 
     def forecast_at(self, trial: LearningCurves, fold: int, index: int, fold_variance: float | None = None) -> Forecast:
         """The forecast of a trial that stands at evaluation `index` of `fold`, the folds before it done.

@@ -58,11 +58,30 @@ class LearningCurves:
         """The mean over the folds of their best evaluations; NaN unless the trial is complete."""
         return float(self.best[:, -1].mean())
 
+    @property
+    def latest(self) -> EvaluationPoint | None:
+        """The latest evaluation; None where there is none, or where one of the folds before it was not seen."""
+        fold = min(self.folds_done, len(self.best) - 1)
+        if not np.isfinite(self.best[:fold, -1]).all():
+            return None
+        seen = np.flatnonzero(np.isfinite(self.best[fold]))
+        if len(seen):
+            return fold, int(seen[-1])
+        return (fold - 1, self.best.shape[1] - 1) if fold else None
+
     def without_running_fold(self) -> "LearningCurves":
         """The curves of the folds that are done."""
         best = self.best.copy()
         best[self.folds_done :] = np.nan
         return replace(self, best=best)
+
+
+def read_evaluation(attributes: Mapping[str, Any], fold: int, index: int) -> EvaluationRecord | None:
+    """One evaluation among a trial's user attributes; None where it is missing or cannot be read."""
+    try:
+        return EvaluationRecord.from_json(attributes.get(cell_key(fold, index)))
+    except RecordError:
+        return None
 
 
 def read_evaluations(attributes: Mapping[str, Any]) -> dict[EvaluationPoint, EvaluationRecord]:

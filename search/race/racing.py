@@ -16,7 +16,7 @@ from foldrace.search.race.forecast import ForecastModel
 from foldrace.search.race.learning_curves import (
     LearningCurves,
     mcnemar_variance,
-    read_evaluations,
+    read_evaluation,
     read_learning_curves,
 )
 
@@ -90,7 +90,7 @@ class RacingPruner(BasePruner):
         if step is None or not 0 <= step < self._folds * self._evaluations:
             return Verdict(False)
         fold, index = divmod(step, self._evaluations)
-        record = read_evaluations(trial.user_attrs).get((fold, index))
+        record = read_evaluation(trial.user_attrs, fold, index)
         curves = self._read(trial)
         undecided = Verdict(False, fold, index, math.nan if record is None else record.epoch)
         if record is None or not all(map(math.isfinite, curves.best[:fold, -1])):

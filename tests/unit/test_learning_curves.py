@@ -32,3 +32,19 @@ def test_a_fold_with_fewer_evaluations_is_done_when_the_next_one_has_begun() -> 
 
     assert best[0].tolist() == [0.4, 0.4, 0.6, 0.6]
     assert np.isfinite(best[1]).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("reported", "latest"),
+    [
+        ([], None),
+        (["fold0/eval0"], (0, 0)),
+        (["fold0/eval0", "fold0/eval1"], (0, 1)),
+        (["fold0/eval1", "fold1/eval0"], (1, 0)),
+        (["fold1/eval0"], None),
+    ],
+)
+def test_the_latest_evaluation_has_all_folds_before_it(reported: list[str], latest: tuple[int, int] | None) -> None:
+    trial = create_trial(state=TrialState.RUNNING, user_attrs={key: {"best": 0.5} for key in reported})
+
+    assert read_learning_curves(trial, folds=2, evaluations=2).latest == latest

@@ -220,6 +220,18 @@ def test_a_trial_that_is_completed_is_the_next_incumbent() -> None:
     assert PRUNER.judge(study, running([0.8, 0.8, 0.8], reports=8)).incumbent == 4
 
 
+def test_a_running_trial_whose_first_fold_cannot_be_read_is_no_incumbent() -> None:
+    unreadable = create_trial(state=TrialState.RUNNING, user_attrs={"fold1/eval0": {"best": 0.9}})
+    study = study_of(unreadable, running([0.8, 0.83, 0.81], reports=24), running([0.6, 0.62, 0.61], reports=24))
+    trial = running([0.4, 0.4, 0.4], reports=12)
+    trial.number = 3
+
+    verdict = PRUNER.judge(study, trial)
+
+    assert verdict.prune
+    assert verdict.incumbent == 1
+
+
 def test_trials_that_are_right_on_the_same_rows_are_compared_more_sharply() -> None:
     whole = [complete(v, i, right="ff00", rows=16) for i, v in enumerate([[0.6, 0.7, 0.5], [0.7, 0.6, 0.8]])]
     alike = running([0.65, 0.65, 0.65], reports=8, right="ff00", rows=16)
