@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from foldrace.search.race.bayesian_ridge import BayesianRidge
+from foldrace.search.race.fold_offsets import offsets_within_trials
 from foldrace.search.race.forecast import Forecast, ForecastModel
 from foldrace.search.race.learning_curves import LearningCurves
 
@@ -76,7 +77,8 @@ def test_a_hard_fold_has_a_negative_offset_and_adds_no_variance() -> None:
 
     model = ForecastModel.fit(trials)
 
-    assert model.fold_offsets == pytest.approx([0.075, 0.075, 0.075, -0.225], abs=0.01)
+    # The prior that all folds are equally easy counts for two trials.
+    assert model.fold_offsets == pytest.approx(np.array([0.075, 0.075, 0.075, -0.225]) * 30 / 32)
     assert model.fold_variance == pytest.approx(0, abs=1e-9)
 
 
@@ -113,13 +115,32 @@ def test_fold_variance_and_offsets_are_learnt_from_a_table_with_holes() -> None:
     assert model.fold_variance == pytest.approx(0.03**2, rel=0.15)
 
 
+@pytest.mark.parametrize("index", [1, 2], ids=["within the first fold", "at its end"])
+def test_pruning_by_the_first_fold_leaves_the_offsets_unbiased(index: int) -> None:
+    """All folds are equally easy. Those trials alone go on whose first fold looks good, so that it looks easier."""
+    random = np.random.default_rng(4)
+    ends = random.normal(0.6, 0.05, (3000, 1)) + random.normal(0, 0.04, (3000, FOLDS))
+    half = 0.3 + 0.5 * ends + random.normal(0, 0.02, ends.shape)
+    trials = []
+    for number, values in enumerate(np.stack([0.2 + 0 * ends, half, ends], axis=2)):
+        goes_on = values[0, index] > (0.635 if index == 1 else 0.67)
+        folds = values.tolist() if goes_on else [values[0, : index + 1].tolist()]
+        trials.append(curves(folds, number, FOLDS if goes_on else int(index == 2)))
+
+    offsets = ForecastModel.fit(trials).fold_offsets
+
+    within_trials = offsets_within_trials(np.array([t.best[:, -1] for t in trials if t.is_complete]))
+    assert within_trials[0] > 0.02
+    assert offsets == pytest.approx(np.zeros(FOLDS), abs=0.007)
+
+
 def test_pruned_trials_leave_the_regressions_unbiased() -> None:
     """To prune the lowest at their second evaluation leaves the regression of the third on the second as it was."""
     random = np.random.default_rng(5)
     second = random.uniform(0.2, 0.6, 200)
     third = 0.1 + 0.9 * second + random.normal(0, 0.02, 200)
     trials = [
-        whole([0.5, 0.6, 0.55, 0.6], 500),
+        whole([0.55, 0.56, 0.54, 0.55], 500),
         *(
             curves([[0.2, s, t]] if s > 0.4 else [[0.2, s]], n, int(s > 0.4))
             for n, (s, t) in enumerate(zip(second, third, strict=True))
