@@ -1,7 +1,7 @@
 """Many folds, one answer: the soft vote on test rows, and the out-of-fold score on training rows.
 
-A row is only ever scored by models that never saw it (but under a `leaky` plan), and folds that are missing,
-misshapen or not finite are refused: nothing is quietly left out of a vote.
+A row is scored by models that never saw it. A `leaky` plan is the exception. Folds that are missing, misshapen or not
+finite are refused, so a vote never leaves one out.
 """
 
 import math
@@ -27,15 +27,15 @@ class EnsembleError(FoldraceError):
 
 @dataclass(frozen=True, eq=False)
 class OutOfFold:
-    """What the models made of the rows they were not trained on: m answers, joined to s scored rows.
+    """The answers of models for rows that they were not trained on: m answers, joined to s scored rows.
 
-    A model's weights are those of its best evaluation on these very rows, so scores lean slightly to the good side.
+    The weights of a model are those of its best evaluation on these very rows, so scores are slightly optimistic.
 
     Attributes:
-        rows, fold, seed: (m,) of each answer, by seed as given, then by row. fold and seed name its model.
+        rows, fold, seed: (m,) the row, fold and seed of each answer, in the order of the seeds, then of the rows.
         answers: (m, classes) probabilities.
-        scored: (s,) rows, ascending, each once; under a `leaky` plan every answer counts by itself, as it came.
-        probabilities: (s, classes) the vote of each scored row's answers, one for every seed that scored it.
+        scored: (s,) rows, ascending, each once. Under a `leaky` plan each answer is scored by itself, in their order.
+        probabilities: (s, classes) the vote of the answers for each scored row. Each seed gives one.
         labels: (s,) the class of each scored row.
     """
 
@@ -51,7 +51,7 @@ class OutOfFold:
         return score(self.probabilities, self.labels, no_relation)
 
     def accuracy_interval(self) -> tuple[float, float]:
-        """The 95 % Wilson score interval of the accuracy (Wilson 1927), which takes scored rows for independent."""
+        """The 95 % Wilson score interval of the accuracy (Wilson 1927). It takes scored rows as independent."""
         n = len(self.labels)
         p = float((self.probabilities.argmax(axis=1) == self.labels).mean())
         centre = (p + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
@@ -60,11 +60,11 @@ class OutOfFold:
 
 
 def vote(folds: Sequence[Probabilities], how: Vote) -> FloatArray:
-    """Join the folds' probabilities of the same rows: (rows, classes).
+    """The vote of folds that answered the same rows: (rows, classes).
 
-    `logits` is the softmax of the folds' mean logits. Their log-probabilities serve as logits: log p is the logit
-    less a constant of that row and fold, so the mean over folds is the mean logit less a constant of that row, and
-    softmax gives the same for both.
+    `probabilities` is the mean of the folds' probabilities. `logits` is the softmax of the folds' mean logits. For it,
+    log-probabilities serve as logits: log p is the logit less a constant of that row and fold. The mean over folds is
+    then the mean logit less a constant of that row. The softmax of both is the same.
 
     Raises:
         EnsembleError: there are no folds, their shapes differ, or a probability is not finite.
@@ -79,10 +79,10 @@ def vote(folds: Sequence[Probabilities], how: Vote) -> FloatArray:
 def out_of_fold(
     trained: Sequence[tuple[FoldPlan, Sequence[Probabilities]]], labels: IntArray, how: Vote = "probabilities"
 ) -> OutOfFold:
-    """Every scored row with the answers of the models that never saw it; over several seeds they vote by row.
+    """Every scored row with the answers of the models that never saw it. The answers of several seeds vote.
 
     Args:
-        trained: for each seed its plan and, fold by fold, the validation probabilities in validation order.
+        trained: for each seed its plan, and the validation probabilities of each fold, in validation order.
         labels: (n,) the classes of all rows.
 
     Raises:
@@ -106,7 +106,7 @@ def out_of_fold(
 
 
 def per_class_report(probabilities: Probabilities, labels: IntArray, names: Sequence[str]) -> str:
-    """A line for each class by name, with its precision, recall, F1 and rows; a class without rows has no figures."""
+    """A table: the precision, recall, F1 and rows of each class. A class without rows has no figures."""
     width = max(len("class"), *(len(name) for name in names))
     lines = [f"{'class':{width}}  precision  recall     f1   rows"]
     for name, found in zip(names, per_class(probabilities, labels), strict=True):
@@ -147,7 +147,7 @@ def _as_votes(probabilities: Probabilities, how: Vote) -> FloatArray:
     exact = probabilities.astype(np.float64)
     if how == "probabilities":
         return exact
-    tiny = np.finfo(np.float32).tiny  # a probability below it was rounded to 0: its logarithm has to stay finite
+    tiny = np.finfo(np.float32).tiny  # a probability that was rounded to 0 needs a finite logarithm
     return np.log(np.maximum(exact, tiny))
 
 

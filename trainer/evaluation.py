@@ -1,6 +1,7 @@
 """One evaluation of a fold, as the training loop makes it, the database stores it, and every reader reads it.
 
-Only this file knows the keys of a stored record. It never imports torch: commands that only look import it.
+No other file knows the keys of a stored record. This module never imports torch, because commands that only read import
+it.
 """
 
 import json
@@ -14,7 +15,7 @@ from foldrace.trainer.metrics import Scores
 
 
 class RecordError(FoldraceError):
-    """A stored record is not one of an evaluation."""
+    """What is stored is not the record of an evaluation."""
 
 
 UNSCORED = Scores()
@@ -22,20 +23,20 @@ UNSCORED = Scores()
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord:
-    """One point of a fold's curve.
+    """One point of the curve of a fold.
 
     Attributes:
-        index: 0 for the first point of the fold; the last one's is always the same, also where a fold of few steps
-            has fewer points.
-        step: optimiser steps done; `epoch` the same in passes over the training part.
-        cycle_end: the learning rate is at its floor here.
-        lr: of the last step done.
-        train_loss: mean per row since the evaluation before (label smoothing included).
+        index: 0 for the first of `evaluations` points. A fold of few steps leaves some out, but never the last.
+        step: optimiser steps done.
+        epoch: passes over the training part done.
+        cycle_end: whether the learning rate is at its floor here.
+        lr: the learning rate of the last step.
+        train_loss: mean per row since the evaluation before, label smoothing included.
         eval_loss: mean cross entropy per validation row.
-        scores: of the validation part here.
-        right: which validation rows were right, as hexadecimal bits in validation order.
-        rows: validation rows, where two trials may be compared row by row (the metric is accuracy); else 0.
-        best: the best of the study's metric so far in this fold, this point included.
+        scores: of the validation part.
+        right: which validation rows are right, as hexadecimal bits in validation order.
+        rows: the number of validation rows, where trials may be compared row by row (the metric is accuracy); else 0.
+        best: the best of the study's metric in this fold up to here.
     """
 
     index: int = 0
@@ -51,15 +52,14 @@ class EvaluationRecord:
     best: float
 
     def to_json(self) -> dict[str, Any]:
-        """The record as plain data; numbers that are not finite are None."""
+        """The record as plain data. Numbers that are not finite become None."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, stored: object) -> "EvaluationRecord":
         """The evaluation in plain data, or in its JSON text.
 
-        What another version left out, or stored as something else, has its default; keys that are not ours are passed
-        over.
+        A field that another version left out, or stored as another type, has its default. Unknown keys are passed over.
 
         Raises:
             RecordError: it holds no finite `best`.
@@ -75,7 +75,7 @@ class EvaluationRecord:
 
 
 def first_best(curve: Sequence[EvaluationRecord]) -> EvaluationRecord:
-    """The first evaluation of a fold that reached its best. `curve` holds at least one, in the order of evaluations."""
+    """The first evaluation that reached the best of its fold. `curve` holds at least one, in their order."""
     return next(evaluation for evaluation in curve if evaluation.best == curve[-1].best)
 
 
@@ -89,7 +89,7 @@ def _mapping(stored: object) -> Mapping[str, Any]:
 
 
 def _typed(stored: Mapping[str, Any], kind: type) -> dict[str, Any]:
-    """Of the fields of a dataclass, those of which a value of the right type is stored."""
+    """The stored values of the fields of a dataclass that have the right type."""
     found: dict[str, Any] = {}
     for field in fields(kind):
         value = stored.get(field.name)

@@ -1,5 +1,7 @@
-"""Pictures of folds as PNG: curves, confusion matrices, reliability. Drawn off screen; no global state of matplotlib
-is changed, text is never read as a formula, and a character that no font has becomes a box.
+"""Figures of folds: curves, confusion matrices, reliability.
+
+They are drawn off screen and change no global state of matplotlib. Text is never read as a formula. A character that
+none of the fonts has becomes a box.
 """
 
 import importlib.util
@@ -25,9 +27,9 @@ from foldrace.trainer.training.schedule import Schedule, make_schedule
 DPI = 96
 BOX = "□"
 _KOREAN, _OTHERS = "NanumGothic", "DejaVu Sans"  # the second comes with matplotlib
-_LONGEST_LABEL = 24  # characters of a class name beside a matrix
-_MOST_NUMBERS = 100  # cells of a matrix that show their number: the largest
-_RATE_POINTS = 300  # of a drawn learning rate
+_MAX_LABEL_LENGTH = 24  # characters of the name of a class beside a matrix
+_MAX_NUMBERS = 100  # only the largest cells of a matrix have their number written in
+_RATE_POINTS = 300  # points of the curve of the learning rate
 
 
 def png(figure: Figure) -> bytes:
@@ -38,7 +40,7 @@ def png(figure: Figure) -> bytes:
 
 
 def new_figure(width: float, height: float, title: str) -> Figure:
-    """An empty figure, in inches, under a title."""
+    """An empty figure with a title; its width and height are in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     top = 1 - 0.06 / height
@@ -49,10 +51,10 @@ def new_figure(width: float, height: float, title: str) -> Figure:
 def curves(
     folds: Mapping[int, Sequence[EvaluationRecord]], knobs: Hyperparameters, metric: Metric, title: str
 ) -> Figure:
-    """The score, the losses and the learning rate of each fold of a trial over its epochs, cycle ends marked.
+    """The score, the losses and the learning rate of each fold of a trial over its epochs. Cycle ends are marked.
 
     Args:
-        folds: the evaluations of each fold, in order; a fold may have ended early.
+        folds: the evaluations of each fold, in order. A fold may have ended early.
     """
     figure = new_figure(10.5, 3.2, title)
     score, loss, rate = figure.subplots(1, 3)
@@ -74,15 +76,15 @@ def curves(
 
 
 def confusions(parts: Mapping[str, IntArray], names: Sequence[str], title: str) -> Figure:
-    """Confusion matrices, a row of two for each part: as counts, and as fractions of each true class.
+    """Two confusion matrices for each part, beside each other: counts, and fractions of each true class.
 
     Args:
-        parts: (classes, classes) counts by the name of the part; row: true class, column: predicted.
-        names: of the classes.
+        parts: counts of shape (true classes, predicted classes), by the name of the part.
+        names: the names of the classes.
     """
     side = max(3.6, 0.2 * len(names) + 1.2)
-    axes_told = f"{title} (down: true class, across: predicted class)"
-    figure = new_figure(2 * side + 1.9, len(parts) * (side + 1.8) + 0.4, axes_told)
+    full_title = f"{title} (down: true class, across: predicted class)"
+    figure = new_figure(2 * side + 1.9, len(parts) * (side + 1.8) + 0.4, full_title)
     below, left = 1.6 / figure.get_figheight(), 1.7 / figure.get_figwidth()  # room for the names of the classes
     figure.subplots_adjust(left, below, 0.99, 1 - 0.5 / figure.get_figheight(), wspace=0.05, hspace=2 / side)
     axes = figure.subplots(len(parts), 2, squeeze=False)
@@ -95,10 +97,11 @@ def confusions(parts: Mapping[str, IntArray], names: Sequence[str], title: str) 
 
 
 def reliability(probabilities: Probabilities, labels: IntArray, title: str) -> Figure:
-    """Accuracy against confidence, in the bins of the calibration error; below, how many rows each bin has.
+    """Accuracy against confidence in the bins of the calibration error, and below, the rows of each bin.
 
     Args:
-        probabilities: (n, classes); labels: (n,).
+        probabilities: (n, classes).
+        labels: (n,), class indices.
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -128,16 +131,16 @@ def legible(text: str) -> str:
 
 @cache
 def font() -> font_manager.FontProperties:
-    """A font with Korean letters, from a package (no download); matplotlib's own one where that is missing."""
+    """A font with Korean letters from an installed package; matplotlib's own font where the package is missing."""
     path = _korean_font()
     if path is None:
         return font_manager.FontProperties(family=[_OTHERS])
     font_manager.fontManager.addfont(path)
-    return font_manager.FontProperties(family=[_OTHERS, _KOREAN])  # the Korean one loses its underscores when small
+    return font_manager.FontProperties(family=[_OTHERS, _KOREAN])  # small underscores of the Korean font vanish
 
 
 def _korean_font() -> Path | None:
-    # Found without importing the package: to import it would change the fonts of the whole process.
+    # The package is not imported: its import changes the fonts of the whole process.
     package = importlib.util.find_spec("koreanize_matplotlib")
     folders = [] if package is None else list(package.submodule_search_locations or [])
     paths = (Path(folder) / "fonts" / f"{_KOREAN}.ttf" for folder in folders)
@@ -172,7 +175,7 @@ def _draw_rate(axes: Axes, last: EvaluationRecord, knobs: Hyperparameters) -> No
 
 
 def _drawn_steps(schedule: Schedule) -> IntArray:
-    """Some steps, evenly spaced, and the first and the last one of each cycle, where the curve has its corners."""
+    """Evenly spaced steps, and the corners of the curve: the ends of each cycle and of its warmup."""
     corners = [step for cycle in schedule.cycles for step in (cycle.start, cycle.start + cycle.warmup, cycle.end - 1)]
     even = np.linspace(0, schedule.total - 1, min(_RATE_POINTS, schedule.total)).astype(np.int64)
     return np.unique(np.concatenate([even, np.clip(corners, 0, schedule.total - 1)]))
@@ -181,12 +184,12 @@ def _drawn_steps(schedule: Schedule) -> IntArray:
 def _draw_matrix(axes: Axes, cells: IntArray | FloatArray, names: Sequence[str], title: str) -> None:
     axes.imshow(cells, cmap="Blues", vmin=0, interpolation="nearest", aspect="auto")
     axes.set_title(title, fontsize=9)
-    shown = [_short(name) for name in names]
+    short_names = [_short(name) for name in names]
     ticks = range(len(names))
-    axes.set_xticks(ticks, shown, rotation=90, fontproperties=font(), fontsize=7, parse_math=False)
-    axes.set_yticks(ticks, shown, fontproperties=font(), fontsize=7, parse_math=False)
+    axes.set_xticks(ticks, short_names, rotation=90, fontproperties=font(), fontsize=7, parse_math=False)
+    axes.set_yticks(ticks, short_names, fontproperties=font(), fontsize=7, parse_math=False)
     half = cells.max(initial=0) / 2
-    largest = np.argsort(-cells, axis=None, kind="stable")[:_MOST_NUMBERS]
+    largest = np.argsort(-cells, axis=None, kind="stable")[:_MAX_NUMBERS]
     for i, j in zip(*np.unravel_index(largest[cells.flat[largest] > 0], cells.shape), strict=True):
         colour = "white" if cells[i, j] > half else "black"
         axes.text(j, i, _cell(cells[i, j]), ha="center", va="center", fontsize=6, color=colour)
@@ -198,4 +201,4 @@ def _cell(value: float) -> str:
 
 def _short(name: str) -> str:
     name = legible(name)
-    return name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
+    return name if len(name) <= _MAX_LABEL_LENGTH else f"{name[: _MAX_LABEL_LENGTH - 1]}…"

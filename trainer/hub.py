@@ -1,6 +1,6 @@
-"""Models and tokenizers from a folder or the hub: quietly, and within seconds when the hub cannot be reached.
+"""Loads models and tokenizers from a folder or the hub, within seconds also when the hub cannot be reached.
 
-Whatever comes from there is data: no code of it is ever executed, and nothing is sent.
+What comes from there is data. No code of it is ever executed, and nothing is sent.
 """
 
 import os
@@ -16,9 +16,9 @@ from transformers.utils import logging
 
 from foldrace.errors import FoldraceError
 
-HUB_TIMEOUT_SECONDS = 5.0  # for the hub to answer the first question
+HUB_TIMEOUT_SECONDS = 5.0  # for the answer to the first request
 
-# Else transformers asks a service of the hub to rewrite the weights of a model that has only the older format.
+# Otherwise transformers asks a service of the hub to convert a model that has its weights in the older format only.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
@@ -27,14 +27,15 @@ class ModelError(FoldraceError):
 
 
 def load_pretrained(auto: Any, name: str | Path, what: str, **options: Any) -> Any:
-    """What `auto.from_pretrained` finds in a folder or on the hub; in the hub's cache when there is no connection.
+    """What `auto.from_pretrained` loads from a folder or the hub. Without a connection, it loads from the hub's cache.
 
     Args:
         auto: one of the Auto classes of transformers.
-        what: what it loads, as errors call it.
+        what: the name that errors have for what it loads.
+        options: of `from_pretrained`.
 
     Raises:
-        ModelError: there is no such thing, or it does not load.
+        ModelError: it is not there, or it does not load.
     """
     is_local = Path(name).is_dir() or not _hub_answers(str(name))
     try:
@@ -45,7 +46,7 @@ def load_pretrained(auto: Any, name: str | Path, what: str, **options: Any) -> A
 
 
 def load_failure(name: str, what: str, error: Exception) -> str:
-    """One line: what could not be loaded, why, and what would be right."""
+    """One line that says what could not be loaded, why, and what would be right."""
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     if Path(name).is_dir():
         return f"model.name: the folder {name} holds no {what} that loads ({reason}); save one with save_pretrained"
@@ -59,7 +60,7 @@ def load_failure(name: str, what: str, error: Exception) -> str:
 
 @cache
 def _hub_answers(name: str) -> bool:
-    """Whether the hub answers, asked once: its own library goes on asking for most of a minute."""
+    """Whether the hub answers one request. Its own library would go on asking for most of a minute."""
     try:
         get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_TIMEOUT_SECONDS)
     except HfHubHTTPError:
@@ -71,7 +72,7 @@ def _hub_answers(name: str) -> bool:
 
 @contextmanager
 def silent_transformers() -> Iterator[None]:
-    """Without transformers' progress bars and its table of new weights: a new classifier head is what we ask for."""
+    """Turn off the progress bars of transformers and its table of new weights. A new classifier is expected."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,6 +1,6 @@
-"""How good probabilities are: the scores of a study, per class and in all, as fractions in [0, 1].
+"""The scores of probabilities, per class and in all, as fractions in [0, 1].
 
-Called at each evaluation of each fold, so it is all vectorised numpy; it never warns and never returns NaN.
+Every evaluation of every fold is scored, so all is vectorised numpy. It never warns and never returns NaN.
 """
 
 import math
@@ -15,12 +15,19 @@ ECE_BINS = 15
 
 
 class MetricsError(FoldraceError):
-    """There is nothing that could be scored: no rows, another shape than said, or a probability that is no number."""
+    """Nothing can be scored: there are no rows, the shapes do not fit, or a probability is not finite."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score` gives; each formula is in its function's docstring. NaN where nobody scored."""
+    """The scores of some rows; NaN where they were not computed. `score` says which function has which formula.
+
+    Attributes:
+        accuracy: the share of right rows.
+        macro_f1, micro_f1: see `_macro_f1`, `_micro_f1`.
+        auprc: the area under the precision-recall curve, see `_auprc`.
+        ece: the expected calibration error, see `_ece`.
+    """
 
     accuracy: float = math.nan
     macro_f1: float = math.nan
@@ -31,7 +38,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: `support` is how many rows have it; a fraction whose denominator is 0 counts as 0."""
+    """The scores of one class. `support` is the number of its rows. A fraction whose denominator is 0 is 0."""
 
     precision: float
     recall: float
@@ -40,12 +47,12 @@ class ClassScore:
 
 
 def score(probabilities: Probabilities, labels: IntArray, no_relation: int | None) -> Scores:
-    """Score the most probable class of each row, and the probabilities themselves.
+    """The scores of the most probable class of each row, and of the probabilities themselves.
 
     Args:
         probabilities: (n, classes).
         labels: (n,) class indices.
-        no_relation: the class that micro-F1 leaves out.
+        no_relation: the class that micro-F1 leaves out; None when there is none.
 
     Raises:
         MetricsError: there are no rows, the shapes do not fit, or a probability is not finite.
@@ -62,7 +69,11 @@ def score(probabilities: Probabilities, labels: IntArray, no_relation: int | Non
 
 
 def per_class(probabilities: Probabilities, labels: IntArray) -> tuple[ClassScore, ...]:
-    """Precision, recall, F1 and support of each class, by class index. Raises MetricsError as `score` does."""
+    """The scores of each class, by class index.
+
+    Raises:
+        MetricsError: as `score`.
+    """
     _check(probabilities, labels)
     matrix = _confusion(probabilities, labels)
     hits, predicted, support = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
@@ -71,18 +82,26 @@ def per_class(probabilities: Probabilities, labels: IntArray) -> tuple[ClassScor
 
 
 def confusion(probabilities: Probabilities, labels: IntArray) -> IntArray:
-    """(classes, classes): how many rows of class i were taken for class j. Raises MetricsError as `score` does."""
+    """(classes, classes): the number of rows of class i that were taken for class j.
+
+    Raises:
+        MetricsError: as `score`.
+    """
     _check(probabilities, labels)
     return _confusion(probabilities, labels)
 
 
 def right_bits(probabilities: Probabilities, labels: IntArray) -> str:
-    """Which rows are right, in row order, as hexadecimal: the first row in the highest bit, zeros at the end."""
+    """Which rows are right, in row order, as hexadecimal bits: the highest bit is the first row, and zeros fill up."""
     return np.packbits(probabilities.argmax(axis=1) == labels).tobytes().hex()
 
 
 def bits_to_array(bits: str, n: int) -> BoolArray:
-    """(n,) what `right_bits` wrote. Raises MetricsError when `bits` is not hexadecimal of `n` rows."""
+    """(n,) the rows that `right_bits` wrote.
+
+    Raises:
+        MetricsError: `bits` is not the hexadecimal of `n` rows.
+    """
     try:
         packed = np.frombuffer(bytes.fromhex(bits), dtype=np.uint8)
     except ValueError:
@@ -116,8 +135,8 @@ def _share(part: IntArray, whole: IntArray) -> FloatArray:
 def _macro_f1(matrix: IntArray) -> float:
     """The mean F1 of the classes that have rows, 2 TP / (2 TP + FP + FN) each.
 
-    A class without rows is not scored, as in scikit-learn's f1_score(average="macro", labels=np.unique(labels)):
-    otherwise one row taken for it would lower the mean by a whole class.
+    A class without rows is not scored, as in scikit-learn's f1_score(average="macro", labels=np.unique(labels)).
+    Otherwise a single row that is taken for it would lower the mean by a whole class.
     """
     predicted, support = matrix.sum(axis=0), matrix.sum(axis=1)
     return float(_share(2 * np.diag(matrix), predicted + support)[support > 0].mean())
@@ -126,7 +145,7 @@ def _macro_f1(matrix: IntArray) -> float:
 def _micro_f1(matrix: IntArray, no_relation: int | None) -> float:
     """KLUE-RE's micro-F1 (Park et al. 2021, section 3.5): 2 TP / (2 TP + FP + FN) over all classes but no_relation.
 
-    The benchmark's klue_re_micro_f1 is 100 times this. 0 when no other class has a row or is predicted.
+    The benchmark's klue_re_micro_f1 is 100 times this. It is 0 when no other class has a row or is predicted.
     """
     scored = np.arange(len(matrix)) != (-1 if no_relation is None else no_relation)
     hits = np.diag(matrix)[scored].sum()
@@ -135,18 +154,18 @@ def _micro_f1(matrix: IntArray, no_relation: int | None) -> float:
 
 
 def _auprc(probabilities: Probabilities, labels: IntArray) -> float:
-    """KLUE-RE's AUPRC (Park et al. 2021, section 3.5): the mean over classes, no_relation too, of the area under the
-    precision-recall curve by the trapezoidal rule, one class against the rest.
+    """KLUE-RE's AUPRC (Park et al. 2021, section 3.5): the area under the precision-recall curve of one class against
+    the rest, by the trapezoidal rule, and of that the mean over classes, no_relation too.
 
-    The benchmark's klue_re_auprc is 100 times this. There every class has rows; one that has none is left out here
-    (scikit-learn would warn and count it as 0.5).
+    The benchmark's klue_re_auprc is 100 times this. Every class has rows there. A class without rows is left out here;
+    scikit-learn would warn and count it as 0.5.
     """
     present = np.flatnonzero(np.bincount(labels, minlength=probabilities.shape[1]))
     scores = np.ascontiguousarray(probabilities[:, present].T, dtype=np.float64)  # (classes, n)
     order = np.argsort(-scores, axis=1)
     scores = np.take_along_axis(scores, order, axis=1)
     hits = (labels[order] == present[:, None]).cumsum(axis=1)
-    is_threshold = np.ones(scores.shape, dtype=np.bool_)  # rows of equal probability make one point of the curve
+    is_threshold = np.ones(scores.shape, dtype=np.bool_)  # rows of equal probability are one point of the curve
     is_threshold[:, :-1] = scores[:, 1:] != scores[:, :-1]
     precision = (hits / np.arange(1, len(labels) + 1))[is_threshold]
     recall = (hits / hits[:, -1:])[is_threshold]
@@ -158,8 +177,8 @@ def _auprc(probabilities: Probabilities, labels: IntArray) -> float:
 
 
 def _ece(probabilities: Probabilities, labels: IntArray) -> float:
-    """Expected calibration error (Guo et al. 2017, equation 3): over ECE_BINS bins of equal width, each open below
-    and closed above, the mean distance of accuracy and confidence, weighted by rows.
+    """The expected calibration error (Guo et al. 2017, equation 3): the mean distance of accuracy and confidence over
+    ECE_BINS bins of equal width, weighted by rows. A bin is open below and closed above.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     gap = (probabilities.argmax(axis=1) == labels) - confidence

@@ -24,18 +24,12 @@ MODEL_FOLDER = "model"
 
 
 class ResultError(FoldraceError):
-    """A fold's result cannot be read."""
+    """The result of a fold cannot be read."""
 
 
 @dataclass(frozen=True)
 class SavedResult:
-    """A fold's result, without its weights.
-
-    Attributes:
-        task: the hash of the task that it answers.
-        probabilities: (validation rows, classes), of the best weights, in validation order.
-        test_probabilities, train_probabilities: the same for the test rows and the training part; None in a search.
-    """
+    """The result of a fold without its weights; see `FoldResult`. `task` is the hash of its task."""
 
     task: str
     curve: tuple[EvaluationRecord, ...]
@@ -53,7 +47,11 @@ _ARRAYS = ("probabilities", "test_probabilities", "train_probabilities")
 
 
 def save_result(result: FoldResult, task: str, folder: Path) -> None:
-    """Write a fold's result into `folder`, whole or not at all."""
+    """Write the result of a fold into `folder`, whole or not at all. `task` is the hash of its task.
+
+    Raises:
+        StorageError: it cannot be written: no room, no right.
+    """
     arrays = {name: np.ascontiguousarray(a) for name in _ARRAYS if (a := getattr(result, name)) is not None}
     curve = [evaluation.to_json() for evaluation in result.curve]
     described = json.dumps({"task": task, "about": asdict(result.cost), "curve": curve})
@@ -62,7 +60,11 @@ def save_result(result: FoldResult, task: str, folder: Path) -> None:
 
 
 def save_model(result: FoldResult, task: FoldTask, data: TrainingData, folder: Path) -> None:
-    """Write the best weights, with their tokenizer, as a model folder that `from_pretrained` loads."""
+    """Write the best weights and the tokenizer as a model folder that `from_pretrained` loads.
+
+    Raises:
+        StorageError: it cannot be written: no room, no right.
+    """
     model = build_model(task.source, task.knobs, task.seed)
     model.load_state_dict(result.weights)
     model.config.id2label = dict(enumerate(data.examples.labels.names))
@@ -73,7 +75,7 @@ def save_model(result: FoldResult, task: FoldTask, data: TrainingData, folder: P
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a fold's folder holds all that an ensemble needs: a whole result, and the model."""
+    """Whether the folder of a fold holds all that an ensemble needs: a whole result, and the model."""
     with suppress(ResultError):
         load_result(folder)
         return (folder / MODEL_FOLDER).is_dir()
@@ -81,7 +83,11 @@ def is_complete(folder: Path) -> bool:
 
 
 def load_result(folder: Path) -> SavedResult:
-    """The result in a fold's folder; ResultError when there is none, or a damaged one."""
+    """The result in the folder of a fold.
+
+    Raises:
+        ResultError: there is none, or it is damaged.
+    """
     path = folder / RESULT_FILE
     try:
         with safe_open(path, framework="np") as file:
@@ -103,10 +109,11 @@ def load_result(folder: Path) -> SavedResult:
 def confusion_matrices(
     result: SavedResult, labels: IntArray, training: IntArray, validation: IntArray
 ) -> dict[str, IntArray]:
-    """The confusion matrices of a fold: of its training part, where that was predicted, and of its validation part.
+    """The confusion matrix of the validation part of a fold, and of its training part where that was predicted.
 
     Args:
-        labels: (rows,) of the whole data; training, validation: positions in it, as in the fold's task.
+        labels: (rows,) of the whole data.
+        training, validation: positions in `labels`, as in the task of the fold.
     """
     found = {}
     if result.train_probabilities is not None:

@@ -1,6 +1,6 @@
-"""What is handed in, and the tables beside it, as text; and the folder that a submission gets.
+"""A submission and the tables beside it, as text, and the folder that a submission gets.
 
-Cells are known ids and labels and numbers, never changed on the way; an earlier submission is never overwritten.
+Cells hold ids, labels and numbers as they are. An earlier submission is never overwritten.
 """
 
 import csv
@@ -18,7 +18,7 @@ from foldrace.trainer.ensemble import OutOfFold
 Format = Literal["pred", "probs"]
 Cell = str | int | float
 
-_QUOTED = re.compile(r"[=+\-@]|.*[\x00-\x1f\x7f]", re.DOTALL)  # what a spreadsheet might take for more than text
+_QUOTED = re.compile(r"[=+\-@]|.*[\x00-\x1f\x7f]", re.DOTALL)  # a spreadsheet might take it for more than text
 
 
 class SubmissionError(FoldraceError):
@@ -28,16 +28,17 @@ class SubmissionError(FoldraceError):
 def submission_text(
     form: Format, ids: Sequence[str], probabilities: Probabilities, labels: Labels, excluded: int = 0
 ) -> str:
-    """The submission file, rows in test order.
+    """The text of the submission file, rows in test order.
 
     Args:
-        form: `pred` (P-Stage, as in the retrospective): a column `pred` of label codes. `probs` (Boostcamp): id, name
-            of the label, and the probabilities of all labels in the order of their codes as a Python list.
+        form: `pred` (P-Stage, as in the retrospective) has a column `pred` of label codes. `probs` (Boostcamp) has the
+            id, the name of the label, and the probabilities of all labels, in the order of their codes, as a Python
+            list.
         probabilities: (rows, classes), classes as in `labels`.
-        excluded: how many labels of the competition were left out of training; `probs` gives them 0.0.
+        excluded: the number of labels of the competition that were left out of training. `probs` gives them 0.0.
 
     Raises:
-        SubmissionError: ids and probabilities do not fit, or `probs` has no place for a label's code.
+        SubmissionError: ids and probabilities do not fit, or `probs` has no place for the code of a label.
     """
     _check(ids, probabilities, labels)
     check_codes(form, labels, excluded)
@@ -50,7 +51,7 @@ def submission_text(
 
 
 def oof_csv(out_of_fold: OutOfFold, ids: Sequence[str], labels: Labels) -> str:
-    """Each answer of each seed: id, fold, seed, label, predicted label, and the probability of each label.
+    """A table of the answers: id, fold, seed, label, predicted label, and the probability of each label.
 
     Args:
         ids: of all training rows.
@@ -70,17 +71,21 @@ def oof_csv(out_of_fold: OutOfFold, ids: Sequence[str], labels: Labels) -> str:
 
 
 def test_probabilities_csv(ids: Sequence[str], probabilities: Probabilities, labels: Labels) -> str:
-    """The probability of each label for each test row, in test order. Raises SubmissionError when they do not fit."""
+    """A table of the test rows, in test order: id, and the probability of each label.
+
+    Raises:
+        SubmissionError: ids and probabilities do not fit.
+    """
     _check(ids, probabilities, labels)
     rows = zip(ids, _rounded(probabilities), strict=True)
     return _csv(["id", *labels.names], ([id_, *row] for id_, row in rows))
 
 
 def submission_folder(parent: Path, count: int, model_name: str) -> Path:
-    """Make the next free folder of `{count}fold_{model}{number}`; its submission file is named like the folder.
+    """Make the next free folder `{count}fold_{model}{number}`. The submission file in it has the same name.
 
-    To make a folder either succeeds or finds it there, so two processes never get the same one. Of a model's name
-    its last part counts, in letters, digits, dots, hyphens and underscores.
+    A folder can be made only once, so two processes never get the same one. `{model}` is the last part of the model's
+    name, in letters, digits, dots, hyphens and underscores.
 
     Raises:
         SubmissionError: `parent` cannot be written.
@@ -108,7 +113,7 @@ def _check(ids: Sequence[str], probabilities: Probabilities, labels: Labels) -> 
 
 
 def check_codes(form: Format, labels: Labels, excluded: int) -> None:
-    """Raise SubmissionError for a `probs` submission that has no place for a label's code."""
+    """Raise SubmissionError when a `probs` submission has no place for the code of a label."""
     classes = len(labels.codes) + excluded
     if form == "probs" and max(labels.codes) >= classes:
         raise SubmissionError(
@@ -126,7 +131,7 @@ def _in_code_order(probabilities: Probabilities, labels: Labels, excluded: int) 
 
 
 def _rounded(probabilities: Probabilities) -> list[list[float]]:
-    """Nine digits: what a 32-bit probability needs to be read back as it was."""
+    """The probabilities with nine digits: a 32-bit number needs as many to be read back as it was."""
     return [[float(f"{p:.9g}") for p in row] for row in probabilities.tolist()]
 
 

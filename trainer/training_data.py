@@ -1,7 +1,7 @@
-"""A study's training work: its data, folds, tokenizer and encoded rows, and the task of any one fold.
+"""The data of a study, ready to be trained on: examples, tokenizer, fold plans, and the task of any fold.
 
-Everything that workers must agree on (the tokenizer, the fold plan) is made once, in the run's folder; the first
-one there makes it, under a lock, and every other one loads it.
+Workers have to agree on the tokenizer and the fold plans. The first worker makes them in the folder of the run, under a
+lock. Every other worker loads them.
 """
 
 import hashlib
@@ -24,12 +24,17 @@ from foldrace.trainer.data.tokenizer import build_tokenizer, load_tokenizer, pad
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.tasks import FoldTask
 
-NO_RELATIONS = ("no_relation", "관계_없음")  # what data sets call the class that micro-F1 leaves out
+NO_RELATIONS = ("no_relation", "관계_없음")  # names of the class that micro-F1 leaves out
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A study's data, ready to be trained on. Open one with `open_training_data`."""
+    """The data of a study, ready to be trained on. `open_training_data` opens it.
+
+    Attributes:
+        test: None when the study has no test file.
+        folder: where the tokenizer and the fold plans are saved.
+    """
 
     study: Study
     examples: Examples
@@ -45,12 +50,13 @@ class TrainingData:
 
     @property
     def no_relation(self) -> int | None:
+        """The class that micro-F1 leaves out; None when there is none."""
         names = self.examples.labels.names
         return next((names.index(name) for name in NO_RELATIONS if name in names), None)
 
     @property
     def invented_codes(self) -> str:
-        """Which label codes a submission will have that no file gave; empty where one did."""
+        """A phrase about the label codes of a submission that no file gave; empty when a file gave them."""
         labels = self.examples.labels
         if self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
             return ""
@@ -62,7 +68,11 @@ class TrainingData:
         return ModelSource(model.name, len(self.tokenizer), len(self.examples.labels.names), model.max_length)
 
     def plan(self, count: int, seed: int) -> FoldPlan:
-        """The folds, as saved with the run; made and saved by the first who asks."""
+        """The fold plan that is saved with the run. The first caller makes and saves it.
+
+        Raises:
+            FoldError: the rows cannot be split so, or the saved plan cannot be read.
+        """
         path = self.folder / f"folds-{count}-seed-{seed}.json"
         if path.exists():
             try:
@@ -76,7 +86,7 @@ class TrainingData:
         return plan
 
     def encoded(self, marking: EntityMarking, of_test: bool = False) -> Tokens:
-        """Every row (or every test row, where there is a test file) as token ids."""
+        """The token ids of every row, or of every test row. They are kept for the next call."""
         key = (marking, of_test)
         if key not in self._encoded:
             examples = self.test if of_test else self.examples
@@ -87,7 +97,7 @@ class TrainingData:
     def task(
         self, knobs: Hyperparameters, plan: FoldPlan, fold: int, device: str, predict_test: bool = False
     ) -> FoldTask:
-        """What fold number `fold` of a plan is trained from; the plan's seed rules its weights and order too."""
+        """The task of fold number `fold` of a plan. The seed of the plan gives its new weights and dropout too."""
         return FoldTask(
             tokens=self.encoded(knobs.entity_marking),
             labels=self.labels,
@@ -105,10 +115,11 @@ class TrainingData:
 
 
 def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
-    """Read a study's data and load its tokenizer, building it when this is the first call for the run.
+    """Read the data of a study and load its tokenizer. The first call for a run builds the tokenizer.
 
     Raises:
-        DataError, ModelError: the data or the model cannot be read.
+        DataError: the data cannot be read.
+        ModelError: the tokenizer cannot be loaded or built.
     """
     examples = read_training(study.data)
     test = None if study.data.test is None else read_test(study.data.test, examples.labels)

@@ -10,7 +10,7 @@ from transformers import ElectraConfig, PretrainedConfig, RobertaConfig
 from foldrace.studies.loading import load
 from foldrace.trainer import hub
 from foldrace.trainer.data.examples import read_training
-from foldrace.trainer.data.tokenizer import SMALLEST_VOCABULARY, build_tokenizer, load_tokenizer
+from foldrace.trainer.data.tokenizer import MIN_VOCABULARY, build_tokenizer, load_tokenizer
 from foldrace.trainer.hub import ModelError
 from tests.support.sentences import SENTENCES
 
@@ -82,7 +82,7 @@ def test_a_vocabulary_of_a_handful_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tiny_study_may_have_few_words() -> None:
-    assert len(build_tokenizer("tiny", ["가 나"], [])) < SMALLEST_VOCABULARY
+    assert len(build_tokenizer("tiny", ["가 나"], [])) < MIN_VOCABULARY
 
 
 def test_a_folder_with_a_vocabulary_alone_loads_as_koelectra_does(tmp_path: Path) -> None:

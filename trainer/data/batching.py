@@ -1,4 +1,4 @@
-"""Which rows go into which batch, and a batch as padded tensors. The order is a pure function of seed and epoch."""
+"""Which rows go into which batch, and a batch as padded tensors. The order depends on the seed and the epoch alone."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 from foldrace.trainer.arrays import IntArray
 
-POOL_BATCHES = 50  # batches are cut from pools of so many, sorted by length
-LENGTH_JITTER = 0.03  # lengths are blurred by so much before sorting, so that no epoch repeats another's batches
-PAD_MULTIPLE = {"cpu": 2, "cuda": 8}  # tokens; bf16 products want even sizes, tensor cores multiples of 8
-EVALUATION_TOKENS = 3072  # padded tokens in a batch that needs no gradients; more does not fit a CPU's caches
+POOL_BATCHES = 50  # batches in a pool of rows that is sorted by length
+LENGTH_JITTER = 0.03  # share by which lengths are blurred before sorting, so that epochs have different batches
+PAD_MULTIPLE = {"cpu": 2, "cuda": 8}  # tokens; bf16 products need even sizes, tensor cores need multiples of 8
+EVALUATION_TOKENS = 3072  # padded tokens in a batch without gradients; more do not fit into the caches of a CPU
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Tokens:
     Attributes:
         ids: (tokens,) int64, the ids of all rows.
         types: (tokens,) int64, token type ids; None for a model without them.
-        offsets: (rows + 1,) int64, row i is `ids[offsets[i]:offsets[i + 1]]`.
-        truncated: how many rows were cut at the maximal length.
+        offsets: (rows + 1,) int64; row i is `ids[offsets[i]:offsets[i + 1]]`.
+        truncated: the number of rows that were cut at the maximal length.
     """
 
     ids: IntArray
@@ -40,7 +40,7 @@ Batch = dict[str, Tensor]  # the model's keyword arguments, each (rows, longest 
 
 
 def assemble(tokens: Tokens, rows: IntArray, pad_id: int, device: torch.device) -> Batch:
-    """The padded batch of the given rows, in their order."""
+    """The padded batch of some rows, in their order."""
     lengths = tokens.lengths[rows]
     width = padded_length(int(lengths.max()), PAD_MULTIPLE[device.type])
     mask = np.arange(width) < lengths[:, None]
@@ -54,12 +54,12 @@ def assemble(tokens: Tokens, rows: IntArray, pad_id: int, device: torch.device) 
 
 
 def padded_length(length: int, multiple: int = max(PAD_MULTIPLE.values())) -> int:
-    """To how many tokens rows of `length` are padded; unless told the multiple, on whatever device."""
+    """The number of tokens that rows of `length` are padded to; by default, the most on any device."""
     return -(-length // multiple) * multiple
 
 
 def to_device(array: IntArray, device: torch.device) -> Tensor:
-    """A tensor of the array; to a CUDA device the copy is asynchronous, from pinned memory."""
+    """The array as a tensor. A copy to a CUDA device is asynchronous, from pinned memory."""
     tensor = torch.from_numpy(array)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
@@ -68,10 +68,10 @@ def epoch_batches(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> 
     """A shuffled epoch, cut into batches of rows of similar length.
 
     Args:
-        lengths: (rows,), tokens in each row of the training part.
+        lengths: (rows,), the number of tokens in each row of the training part.
 
     Returns:
-        Positions in `lengths`, each once; every batch but one holds `batch_size` of them.
+        Positions in `lengths`, each once. Every batch but one holds `batch_size` of them.
     """
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
@@ -83,7 +83,11 @@ def epoch_batches(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> 
 
 
 def evaluation_batches(lengths: IntArray) -> list[IntArray]:
-    """All rows, sorted by length, in batches of about `EVALUATION_TOKENS`; positions in `lengths`, each once."""
+    """All rows, sorted by length, in batches of at most `EVALUATION_TOKENS` or of one row.
+
+    Returns:
+        Positions in `lengths`, each once.
+    """
     order = np.argsort(lengths, kind="stable")
     batches, start = [], 0
     while start < len(order):

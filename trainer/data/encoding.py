@@ -15,7 +15,7 @@ _MARKER = re.compile(r"\[/?[SO](:.*)?\]")
 
 
 def marker_tokens(examples: tuple[Example, ...]) -> list[str]:
-    """The special tokens that `typed_markers` needs: for the types that occur here, and for any other. Sorted."""
+    """The special tokens that `typed_markers` needs, sorted: for each type that occurs, and for any other type."""
     entities = [(role, entity) for e in examples for role, entity in (("S", e.subject), ("O", e.object))]
     typed = {_typed(role, entity) for role, entity in entities if entity.type is not None}
     opening = sorted({"[S]", "[O]", *typed})
@@ -25,13 +25,13 @@ def marker_tokens(examples: tuple[Example, ...]) -> list[str]:
 def encode(
     examples: tuple[Example, ...], tokenizer: PreTrainedTokenizerBase, marking: EntityMarking, max_length: int
 ) -> Tokens:
-    """Token ids of every example, cut at `max_length`.
+    """The token ids of every example, at most `max_length` each.
 
-    `concat` is the retrospective's way: both entities, joined by the separator, as a first segment before the
-    sentence. `typed_markers` puts special tokens around the entities, after Zhou and Chen 2022 ("An Improved
-    Baseline for Sentence-level Relation Extraction"). `none` leaves the sentence alone.
+    `concat` is the retrospective's way: the first segment holds both entities, joined by the separator, and the second
+    one holds the sentence. `typed_markers` puts special tokens around the entities, after Zhou and Chen 2022 ("An
+    Improved Baseline for Sentence-level Relation Extraction"). `none` leaves the sentence alone.
 
-    A row that is too long loses its end; but where that would cut off a marked entity, it loses its beginning.
+    A row that is too long loses its end. Where that would cut off a marked entity, it loses its beginning.
     """
     markers: Collection[int] = ()
     texts: tuple[list[str], ...]
@@ -46,21 +46,22 @@ def encode(
         texts = ([e.sentence for e in examples],)
     encoded = tokenizer(*texts, return_attention_mask=False, verbose=False)
     columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
-    return _cut(columns, max_length, markers)
+    return _truncate(columns, max_length, markers)
 
 
 def mark(example: Example, known: Collection[str]) -> str:
-    """The sentence with special tokens around its entities; one entity may lie within the other.
+    """The sentence with special tokens around its entities. One entity may lie within the other.
 
     Args:
-        known: the markers that the tokenizer knows; an entity of a type without one gets the marker without type.
+        known: the markers that the tokenizer knows. An entity whose type has none gets the marker without a type.
     """
     insertions = []
     for role, entity in (("S", example.subject), ("O", example.object)):
         typed = _typed(role, entity)
         opening = typed if typed in known else f"[{role}]"
         length = entity.end - entity.start
-        insertions.append((entity.start, 1, -length, opening))  # at one place: close first, then open the longer first
+        # Of markers at one place, closing ones come first. Then the longer entity opens first.
+        insertions.append((entity.start, 1, -length, opening))
         insertions.append((entity.end + 1, 0, length, _close(opening)))
     parts, done = [], 0
     for position, _, _, token in sorted(insertions):
@@ -77,12 +78,12 @@ def _close(opening: str) -> str:
     return f"[/{opening[1:]}"
 
 
-def _cut(columns: dict[str, list[list[int]]], max_length: int, markers: Collection[int]) -> Tokens:
-    """Rows end to end, each with its first and its last token, at most `max_length` of them."""
+def _truncate(columns: dict[str, list[list[int]]], max_length: int, markers: Collection[int]) -> Tokens:
+    """The rows end to end. Each keeps its first and its last token, and has at most `max_length` tokens."""
     ids = columns["input_ids"]
     long = [i for i, row in enumerate(ids) if len(row) > max_length]
     for i in long:
-        start = _window(ids[i], max_length, markers)
+        start = _window_start(ids[i], max_length, markers)
         for rows in columns.values():
             rows[i] = [rows[i][0], *rows[i][start : start + max_length - 2], rows[i][-1]]
     flat = {name: np.array([token for row in rows for token in row], dtype=np.int64) for name, rows in columns.items()}
@@ -90,7 +91,10 @@ def _cut(columns: dict[str, list[list[int]]], max_length: int, markers: Collecti
     return Tokens(flat["input_ids"], flat.get("token_type_ids"), offsets, len(long))
 
 
-def _window(row: list[int], max_length: int, markers: Collection[int]) -> int:
-    """Where what is kept begins: after the first token, or as far on as the last marker asks and the first allows."""
+def _window_start(row: list[int], max_length: int, markers: Collection[int]) -> int:
+    """The first position to keep after the first token of a row that is too long.
+
+    It is 1, or later where the last marker would be cut off, but never behind the first marker.
+    """
     places = [i for i, token in enumerate(row) if token in markers]
     return max(1, min(places[0], places[-1] + 3 - max_length)) if places else 1

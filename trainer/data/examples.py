@@ -1,13 +1,13 @@
-"""Relation examples from a study's data: rows whose labels are known and whose entities stand in their sentence.
+"""Relation examples from a study's data: rows with known labels, and with entities that stand in their sentence.
 
-All of a file is read and checked before any of it is used: a run never starts on half-read data.
+A file is read and checked as a whole before any of it is used, so a run never starts on half of its data.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as short_repr
 
 from foldrace.studies.study import Data
 from foldrace.trainer.data.formats import DataError
@@ -16,14 +16,14 @@ from foldrace.trainer.data.rows import Mention, Row, read_rows
 
 __all__ = ["DataError", "Entity", "Example", "Examples", "read_test", "read_training"]
 
-HIDDEN = ("blind", "100")  # what the competitions write for a label that is not given away
-REACH = 2  # characters by which the ends of a span may be wrong and still be repaired
-_SHIFTS = sorted(range(-REACH, REACH + 1), key=abs)
+HIDDEN_LABELS = ("blind", "100")  # what the competitions write in place of a hidden label
+MAX_SHIFT = 2  # characters; a span that is wrong by more at one of its ends is not repaired
+_SHIFTS = sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs)
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A part of a sentence: its characters `start` to `end`, both included."""
+    """A part of a sentence: its characters `start` to `end`, both included. `type` is None when the file has none."""
 
     text: str
     start: int
@@ -33,7 +33,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Example:
-    """One row. `label` is a class index; None: hidden, in a test file."""
+    """One row. `label` is a class index; None when a test file hides it."""
 
     id: str
     sentence: str
@@ -47,9 +47,9 @@ class Examples:
     """The rows of a file.
 
     Attributes:
-        rows: in the file's order.
-        repaired: how many spans were moved to their entity's text.
-        mismatched: ids of the rows with a span that holds another text than its entity's, and was left so.
+        rows: in the order of the file.
+        repaired: the number of spans that were moved to the text of their entity.
+        mismatched: the ids of the rows with a span that holds another text than its entity's. They were left so.
     """
 
     rows: tuple[Example, ...]
@@ -58,11 +58,11 @@ class Examples:
     mismatched: tuple[str, ...]
 
 
-_Placed = tuple[Row, Entity, Entity]
+_LocatedRow = tuple[Row, Entity, Entity]
 
 
 def read_training(data: Data) -> Examples:
-    """The training rows of a study, less those of `exclude_labels`.
+    """The training rows of a study, without those of `exclude_labels`.
 
     Raises:
         DataError: the data or the label file is malformed, a row has no known label, or no rows are left.
@@ -71,9 +71,9 @@ def read_training(data: Data) -> Examples:
     every = _labels_of(rows) if data.labels is None else read_labels(data.labels)
     for name in data.exclude_labels:
         if name not in every.names:
-            raise DataError(f"data.exclude_labels: no label {shown(name)} in {data.labels or data.train}")
+            raise DataError(f"data.exclude_labels: no label {short_repr(name)} in {data.labels or data.train}")
     labels = every.without(data.exclude_labels)
-    found = [(_place(row), labels.index(every.names[_class(row, every)])) for row in rows]
+    found = [(_locate(row), labels.index(every.names[_class(row, every)])) for row in rows]
     kept = [(placed, label) for placed, label in found if label is not None]
     if not kept:
         raise DataError(f"{data.train}: data.exclude_labels leaves no rows")
@@ -81,23 +81,23 @@ def read_training(data: Data) -> Examples:
 
 
 def read_test(path: Path, labels: Labels) -> Examples:
-    """The rows of a test file. A label that is hidden, excluded or unknown is None.
+    """The rows of a test file. A label that is hidden, excluded or unknown becomes None.
 
     Raises:
         DataError: the file is malformed.
     """
     rows = read_rows(path)
-    return _examples([(_place(row), None if row.label is None else labels.find(row.label)) for row in rows], labels)
+    return _examples([(_locate(row), None if row.label is None else labels.find(row.label)) for row in rows], labels)
 
 
 def _labels_of(rows: Iterable[Row]) -> Labels:
-    """Labels in the order of their names; where all are numbers, these are the codes."""
+    """The labels that occur, in the order of their names. Where all are numbers, the numbers are the codes."""
     names = set[str]()
     for row in rows:
-        if row.label is None or row.label in HIDDEN:
+        if row.label is None or row.label in HIDDEN_LABELS:
             raise _hidden(row)
         if not row.label.isprintable():
-            raise row.place.error("label", f"{shown(row.label)} is not the name of a label")
+            raise row.place.error("label", f"{short_repr(row.label)} is not the name of a label")
         names.add(row.label)
     if all(re.fullmatch(r"0|[1-9][0-9]{0,8}", name) for name in names):
         codes = sorted(int(name) for name in names)
@@ -109,9 +109,9 @@ def _class(row: Row, labels: Labels) -> int:
     found = None if row.label is None else labels.find(row.label)
     if found is not None:
         return found
-    if row.label is None or row.label in HIDDEN:
+    if row.label is None or row.label in HIDDEN_LABELS:
         raise _hidden(row)
-    raise row.place.error("label", f"unknown label {shown(row.label)}; it is not one of data.labels")
+    raise row.place.error("label", f"unknown label {short_repr(row.label)}; it is not one of data.labels")
 
 
 def _hidden(row: Row) -> DataError:
@@ -119,7 +119,7 @@ def _hidden(row: Row) -> DataError:
     return row.place.error("label", f"expected a label, found {found}; every training row needs one")
 
 
-def _examples(found: Iterable[tuple[_Placed, int | None]], labels: Labels) -> Examples:
+def _examples(found: Iterable[tuple[_LocatedRow, int | None]], labels: Labels) -> Examples:
     examples, repaired, mismatched = [], 0, []
     for (row, *entities), label in found:
         subject, target = entities
@@ -131,16 +131,16 @@ def _examples(found: Iterable[tuple[_Placed, int | None]], labels: Labels) -> Ex
     return Examples(tuple(examples), labels, repaired, tuple(mismatched))
 
 
-def _place(row: Row) -> _Placed:
+def _locate(row: Row) -> _LocatedRow:
     return row, _entity(row, row.subject), _entity(row, row.object)
 
 
 def _entity(row: Row, mention: Mention) -> Entity:
-    """The entity where its text stands, if that is within reach of its span; else where the file says."""
+    """The entity where its text stands, at most `MAX_SHIFT` characters from its span; else where the file says."""
     for shift in _SHIFTS:
         start = mention.start + shift
         end = start + len(mention.text) - 1
-        if start >= 0 and abs(end - mention.end) <= REACH and row.sentence.startswith(mention.text, start):
+        if start >= 0 and abs(end - mention.end) <= MAX_SHIFT and row.sentence.startswith(mention.text, start):
             return Entity(mention.text, start, end, mention.type)
     last = len(row.sentence) - 1
     if not 0 <= mention.start <= last:

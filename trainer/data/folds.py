@@ -1,5 +1,8 @@
-"""Which rows train and which judge, fold by fold. Copies of a sentence stay in one fold, and oversampling happens
-inside the training part only; a row that is judged never touches the model that judges it (but in a `leaky` plan)."""
+"""Which rows a fold trains on, and which rows it is validated on.
+
+All rows of a sentence stay in one fold, and oversampling happens inside the training part only. So no model has seen
+the rows that it is validated on. A `leaky` plan is the exception.
+"""
 
 import hashlib
 import json
@@ -23,14 +26,16 @@ class FoldError(FoldraceError):
 
 @dataclass(frozen=True, eq=False)
 class FoldPlan:
-    """A split of the rows into folds; two plans are the same when their hashes are.
+    """A split of the rows into folds. Two plans are the same when their hashes are.
 
     Attributes:
-        rows: (m,) the row that each entry stands for. Each row once, or repeatedly in a `leaky` plan.
-        fold: (m,) the fold that validates the entry, or PINNED.
+        count: the number of folds.
+        oversample: rare classes are repeated in the training parts.
+        leaky: they were repeated before the split, so copies of a row are on both sides of it.
+        pinned_labels: the classes that are only trained on, and left out of every score.
+        rows: (m,) the row that each entry stands for. Each row occurs once, or repeatedly in a `leaky` plan.
+        fold: (m,) the fold that is validated on the entry, or PINNED.
         rounds: (m,) how often the entry occurs in a training part.
-        pinned_labels: the classes that are only trained on and left out of every score.
-        oversample: rare classes are repeated. leaky: before the split, so that copies are on both sides.
     """
 
     count: int
@@ -43,12 +48,12 @@ class FoldPlan:
     rounds: IntArray
 
     def training(self, k: int) -> IntArray:
-        """The rows that fold `k` trains on: all once, in order, then those with a second round, and so on."""
+        """The rows that fold `k` trains on: all of them once, in order, then those with a second round, and so on."""
         rows, rounds = self.rows[self.fold != k], self.rounds[self.fold != k]
         return np.concatenate([rows[rounds > done] for done in range(rounds.max())])
 
     def validation(self, k: int) -> IntArray:
-        """The rows that fold `k` is judged on, in order."""
+        """The rows that fold `k` is validated on, in order."""
         return self.rows[np.flatnonzero(self.fold == k)]
 
     def to_json(self) -> str:
@@ -56,7 +61,11 @@ class FoldPlan:
 
     @classmethod
     def from_json(cls, text: str) -> "FoldPlan":
-        """The plan that `to_json` wrote. Raises FoldError when `text` is not one."""
+        """The plan that `to_json` wrote.
+
+        Raises:
+            FoldError: `text` is no plan, or it was changed.
+        """
         try:
             raw = json.loads(text)
             written = raw.pop("hash")
@@ -79,12 +88,12 @@ class FoldPlan:
 
 
 def normalise_sentence(sentence: str) -> str:
-    """What two copies of a sentence have in common: NFKC, case folded, every run of white space one space."""
+    """The form in which copies of a sentence are equal: NFKC, case folded, each run of white space as one space."""
     return " ".join(unicodedata.normalize("NFKC", sentence).casefold().split())
 
 
 def plan_folds(labels: IntArray, sentences: Sequence[str], label_names: Sequence[str], folds: Folds) -> FoldPlan:
-    """Split rows into `folds.count` stratified folds, the rows of one sentence together.
+    """A plan of `folds.count` stratified folds, the rows of one sentence together.
 
     A class that fewer than `count` sentences hold cannot be in every fold. All rows of those sentences are pinned to
     training. That may leave too few sentences of another class, and so on until nothing changes.
@@ -110,24 +119,24 @@ def plan_folds(labels: IntArray, sentences: Sequence[str], label_names: Sequence
     if not 2 <= count <= len(numbers):
         found = f"{count} folds of {len(numbers)} groups of sentences"
         raise FoldError(f"{found}: ask for at least 2 folds and at most one for each group, or give more rows")
-    rounds = _rounds(labels, 2 * count) if folds.oversample_minority or leaky else np.ones_like(labels)
+    rounds = _repetitions(labels, 2 * count) if folds.oversample_minority or leaky else np.ones_like(labels)
     if leaky:
         return _leaky_plan(labels, rounds, count, seed)
     size = len(numbers), len(label_names)
     table = np.bincount(group * size[1] + labels, minlength=size[0] * size[1]).reshape(size)
-    fold_of_group, pinned = _assign(table, count, seed)
+    fold_of_group, pinned = _split_groups(table, count, seed)
     names = tuple(name for name, is_pinned in zip(label_names, pinned, strict=True) if is_pinned)
     rows = np.arange(len(labels))
     return FoldPlan(count, seed, folds.oversample_minority, False, names, rows, fold_of_group[group], rounds)
 
 
-def _rounds(labels: IntArray, least: int) -> IntArray:
-    """(n,) how often each row is repeated for its class to reach `least` rows."""
+def _repetitions(labels: IntArray, least: int) -> IntArray:
+    """(n,) how often each row has to occur for its class to reach `least` rows."""
     return -(-least // np.minimum(np.bincount(labels), least).clip(1))[labels]
 
 
 def _leaky_plan(labels: IntArray, rounds: IntArray, count: int, seed: int) -> FoldPlan:
-    from sklearn.model_selection import StratifiedKFold  # takes a second to import, and few need it
+    from sklearn.model_selection import StratifiedKFold  # takes a second to import, and few plans need it
 
     rows = np.repeat(np.arange(len(labels)), rounds)
     fold = np.empty_like(rows)
@@ -137,28 +146,35 @@ def _leaky_plan(labels: IntArray, rounds: IntArray, count: int, seed: int) -> Fo
     return FoldPlan(count, seed, True, True, (), rows, fold, np.ones_like(rows))
 
 
-def _assign(table: IntArray, count: int, seed: int) -> tuple[IntArray, BoolArray]:
-    """(groups,) the fold of each group, and (classes,) which classes are pinned; `table` counts (groups, classes)."""
+def _split_groups(table: IntArray, count: int, seed: int) -> tuple[IntArray, BoolArray]:
+    """The fold of each group, (groups,), and which classes are pinned, (classes,).
+
+    Args:
+        table: (groups, classes), the number of rows.
+    """
     holds = table > 0
     pinned = np.zeros(table.shape[1], dtype=np.bool_)
     while True:
-        free, pinned = _settle(holds, pinned, count)
+        free, pinned = _pin_classes(holds, pinned, count)
         if not free.any():
             most = min(int(holds.sum(axis=0).max()), count - 1)
             remedy = f"ask for at most {most} folds" if most >= 2 else "more rows are needed"
             found = f"{count} folds of {len(table)} groups of sentences"
             raise FoldError(f"{found}: no class is left that {count} of them hold; {remedy}")
         fold = np.full(len(table), PINNED, dtype=np.int64)
-        fold[free] = _spread(table[free], count, seed)
+        fold[free] = _distribute(table[free], count, seed)
         folds_with = sum(holds[fold == k].any(axis=0).astype(np.int64) for k in range(count))
-        stranded = ~pinned & (folds_with == 1)  # whole in one fold: the model that judges it has never seen it
+        stranded = ~pinned & (folds_with == 1)  # all its rows are in one fold, whose model is never trained on them
         if not stranded.any():
             return fold, pinned
         pinned |= stranded
 
 
-def _settle(holds: BoolArray, pinned: BoolArray, count: int) -> tuple[BoolArray, BoolArray]:
-    """Which groups are free to be scored and which classes are pinned, once no class forces another out."""
+def _pin_classes(holds: BoolArray, pinned: BoolArray, count: int) -> tuple[BoolArray, BoolArray]:
+    """Which groups are free to be scored, (groups,), and which classes are pinned, (classes,).
+
+    A class that is pinned takes groups away from others, and may so pin another one. This goes on until none follows.
+    """
     free: BoolArray = np.logical_not(holds[:, pinned].any(axis=1))
     while True:
         pinned = pinned | (holds.any(axis=0) & (holds[free].sum(axis=0) < count))
@@ -168,12 +184,13 @@ def _settle(holds: BoolArray, pinned: BoolArray, count: int) -> tuple[BoolArray,
         free = still_free
 
 
-def _spread(table: IntArray, count: int, seed: int) -> IntArray:
-    """(groups,) a fold each, large groups first: where its classes are the scarcest, then where rows are the fewest.
+def _distribute(table: IntArray, count: int, seed: int) -> IntArray:
+    """(groups,) the fold of each group. Large groups choose first.
 
-    The aim is scikit-learn's StratifiedGroupKFold, the least variance of class shares over folds. That one weighs
-    every class anew for each group and fold, and takes 3.5 s for 9,000 rows in 8 folds; putting c_j rows of class j
-    (T_j in all) where there are n_j adds sum_j (2 n_j c_j + c_j^2) / T_j^2, of which only n_j differs between folds.
+    A group goes where its classes are the scarcest, then where the rows are the fewest. This gives the least variance
+    of class shares over folds, the aim of scikit-learn's StratifiedGroupKFold. To put c_j rows of class j (T_j in all)
+    where there are n_j adds sum_j (2 n_j c_j + c_j^2) / T_j^2 to the variance. Only n_j differs between folds.
+    scikit-learn weighs every class anew for each group and fold, and takes 3.5 s for 9,000 rows in 8 folds.
     """
     order = np.random.RandomState(seed).permutation(len(table))  # unlike a Generator's, its stream never changes
     order = order[np.argsort(-table.sum(axis=1)[order], kind="stable")]

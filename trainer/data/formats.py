@@ -1,6 +1,7 @@
-"""The supported file formats, told apart by content, never by the file's name: a file becomes records.
+"""Reads the supported file formats: a file becomes records, and each record knows its line.
 
-Each record knows its line. What the values mean is not asked here, and nothing in a file is ever executed.
+The content of a file says which format it has; its name never does. This module does not ask what the values mean, and
+never executes anything in a file.
 """
 
 import codecs
@@ -12,11 +13,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as short_repr
 
 from foldrace.errors import FoldraceError
 
-MAX_FILE = 2**30  # bytes
+MAX_FILE_BYTES = 2**30
 
 PSTAGE = ("id", "sentence", "entity1", "start1", "end1", "entity2", "start2", "end2", "label")
 KLUE = ("id", "sentence", "subject_entity", "object_entity", "label")
@@ -28,37 +29,47 @@ _ALIASES = {"guid": "id", "information": "id", "relation": "label"} | {
 
 
 class DataError(FoldraceError):
-    """A data file cannot be used as it is; the message names the file, the line and the column."""
+    """A data file cannot be used as it is. The message names the file, the line and the column."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row begins: its physical line, from 1, and in JSON (it may be one long line) the object's number."""
+    """Where a row begins.
+
+    Attributes:
+        line: its physical line, from 1.
+        record: the number of the object in a JSON file, from 1, because all objects may stand in one line; else None.
+    """
 
     path: Path
     line: int
     record: int | None = None
 
     def error(self, column: str, problem: str) -> DataError:
+        """The error of a value in this row."""
         record = "" if self.record is None else f" (object {self.record})"
-        name = column if column.isprintable() and 0 < len(column) <= 40 else shown(column)
+        name = column if column.isprintable() and 0 < len(column) <= 40 else short_repr(column)
         return DataError(f"{self.path}, line {self.line}{record}, column {name}: {problem}")
 
 
 def read_records(path: Path) -> Iterator[tuple[Place, Mapping[str, object]]]:
-    """The rows of a P-Stage TSV, a Boostcamp or KLUE CSV or a KLUE JSON file, as what stands in each column.
+    """The rows of a P-Stage TSV, a Boostcamp or KLUE CSV, or a KLUE JSON file: the place and the values by column.
 
-    A table's values are text. Columns are called as in `PSTAGE` or `KLUE`; there may be others.
+    The values of a table are text. Columns have the names of `PSTAGE` or `KLUE`; a file may have others too.
 
     Raises:
-        DataError: the file cannot be read or taken apart.
+        DataError: the file cannot be read, or it is none of these formats.
     """
-    text = read_text(path, MAX_FILE)
+    text = read_text(path, MAX_FILE_BYTES)
     return _json_records(path, text) if re.match(r"\s*[\[{]", text) else _table_records(path, text)
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """A file that has something in it, and no more than `limit` bytes."""
+    """The bytes of a file.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or is larger than `limit` bytes.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(limit + 1)
@@ -72,7 +83,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, limit: int) -> str:
-    """A UTF-8 file without its byte order mark; line ends are kept as they are."""
+    """The text of a UTF-8 file, without its byte order mark. Line ends are kept as they are.
+
+    Raises:
+        DataError: as `read_bytes`, or the file is not UTF-8.
+    """
     content = read_bytes(path, limit)
     try:
         return content.decode("utf-8-sig")
@@ -102,7 +117,7 @@ def _table_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, 
 
 
 def _table_rows(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[Place, list[str]]]:
-    csv.field_size_limit(MAX_FILE)  # the module's own limit cannot say which cell; `rows.py` can
+    csv.field_size_limit(MAX_FILE_BYTES)  # rows.py limits a cell, and names it; the csv module could not name it
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         place = Place(path, reader.line_num + 1)
@@ -112,7 +127,7 @@ def _table_rows(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[
             return
         except csv.Error as error:
             raise _unbalanced(place, "".join(lines[place.line - 1 :]), delimiter, error) from None
-        # Quotes that are balanced only because one in a later row closes them would lose the rows between.
+        # A quote in a later row may close one that was left open. The rows between would be lost in one cell.
         swallowing = [i for i, cell in enumerate(cells, 1) if delimiter == "\t" and "\t" in cell and "\n" in cell]
         if swallowing:
             raise place.error(f"{swallowing[0]}", "its quotes hold whole lines with tabs; double the quotes in a cell")
@@ -121,7 +136,7 @@ def _table_rows(path: Path, lines: list[str], delimiter: str) -> Iterator[tuple[
 
 
 def _unbalanced(place: Place, text: str, delimiter: str, error: csv.Error) -> DataError:
-    """The error for the cell at which `text`, from the start of its row on, stops being CSV."""
+    """The error of the cell at which `text`, which starts with a row, stops being CSV."""
     sound = re.compile(rf'(?:"(?:[^"]|"")*+"|[^"{delimiter}][^{delimiter}\r\n]*+|){delimiter}')
     column, position = 1, 0
     while match := sound.match(text, position):
@@ -131,10 +146,10 @@ def _unbalanced(place: Place, text: str, delimiter: str, error: csv.Error) -> Da
 
 
 def _columns(place: Place, cells: list[str], delimiter: str) -> tuple[Sequence[str], bool]:
-    """The columns' names, and whether the file's first row is where they stand."""
+    """The names of the columns, and whether the first row of the file holds them."""
     names = [_column(cell.strip().lower()) for cell in cells]
     if "sentence" not in names and delimiter == "\t":
-        return PSTAGE[:8] if len(cells) == 8 else PSTAGE, False  # eight: a test file without labels
+        return PSTAGE[:8] if len(cells) == 8 else PSTAGE, False  # a test file without labels has eight
     *needed, label = PSTAGE if "start1" in names else KLUE
     for column in needed:
         if column not in names:
@@ -153,7 +168,7 @@ def _column(name: str) -> str:
 
 
 def _json_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, object]]]:
-    """The objects of a list, read one by one: only so is the line of each known."""
+    """The objects of a list. They are decoded one by one, because only so is the line of each known."""
     decoder = json.JSONDecoder()
     position = _skip_space(text, 0)
     if text[position] != "[":
@@ -185,7 +200,7 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, o
 def _not_json(path: Path, text: str, position: int, problem: str) -> DataError:
     line = text.count("\n", 0, position) + 1
     return DataError(
-        f"{path}, line {line}: not a JSON list of rows: {problem}, found {shown(text[position : position + 40])}"
+        f"{path}, line {line}: not a JSON list of rows: {problem}, found {short_repr(text[position : position + 40])}"
     )
 
 

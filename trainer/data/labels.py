@@ -1,6 +1,6 @@
 """The labels of a study: their names by class index, and the integers that a submission writes for them.
 
-A label file may come from anywhere: a `.pkl` is read without executing anything in it.
+A label file may come from anywhere, so a `.pkl` is read without executing anything in it.
 """
 
 import io
@@ -12,36 +12,37 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as short_repr
 from typing import Any
 
 from foldrace.trainer.data.formats import DataError, read_bytes, read_text
 
-MAX_LABEL_FILE = 2**20  # bytes
+MAX_LABEL_FILE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a class is called.
+    """The names and the codes of the classes.
 
     Attributes:
         names: by class index.
-        codes: the integer a submission writes for each class; not the index where labels are excluded.
+        codes: by class index, the integers that a submission writes. They differ from the indices where labels are
+            excluded.
     """
 
     names: tuple[str, ...]
     codes: tuple[int, ...]
 
     def index(self, name: str) -> int | None:
-        """The class of that name, if there is one."""
+        """The index of the class of that name; None when there is none."""
         return self.names.index(name) if name in self.names else None
 
     def find(self, written: str) -> int | None:
-        """The class that a data file means: by its name, or else by its code."""
+        """The index of the class that a data file means, by its name or else by its code; None when there is none."""
         return self._classes.get(written)
 
     def without(self, excluded: Collection[str]) -> "Labels":
-        """The same labels less some; the others keep their order and their codes."""
+        """The labels without the excluded ones. The others keep their order and their codes."""
         kept = [(name, code) for name, code in zip(self.names, self.codes, strict=True) if name not in excluded]
         return Labels(tuple(name for name, _ in kept), tuple(code for _, code in kept))
 
@@ -52,10 +53,10 @@ class Labels:
 
 
 def read_labels(path: Path) -> Labels:
-    """Read a label file: classes are in the order of a list, or of the codes of a map.
+    """The labels of a file. Classes are in the order of a list, or of the codes of a map.
 
     Args:
-        path: `.json`, a list of names or an object of names and codes; `.pkl`, a pickled dict of names and codes.
+        path: `.json` holds a list of names, or an object of names and codes; `.pkl` holds a dict of names and codes.
 
     Raises:
         DataError: the file cannot be read, or holds something else.
@@ -71,7 +72,7 @@ def read_labels(path: Path) -> Labels:
     elif isinstance(found, dict):
         names, codes = list(found), list(found.values())
     else:
-        raise DataError(f"{path}: expected a list of names, or names with their integers, found {shown(found)}")
+        raise DataError(f"{path}: expected a list of names, or names with their integers, found {short_repr(found)}")
     _check(path, names, codes)
     pairs = sorted(zip(codes, names, strict=True))
     return Labels(tuple(name for _, name in pairs), tuple(code for code, _ in pairs))
@@ -82,20 +83,22 @@ def _check(path: Path, names: list[Any], codes: list[Any]) -> None:
         raise DataError(f"{path}: no labels")
     for name, code in zip(names, codes, strict=True):
         if not isinstance(name, str) or not name.strip() or not name.isprintable():
-            raise DataError(f"{path}: expected the name of a label, found {shown(name)}")
+            raise DataError(f"{path}: expected the name of a label, found {short_repr(name)}")
         if name != name.strip():
-            raise DataError(f"{path}: label {shown(name)} begins or ends with a space")
+            raise DataError(f"{path}: label {short_repr(name)} begins or ends with a space")
         if type(code) is not int or code < 0:
-            raise DataError(f"{path}: label {shown(name)}: expected an integer from 0 up, found {shown(code)}")
+            raise DataError(
+                f"{path}: label {short_repr(name)}: expected an integer from 0 up, found {short_repr(code)}"
+            )
     for things in (names, codes):
         repeated = [thing for thing, count in Counter(things).items() if count > 1]
         if repeated:
-            raise DataError(f"{path}: {shown(repeated[0])} stands for more than one label")
+            raise DataError(f"{path}: {short_repr(repeated[0])} stands for more than one label")
 
 
 def _from_json(path: Path) -> Any:
     try:
-        return json.loads(read_text(path, MAX_LABEL_FILE), object_pairs_hook=_without_repeats)
+        return json.loads(read_text(path, MAX_LABEL_FILE_BYTES), object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
@@ -110,20 +113,21 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds dicts, strings and numbers only: without a global there is nothing that a pickle could call."""
+    """Builds dicts, strings and numbers only. It finds no global, so a pickle has nothing that it could call."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it asks for {shown(f'{module}.{name}')}, which is never loaded")
+        raise pickle.UnpicklingError(f"it asks for {short_repr(f'{module}.{name}')}, which is never loaded")
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("it refers to something outside the file")
 
 
 def _from_pickle(path: Path) -> Any:
-    content = read_bytes(path, MAX_LABEL_FILE)
+    content = read_bytes(path, MAX_LABEL_FILE_BYTES)
     try:
         for opcode, argument, _ in pickletools.genops(content):
-            if opcode.name.endswith("PUT") and int(argument or 0) > len(content):  # room for so many would be reserved
+            # Unpickling would reserve memory for so many objects.
+            if opcode.name.endswith("PUT") and int(argument or 0) > len(content):
                 raise pickle.UnpicklingError(f"memo index {argument} in {len(content)} bytes")
         return _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # damaged bytes raise nearly anything

@@ -1,6 +1,7 @@
-"""The rows of a data file as the file has them: every value is there, of its type and of a sane size.
+"""The rows of a data file, as the file has them. Every value is there, has its type, and has a sane size.
 
-A value that is not is named by its line and column. Nothing is repaired, looked up or left out here.
+An error names the line and the column of a value. This module repairs nothing, looks nothing up and leaves nothing
+out.
 """
 
 import ast
@@ -9,15 +10,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as shown
+from reprlib import repr as short_repr
 from typing import Any
 
 from foldrace.trainer.data.formats import KLUE, PSTAGE, DataError, Place, read_records
 
-MAX_VALUE = 100_000  # characters of one value: far above any sentence, far below a file that a stray quote swallowed
-MAX_ENTITY = 2_000  # characters of an entity that is written as a dictionary
+MAX_VALUE_LENGTH = 100_000  # characters; sentences are far shorter, and a cell with a stray quote is far longer
+MAX_ENTITY_LENGTH = 2_000  # characters of an entity that is written as a dictionary
 
-# An entity as Python writes it where nothing needs an escape: `literal_eval` reads it too, at ten times the cost.
+# An entity as Python writes it where nothing needs an escape. `literal_eval` reads it too, but ten times as slowly.
 _PLAIN_ENTITY = re.compile(
     r"\{'word': '([^'\\\r\n]*)', 'start_idx': (0|[1-9][0-9]{0,8}), 'end_idx': (0|[1-9][0-9]{0,8}), 'type': '([A-Z]*)'\}"
 )
@@ -25,7 +26,13 @@ _PLAIN_ENTITY = re.compile(
 
 @dataclass(frozen=True)
 class Mention:
-    """An entity as the file has it; whether the span fits the sentence is not known yet. `columns`: start's, end's."""
+    """An entity as the file has it. Whether its span fits the sentence is not known yet.
+
+    Attributes:
+        start, end: its first and its last character in the sentence.
+        type: None when the file has none.
+        columns: the names of the columns of `start` and of `end`, for errors.
+    """
 
     text: str
     start: int
@@ -36,7 +43,11 @@ class Mention:
 
 @dataclass(frozen=True)
 class Row:
-    """One row as the file has it. `label` is a name, a number or a word for "hidden"; None: empty or no column."""
+    """One row as the file has it.
+
+    Attributes:
+        label: a name, a number, or a word for "hidden"; None when the value is empty or there is no column.
+    """
 
     place: Place
     id: str
@@ -56,7 +67,7 @@ def read_rows(path: Path) -> list[Row]:
     for place, record in read_records(path):
         row = _row(place, record)
         if row.id in lines:
-            raise place.error("id", f"{shown(row.id)} is also the id on line {lines[row.id]}; ids must differ")
+            raise place.error("id", f"{short_repr(row.id)} is also the id on line {lines[row.id]}; ids must differ")
         lines[row.id] = place.line
         rows.append(row)
     if not rows:
@@ -66,9 +77,9 @@ def read_rows(path: Path) -> list[Row]:
 
 def _row(place: Place, record: Mapping[str, object]) -> Row:
     for column, value in record.items():
-        _sound(place, column, value)
+        _check_text(place, column, value)
     in_columns = "start1" in record
-    for column in (PSTAGE if in_columns else KLUE)[:-1]:  # the label may be hidden by leaving its column out
+    for column in (PSTAGE if in_columns else KLUE)[:-1]:  # a test file may have no column for the label
         if column not in record:
             raise place.error(column, "missing")
     identity = record["id"]
@@ -96,12 +107,12 @@ def _from_dict(place: Place, record: Mapping[str, object], column: str) -> Menti
     found = record[column]
     entity = _parsed(place, column, found) if isinstance(found, str) else found
     if not isinstance(entity, dict):
-        raise place.error(column, f"expected {{'word', 'start_idx', 'end_idx', 'type'}}, found {shown(found)}")
+        raise place.error(column, f"expected {{'word', 'start_idx', 'end_idx', 'type'}}, found {short_repr(found)}")
     for key in ("word", "start_idx", "end_idx"):
         if key not in entity:
-            raise place.error(column, f"no {key!r} in {shown(found)}")
+            raise place.error(column, f"no {key!r} in {short_repr(found)}")
     for key in ("word", "type"):
-        _sound(place, f"{column}.{key}", entity.get(key))
+        _check_text(place, f"{column}.{key}", entity.get(key))
     text = _text(place, f"{column}.word", entity["word"])
     start, end = f"{column}.start_idx", f"{column}.end_idx"
     type_ = None if entity.get("type") is None else _text(place, f"{column}.type", entity["type"])
@@ -111,19 +122,19 @@ def _from_dict(place: Place, record: Mapping[str, object], column: str) -> Menti
 
 
 def _parsed(place: Place, column: str, cell: str) -> Any:
-    if len(cell) > MAX_ENTITY:
-        raise place.error(column, f"{len(cell):,} characters; an entity may have {MAX_ENTITY:,}")
+    if len(cell) > MAX_ENTITY_LENGTH:
+        raise place.error(column, f"{len(cell):,} characters; an entity may have {MAX_ENTITY_LENGTH:,}")
     if plain := _PLAIN_ENTITY.fullmatch(cell):
         return dict(zip(("word", "start_idx", "end_idx", "type"), plain.groups(), strict=True))
     try:
         return json.loads(cell) if cell.startswith('{"') else ast.literal_eval(cell)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # what hostile text can make of these two
-        raise place.error(column, f"not a dictionary: {shown(cell)}") from None
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # hostile text raises any of these
+        raise place.error(column, f"not a dictionary: {short_repr(cell)}") from None
 
 
 def _text(place: Place, column: str, value: object) -> str:
     if not isinstance(value, str):
-        raise place.error(column, f"expected text, found {shown(value)}")
+        raise place.error(column, f"expected text, found {short_repr(value)}")
     if not value.strip():
         raise place.error(column, "empty")
     return value
@@ -134,7 +145,7 @@ def _integer(place: Place, column: str, value: object) -> int:
         return int(value)
     if type(value) is int and abs(value) < 10**9:
         return value
-    raise place.error(column, f"expected a whole number, found {shown(value)}")
+    raise place.error(column, f"expected a whole number, found {short_repr(value)}")
 
 
 def _label(place: Place, value: object) -> str | None:
@@ -142,14 +153,14 @@ def _label(place: Place, value: object) -> str | None:
         return (value or "").strip() or None
     if type(value) is int:
         return str(value)
-    raise place.error("label", f"expected a name or a whole number, found {shown(value)}")
+    raise place.error("label", f"expected a name or a whole number, found {short_repr(value)}")
 
 
-def _sound(place: Place, column: str, value: object) -> None:
+def _check_text(place: Place, column: str, value: object) -> None:
     if not isinstance(value, str):
         return
-    if len(value) > MAX_VALUE:
-        raise place.error(column, f"{len(value):,} characters; a value may have {MAX_VALUE:,}")
+    if len(value) > MAX_VALUE_LENGTH:
+        raise place.error(column, f"{len(value):,} characters; a value may have {MAX_VALUE_LENGTH:,}")
     if "\0" in value:
         raise place.error(column, "holds a NUL character")
     try:

@@ -1,7 +1,7 @@
 """The study's tokenizer: loaded from the hub or a folder, or trained on the study's own text for `tiny`.
 
-It is built once, saved with the run and loaded by every worker. The markers of entities are special tokens that it
-must know.
+The first worker of a run builds it and saves it with the run. Every worker loads it. The markers of entities are
+special tokens of it.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,17 @@ from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
 TINY = "tiny"
 TINY_VOCABULARY = 6000  # pieces, at most
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-SMALLEST_VOCABULARY = 100  # pieces; a tokenizer with fewer was loaded from the wrong files
+MIN_VOCABULARY = 100  # pieces; a tokenizer with fewer was loaded from the wrong files
 
 
 def build_tokenizer(name: str, sentences: Iterable[str], markers: list[str]) -> PreTrainedTokenizerBase:
-    """The tokenizer of model `name`, knowing the entity `markers`.
+    """The tokenizer of model `name`, with the entity `markers` as special tokens.
+
+    Args:
+        sentences: what the tokenizer of `tiny` is trained on.
 
     Raises:
-        ModelError: no such folder or hub model, or a vocabulary of a handful of pieces.
+        ModelError: there is no such folder or hub model, or its vocabulary has only a handful of pieces.
     """
     tokenizer = _train_wordpiece(list(sentences)) if name == TINY else _of_pretrained(name)
     tokenizer.add_special_tokens({"additional_special_tokens": markers})
@@ -30,7 +33,11 @@ def build_tokenizer(name: str, sentences: Iterable[str], markers: list[str]) -> 
 
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a folder or on the hub; ModelError when there is none."""
+    """The tokenizer in a folder or on the hub.
+
+    Raises:
+        ModelError: there is none, or it does not load.
+    """
     tokenizer = load_pretrained(AutoTokenizer, name, "tokenizer")
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ModelError(load_failure(str(name), "tokenizer", TypeError("no tokenizer there")))
@@ -39,25 +46,26 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
 
 def _of_pretrained(name: str) -> PreTrainedTokenizerBase:
     tokenizer = load_tokenizer(name)
-    if len(tokenizer) < SMALLEST_VOCABULARY:
+    if len(tokenizer) < MIN_VOCABULARY:
         raise ModelError(
             f"model.name: the tokenizer of {name} has {len(tokenizer)} pieces; its vocabulary did not load"
         )
     config = load_pretrained(AutoConfig, name, "model")
     if getattr(config, "type_vocab_size", 0) < 2:
-        # klue/roberta: a tokenizer that numbers the segments of a pair, and a model that knows of one segment alone.
+        # As klue/roberta: the tokenizer numbers the segments of a pair, but the model has a single segment.
         names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = names
-        tokenizer.init_kwargs["model_input_names"] = names  # what is saved
+        tokenizer.init_kwargs["model_input_names"] = names  # save_pretrained saves these
     return tokenizer
 
 
 def _train_wordpiece(sentences: list[str]) -> PreTrainedTokenizerBase:
-    """The same pieces with the same numbers wherever it is trained."""
+    """A WordPiece tokenizer. Wherever it is trained, it has the same pieces with the same numbers."""
     learner = _wordpiece({})
     words = (learner.pre_tokenizer.pre_tokenize_str(learner.normalizer.normalize_str(text)) for text in sentences)
     characters = sorted({character for of_text in words for word, _ in of_text for character in word})
-    # The trainer numbers single characters in the order of a hash table, and breaks ties of merges by those numbers.
+    # The trainer numbers single characters in the order of a hash table, and breaks ties between merges by these
+    # numbers. It keeps the order of special tokens, so the characters are given as such.
     known = [*_SPECIALS, *characters, *(f"##{character}" for character in characters)]
     trainer = trainers.WordPieceTrainer(vocab_size=TINY_VOCABULARY, special_tokens=known, show_progress=False)
     learner.train_from_iterator(sentences, trainer)
@@ -86,5 +94,5 @@ def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that fills a row up; 0 where the tokenizer has none."""
+    """The id of the token that fills up the rows of a batch; 0 where the tokenizer has none."""
     return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)

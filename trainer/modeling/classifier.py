@@ -1,4 +1,4 @@
-"""A sequence classifier with the trial's dropout: `tiny`, built here, or any encoder from the hub or a folder."""
+"""A sequence classifier with the dropout of a trial: `tiny`, built here, or an encoder from the hub or a folder."""
 
 import re
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ from foldrace.trainer.data.tokenizer import TINY
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
 
 _TINY_WIDTH = 128
-# BERT's 0.02 is made for 768 inputs to a unit; with 128 it lets so little through that the first token, which the
-# classifier reads, hardly depends on the sentence, and training stays on the majority class for epochs.
-_TINY_SPREAD = 0.02 * (768 / _TINY_WIDTH) ** 0.5
+# The standard deviation of new weights. BERT's 0.02 is made for units with 768 inputs. With 128 inputs, so little gets
+# through that the first token, which the classifier reads, hardly depends on the sentence. Training would then predict
+# the majority class for epochs.
+_TINY_DEVIATION = 0.02 * (768 / _TINY_WIDTH) ** 0.5
 
-# What configurations call the dropout of hidden, attention and classifier layers.
+# The names that configurations have for the dropout of hidden, attention and classifier layers.
 _DROPOUT_NAMES = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
@@ -43,7 +44,13 @@ _DROPOUT_NAMES = (
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What a fold's model is built from: a name on the hub, a folder or `tiny`; pieces, classes, longest input."""
+    """What the model of a fold is built from.
+
+    Attributes:
+        name: a name on the hub, a folder, or `tiny`.
+        vocabulary: pieces of the tokenizer.
+        max_length: tokens of the longest input.
+    """
 
     name: str
     vocabulary: int
@@ -52,10 +59,10 @@ class ModelSource:
 
 
 def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTrainedModel:
-    """A classifier in training mode, in fp32 on the CPU; new weights are drawn from `seed` alone.
+    """A classifier in training mode, in fp32 on the CPU. New weights depend on `seed` alone.
 
     Raises:
-        ModelError: no such model, or one that cannot do what is asked.
+        ModelError: there is no such model, or it cannot do what is asked.
     """
     config = _configuration(source)
     for name in _DROPOUT_NAMES:
@@ -75,7 +82,11 @@ def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTr
 
 
 def check_source(source: ModelSource) -> None:
-    """Raise ModelError when there is no such model, or it cannot read `max_length` tokens; reads no weights."""
+    """Check that the model exists and reads `max_length` tokens, without reading its weights.
+
+    Raises:
+        ModelError: it does not.
+    """
     config = _configuration(source)
     try:
         with torch.device("meta"):
@@ -95,7 +106,7 @@ def _configuration(source: ModelSource) -> PretrainedConfig:
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=4 * _TINY_WIDTH,
-        initializer_range=_TINY_SPREAD,
+        initializer_range=_TINY_DEVIATION,
         max_position_embeddings=max(512, padded_length(source.max_length)),
         num_labels=source.classes,
     )
@@ -112,7 +123,10 @@ def _check_length(source: ModelSource, model: PreTrainedModel) -> None:
 
 
 def _positions(model: PreTrainedModel) -> int | None:
-    """The longest input in tokens; None: any. RoBERTa begins to count behind the number of its padding token."""
+    """The tokens of the longest input that the model reads; None when it reads any.
+
+    RoBERTa counts its positions from behind the number of its padding token.
+    """
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
@@ -126,7 +140,7 @@ def _load(source: ModelSource, config: PretrainedConfig) -> PreTrainedModel:
         "model",
         config=config,
         dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # of a classifier of another task; of anything else it is refused below
+        ignore_mismatched_sizes=True,  # the classifier may be of another task; _check_weights refuses all else
         output_loading_info=True,
     )
     _check_weights(source, model, report)
@@ -134,7 +148,10 @@ def _load(source: ModelSource, config: PretrainedConfig) -> PreTrainedModel:
 
 
 def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str, Any]) -> None:
-    """A new classifier is drawn, and what not every checkpoint has, as a pooler; no part of a numbered layer."""
+    """Raise ModelError when weights of the encoder are missing or have another shape than the configuration says.
+
+    The classifier may be new, and so may parts that not every checkpoint has, as a pooler. A numbered layer may not.
+    """
     encoder = {name for name in model.state_dict() if name.startswith(f"{model.base_model_prefix}.")}
     missing = encoder & set(report["missing_keys"])
     misshapen = encoder & {name for name, *_ in report["mismatched_keys"]}

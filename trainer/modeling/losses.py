@@ -8,10 +8,10 @@ from foldrace.studies.knobs import Hyperparameters
 
 
 def loss_sum(logits: Tensor, labels: Tensor, knobs: Hyperparameters) -> Tensor:
-    """The loss of a batch, summed over its rows, in fp32; a scalar.
+    """The loss of a batch, summed over its rows: a scalar in fp32.
 
-    Label smoothing after Szegedy et al. 2016 (a share of the probability mass is spread over all labels); the focal
-    loss after Lin et al. 2017, (1 - p)^gamma times the smoothed cross entropy, p the probability of the true label.
+    Label smoothing spreads a share of the probability mass over all labels (Szegedy et al. 2016). The focal loss is
+    (1 - p)^gamma times the smoothed cross entropy, where p is the probability of the true label (Lin et al. 2017).
 
     Args:
         logits: (rows, classes).
@@ -22,5 +22,5 @@ def loss_sum(logits: Tensor, labels: Tensor, knobs: Hyperparameters) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=knobs.label_smoothing, reduction="sum")
     losses = F.cross_entropy(logits, labels, label_smoothing=knobs.label_smoothing, reduction="none")
     true = torch.gather(F.softmax(logits, dim=-1), 1, labels[:, None]).squeeze(1)
-    doubt = (1 - true).clamp_min(torch.finfo(true.dtype).eps)  # at 0 a power below 1 has an infinite gradient
-    return (doubt**knobs.focal_gamma * losses).sum()
+    modulating = (1 - true).clamp_min(torch.finfo(true.dtype).eps)  # a power below 1 has an infinite gradient at 0
+    return (modulating**knobs.focal_gamma * losses).sum()

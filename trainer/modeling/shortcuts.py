@@ -1,7 +1,8 @@
-"""The same model, computed with less: what a classifier never reads, and what the CPU's kernels waste.
+"""The same model, computed with less work.
 
-Nothing here changes what is computed: outputs differ by rounding alone, and dropout is the same distribution, drawn
-from torch's own generator (so that checkpoints, and the recomputation of gradient checkpointing, find it there).
+A classifier reads the first token alone, so the last layer computes nothing else. Some of torch's CPU kernels are slow,
+so there are others here. Outputs differ by rounding alone. Dropout has the same distribution and is drawn from torch's
+own generator, where checkpoints and gradient checkpointing expect it.
 """
 
 import torch
@@ -15,15 +16,18 @@ from transformers.models.electra.modeling_electra import ElectraLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
-# Encoders of one build, whose classifiers read the first token alone.
+# Encoders of the same build. Their classifiers read the first token alone.
 _FIRST_TOKEN_LAYERS = (ElectraLayer, BertLayer, RobertaLayer, XLMRobertaLayer)
 
 _CPU_ATTENTION = "foldrace_cpu"
-_LEVELS = 2**16  # of a random number that decides over one element
+_LEVELS = 2**16  # values of the random number that decides whether an element is kept
 
 
 def apply_shortcuts(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
-    """Give `model`, in place, every shortcut that fits it and the device; its weights keep their names."""
+    """Change `model` in place to use every shortcut that fits it and the device, and return it.
+
+    Its weights keep their names.
+    """
     layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
     if isinstance(layers, nn.ModuleList) and isinstance(layers[-1], _FIRST_TOKEN_LAYERS):
         layers[-1] = FirstTokenLayer(layers[-1])
@@ -39,14 +43,14 @@ def apply_shortcuts(model: PreTrainedModel, device: torch.device) -> PreTrainedM
 
 
 class FirstTokenLayer(GradientCheckpointingLayer):
-    """An encoder's last layer, computed for the first token alone: (rows, tokens, width) -> (rows, 1, width).
+    """The last layer of an encoder, for the first token alone: (rows, tokens, width) -> (rows, 1, width).
 
-    In an encoder of n layers this saves most of one of them.
+    It saves most of the work of one layer.
     """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
-        self.__dict__.update(layer.__dict__)  # its parts under their names, and its gradient checkpointing
+        self.__dict__.update(layer.__dict__)  # keeps the names of its parts, and its gradient checkpointing
 
     def forward(self, hidden: Tensor, mask: Tensor | None = None, *_: object, **__: object) -> Tensor:
         attention = self.attention.self
@@ -64,7 +68,7 @@ class FirstTokenLayer(GradientCheckpointingLayer):
 
 
 class CpuDropout(nn.Dropout):
-    """Dropout whose mask is drawn 16 bits an element: torch's own kernel draws a double for each, one by one."""
+    """Dropout that draws 16 bits for an element. torch's own CPU kernel draws a double for each, one by one."""
 
     def forward(self, x: Tensor) -> Tensor:
         return cpu_dropout(x, self.p) if self.training else x
@@ -77,7 +81,7 @@ def cpu_dropout(x: Tensor, p: float) -> Tensor:
     `p`. For p = 1 all are zero.
 
     Raises:
-        ValueError: `p` is not a probability; torch says it in the same words.
+        ValueError: `p` is not a probability. torch raises the same.
     """
     if not 0 <= p <= 1:
         raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
@@ -93,9 +97,14 @@ def cpu_dropout(x: Tensor, p: float) -> Tensor:
 
 
 def cpu_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Scaled dot product attention, (rows, heads, tokens, width of a head); `mask` is False where not to look.
+    """Scaled dot product attention. torch's own takes a slow path on a CPU when there is dropout.
 
-    torch's own takes a slow path when there is dropout. The softmax is in fp32, as there.
+    The softmax is computed in fp32, as in torch.
+
+    Args:
+        query, key, value: (rows, heads, tokens, width of a head).
+        mask: broadcasts to (rows, heads, tokens, tokens); False for the tokens that are not attended to.
+        dropout: the probability with which a weight of the attention is dropped.
     """
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
@@ -104,7 +113,7 @@ def cpu_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
     return cpu_dropout(weights, dropout) @ value
 
 
-def _attention_interface(
+def _attention_interface(  # its parameters are those of transformers.AttentionInterface
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -117,7 +126,10 @@ def _attention_interface(
 
 
 def _widen_mask(_: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[object, dict[str, object]]:
-    """(rows, tokens) -> (rows, 1, 1, tokens): left to transformers, it is copied for every token, after a wait."""
+    """Give the encoder its mask as (rows, 1, 1, tokens).
+
+    From a mask of (rows, tokens), transformers would make a copy for every token, and wait for the device to do it.
+    """
     mask = kwargs["attention_mask"]
     if isinstance(mask, Tensor):
         kwargs["attention_mask"] = mask.bool()[:, None, None]

@@ -1,4 +1,4 @@
-"""The whole state of a fold in one file, written atomically, with its own hash. Nothing is ever unpickled."""
+"""The whole state of a fold in one file, written atomically, with a hash of its content. Nothing is ever unpickled."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ from torch import Tensor
 from foldrace.errors import FoldraceError
 from foldrace.storage.workspace import new_file
 
-CHECKPOINTS_KEPT = 2  # checkpoints in a folder: the newest, and the one before it in case the newest is damaged
+CHECKPOINTS_KEPT = 2  # in a folder: the newest, and the one before it in case the newest is damaged
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
 
 
 class CheckpointError(FoldraceError):
-    """A checkpoint that cannot be gone on from."""
+    """No fold can go on from this checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Checkpoint:
     """A fold between two optimiser steps.
 
     Attributes:
-        task: the hash of the task; a checkpoint is only good for its own.
+        task: the hash of the task. A checkpoint is good for its own task only.
         step: optimiser steps done.
-        tensors: weights, optimiser state, best weights, random state, running sums; on the CPU, by name.
-        state: what else the loop knows, as JSON: the curve, seconds spent, the micro-batch.
+        tensors: the tensors of a `FoldState` by name, on the CPU.
+        state: its plain data by name, as JSON holds it.
     """
 
     task: str
@@ -42,11 +42,15 @@ class Checkpoint:
 
     @property
     def file_name(self) -> str:
-        """In any folder; names are in the order of steps."""
+        """The name of its file, in any folder. Names sort in the order of steps."""
         return f"checkpoint-{self.step:08d}.safetensors"
 
     def save(self, folder: Path) -> Path:
-        """Write the checkpoint into `folder` and drop all but the newest `CHECKPOINTS_KEPT` there."""
+        """Write the checkpoint into `folder`, drop all but the newest `CHECKPOINTS_KEPT` there, and return its path.
+
+        Raises:
+            StorageError: it cannot be written: no room, no right.
+        """
         described = json.dumps({"task": self.task, "step": self.step, "state": self.state}, sort_keys=True)
         metadata = {"described": described, "sha256": _hash(self.tensors, described)}
         path = folder / self.file_name

@@ -1,4 +1,4 @@
-"""What a trained model makes of rows: probabilities, in row order."""
+"""The probabilities that a trained model gives for rows."""
 
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from foldrace.trainer.hub import load_pretrained
 def predict(
     model: PreTrainedModel, tokens: Tokens, rows: IntArray, pad_id: int, dtype: torch.dtype | None
 ) -> Float32Array:
-    """Probabilities of shape (rows, classes), in the order of `rows`, whatever the order of the batches.
+    """Probabilities of shape (rows, classes), in the order of `rows`.
 
     Args:
-        rows: positions in `tokens`; one may occur repeatedly.
-        dtype: to compute in, by autocast; None: the weights' own.
+        rows: positions in `tokens`. A position may occur repeatedly.
+        dtype: the precision of autocast; None to compute in the precision of the weights.
     """
     lengths = tokens.lengths[rows]
     probabilities = np.empty((len(rows), model.config.num_labels), dtype=np.float32)
@@ -34,6 +34,10 @@ def predict(
 
 
 def load_model(folder: Path, device: str) -> PreTrainedModel:
-    """A fold's model, as `save_model` wrote it; ModelError when the folder holds none."""
+    """The model of a fold, as `save_model` wrote it.
+
+    Raises:
+        ModelError: the folder holds none that loads.
+    """
     model: PreTrainedModel = load_pretrained(AutoModelForSequenceClassification, folder, "model")
     return model.to(device)

@@ -1,7 +1,7 @@
-"""Cosine annealing with warm restarts, as a pure function of the step; and where a fold is judged.
+"""Cosine annealing with warm restarts, as a pure function of the step, and the points at which a fold is evaluated.
 
 After Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts" (ICLR 2017), with a warmup in
-each cycle and a shrinking peak. docs/design.md, section 4, has the formula. No state: a step says it all.
+each cycle and a shrinking peak. docs/design.md, section 4, has the formula. A schedule has no state.
 """
 
 import math
@@ -16,7 +16,14 @@ from foldrace.trainer.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Cycle:
-    """Steps `start` to `end` (not included) of a fold; the cosine is `length` steps long, of which `warmup` rise."""
+    """Some steps of a fold that one cosine spans.
+
+    Attributes:
+        start, end: the first step, and the first one that is not of the cycle.
+        length: steps of the whole cosine; more than end - start when the end of training cuts the cycle off.
+        warmup: steps at its start in which the learning rate rises.
+        peak: the learning rate after the warmup.
+    """
 
     start: int
     end: int
@@ -30,9 +37,9 @@ class Schedule:
     """The learning rate of every optimiser step of a fold.
 
     Attributes:
-        total: optimiser steps in the fold.
+        total: optimiser steps of the fold.
         cycles: in order, without gaps, from step 0 to `total`.
-        min_lr: the learning rate that each cycle comes down to.
+        min_lr: the floor of each cycle.
     """
 
     total: int
@@ -41,7 +48,7 @@ class Schedule:
 
     @property
     def cycle_ends(self) -> tuple[int, ...]:
-        """The number of steps done at the end of each cycle that reaches its floor."""
+        """The steps done at the end of each cycle that reaches its floor."""
         return tuple(cycle.end for cycle in self.cycles if cycle.end == cycle.start + cycle.length)
 
     def lr(self, step: int) -> float:
@@ -58,10 +65,10 @@ class Schedule:
         return np.array([self.lr(step) for step in range(self.total)])
 
     def evaluation_points(self, count: int) -> tuple[int, ...]:
-        """The numbers of steps done at which the fold is judged, ascending, the last one `total`.
+        """The numbers of steps done at which the fold is evaluated, ascending. The last one is `total`.
 
-        Evenly spaced; a point moves to a cycle end within a quarter of the spacing, because there the learning
-        rate is at its floor. A fold of fewer steps than `count` is judged after each of its steps.
+        The points are evenly spaced. A point moves to a cycle end within a quarter of the spacing, because the
+        learning rate is at its floor there. A fold of fewer steps than `count` is evaluated after each of its steps.
         """
         count = min(count, self.total)
         spacing = self.total / count
@@ -74,7 +81,11 @@ class Schedule:
 
 
 def make_schedule(total: int, knobs: Hyperparameters) -> Schedule:
-    """The schedule of a fold of `total` optimiser steps, at least 1."""
+    """The schedule of a fold of `total` optimiser steps.
+
+    Raises:
+        ValueError: there is no step.
+    """
     if total < 1:
         raise ValueError(f"a schedule needs at least one step, found {total}")
     first = math.ceil(_share(knobs.first_cycle_ratio, total))
@@ -92,7 +103,7 @@ def make_schedule(total: int, knobs: Hyperparameters) -> Schedule:
 
 
 def _share(ratio: float, steps: int) -> float:
-    """`ratio * steps` without the last bits: .035 of 200 is 7, and not the 7.000000000000001 that rounds up to 8."""
+    """`ratio * steps` without the last bits. 0.035 of 200 is 7, not 7.000000000000001, which would round up to 8."""
     return round(ratio * steps, 6)
 
 
@@ -101,7 +112,7 @@ def _length(first: int, mult: float, k: int) -> int:
 
 
 def _whole_cycles(total: int, first: int, mult: float) -> list[tuple[int, int]]:
-    """(steps, length) of each cycle: what remains is a compressed cycle, or joins the one before."""
+    """(steps, length) of each cycle. What remains becomes a compressed cycle, or joins the one before."""
     lengths = [first]
     while sum(lengths) + (following := _length(first, mult, len(lengths))) <= total:
         lengths.append(following)
@@ -114,7 +125,7 @@ def _whole_cycles(total: int, first: int, mult: float) -> list[tuple[int, int]]:
 
 
 def _cut(total: int, first: int, mult: float) -> list[tuple[int, int]]:
-    """(steps, length) of each cycle: the last one is cut off where training ends."""
+    """(steps, length) of each cycle. The last one is cut off where training ends."""
     spans: list[tuple[int, int]] = []
     remaining = total
     while remaining > 0:

@@ -1,4 +1,4 @@
-"""What a fold is asked, and what it tells: a task goes in; progress, evaluations and a result come out, or an error."""
+"""The task of a fold, and what comes of it: progress, evaluations and a result, or an error."""
 
 import hashlib
 import json
