@@ -1,4 +1,4 @@
-"""Which failures of a database pass by themselves, and how long they are waited out.
+"""Which failures of a database pass by themselves, how long they are waited out, and what is said of them then.
 
 Only idempotent work may be repeated: when a connection drops, nobody knows whether the commit arrived.
 """
@@ -6,15 +6,18 @@ Only idempotent work may be repeated: when a connection drops, nobody knows whet
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import sqlalchemy as sa
 
+from foldrace.storage.address import redact, without_password
+from foldrace.storage.errors import OutageError, StorageError
+
 T = TypeVar("T")
 
-LOCK_SLICE_SECONDS = 1.0  # the longest wait for a lock of SQLite in which nobody looks whether to stop
 _FIRST_PAUSE, _LONGEST_PAUSE, _SLICE = 0.05, 5.0, 0.5  # seconds
 _STOP_SECONDS = 2.0  # work goes on for so long after a stop: a last word may pass through a dropped connection
 _DISK_FULL = "53100"  # PostgreSQL's code; more room does not come by itself
@@ -85,3 +88,27 @@ def _sleep(seconds: float, policy: RetryPolicy) -> None:
     while seconds > 0:
         policy.sleep(min(seconds, _SLICE))
         seconds = 0.0 if policy.should_stop() else seconds - _SLICE
+
+
+@contextmanager
+def translate_errors(url: sa.URL) -> Iterator[None]:
+    """Turn what the database or its driver says into a StorageError of one line that shows no password.
+
+    Clashes of keys, for the caller to handle, and wrong statements, which are faults of ours, pass through.
+    """
+    try:
+        yield
+    except (sa.exc.IntegrityError, sa.exc.ProgrammingError):
+        raise
+    except Exception as error:
+        raise _explained(error, url) from None
+
+
+def _explained(error: Exception, url: sa.URL) -> Exception:
+    cause, address = cause_of(error), without_password(url)
+    kind = OutageError if is_passing(error) else StorageError
+    if isinstance(cause, sa.exc.TimeoutError):
+        return kind(f"{address}: no connection became free")
+    if isinstance(cause, sa.exc.DBAPIError):
+        return kind(f"{address}: {redact(str(cause.orig), url)}")
+    return error

@@ -1,0 +1,28 @@
+"""What the databases do differently when one is opened and shared. Each has a file of its own beside this one."""
+
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+
+
+class Dialect(Protocol):
+    """One kind of database, as an engine needs to know it."""
+
+    def engine_arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `create_engine`."""
+
+    def configure(self, engine: sa.Engine) -> None:
+        """Set up every connection that `engine` makes from now on."""
+
+    def prepare(self, create: bool) -> None:
+        """Make what a first connection needs. Raises StorageError, also when it is missing and `create` is False."""
+
+    def exclusive(self, engine: sa.Engine) -> AbstractContextManager[None]:
+        """Keep every other process out of its own `exclusive` meanwhile."""
+
+    def read_only(self) -> AbstractContextManager[None]:
+        """Let the transactions that this thread begins meanwhile take no lock for writing."""
+
+    def hold_snapshot(self, connection: sa.Connection) -> None:
+        """Let every statement of a transaction that begins here, and only reads, see the same state."""

@@ -1,0 +1,97 @@
+"""SQLite: a file with one writer at a time, whose lock is taken when a transaction begins."""
+
+import math
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import filelock
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from foldrace.storage.address import sqlite_file, warn_of_network_file_system, without_password
+from foldrace.storage.errors import StorageError
+from foldrace.storage.outages import RetryPolicy, is_passing
+
+_SLICE_SECONDS = 1.0  # SQLite waits for a lock inside C, where no signal's handler runs: no longer at a time
+
+
+class Sqlite:
+    """A file that processes of one machine share."""
+
+    def __init__(self, url: sa.URL, retries: RetryPolicy) -> None:
+        self._url, self._retries = url, retries
+        self._local = threading.local()
+
+    def engine_arguments(self) -> dict[str, Any]:
+        return {"hide_parameters": True, "connect_args": {"timeout": self._retries.lock_seconds}}
+
+    def configure(self, engine: sa.Engine) -> None:
+        event.listen(engine, "connect", _set_up)
+        event.listen(engine, "begin", self._begin)
+
+    def prepare(self, create: bool) -> None:
+        path, address = sqlite_file(self._url), without_password(self._url)
+        if not create and not path.is_file():
+            raise StorageError(f"{address}: no such database; `foldrace run` makes one")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{address}: its folder cannot be made: {error.strerror}") from error
+        warn_of_network_file_system(path)
+
+    @contextmanager
+    def exclusive(self, engine: sa.Engine) -> Iterator[None]:
+        with filelock.FileLock(f"{sqlite_file(self._url)}.lock"):
+            with engine.connect() as connection:
+                connection.exec_driver_sql("COMMIT")  # the journal's mode cannot change inside a transaction
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            yield
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        before = getattr(self._local, "read_only", False)
+        self._local.read_only = True
+        try:
+            yield
+        finally:
+            self._local.read_only = before
+
+    def hold_snapshot(self, connection: sa.Connection) -> None:
+        """Nothing: every transaction reads from one snapshot."""
+
+    def _begin(self, connection: sa.Connection) -> None:
+        if getattr(self._local, "read_only", False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        with _lock_timeout(connection, min(_SLICE_SECONDS, self._retries.lock_seconds), self._retries.lock_seconds):
+            self._begin_immediate(connection)
+
+    def _begin_immediate(self, connection: sa.Connection) -> None:
+        """Take the write lock: a transaction that reads before it locks could act on what another one has changed."""
+        slices = math.ceil(self._retries.lock_seconds / _SLICE_SECONDS)
+        while True:
+            slices -= 1
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except sa.exc.OperationalError as error:
+                if slices <= 0 or not is_passing(error) or self._retries.should_stop():
+                    raise
+
+
+def _set_up(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # `_begin` begins; the driver would begin late, and not IMMEDIATE
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+@contextmanager
+def _lock_timeout(connection: sa.Connection, seconds: float, usual: float) -> Iterator[None]:
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={int(usual * 1000)}")
+        cursor.close()
