@@ -5,6 +5,7 @@ A password must never leave this module except towards the driver.
 
 import logging
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 
@@ -58,12 +59,18 @@ def without_secrets(url: str) -> str:
 
 
 def redact(text: str, url: sa.URL) -> str:
-    """A driver's message in one line, should it ever repeat a password."""
-    secrets = [url.password, *(url.query.get(key) for key in _SECRETS)]
-    for secret in secrets:
-        if isinstance(secret, str) and secret:
-            text = text.replace(secret, "***")
+    """`text` as one line, without the passwords of `url` in any spelling that a driver may repeat."""
+    for secret in sorted(_secrets_of(url), key=len, reverse=True):
+        for spelling in (secret, quote(secret, safe=""), quote_plus(secret), secret.replace("'", "\\'")):
+            text = text.replace(spelling, "***")
     return " ".join(text.split())
+
+
+def _secrets_of(url: sa.URL) -> set[str]:
+    """The URL's passwords; a key of its query may be there more than once."""
+    given = [url.query.get(key, "") for key in _SECRETS]
+    listed = [value for values in given for value in ([values] if isinstance(values, str) else values)]
+    return {secret for secret in [str(url.password or ""), *listed] if secret}
 
 
 def sqlite_file(url: sa.URL) -> Path:

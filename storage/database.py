@@ -19,7 +19,8 @@ from foldrace.storage.engine.postgresql import Postgresql
 from foldrace.storage.engine.schema import ensure_tables
 from foldrace.storage.engine.sqlite import Sqlite
 from foldrace.storage.errors import StorageError
-from foldrace.storage.outages import PATIENT, RetryPolicy, translate_errors, wait_out
+from foldrace.storage.failures import translate_errors
+from foldrace.storage.outages import PATIENT, RetryPolicy, wait_out
 
 if TYPE_CHECKING:
     import optuna
@@ -56,7 +57,8 @@ class Database:
         """
         asked = parse(url)
         try:
-            database = cls(asked, retries)
+            with translate_errors(asked):
+                database = cls(asked, retries)
         except ImportError as error:
             address = without_password(asked)
             raise StorageError(f"{address}: its driver is not installed; install foldrace[postgres]") from error
@@ -77,9 +79,12 @@ class Database:
 
     @property
     def storage(self) -> "optuna.storages.BaseStorage":
-        """Optuna's storage of this database; it caches finished trials, so there is one for each process."""
+        """Optuna's storage of this database; it caches finished trials, so there is one for each process.
+
+        Its own methods try once; the first use raises what `retry` raises.
+        """
         with self._storage_lock:
-            return self._storage
+            return self.retry(lambda: self._storage)
 
     def retry(self, work: Callable[[], T]) -> T:
         """Do idempotent work, again and again through an outage, for at most the patience of this database.

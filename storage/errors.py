@@ -13,3 +13,7 @@ class OutageError(StorageError):
     """The database has not answered for as long as it was waited for; later it may."""
 
     status = os.EX_TEMPFAIL
+
+
+class DriverError(Exception):
+    """An error of a database's driver, as text without passwords. It is seen only as the cause of a StorageError."""

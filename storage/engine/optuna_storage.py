@@ -24,6 +24,8 @@ def open_optuna_storage(url: sa.URL, dialect: Dialect, create: bool) -> "optuna.
     # Optuna fills a template in its URL, so a brace in a password has to be doubled.
     template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
     arguments = dialect.engine_arguments()
+    if create:  # used once: Optuna leaves a pool open when the making fails
+        arguments |= {"poolclass": sa.pool.NullPool}
     try:
         storage = optuna.storages.RDBStorage(template, engine_kwargs=arguments, skip_table_creation=not create)
     except RuntimeError as error:

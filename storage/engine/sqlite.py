@@ -12,7 +12,8 @@ from sqlalchemy import event
 
 from foldrace.storage.address import sqlite_file, warn_of_network_file_system, without_password
 from foldrace.storage.errors import StorageError
-from foldrace.storage.outages import RetryPolicy, is_passing
+from foldrace.storage.failures import is_passing
+from foldrace.storage.outages import RetryPolicy
 
 _SLICE_SECONDS = 1.0  # SQLite waits for a lock inside C, where no signal's handler runs: no longer at a time
 

@@ -1,10 +1,8 @@
-"""Opening a database: by many at once, by URLs right and wrong, of other versions; and no password ever shown."""
+"""Opening a database: by many at once, by URLs right and wrong, and of other versions."""
 
-import logging
 import sqlite3
 import sys
 import traceback
-from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkContext
 from pathlib import Path
 
@@ -83,6 +81,8 @@ def test_sqlite_writes_ahead_waits_for_locks_and_syncs(tmp_path: Path) -> None:
         (f"mysql://me:{CANARY}@host/db", "neither SQLite nor PostgreSQL"),
         (f"postgresql+psycopg://me:{CANARY}@127.0.0.1:1/db", "me@127.0.0.1:1/db: .*refused"),
         (f"postgresql+psycopg://me@127.0.0.1:1/db?password={CANARY}", "refused"),
+        (f"postgresql+psycopg://me:{CANARY}@127.0.0.1:1/db?nonsense=1", "invalid connection option"),
+        (f"postgresql+psycopg://me:{CANARY}@/db?host=127.0.0.1&port=five", "non-integer port"),
         ("sqlite://", "in memory"),
         ("sqlite:////proc/none/study.db", "folder cannot be made"),
     ],
@@ -132,63 +132,6 @@ def test_an_older_database_is_migrated_once(
     for _ in range(2):
         Database.open(storage_url).close()
     assert steps == [1]
-
-
-@pytest.fixture
-def locked_url(fresh_postgres: Callable[[str], str]) -> Iterator[sa.URL]:
-    """A database whose user has to give a password."""
-    empty = fresh_postgres("template0")
-    owner = sa.create_engine(empty, isolation_level="AUTOCOMMIT")
-    url = sa.make_url(empty).set(username="locked")
-    with owner.connect() as connection:
-        connection.execute(sa.text(f"CREATE ROLE locked LOGIN PASSWORD '{CANARY}'"))
-        connection.execute(sa.text(f'ALTER DATABASE "{url.database}" OWNER TO locked'))
-        rules = Path(str(connection.execute(sa.text("SHOW hba_file")).scalar()))
-        before = rules.read_text()
-        rules.write_text("local all locked scram-sha-256\n" + before)
-        connection.execute(sa.text("SELECT pg_reload_conf()"))
-        yield url
-        rules.write_text(before)
-        connection.execute(sa.text("SELECT pg_reload_conf()"))
-        connection.execute(sa.text(f'ALTER DATABASE "{url.database}" OWNER TO postgres'))
-        connection.execute(sa.text("REASSIGN OWNED BY locked TO postgres"))
-        connection.execute(sa.text("DROP OWNED BY locked"))
-        connection.execute(sa.text("DROP ROLE locked"))
-    owner.dispose()
-
-
-def test_a_password_may_come_from_the_environment_or_a_file(
-    locked_url: sa.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bare = locked_url.render_as_string()
-    with pytest.raises(StorageError, match="no password supplied"):
-        Database.open(bare)
-    monkeypatch.setenv("PGPASSWORD", CANARY)
-    Database.open(bare).close()
-    monkeypatch.delenv("PGPASSWORD")
-    (tmp_path / "pgpass").write_text(f"*:*:*:locked:{CANARY}\n")
-    (tmp_path / "pgpass").chmod(0o600)
-    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "pgpass"))
-    Database.open(bare).close()
-
-
-def test_a_password_with_any_character_works_and_is_never_shown(
-    locked_url: sa.URL, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    odd = CANARY + "{}@/%:#?"
-    owner = sa.create_engine(locked_url.set(username="postgres"), isolation_level="AUTOCOMMIT")
-    with owner.connect() as connection:
-        connection.exec_driver_sql(f"ALTER ROLE locked PASSWORD '{odd.replace('%', '%%')}'")
-    owner.dispose()
-    database = Database.open(locked_url.set(password=odd).render_as_string(hide_password=False))
-    assert database.storage.get_all_studies() == []
-    shown = [repr(database), str(database), database.address, repr(database.engine), caplog.text]
-    assert CANARY not in "".join(shown)
-    database.close()
-    with pytest.raises(StorageError, match="password authentication failed") as caught:
-        Database.open(locked_url.set(password=CANARY + "wrong").render_as_string(hide_password=False))
-    assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(("kind", "warned"), [("nfs4", True), ("fuse.sshfs", True), ("ext4", False)])
