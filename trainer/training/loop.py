@@ -72,7 +72,7 @@ def train_fold(
             yield progress
             state.resume()
             last_progress = time.monotonic()
-    yield trainer.result()
+    yield _result(trainer)
 
 
 def start_fold(task: FoldTask, resume: Checkpoint | None = None) -> "FoldTrainer":
@@ -185,32 +185,34 @@ class FoldTrainer:
             state.step, task.total_steps, epoch, rate, state.micro_batch, lambda: state.snapshot(task.hash())
         )
 
-    def result(self) -> FoldResult:
-        """The result of the best weights, after the last step."""
-        task, state = self.task, self.state
-        test = train = None
-        if task.test is not None:
-            state.model.load_state_dict(state.best)
-            test_rows = np.arange(len(task.test.lengths))
-            test = predict(state.model, task.test, test_rows, task.pad_id, self.dtype)
-            train = predict(state.model, task.tokens, task.training, task.pad_id, self.dtype)
-        state.count_evaluating()
-        return FoldResult(
-            curve=tuple(state.curve),
-            probabilities=state.best_probabilities.numpy(),
-            test_probabilities=test,
-            train_probabilities=train,
-            weights={name: tensor.cpu() for name, tensor in state.best.items()},
-            cost=self._cost(),
-        )
 
-    def _cost(self) -> FoldCost:
-        state, rows = self.state, self.task.knobs.epochs * len(self.task.training)
-        return FoldCost(
-            seconds_training=state.seconds_training,
-            seconds_evaluating=state.seconds_evaluating,
-            rows_per_second=rows / max(state.seconds_training, 1e-9),
-            peak_memory=peak_memory(state.device),
-            threads=torch.get_num_threads(),
-            micro_batch=state.micro_batch,
-        )
+def _result(trainer: FoldTrainer) -> FoldResult:
+    """The result of a fold after its last step. For a final job, it predicts with the best weights."""
+    task, state = trainer.task, trainer.state
+    test = train = None
+    if task.test is not None:
+        state.model.load_state_dict(state.best)
+        test_rows = np.arange(len(task.test.lengths))
+        test = predict(state.model, task.test, test_rows, task.pad_id, trainer.dtype)
+        train = predict(state.model, task.tokens, task.training, task.pad_id, trainer.dtype)
+    state.count_evaluating()
+    return FoldResult(
+        curve=tuple(state.curve),
+        probabilities=state.best_probabilities.numpy(),
+        test_probabilities=test,
+        train_probabilities=train,
+        weights={name: tensor.cpu() for name, tensor in state.best.items()},
+        cost=_cost(task, state),
+    )
+
+
+def _cost(task: FoldTask, state: FoldState) -> FoldCost:
+    rows = task.knobs.epochs * len(task.training)
+    return FoldCost(
+        seconds_training=state.seconds_training,
+        seconds_evaluating=state.seconds_evaluating,
+        rows_per_second=rows / max(state.seconds_training, 1e-9),
+        peak_memory=peak_memory(state.device),
+        threads=torch.get_num_threads(),
+        micro_batch=state.micro_batch,
+    )
