@@ -31,7 +31,6 @@ from benchmarks.simulation.truths import TRUTHS
 from benchmarks.simulation.worlds import make_world
 
 RESULTS = Path("runs/simulate.jsonl")
-SEEDS = 1000  # of each world, at most: no two worlds have a study with the same seed
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def _outcomes(cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
     for case in cases:
         started, strategy = time.process_time(), STRATEGIES[case.strategy]
         sampler, pruner = strategy.sampler(world.folds, Path(case.curves)), strategy.pruner(world.folds)
-        steps = play(world, sampler, pruner, SEEDS * case.world + case.seed, case.trials, case.workers)
+        steps = play(world, sampler, pruner, case.study_seed, case.trials, case.workers)
         outcome = Outcome(
             100 * (world.best - world.typical),
             tuple(step.spent for step in steps),

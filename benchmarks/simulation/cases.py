@@ -38,6 +38,12 @@ class Case:
     workers: int
     trials: int
 
+    @property
+    def study_seed(self) -> int:
+        """The study's own: no two worlds have it in common, lest one lucky draw counts as many."""
+        world = f"{Path(self.curves).name}/{self.truth}/{self.noise:g}/{self.world}/{self.seed}"
+        return int.from_bytes(sha256(world.encode()).digest()[:4]) // 2
+
 
 @dataclass(frozen=True)
 class Outcome:
