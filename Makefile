@@ -56,6 +56,7 @@ bench-racing: install
 
 # Searches in memory, on data sets fitted to the recorded curves; goes on where it was cut off.
 bench-simulate: install
+	$(BIN)/python -m benchmarks.sampling
 	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.simulate --curves $$file || exit 1; done
 
 # Needs chromium, as the tests of the dashboard do.

@@ -86,7 +86,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", type=Path, nargs="+", required=True, metavar="FILE")
-    parser.add_argument("--worlds", type=_positive, default=5, help="of each kind of truth and size of noise")
+    parser.add_argument("--worlds", type=_positive, default=12, help="of each kind of truth and size of noise")
     parser.add_argument("--seeds", type=_positive, default=1, help="studies on each world")
     parser.add_argument("--strategies", type=_strategies, default=list(STRATEGIES), help=", ".join(STRATEGIES))
     parser.add_argument("--truths", type=_truths, default=list(TRUTHS), help=", ".join(TRUTHS))
