@@ -10,7 +10,8 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from benchmarks.gpu.setting import Setting, demo_task, open_demo
+from benchmarks.gpu.demo import demo_task, open_demo
+from benchmarks.gpu.setting import Setting
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldResult, Progress
 

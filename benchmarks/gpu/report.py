@@ -56,3 +56,7 @@ def read_findings(path: Path) -> tuple[Finding, ...]:
         return ()
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     return tuple(Finding(**json.loads(line)) for line in whole.splitlines())
+
+
+def in_gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,6 +1,8 @@
 """One section in a process of its own: a crash, a hang or a broken CUDA context ends that section alone.
 
-python -m benchmarks.gpu.section NAME FOLDER DEVICE [--small]
+    python -m benchmarks.gpu.section NAME FOLDER DEVICE [--small]
+
+What it finds goes into a file of the folder.
 """
 
 import sys
@@ -9,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks.gpu.report import Report
+from benchmarks.gpu.setting import Setting
 
 OURS = ("benchmarks", "foldrace", "tests")
 LAST_LINES = 12  # of a traceback
@@ -18,9 +21,7 @@ def main() -> int:
     name, folder, device = sys.argv[1:4]
     report = Report(findings_file(Path(folder), name))
     try:
-        section = import_module(f"benchmarks.gpu.sections.{name}")
-        from benchmarks.gpu.setting import Setting  # here: a package that is missing is a finding
-
+        section = import_module(f"benchmarks.gpu.sections.{name}")  # here: a missing package is a finding
         section.run(Setting(Path(folder), device, "--small" in sys.argv), report)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OURS:

@@ -10,7 +10,7 @@ from tests.support import cuda
 pytestmark = pytest.mark.cuda
 
 
-@pytest.mark.parametrize("knobs", cuda.FOLDS)
+@pytest.mark.parametrize("knobs", cuda.FOLDS, ids=str)
 def test_a_fold_trains_and_resumes_on_cuda(knobs: dict[str, Any]) -> None:
     cuda.check_a_fold_trains_and_resumes(**knobs)
 
@@ -19,6 +19,6 @@ def test_a_step_waits_for_nothing() -> None:
     cuda.check_a_step_waits_for_nothing()
 
 
-@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16], ids=str)
 def test_probabilities_are_those_of_the_cpu(dtype: torch.dtype | None) -> None:
     cuda.check_probabilities_are_those_of_the_cpu(dtype)

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from benchmarks.gpu.report import Report
-from benchmarks.gpu.setting import Setting, demo_task, finish, in_gigabytes, open_demo
+from benchmarks.gpu.demo import demo_task, finish, open_demo
+from benchmarks.gpu.report import Report, in_gigabytes
+from benchmarks.gpu.setting import Setting
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.tasks import FoldResult, FoldTask

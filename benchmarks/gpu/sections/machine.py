@@ -10,9 +10,9 @@ from functools import partial
 
 import torch
 
-from benchmarks.gpu.report import Report
+from benchmarks.gpu.report import Report, in_gigabytes
 from benchmarks.gpu.runner import ROOT
-from benchmarks.gpu.setting import Setting, in_gigabytes
+from benchmarks.gpu.setting import Setting
 from foldrace.search.workers.slots import cores, count_cuda_devices, slots
 
 SIDE = 8192  # of the matrices

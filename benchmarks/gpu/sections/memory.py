@@ -6,16 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
-import numpy as np
 import torch
 
-from benchmarks.gpu.report import Report
-from benchmarks.gpu.setting import Setting, demo_task, finish, in_gigabytes, open_demo
-from foldrace.trainer.data.batching import Tokens
-from foldrace.trainer.training.loop import train_fold
+from benchmarks.gpu.demo import demo_task, finish, open_demo
+from benchmarks.gpu.report import Report, in_gigabytes
+from benchmarks.gpu.setting import Setting
+from foldrace.trainer.training.loop import start_fold, train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, NoRoomError, OutOfMemoryError, Progress
 
-BATCH, LONGEST, LONG_ROWS = 256, 512, 64  # rows; tokens; rows of so many tokens
+BATCH = 256  # rows
 SAME_LOSS = 0.02  # of the first evaluation, relative: halved, a batch is summed in another order
 ROUNDING = 64 * 2**20  # bytes that the allocator may round up or leave between two blocks
 
@@ -34,7 +33,9 @@ def run(setting: Setting, report: Report) -> None:
     _expect(report, "no room for its gradients", weights + ROUNDING, NoRoomError, lambda: _first(task))
     _expect(report, "no room for its optimiser", 5 * weights // 2, NoRoomError, lambda: _first(task))
     _halve(report, task, single + (whole.cost.peak_memory - single) * 2 // 5, whole)
-    _expect(report, "no room for one long row", single + ROUNDING, OutOfMemoryError, lambda: _first(_long(task)))
+    placed = start_fold(task)
+    _expect(report, "no room for one row of a fold in its place", ROUNDING, OutOfMemoryError, placed.train_step)
+    del placed
     with _left(2 * whole.cost.peak_memory):
         report.check(_first(task).micro_batch == BATCH, "with room again, a fold takes its whole batch")
 
@@ -68,27 +69,17 @@ def _halve(report: Report, task: FoldTask, left: int, whole: FoldResult) -> None
     )
 
 
-def _expect(report: Report, name: str, left: int, expected: type[Exception], work: Callable[[], Progress]) -> None:
+def _expect(report: Report, name: str, left: int, expected: type[Exception], work: Callable[[], object]) -> None:
     """That `work` raises, with so many bytes left on the device, and one line that says why."""
     said = "nothing was raised"
     holds = False
     with _left(left):
         try:
-            said += f"; {work().micro_batch} rows at once"
+            work()
         except Exception as error:
             holds = isinstance(error, expected)
             said = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     report.check(holds, f"{name} ({_gb(left)} left) is {expected.__name__}: {said}")
-
-
-def _long(task: FoldTask) -> FoldTask:
-    """The same task on made-up rows of the greatest length, more than gradient checkpoints of one would hold."""
-    random = np.random.default_rng(0)
-    rows = len(task.labels)
-    ids = random.integers(5, 1000, rows * LONGEST)
-    tokens = Tokens(ids, None, np.arange(rows + 1) * LONGEST)
-    source = replace(task.source, max_length=LONGEST)
-    return replace(task, tokens=tokens, source=source, training=task.training[:LONG_ROWS])
 
 
 @contextmanager

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.report import Report
+from benchmarks.gpu.demo import demo_task, finish, open_demo
+from benchmarks.gpu.report import Report, in_gigabytes
 from benchmarks.gpu.runner import ROOT
-from benchmarks.gpu.setting import Setting, demo_task, finish, in_gigabytes, open_demo
+from benchmarks.gpu.setting import Setting
+from foldrace.storage.workspace import PARTIAL
 from foldrace.trainer.training.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 
 EPOCHS = 2
-INTO_THE_WRITING = 0.2  # seconds
+PATIENCE = 10.0  # seconds, until a process that says that it saves begins to write
 TOLERANCE = 0.1  # of the last evaluation loss, relative, where the device's sums are not the same each time
 
 
@@ -53,12 +55,20 @@ def _killed(setting: Setting, report: Report, first: int) -> Path:
         process.stdin.write("\n")
         process.stdin.flush()
         saving = (line for line in process.stdout if line.startswith("saving"))
-        steps = [line.split()[1] for line, _ in zip(saving, range(2), strict=False)]
-        time.sleep(setting.choose(INTO_THE_WRITING, 0.0))
+        steps = [line.split()[1] for line in itertools.islice(saving, 2)]
+        _wait_until_it_writes(folder)
         process.kill()
+    if len(steps) < 2:
+        raise RuntimeError(f"the fold's process ended with status {process.returncode} before its second checkpoint")
     files = sorted(path.name for path in folder.iterdir())
     report.figure("killed while it wrote the checkpoint of", f"step {steps[-1]}; it left {', '.join(files)}")
     return list_checkpoints(folder)[0]
+
+
+def _wait_until_it_writes(folder: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and not list(folder.glob(f"{PARTIAL}*")):
+        time.sleep(0.001)
 
 
 def _deterministically(report: Report, task: FoldTask) -> None:
@@ -68,6 +78,9 @@ def _deterministically(report: Report, task: FoldTask) -> None:
     try:
         undisturbed, again = finish(task), finish(task)
         resumed = finish(task, _snapshot(task, task.total_steps // 3))
+    except RuntimeError as error:
+        report.unchecked("deterministic algorithms", str(error).splitlines()[0])
+        return
     finally:
         torch.use_deterministic_algorithms(False)
     report.figure("with deterministic algorithms, two undisturbed folds", _difference(again, undisturbed))

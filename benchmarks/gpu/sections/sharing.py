@@ -6,9 +6,10 @@ import sys
 import time
 from importlib.util import find_spec
 
+from benchmarks.gpu.demo import model_folder, open_demo
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.runner import ROOT
-from benchmarks.gpu.setting import Setting, model_folder, open_demo
+from benchmarks.gpu.setting import Setting
 
 OF_THE_COMMAND = ("typer", "rich", "optuna", "optuna_dashboard", "sqlalchemy", "plotly", "tomli_w", "filelock")
 TRIALS = 4

@@ -35,7 +35,7 @@ def run(setting: Setting, report: Report) -> None:
 
 def _run_pytest(report: Report) -> None:
     # Warnings are errors in our configuration; of versions that we did not choose they are none of our business.
-    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-v", "-W", "default", "-p", "no:cacheprovider", TESTS]
+    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-vv", "-W", "default", "-p", "no:cacheprovider", TESTS]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr, flush=True)
     for line in done.stdout.splitlines():
