@@ -106,8 +106,11 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, that appears under `path` whole, or not at all; one that is there already is replaced.
+def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """A folder to fill, that appears under `path` whole, or not at all.
+
+    Args:
+        replace: one that is there already is replaced; else, unless it is empty, that is an error.
 
     Raises:
         StorageError: it cannot be written: no room, no right.
@@ -119,7 +122,10 @@ def new_folder(path: Path) -> Iterator[Path]:
             yield partial
             partial.chmod(0o777 & ~_umask())
             _sync_tree(partial)
-            _swap_in(partial, path)
+            if replace:
+                _swap_in(partial, path)
+            else:
+                partial.rename(path)
             _sync_folder(path.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

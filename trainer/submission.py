@@ -5,12 +5,16 @@ Cells hold ids, labels and numbers as they are. An earlier submission is never o
 
 import csv
 import io
+import itertools
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from foldrace.errors import FoldraceError
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workspace import new_folder
 from foldrace.trainer.arrays import Probabilities
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import OutOfFold
@@ -81,29 +85,35 @@ def test_probabilities_csv(ids: Sequence[str], probabilities: Probabilities, lab
     return _csv(["id", *labels.names], ([id_, *row] for id_, row in rows))
 
 
-def submission_folder(parent: Path, count: int, model_name: str) -> Path:
-    """Make the next free folder `{count}fold_{model}{number}`. The submission file in it has the same name.
+def submission_name(folds: int, model_name: str) -> str:
+    """The name of a submission without its number, such as `8fold_koelectra-base`.
 
-    A folder can be made only once, so two processes never get the same one. `{model}` is the last part of the model's
-    name, in letters, digits, dots, hyphens and underscores.
-
-    Raises:
-        SubmissionError: `parent` cannot be written.
+    Of the model's name its last part counts, in letters, digits, dots, hyphens and underscores.
     """
     model = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(model_name).name)[:100] or "model"
-    number = 1
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            folder = parent / f"{count}fold_{model}{number}"
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return folder
-    except OSError as error:
-        raise SubmissionError(f"{parent}: no submission folder can be made there: {error.strerror}") from error
+    return f"{folds}fold_{model}"
+
+
+def write_submission(parent: Path, name: str, text: str) -> Path:
+    """Write `parent/NAME1/NAME1.csv`, or the next number that is free, and return its path.
+
+    The folder appears together with its file, so a writer that is killed leaves no empty one; two writers at once get
+    two numbers. A folder that is there is neither filled nor replaced.
+
+    Raises:
+        StorageError: the folder cannot be written: no room, no right.
+    """
+    for number in itertools.count(1):
+        folder = parent / f"{name}{number}"
+        try:
+            if not os.path.lexists(folder):
+                with new_folder(folder, replace=False) as building:
+                    (building / f"{folder.name}.csv").write_bytes(text.encode())
+                break
+        except StorageError:
+            if not os.path.lexists(folder):  # else another writer was faster
+                raise
+    return folder / f"{folder.name}.csv"
 
 
 def _check(ids: Sequence[str], probabilities: Probabilities, labels: Labels) -> None:

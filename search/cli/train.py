@@ -153,7 +153,7 @@ def final(
     wait: WaitOption = 0.0,
 ) -> None:
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
-    from foldrace.search.ensemble.job import begin
+    from foldrace.search.ensemble.job import queue_final_job
     from foldrace.search.monitor.live import refuse_unfinished, watch
     from foldrace.search.monitor.status_reader import read_status
     from foldrace.search.trials.heartbeat import refuse_short_lease
@@ -170,7 +170,7 @@ def final(
         read_test(asked.data.test, examples.labels)
         check_codes(asked.final.submission, examples.labels, len(asked.data.exclude_labels))
     with open_session(asked, workspace, wait, retries=VIEW) as session:
-        job = begin(asked, session.database, session.workspace)
+        job = queue_final_job(asked, session.database, session.workspace)
         set_control(session.database, job.name, "running")
         session = Session(job.study, session.workspace, session.database)
         status = watch(session, places, job.number)
@@ -181,12 +181,12 @@ def final(
 
 
 def _hand_in(job: "FinalJob", session: Session) -> None:
-    from foldrace.search.ensemble.job import ensemble
+    from foldrace.search.ensemble.result import make_ensemble
     from foldrace.search.recording.final_recorder import record_final
     from foldrace.trainer.training_data import open_training_data
 
     data = open_training_data(job.study, job.workspace)
-    done = ensemble(job, data)
+    done = make_ensemble(job, data)
     metric, (low, high) = job.study.search.metric, done.interval
     print_lines(
         [

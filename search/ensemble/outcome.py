@@ -1,12 +1,11 @@
-"""A final job that is done, read back from its folder: what each model gave, and what they gave together."""
+"""The outcome of a final job, read from its folder: what each fold left, and their answers together."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from foldrace.errors import FoldraceError
-from foldrace.search.ensemble.job import STUDY_FILE, SUMMARY_FILE, FinalJob, fold_result
+from foldrace.search.ensemble.job import STUDY_FILE, FinalError, FinalJob, no_ensemble, read_summary
 from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
@@ -14,84 +13,94 @@ from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.ensemble import OutOfFold, out_of_fold
 from foldrace.trainer.figures import confusions, curves, png, reliability
 from foldrace.trainer.metrics import confusion
-from foldrace.trainer.results import SavedResult, confusion_matrices
+from foldrace.trainer.results import SavedResult, confusion_matrices, load_result
 from foldrace.trainer.training_data import TrainingData, open_training_data
-
-
-class OutcomeError(FoldraceError):
-    """The folder is not that of a final job that is done."""
 
 
 @dataclass(frozen=True, eq=False)
 class FinalOutcome:
-    """A final job, its data, and what it gave.
+    """A final job whose folds are trained.
 
     Attributes:
         results: of each fold of each seed, in the order of the job.
-        scored: the rows that no fold's own model was trained on.
-        training: (classes, classes) confusion matrix of the models on the rows they were trained on, all models
-            together; None where that was not predicted.
+        scored: the out-of-fold answers.
     """
 
     job: FinalJob
     data: TrainingData
     results: dict[FinalFold, SavedResult]
     scored: OutOfFold
-    training: IntArray | None
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def class_names(self) -> tuple[str, ...]:
         return self.data.examples.labels.names
 
-    @property
-    def validation(self) -> IntArray:
-        """(classes, classes): the confusion matrix of the out-of-fold answers."""
+    def validation_confusion(self) -> IntArray:
+        """(classes, classes) counts of the out-of-fold answers; a row is a true class."""
         return confusion(self.scored.probabilities, self.scored.labels)
+
+    def training_confusion(self) -> IntArray | None:
+        """(classes, classes) counts of all models on their own training parts; None where those were not predicted."""
+        found = [self._matrices(fold).get("training") for fold in self.results]
+        matrices = [matrix for matrix in found if matrix is not None]
+        return np.sum(matrices, axis=0) if matrices else None
+
+    def _matrices(self, fold: FinalFold) -> dict[str, IntArray]:
+        plan = self.data.plan(self.job.study.final.folds, fold.seed)
+        parts = plan.training(fold.fold), plan.validation(fold.fold)
+        return confusion_matrices(self.results[fold], self.data.labels, *parts)
 
 
 def read_outcome(job: FinalJob, data: TrainingData) -> FinalOutcome:
-    """What a final job left on disk. Raises ResultError or FinalError when a fold is missing."""
-    study = job.study
-    results = {fold: fold_result(job, data, fold) for fold in job.folds}
-    plans = {seed: data.plan(study.final.folds, seed) for seed in study.final.seeds}
-    trained = [(plan, [r.probabilities for j, r in results.items() if j.seed == seed]) for seed, plan in plans.items()]
-    found = [
-        confusion_matrices(result, data.labels, plans[j.seed].training(j.fold), plans[j.seed].validation(j.fold)).get(
-            "training"
-        )
-        for j, result in results.items()
-    ]
-    counted = [matrix for matrix in found if matrix is not None]
-    training: IntArray | None = np.sum(counted, axis=0) if counted else None
-    return FinalOutcome(job, data, results, out_of_fold(trained, data.labels, study.final.vote), training)
+    """The outcome of a final job.
+
+    Raises:
+        ResultError: the result of a fold is missing or damaged.
+        FinalError: a fold was trained on other data.
+    """
+    results = {fold: _load_fold(job, data, fold) for fold in job.folds}
+    trained = []
+    for seed in job.study.final.seeds:
+        answers = [result.probabilities for fold, result in results.items() if fold.seed == seed]
+        trained.append((data.plan(job.study.final.folds, seed), answers))
+    return FinalOutcome(job, data, results, out_of_fold(trained, data.labels, job.study.final.vote))
 
 
 def open_outcome(folder: Path) -> FinalOutcome:
-    """The final job in a folder such as runs/demo/final-1.
+    """The outcome of the final job in a folder such as runs/demo/final-1.
 
     Raises:
-        OutcomeError: there is none, or its ensemble is not made yet.
+        FinalError: there is no finished ensemble.
         DataError: the data that it was trained on cannot be read any more.
     """
-    number = folder.name.removeprefix("final-")
-    if not (folder / SUMMARY_FILE).is_file() or not number.isdigit():
-        raise OutcomeError(
-            f"{folder}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
-        )
+    read_summary(folder)
+    number = folder.absolute().name.removeprefix("final-")
+    if not number.isdigit():
+        raise no_ensemble(folder)
     study = load(folder / STUDY_FILE)
-    final = FinalJob(study, int(number), Workspace(folder.absolute().parent.parent, study.name))
-    return read_outcome(final, open_training_data(study, final.workspace))
+    job = FinalJob(study, int(number), Workspace(folder.absolute().parent.parent, study.name))
+    return read_outcome(job, open_training_data(study, job.workspace))
 
 
 def outcome_pictures(outcome: FinalOutcome) -> dict[str, bytes]:
     """The PNG pictures of a final job, by name: curves, confusion, calibration."""
     study, name = outcome.job.study, outcome.job.name
     folds = {i: result.curve for i, result in enumerate(outcome.results.values())}
-    parts = {} if outcome.training is None else {"training parts of all models": outcome.training}
-    parts["out of fold"] = outcome.validation
-    scored = outcome.scored
+    training, scored = outcome.training_confusion(), outcome.scored
+    parts = {} if training is None else {"training parts of all models": training}
+    parts["out of fold"] = outcome.validation_confusion()
     return {
         "curves": png(curves(folds, study.hyperparameters({}), study.search.metric, name)),
-        "confusion": png(confusions(parts, outcome.names, name)),
+        "confusion": png(confusions(parts, outcome.class_names, name)),
         "calibration": png(reliability(scored.probabilities, scored.labels, f"{name}, out of fold")),
     }
+
+
+def _load_fold(job: FinalJob, data: TrainingData, fold: FinalFold) -> SavedResult:
+    folder = job.fold_folder(fold)
+    result = load_result(folder)
+    plan = data.plan(job.study.final.folds, fold.seed)
+    task = data.task(job.study.hyperparameters({}), plan, fold.fold, "cpu", predict_test=True)
+    if result.task != task.hash() or result.test_probabilities is None:
+        raise FinalError(f"{folder}: trained with other data than {job.study.data.test}; start anew with --as NAME")
+    return result

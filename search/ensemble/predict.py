@@ -1,14 +1,12 @@
-"""A finished ensemble on new data: every fold's model votes."""
+"""Predicts new data with a finished ensemble: the model of every fold votes."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from foldrace.errors import FoldraceError
-from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, SUMMARY_FILE, fold_folder
+from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, FinalError, final_folds, fold_folder, read_summary
 from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import atomic_write
 from foldrace.studies.loading import load_stored
@@ -25,13 +23,14 @@ from foldrace.trainer.submission import submission_text
 from foldrace.trainer.training.prediction import load_model, predict
 
 
-class PredictError(FoldraceError):
-    """The run cannot predict."""
-
-
 @dataclass(frozen=True)
 class Prediction:
-    """What an ensemble made of a file: (rows, classes) votes, and the accuracy where the file holds true labels."""
+    """The answers of an ensemble to the rows of a file.
+
+    Attributes:
+        votes: (rows, classes).
+        accuracy: over the rows with a known label; None where the file has none.
+    """
 
     examples: Examples
     votes: FloatArray
@@ -39,19 +38,16 @@ class Prediction:
 
 
 def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction:
-    """Let the ensemble of a final job's folder vote on a data file, and write a submission of it.
+    """Let the ensemble in the folder of a final job vote on a data file, and write its submission.
 
     Raises:
-        PredictError: the folder holds no finished ensemble.
+        FinalError: there is no finished ensemble, or a model of it is missing.
         DataError: the file cannot be read.
     """
-    if not (run / SUMMARY_FILE).is_file():
-        raise PredictError(
-            f"{run}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
-        )
+    summary = read_summary(run)
     study = load_stored(run / STUDY_FILE)
     examples = read_test(file, read_labels(run / LABELS_FILE))
-    folders = _models(run, study)
+    folders = _models(run, final_folds(study, summary.seeds))
     votes = vote(list(_predictions(folders, examples, study, device)), study.final.vote)
     ids = [row.id for row in examples.rows]
     excluded = len(study.data.exclude_labels)
@@ -59,19 +55,17 @@ def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction
     return Prediction(examples, votes, _accuracy(examples, votes))
 
 
-def _models(run: Path, study: Study) -> list[Path]:
-    """The model of every fold that voted for the submission."""
-    seeds = json.loads((run / SUMMARY_FILE).read_text(encoding="utf-8"))["seeds"]
-    folds = [FinalFold(fold, seed) for seed in seeds for fold in range(study.final.folds)]
+def _models(run: Path, folds: Iterable[FinalFold]) -> list[Path]:
+    """The folder of each fold's model."""
     folders = [fold_folder(run, fold) / MODEL_FOLDER for fold in folds]
     missing = next((folder for folder in folders if not folder.is_dir()), None)
     if missing is not None:
-        raise PredictError(f"{missing}: missing, so the ensemble is not whole; run the final job again")
+        raise FinalError(f"{missing}: missing, so the ensemble is not whole; run the final job again")
     return folders
 
 
 def _predictions(folders: list[Path], examples: Examples, study: Study, device: str) -> Iterator[Float32Array]:
-    """What each model makes of the rows; they all have the same tokenizer."""
+    """The answers of each model, (rows, classes); all models have the same tokenizer."""
     knobs, tokenizer = study.hyperparameters({}), load_tokenizer(folders[0])
     tokens = encode(examples.rows, tokenizer, knobs.entity_marking, study.model.max_length)
     rows = np.arange(len(examples.rows))

@@ -10,8 +10,9 @@ import numpy as np
 import optuna
 from optuna_dashboard import get_note, save_note
 
-from foldrace.search.ensemble.job import FinalJob, FinalResult
+from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures, read_outcome
+from foldrace.search.ensemble.result import FinalResult
 from foldrace.search.recording.recorder import attach, log_errors, name_metric, trackers_of
 from foldrace.search.recording.tracker_records import average, series
 from foldrace.search.recording.trial_note import escaped, image_links, markdown_table

@@ -1,11 +1,10 @@
 """The report of a final job: its folds, the out-of-fold score, classes, confusions, calibration, the hardest rows."""
 
-import json
 import statistics
 
 import numpy as np
 
-from foldrace.search.ensemble.job import SUMMARY_FILE
+from foldrace.search.ensemble.job import read_summary
 from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures
 from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
 from foldrace.search.reports.search_report import reproduction
@@ -34,7 +33,7 @@ def final_report(outcome: FinalOutcome) -> str:
 
 def _score(outcome: FinalOutcome) -> Html:
     scores, (low, high) = outcome.scored.score(outcome.data.no_relation), outcome.scored.accuracy_interval()
-    summary = json.loads((outcome.job.folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    submission = read_summary(outcome.job.folder).submission
     head = f"Out-of-fold accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), over "
     head += f"{len(outcome.scored.labels)} rows, each scored by models that were not trained on it."
     plan = outcome.data.plan(outcome.job.study.final.folds, outcome.job.study.final.seeds[0])
@@ -44,9 +43,7 @@ def _score(outcome: FinalOutcome) -> Html:
     if plan.leaky:
         lines.append(paragraph("leaky_oversampling: copies cross the folds, so these scores are optimistic."))
     rows = [[name, f"{value:.4f}"] for name, value in vars(scores).items()]
-    return section(
-        "The score", *lines, table(["score", "out of fold"], rows), paragraph(f"Handed in: {summary['submission']}")
-    )
+    return section("The score", *lines, table(["score", "out of fold"], rows), paragraph(f"Handed in: {submission}"))
 
 
 def _folds(outcome: FinalOutcome) -> Html:
@@ -77,14 +74,14 @@ def _classes(outcome: FinalOutcome) -> Html:
     found = per_class(outcome.scored.probabilities, outcome.scored.labels)
     rows = [
         [name, *(f"{value:.3f}" if one.support else "-" for value in (one.precision, one.recall, one.f1)), one.support]
-        for name, one in zip(outcome.names, found, strict=True)
+        for name, one in zip(outcome.class_names, found, strict=True)
     ]
     return section("The classes", table(["class", "precision", "recall", "F1", "rows"], rows))
 
 
 def _hardest(outcome: FinalOutcome) -> Html:
     """The rows whose true class got the least probability."""
-    scored, names = outcome.scored, outcome.names
+    scored, names = outcome.scored, outcome.class_names
     true = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
     header = ["id", "sentence", "subject", "object", "true class", "taken for", "probability of the true class"]
     rows = []

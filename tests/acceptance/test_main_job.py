@@ -120,8 +120,9 @@ def test_an_ensemble_killed_before_its_summary_hands_in_the_same_file_again(fini
     shutil.copytree(finished.folder / "runs", tmp_path / "runs")
     (tmp_path / "runs/demo/final-1/ensemble.json").unlink()
     submissions = tmp_path / "runs/demo/submissions"
-    (submissions / "3fold_tiny2").mkdir()
-    (submissions / "3fold_tiny2/.partial-x1").write_text("id,")
+    (submissions / ".partial-x1").mkdir()  # of an ensemble that was killed
+    (submissions / ".partial-x1/3fold_tiny2.csv").write_text("id,")
+    (submissions / "empty").mkdir()
     (submissions / "mine").mkdir()
     (submissions / "mine/handed_in.csv").write_text("kept\n")
     (submissions / "notes.txt").write_text("kept\n")
@@ -129,7 +130,7 @@ def test_an_ensemble_killed_before_its_summary_hands_in_the_same_file_again(fini
     told = foldrace_in(tmp_path, "final", "runs/demo/final.toml", "--workers", "1", "--set", "final.folds=3")
 
     assert told.returncode == 0, told.stderr
-    assert sorted(path.name for path in submissions.iterdir()) == ["3fold_tiny1", "mine", "notes.txt"]
+    assert sorted(path.name for path in submissions.iterdir()) == ["3fold_tiny1", "empty", "mine", "notes.txt"]
     assert (submissions / "mine/handed_in.csv").read_text() == "kept\n"
 
 

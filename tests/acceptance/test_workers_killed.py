@@ -19,7 +19,8 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy as sa
 
-from foldrace.search.ensemble.job import begin, ensemble
+from foldrace.search.ensemble.job import queue_final_job
+from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import open_session
@@ -207,9 +208,9 @@ def test_an_ensemble_of_fewer_folds_than_asked_is_refused(finished: Finished, tm
     study = load(tmp_path / "runs/demo/final.toml", ["final.folds=3", storage])
 
     with open_session(study, tmp_path / "runs") as session:
-        job = begin(study, session.database, session.workspace)
+        job = queue_final_job(study, session.database, session.workspace)
         with pytest.raises(ResultError, match="fold-1"):
-            ensemble(job, open_training_data(job.study, job.workspace))
+            make_ensemble(job, open_training_data(job.study, job.workspace))
 
 
 def test_an_ensemble_killed_at_any_write_hands_in_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
@@ -217,13 +218,14 @@ def test_an_ensemble_killed_at_any_write_hands_in_the_same_bytes(finished: Finis
     written = ("final-1/oof.csv", "final-1/test_probabilities.csv", "submissions/3fold_tiny1/3fold_tiny1.csv")
     for file in written:
         (tmp_path / "runs/demo" / file).unlink()
+    (tmp_path / "runs/demo/submissions/3fold_tiny1").rmdir()
     storage = f"search.storage=sqlite:///{tmp_path}/runs/demo/study.db"
     study = load(tmp_path / "runs/demo/final.toml", ["final.folds=3", storage])
     step = 0
     with open_session(study, tmp_path / "runs") as session:
-        job = begin(study, session.database, session.workspace)
+        job = queue_final_job(study, session.database, session.workspace)
         data = open_training_data(job.study, job.workspace)
-        while killed_at(step, lambda: ensemble(job, data)):
+        while killed_at(step, lambda: make_ensemble(job, data)):
             step += 7
 
     assert step > 30

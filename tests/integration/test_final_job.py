@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.search.ensemble.job import begin
+from foldrace.search.ensemble.job import queue_final_job
+from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.study_store import public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import Workspace, atomic_write
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
+from foldrace.trainer.training_data import open_training_data
+from tests.support.final_jobs import leave_results
 
 
 def fixed(*overrides: str) -> Study:
@@ -26,7 +29,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def begun(study: Study, url: str, workspace: Workspace) -> int:
     """The number of the final job, whose study file is left in the workspace as the command leaves it."""
     database = Database.open(url)
-    final = begin(study, database, workspace)
+    final = queue_final_job(study, database, workspace)
     atomic_write(workspace.final(final.number).study_file, public_toml(final.study))
     database.close()
     return final.number
@@ -51,3 +54,17 @@ def test_a_job_whose_data_is_gone_is_another_one(tmp_path: Path, workspace: Work
     atomic_write(workspace.final(1).study_file, text)
 
     assert begun(fixed(), f"sqlite:///{tmp_path}/new.db", workspace) == 2
+
+
+def test_an_ensemble_leaves_every_folder_of_the_user_alone(tmp_path: Path, workspace: Workspace) -> None:
+    database = Database.open(f"sqlite:///{tmp_path}/study.db")
+    job = queue_final_job(fixed("final.folds=2"), database, workspace)
+    data = open_training_data(job.study, workspace)
+    leave_results(job, data)
+    mine = workspace.folder / "submissions" / "mine"
+    mine.mkdir(parents=True)
+
+    make_ensemble(job, data)
+    database.close()
+
+    assert mine.is_dir()

@@ -6,14 +6,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
 
-from foldrace.search.ensemble.job import FinalJob, begin, ensemble
-from foldrace.search.ensemble.outcome import OutcomeError, open_outcome
+from foldrace.search.ensemble.job import FinalError, FinalJob, queue_final_job
+from foldrace.search.ensemble.outcome import open_outcome
+from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.recording.final_recorder import record_final
 from foldrace.search.recording.recorder import SECONDS, Recorder
 from foldrace.search.reports.final_report import final_report
@@ -30,10 +30,9 @@ from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores
-from foldrace.trainer.results import save_result
-from foldrace.trainer.training.tasks import FoldCost, FoldResult
 from foldrace.trainer.training_data import TrainingData, open_training_data
 from tests.support.claims import NO_HEARTBEAT
+from tests.support.final_jobs import leave_results
 
 LABELS = ("관계_없음", "<script>alert(1)</script>", "$\\frac{")
 FOLDS = 2
@@ -233,43 +232,33 @@ def test_a_report_has_the_best_trial_the_ledger_and_the_commands(trials: Trials,
 
 
 def test_a_final_job_is_reported_and_recorded(session: Session, data: TrainingData) -> None:
-    final = final_of(session, data)
-    done = ensemble(final, data)
+    job = final_of(session, data)
+    result = make_ensemble(job, data)
 
-    record_final(Session(final.study, session.workspace, session.database), final, data, done)
-    text = final_report(open_outcome(final.folder))
+    record_final(Session(job.study, session.workspace, session.database), job, data, result)
+    text = final_report(open_outcome(job.folder))
 
     assert_harmless(text)
-    assert f"Out-of-fold accuracy {done.accuracy:.4f}" in text
+    assert f"Out-of-fold accuracy {result.accuracy:.4f}" in text
     assert "&lt;img src=x onerror=alert(" in text  # a hard row's sentence
     assert text.count("data:image/png;base64,") == 3
     read = optuna.load_study(study_name="small/final-1", storage=session.database.storage)
-    assert f"Out-of-fold accuracy {done.accuracy:.4f}" in get_note(read)
+    assert f"Out-of-fold accuracy {result.accuracy:.4f}" in get_note(read)
     assert get_note(read).count("](/artifacts/") == len(get_all_artifact_meta(read)) == 3
     assert read.metric_names == ["accuracy"]
     assert list((session.workspace.folder / "tensorboard" / "final-1").iterdir())
 
 
 def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutcomeError, match="no finished ensemble there"):
+    with pytest.raises(FinalError, match="no finished ensemble there"):
         open_outcome(tmp_path / "final-1")
 
 
 def final_of(session: Session, data: TrainingData) -> FinalJob:
-    """A final job whose folds left what a trained one leaves, with probabilities drawn at random."""
-    study = session.study.with_fixed({"gamma": 0.5})
-    final = begin(study, session.database, session.workspace)
-    atomic_write(final.folder / "study.toml", final.study.to_toml())
-    random = np.random.default_rng(0)
-    for final_fold in final.folds:
-        plan = data.plan(FOLDS, final_fold.seed)
-        task = data.task(final.study.hyperparameters({}), plan, final_fold.fold, "cpu", predict_test=True)
-        sizes = len(task.validation), len(data.test.rows if data.test else ()), len(task.training)
-        drawn, test, train = (random.dirichlet(np.ones(len(LABELS)), size).astype(np.float32) for size in sizes)
-        curve = (evaluation(0, 0.5), evaluation(1, 0.6))
-        result = FoldResult(curve, drawn, test, train, {}, FoldCost(1.0, 0.1, 100.0, 1, 1, 32))
-        save_result(result, task.hash(), final.fold_folder(final_fold))
-    return final
+    """A final job whose folds are done."""
+    job = queue_final_job(session.study.with_fixed({"gamma": 0.5}), session.database, session.workspace)
+    leave_results(job, data)
+    return job
 
 
 class _Tags(HTMLParser):

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workspace import PARTIAL
 from foldrace.studies.study import Folds
 from foldrace.trainer.data.folds import plan_folds
 from foldrace.trainer.data.labels import Labels
@@ -16,12 +18,14 @@ from foldrace.trainer.ensemble import out_of_fold
 from foldrace.trainer.submission import (
     SubmissionError,
     oof_csv,
-    submission_folder,
+    submission_name,
     submission_text,
+    write_submission,
 )
 from foldrace.trainer.submission import (
     test_probabilities_csv as probabilities_csv,  # or pytest would collect it
 )
+from tests.support.killing import killed_at
 
 LABELS = Labels(("per:title", "org:members"), (2, 1))  # no_relation, code 0, is excluded
 PROBABILITIES = np.array([[0.25, 0.75], [0.9, 0.1]], dtype=np.float32)
@@ -78,38 +82,53 @@ def test_out_of_fold_rows_name_their_fold_and_seed() -> None:
     assert rows[2][2:] == ["77", "org:members", "org:members", "0.0", "1.0"]
 
 
-def test_folders_are_numbered_and_an_earlier_one_is_kept(tmp_path: Path) -> None:
-    first = submission_folder(tmp_path / "new", 8, "monologg/koelectra-base-v3-discriminator")
-    (first / f"{first.name}.csv").write_text("pred\n")
-    second = submission_folder(tmp_path / "new", 8, "monologg/koelectra-base-v3-discriminator")
-    assert first.name == "8fold_koelectra-base-v3-discriminator1"
-    assert second.name == "8fold_koelectra-base-v3-discriminator2"
-    assert (first / f"{first.name}.csv").read_text() == "pred\n"
+def test_submissions_are_numbered_and_an_earlier_one_is_kept(tmp_path: Path) -> None:
+    first, second = (write_submission(tmp_path / "new", "8fold_tiny", f"pred\n{code}\n") for code in (0, 1))
+    assert first == tmp_path / "new/8fold_tiny1/8fold_tiny1.csv"
+    assert second == tmp_path / "new/8fold_tiny2/8fold_tiny2.csv"
+    assert first.read_text() == "pred\n0\n"
 
 
-def test_no_two_callers_get_the_same_folder(tmp_path: Path) -> None:
+def test_an_empty_folder_of_the_user_is_not_filled(tmp_path: Path) -> None:
+    (tmp_path / "8fold_tiny1").mkdir()
+    assert write_submission(tmp_path, "8fold_tiny", "pred\n").parent.name == "8fold_tiny2"
+    assert list((tmp_path / "8fold_tiny1").iterdir()) == []
+
+
+def test_no_two_writers_get_the_same_folder(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: submission_folder(tmp_path, 8, "tiny"), range(40)))
-    assert sorted(folders) == sorted(tmp_path / f"8fold_tiny{n}" for n in range(1, 41))
+        paths = list(pool.map(lambda i: write_submission(tmp_path, "8fold_tiny", f"{i}\n"), range(40)))
+    assert sorted(path.parent.name for path in paths) == sorted(f"8fold_tiny{n}" for n in range(1, 41))
+    assert [path.read_text() for path in paths] == [f"{i}\n" for i in range(40)]
+
+
+def test_a_writer_that_is_killed_leaves_no_folder_without_its_file(tmp_path: Path) -> None:
+    step = 0
+    while killed_at(step, lambda: write_submission(tmp_path, "8fold_tiny", "pred\n")):
+        step += 1
+        named = [folder for folder in tmp_path.iterdir() if not folder.name.startswith(PARTIAL)]
+        assert all((folder / f"{folder.name}.csv").read_text() == "pred\n" for folder in named)
+
+    assert step > 8
 
 
 @pytest.mark.parametrize(
     ("model", "name"),
     [
-        ("../../etc", "8fold_etc1"),
-        ("a/b/", "8fold_b1"),
-        ("..", "8fold_..1"),
-        ("/", "8fold_model1"),
-        ("모델 x", "8fold__x1"),
+        ("monologg/koelectra-base-v3-discriminator", "8fold_koelectra-base-v3-discriminator"),
+        ("../../etc", "8fold_etc"),
+        ("a/b/", "8fold_b"),
+        ("..", "8fold_.."),
+        ("/", "8fold_model"),
+        ("모델 x", "8fold__x"),
     ],
 )
 def test_a_models_name_never_leaves_the_folder(tmp_path: Path, model: str, name: str) -> None:
-    folder = submission_folder(tmp_path, 8, model)
-    assert folder == tmp_path / name
-    assert folder.resolve().parent == tmp_path.resolve()
+    assert submission_name(8, model) == name
+    assert (tmp_path / f"{name}1").resolve().parent == tmp_path.resolve()
 
 
 def test_a_parent_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SubmissionError, match="no submission folder can be made there"):
-        submission_folder(tmp_path / "file", 8, "tiny")
+    with pytest.raises(StorageError, match="8fold_tiny1: cannot be written: "):
+        write_submission(tmp_path / "file", "8fold_tiny", "pred\n")

@@ -1,0 +1,105 @@
+"""Joins the votes of a final job's folds and writes the result: out-of-fold tables, the submission, a summary."""
+
+import json
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from shutil import rmtree
+
+from foldrace.search.ensemble.job import LABELS_FILE, SUMMARY_FILE, FinalJob
+from foldrace.search.ensemble.outcome import FinalOutcome, read_outcome
+from foldrace.storage.workspace import PARTIAL, atomic_write
+from foldrace.trainer.arrays import FloatArray
+from foldrace.trainer.ensemble import per_class_report, vote
+from foldrace.trainer.submission import (
+    oof_csv,
+    submission_name,
+    submission_text,
+    test_probabilities_csv,
+    write_submission,
+)
+from foldrace.trainer.training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """The result of a final job.
+
+    Attributes:
+        folds: each model's best evaluation, by the study's metric.
+        accuracy: out of fold, and its 95 % interval.
+        submission: the submission file.
+    """
+
+    folds: tuple[float, ...]
+    accuracy: float
+    interval: tuple[float, float]
+    submission: Path
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.folds)
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation between folds."""
+        return statistics.stdev(self.folds)
+
+
+def make_ensemble(job: FinalJob, data: TrainingData) -> FinalResult:
+    """Join the votes of all folds and write the result. Repeating it changes nothing.
+
+    Raises:
+        ResultError: the result of a fold is missing or damaged.
+        FinalError: a fold was trained on other data.
+    """
+    with job.workspace.lock("ensemble"):
+        outcome = read_outcome(job, data)
+        answers = [result.test_probabilities for result in outcome.results.values()]
+        votes = vote([answer for answer in answers if answer is not None], job.study.final.vote)
+        _write_tables(outcome, votes)
+        result = FinalResult(
+            folds=tuple(trained.best.best for trained in outcome.results.values()),
+            accuracy=outcome.scored.score(data.no_relation).accuracy,
+            interval=outcome.scored.accuracy_interval(),
+            submission=_write_submission(outcome, votes),
+        )
+        _write_summary(outcome, result)
+        return result
+
+
+def _write_tables(outcome: FinalOutcome, votes: FloatArray) -> None:
+    folder, data, scored = outcome.job.folder, outcome.data, outcome.scored
+    labels, ids = data.examples.labels, [row.id for row in data.examples.rows]
+    atomic_write(folder / "oof.csv", oof_csv(scored, ids, labels))
+    atomic_write(folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(data), votes, labels))
+    codes = dict(zip(labels.names, labels.codes, strict=True))
+    atomic_write(folder / LABELS_FILE, json.dumps(codes, ensure_ascii=False, indent=2) + "\n")
+    atomic_write(folder / "report.txt", per_class_report(scored.probabilities, scored.labels, labels.names))
+
+
+def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
+    """The submission file: one with the same bytes that is there already, or else a new one in a folder of its own."""
+    study, data = outcome.job.study, outcome.data
+    excluded = len(study.data.exclude_labels)
+    text = submission_text(study.final.submission, _test_ids(data), votes, data.examples.labels, excluded)
+    parent = outcome.job.workspace.folder / "submissions"
+    for partial in parent.glob(f"{PARTIAL}*"):
+        rmtree(partial, ignore_errors=True)  # the unfinished folder of an ensemble that was killed
+    for path in sorted(parent.glob("*/*.csv")):
+        if path.read_bytes() == text.encode():
+            return path
+    return write_submission(parent, submission_name(study.final.folds, study.model.name), text)
+
+
+def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
+    job, scores = outcome.job, outcome.scored.score(outcome.data.no_relation)
+    summary = asdict(scores) | {"interval": result.interval, "folds": result.folds}
+    summary |= {"mean": result.mean, "sd": result.deviation, "vote": job.study.final.vote}
+    submission = str(result.submission.relative_to(job.workspace.folder))
+    summary |= {"seeds": job.study.final.seeds, "submission": submission}
+    atomic_write(job.folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
+
+
+def _test_ids(data: TrainingData) -> list[str]:
+    return [] if data.test is None else [row.id for row in data.test.rows]
