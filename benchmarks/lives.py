@@ -23,8 +23,8 @@ from benchmarks.databases import make_study, space_of
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials
 from foldrace.search.trials.heartbeat import HeartbeatSettings
 from foldrace.storage.database import Database
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workers import WorkerIdentity
-from foldrace.storage.workspace import atomic_write
 from tests.support.records import record_at
 
 HEARTBEAT = 1  # seconds

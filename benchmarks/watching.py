@@ -28,7 +28,8 @@ from foldrace.search.recording.recorder import draw_study
 from foldrace.search.session import Session
 from foldrace.search.study_store import public_toml
 from foldrace.storage.database import Database
-from foldrace.storage.workspace import Workspace, atomic_write
+from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.workspace import Workspace
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from foldrace.errors import FoldraceError
-from foldrace.storage.workspace import atomic_write, new_folder
+from foldrace.storage.files.atomic import atomic_write, new_folder, restore_folder
 from foldrace.trainer.arrays import Float32Array, IntArray
 from foldrace.trainer.evaluation import EvaluationRecord, first_best
 from foldrace.trainer.hub import silent_transformers
@@ -55,7 +55,6 @@ def save_result(result: FoldResult, task: str, folder: Path) -> None:
     arrays = {name: np.ascontiguousarray(a) for name in _ARRAYS if (a := getattr(result, name)) is not None}
     curve = [evaluation.to_json() for evaluation in result.curve]
     described = json.dumps({"task": task, "about": asdict(result.cost), "curve": curve})
-    folder.mkdir(parents=True, exist_ok=True)
     atomic_write(folder / RESULT_FILE, save(arrays, {"described": described}))
 
 
@@ -76,6 +75,7 @@ def save_model(result: FoldResult, task: FoldTask, data: TrainingData, folder: P
 
 def is_complete(folder: Path) -> bool:
     """Whether the folder of a fold holds all that an ensemble needs: a whole result, and the model."""
+    restore_folder(folder / MODEL_FOLDER)
     with suppress(ResultError):
         load_result(folder)
         return (folder / MODEL_FOLDER).is_dir()

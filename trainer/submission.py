@@ -14,7 +14,7 @@ from typing import Literal
 
 from foldrace.errors import FoldraceError
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workspace import new_folder
+from foldrace.storage.files.atomic import new_folder
 from foldrace.trainer.arrays import Probabilities
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import OutOfFold

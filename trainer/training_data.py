@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from foldrace.storage.workspace import Workspace, atomic_write, new_folder
+from foldrace.storage.files.atomic import atomic_write, new_folder, restore_folder
+from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import IntArray
@@ -125,6 +126,7 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
     test = None if study.data.test is None else read_test(study.data.test, examples.labels)
     folder = workspace.folder / f"data-{_fingerprint(study, examples)}"
     with workspace.lock("data"):
+        restore_folder(folder)
         if not folder.exists():
             _build(study, examples, folder, workspace)
     return TrainingData(study, examples, test, load_tokenizer(folder / "tokenizer"), folder)

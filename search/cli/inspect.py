@@ -91,7 +91,7 @@ def report(
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Write one HTML file about a search or a final job, which opens without a network."""
-    from foldrace.storage.workspace import atomic_write
+    from foldrace.storage.files.atomic import atomic_write
 
     if Path(study).is_dir() and Path(study).name.startswith("final-"):
         from foldrace.search.ensemble.outcome import open_outcome

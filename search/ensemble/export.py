@@ -12,7 +12,7 @@ from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.ranking import rank_trials
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.storage.database import Database
-from foldrace.storage.workspace import atomic_write
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 

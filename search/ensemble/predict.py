@@ -8,7 +8,7 @@ import numpy as np
 
 from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, FinalError, final_folds, fold_folder, read_summary
 from foldrace.search.study_store import FinalFold
-from foldrace.storage.workspace import atomic_write
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.studies.loading import load_stored
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import Float32Array, FloatArray

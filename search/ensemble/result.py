@@ -8,7 +8,7 @@ from shutil import rmtree
 
 from foldrace.search.ensemble.job import LABELS_FILE, SUMMARY_FILE, FinalJob
 from foldrace.search.ensemble.outcome import FinalOutcome, read_outcome
-from foldrace.storage.workspace import PARTIAL, atomic_write
+from foldrace.storage.files.atomic import PARTIAL, atomic_write
 from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.ensemble import per_class_report, vote
 from foldrace.trainer.submission import (

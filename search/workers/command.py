@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from foldrace.search.session import Session
 from foldrace.search.study_store import public_toml
 from foldrace.search.workers.slots import Slot
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workers import new_owner
-from foldrace.storage.workspace import atomic_write
 
 
 class WorkerCommand:

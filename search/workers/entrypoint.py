@@ -16,9 +16,9 @@ from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
 from foldrace.search.workers.fold_run import WorkerSetup
 from foldrace.search.workers.worker import Worker
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.optuna_rows import find_study_id
 from foldrace.storage.workers import WorkerIdentity, new_owner
-from foldrace.storage.workspace import atomic_write
 from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import device_name, resolve_device
 from foldrace.trainer.training_data import TrainingData, open_training_data

@@ -4,15 +4,16 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import filelock
 import sqlalchemy as sa
 from sqlalchemy import event
 
 from foldrace.storage.address import sqlite_file, warn_of_network_file_system, without_password
 from foldrace.storage.errors import StorageError
 from foldrace.storage.failures import is_passing
+from foldrace.storage.files.locking import locked
 from foldrace.storage.outages import RetryPolicy
 
 _SLICE_SECONDS = 1.0  # SQLite waits for a lock inside C, where no signal's handler runs: no longer at a time
@@ -44,7 +45,7 @@ class Sqlite:
 
     @contextmanager
     def exclusive(self, engine: sa.Engine) -> Iterator[None]:
-        with filelock.FileLock(f"{sqlite_file(self._url)}.lock"):
+        with locked(Path(f"{sqlite_file(self._url)}.lock")):
             with engine.connect() as connection:
                 connection.exec_driver_sql("COMMIT")  # the journal's mode cannot change inside a transaction
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")

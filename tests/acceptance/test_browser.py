@@ -17,7 +17,8 @@ from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from foldrace.search.study_store import open_study, public_toml
 from foldrace.storage.database import Database
-from foldrace.storage.workspace import Workspace, atomic_write
+from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
 

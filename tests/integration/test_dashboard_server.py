@@ -25,7 +25,8 @@ from foldrace.search.study_store import open_study, public_toml
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workspace import Workspace, atomic_write
+from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 
 CANARY = "hunter2-canary"

@@ -8,7 +8,8 @@ from foldrace.search.ensemble.job import queue_final_job
 from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.study_store import public_toml
 from foldrace.storage.database import Database
-from foldrace.storage.workspace import Workspace, atomic_write
+from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 from foldrace.trainer.training_data import open_training_data

@@ -23,9 +23,9 @@ from foldrace.search.study_store import open_study
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.leases import LeaseLost
 from foldrace.storage.workers import WorkerIdentity
-from foldrace.storage.workspace import atomic_write
 from foldrace.studies.knobs import Range
 from foldrace.studies.study import Data, Study
 from foldrace.trainer.evaluation import EvaluationRecord

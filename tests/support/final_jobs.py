@@ -4,7 +4,7 @@ import numpy as np
 
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.study_store import public_toml
-from foldrace.storage.workspace import atomic_write
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.trainer.results import save_result
 from foldrace.trainer.training.tasks import FoldCost, FoldResult
 from foldrace.trainer.training_data import TrainingData

@@ -4,14 +4,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
-from foldrace.storage import workspace
+from foldrace.storage.files import atomic, exchange
+
+_WRITING = (atomic.__file__, exchange.__file__)
 
 
 def killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Do `work` in a process that is killed before call number `step` out of storage/workspace.py; False: it ended."""
+    """Do `work` in a process that is killed before call number `step` out of storage/files; False: it ended."""
     child = os.fork()
     if child == 0:
         sys.setprofile(_killer(step))
@@ -24,11 +25,11 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
 
 
 def _killer(step: int) -> Callable[[FrameType, str, object], None]:
-    ours, calls = Path(workspace.__file__).name, iter(range(step + 1))
+    calls = iter(range(step + 1))
 
     def profile(frame: FrameType, event: str, _: object) -> None:
-        in_workspace = Path(frame.f_code.co_filename).name == ours
-        if event == "c_call" and in_workspace and next(calls, None) == step:
+        caller = {"call": frame.f_back, "c_call": frame}.get(event)
+        if caller is not None and caller.f_code.co_filename in _WRITING and next(calls, None) == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return profile

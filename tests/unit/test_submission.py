@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workspace import PARTIAL
+from foldrace.storage.files.atomic import PARTIAL
 from foldrace.studies.study import Folds
 from foldrace.trainer.data.folds import plan_folds
 from foldrace.trainer.data.labels import Labels
@@ -130,5 +130,5 @@ def test_a_models_name_never_leaves_the_folder(tmp_path: Path, model: str, name:
 
 def test_a_parent_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="8fold_tiny1: cannot be written: "):
+    with pytest.raises(StorageError, match="/file: cannot be written: not a folder"):
         write_submission(tmp_path / "file", "8fold_tiny", "pred\n")

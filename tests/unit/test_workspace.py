@@ -1,18 +1,11 @@
-"""Files appear whole or not at all, and never outside the workspace."""
+"""The paths of a run, which never leave the workspace, and its locks."""
 
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workspace import Workspace, atomic_write, attempts_in, new_folder
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+from foldrace.storage.workspace import Workspace, attempts_in
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "a/b", "", ".hidden", "a\0b", "/etc", "x" * 101, "a\n"])
@@ -36,72 +29,30 @@ def test_attempts_are_listed_newest_first(tmp_path: Path) -> None:
     assert [path.name for path in attempts_in(tmp_path)] == ["attempt-10", "attempt-2", "attempt-1"]
 
 
-def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
-    atomic_write(tmp_path / "deep" / "a.txt", "first")
-    atomic_write(tmp_path / "deep" / "a.txt", b"second")
-    assert (tmp_path / "deep" / "a.txt").read_text() == "second"
-    assert names(tmp_path / "deep") == ["a.txt"]
-
-
-def test_a_folder_appears_whole(tmp_path: Path) -> None:
-    with new_folder(tmp_path / "tokenizer") as folder:
-        (folder / "vocabulary.txt").write_text("a b c")
-        assert not (tmp_path / "tokenizer").exists()
-    assert names(tmp_path / "tokenizer") == ["vocabulary.txt"]
-    assert names(tmp_path) == ["tokenizer"]
-
-
-def test_a_folder_replaces_the_one_before(tmp_path: Path) -> None:
-    for name in ("old", "new"):
-        with new_folder(tmp_path / "model") as folder:
-            (folder / name).touch()
-    assert names(tmp_path / "model") == ["new"]
-    assert names(tmp_path) == ["model"]
-
-
-def test_a_folder_whose_making_fails_does_not_appear(tmp_path: Path) -> None:
-    with suppress(ZeroDivisionError), new_folder(tmp_path / "model") as folder:
-        (folder / "half").touch()
-        raise ZeroDivisionError
-    assert names(tmp_path) == []
-
-
-# As on a full disk: no file may grow beyond 4 KB.
-FULL = """
-import resource, signal, sys
-from contextlib import suppress
-from pathlib import Path
-from foldrace.storage.workspace import atomic_write, new_folder
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-folder = Path(sys.argv[1])
-for write in (lambda: atomic_write(folder / "a.txt", "x" * 10000), lambda: fill(folder / "b")):
-    try:
-        write()
-    except Exception as error:
-        print(type(error).__name__, error)
-"""
-FILL = """
-def fill(path):
-    with new_folder(path) as folder:
-        (folder / "weights").write_bytes(b"x" * 10000)
-"""
-
-
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("whole")
-    (tmp_path / "b").mkdir()
-    (tmp_path / "b" / "weights").write_text("whole")
-    script = FULL.replace("folder = Path", FILL + "folder = Path")
-    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
-    assert [line.split(": ", 1)[1].split(";")[0] for line in done.stdout.splitlines()] == [
-        "cannot be written: no room left"
-    ] * 2
-    assert (tmp_path / "a.txt").read_text() == (tmp_path / "b" / "weights").read_text() == "whole"
-    assert names(tmp_path) == ["a.txt", "b"]
-
-
 def test_a_lock_that_stays_taken_is_named(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path, "study")
     with workspace.lock("tokenizer"), pytest.raises(StorageError, match="tokenizer"), workspace.lock("tokenizer", 0.0):
         pass
+
+
+def test_a_lock_in_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "study").write_text("a file where the folder should be")
+    with (
+        pytest.raises(StorageError, match="study: cannot be written: not a f"),
+        Workspace(tmp_path, "study").lock("data"),
+    ):
+        pass
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "study" / ".data.lock").mkdir(parents=True)
+    with (
+        pytest.raises(StorageError, match=r"\.data\.lock: cannot be written: "),
+        Workspace(tmp_path, "study").lock("data"),
+    ):
+        pass
+
+
+def test_an_error_under_a_lock_is_left_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), Workspace(tmp_path, "study").lock("data"):
+        (tmp_path / "not there").read_text()

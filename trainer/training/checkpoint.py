@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from foldrace.errors import FoldraceError
-from foldrace.storage.workspace import new_file
+from foldrace.storage.files.atomic import new_file
 
 CHECKPOINTS_KEPT = 2  # in a folder: the newest, and the one before it in case the newest is damaged
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")

@@ -15,7 +15,7 @@ from benchmarks.gpu.demo import demo_task, finish, open_demo
 from benchmarks.gpu.report import Report, in_gigabytes
 from benchmarks.gpu.runner import ROOT
 from benchmarks.gpu.setting import Setting
-from foldrace.storage.workspace import PARTIAL
+from foldrace.storage.files.atomic import PARTIAL
 from foldrace.trainer.training.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
