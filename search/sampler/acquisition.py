@@ -1,4 +1,4 @@
-"""Where a process expects the most improvement over its leader, for what it costs to look."""
+"""Where a process expects the most improvement over its leader."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from foldrace.trainer.arrays import FloatArray
 
 ANYWHERE, NEAR = 512, 192  # configurations that are looked at: all over the cube, and near the best ones
 BEST, ROUNDS, STEP = 8, 2, 0.1
-COST_POWER = 0.5  # of the epochs: the gain is divided by their root, docs/lab/search.md
 
 Describe = Callable[[FloatArray], Inputs]
 
@@ -20,7 +19,7 @@ Describe = Callable[[FloatArray], Inputs]
 def propose(
     process: GaussianProcess, cube: Cube, describe: Describe, tried: FloatArray, random: np.random.Generator
 ) -> FloatArray:
-    """The position, (knobs,), with the highest expected improvement for its cost.
+    """The position, (knobs,), with the highest expected improvement, whatever it costs to try it.
 
     Args:
         describe: positions, (rows, knobs), as the process takes them.
@@ -31,9 +30,7 @@ def propose(
 
     def value(positions: FloatArray) -> FloatArray:
         difference, variance = process.against(describe(positions), leader)
-        epochs = cube.numbers("epochs", positions)
-        cost = 0.0 if epochs is None else COST_POWER * np.log(epochs)
-        return log_gain(difference, np.sqrt(variance)) - cost
+        return log_gain(difference, np.sqrt(variance))
 
     starts = tried[np.argsort(means)[-BEST:]]
     positions = np.concatenate([cube.snapped(random.random((ANYWHERE, cube.knobs))), _around(cube, starts, 0, random)])

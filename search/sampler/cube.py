@@ -72,13 +72,6 @@ class Cube:
                 knobs.append(column)
         return Inputs(np.stack(columns, axis=1), tuple(knobs))
 
-    def numbers(self, knob: str, positions: FloatArray) -> FloatArray | None:
-        """(rows,), the value of a numeric knob; None where it is not searched, or not a number."""
-        d = self._space.get(knob)
-        if not isinstance(d, FloatDistribution | IntDistribution):
-            return None
-        return from_units(positions[:, list(self._space).index(knob)], d)
-
 
 def to_units(values: FloatArray, distribution: BaseDistribution) -> FloatArray:
     """Numbers as places in their range; outside of it, its edge."""
