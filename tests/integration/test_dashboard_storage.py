@@ -1,4 +1,4 @@
-"""What the dashboard is given of a study, beside what Optuna's own storage gives, on either database."""
+"""The dashboard's storage beside Optuna's own, on either database."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from optuna_dashboard import save_note
 
-from foldrace.search.dashboard.storage import MOST_CURVES, DashboardStorage, StudyDetailPlugin
+from foldrace.search.dashboard.storage import MAX_DRAWN_TRIALS, DashboardStorage, StudyDetailPlugin
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
@@ -111,16 +111,16 @@ def test_the_studies_are_those_of_optuna_without_the_notes_of_trials(database: D
 
 def test_the_notes_are_put_where_they_belong(database: Database, study: Study) -> None:
     save_note(running(database), LONG)
-    trials = {trial["number"]: trial for trial in mended(database)["trials"]}
+    trials = {trial["number"]: trial for trial in completed(database)["trials"]}
     assert trials[3]["note"] == {"version": 1, "body": LONG}
     assert trials[2]["note"] == {"version": 0, "body": ""}
 
 
-@pytest.mark.parametrize(("newest", "drawn"), [(MOST_CURVES - 1, True), (MOST_CURVES, False)])
+@pytest.mark.parametrize(("newest", "drawn"), [(MAX_DRAWN_TRIALS - 1, True), (MAX_DRAWN_TRIALS, False)])
 def test_the_reports_of_very_many_trials_are_not_drawn(
     database: Database, study: Study, newest: int, drawn: bool
 ) -> None:
-    assert mended(database, newest)["has_intermediate_values"] == drawn
+    assert completed(database, newest)["has_intermediate_values"] == drawn
 
 
 def running(database: Database) -> optuna.trial.Trial:
@@ -128,8 +128,8 @@ def running(database: Database) -> optuna.trial.Trial:
     return optuna.trial.Trial(stored, stored.get_trials(deepcopy=False)[3]._trial_id)
 
 
-def mended(database: Database, newest: int = 4) -> Any:
-    """What the dashboard answers about the study, once the plugin has mended it."""
+def completed(database: Database, newest: int = 4) -> Any:
+    """What the dashboard answers about the study, once the plugin has completed it."""
 
     def answer(study_id: int) -> Any:
         nothing = {"version": 0, "body": ""}
