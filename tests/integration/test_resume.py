@@ -100,6 +100,14 @@ def test_every_way_of_training_resumes(make_task: MakeTask, tmp_path: Path, knob
     assert_same(resume(task, checkpoints[6]), expected)
 
 
+def test_a_fold_goes_on_from_another_kind_of_device(make_task: MakeTask, tmp_path: Path) -> None:
+    task = make_task(dropout=0.0)
+    checkpoints, expected = train_with_checkpoints(task, tmp_path)
+    checkpoints[6].tensors["random"] = torch.zeros(16, dtype=torch.uint8)  # of the size that a CUDA device has
+
+    assert_same(resume(task, checkpoints[6]), expected)
+
+
 def test_a_fold_resumes_twice(make_task: MakeTask, tmp_path: Path) -> None:
     task = make_task()
     checkpoints, expected = train_with_checkpoints(task, tmp_path)

@@ -70,10 +70,10 @@ _CURVE = _Codec(
     lambda curve: [evaluation.to_json() for evaluation in curve],
     lambda _, saved, __: [EvaluationRecord.from_json(record) for record in saved],
 )
-_DEVICE = _Codec(lambda device: device.type, lambda device, _, __: device)  # it is only told, never restored
+_DEVICE = _Codec(lambda device: device.type, lambda device, _, __: device)  # for people: a fold stays on its device
 
 
-@dataclass
+@dataclass(eq=False)
 class FoldState:
     """All that a fold's future depends on, beside its task.
 
