@@ -4,7 +4,6 @@ Nothing is trained and nothing is stored. Several workers are simulated in time:
 """
 
 import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,13 +42,11 @@ class Step:
     Attributes:
         spent: fold-epochs of all workers so far.
         clock: fold-epochs that have gone by on the clock, with all workers at once.
-        trials: that ended.
         level: the true value of the configuration that an export would choose now.
     """
 
     spent: float
     clock: float
-    trials: int
     level: float
 
 
@@ -91,7 +88,7 @@ class _Play:
             now, number, running = heapq.heappop(events)
             self._spent += running.cost
             if self._evaluate(running):
-                self._steps.append(Step(self._spent, now, len(self._steps) + 1, self._level))
+                self._steps.append(Step(self._spent, now, self._level))
                 idle.append(number)
             else:
                 heapq.heappush(events, (now + running.cost, number, running))
@@ -147,8 +144,3 @@ class _Running:
         fold, index = divmod(self._done - 1, EVALUATIONS)
         best = self.run.best
         return running_estimate(best[:fold, -1].tolist(), float(best[fold, index]), (index + 1) / EVALUATIONS)
-
-
-def shortfalls(world: World, steps: Sequence[Step]) -> list[float]:
-    """Points that the chosen configuration lies below the best one, after each trial."""
-    return [100 * (world.best - step.level) for step in steps]

@@ -9,10 +9,10 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from benchmarks.recordings import EVALUATIONS, Point, Run, read
+from benchmarks.replay import search_space_of
 from benchmarks.simulation.truths import TRUTHS, Levels, Truth
 from foldrace.trainer.arrays import FloatArray
 
-LOG_KNOBS = {"lr", "min_lr", "first_cycle_ratio", "min_lr_ratio"}  # the others are linear
 INTEGER_KNOBS = {"epochs"}
 STEPS_PER_EPOCH = 64  # of a simulated fold; so that an eighth of an epoch is whole
 NEIGHBOURS = 5  # recorded runs, one of which lends a simulated one its curves
@@ -73,24 +73,17 @@ def open_recording(path: Path) -> Recording:
 
 
 def space_of(runs: Sequence[Run]) -> dict[str, BaseDistribution]:
-    """The knobs that all runs have, over what was recorded of each."""
-    shared = sorted(set.intersection(*(set(run.params) for run in runs)))
-    return {knob: _distribution(knob, [run.params[knob] for run in runs]) for knob in shared}
+    """The knobs that all runs have, over what was recorded of each. Raises CurveError: no scale is stated of one."""
+    space = search_space_of(runs)
+    for knob in INTEGER_KNOBS & space.keys():
+        values = [int(run.params[knob]) for run in runs]
+        space[knob] = IntDistribution(min(values), max(values))
+    return space
 
 
 def position_of(params: Mapping[str, float | str], space: Mapping[str, BaseDistribution]) -> list[float]:
     """Where a configuration lies, each knob from 0 to 1; a choice by its place among the choices."""
     return [_position(params[knob], distribution) for knob, distribution in space.items()]
-
-
-def _distribution(knob: str, values: Sequence[float | str]) -> BaseDistribution:
-    numbers = [float(value) for value in values if not isinstance(value, str)]
-    if len(numbers) < len(values):
-        return CategoricalDistribution(sorted({str(value) for value in values}))
-    low, high = min(numbers), max(numbers)
-    if knob in INTEGER_KNOBS:
-        return IntDistribution(int(low), int(high))
-    return FloatDistribution(low, high, log=knob in LOG_KNOBS)
 
 
 def _position(value: float | str, distribution: BaseDistribution) -> float:
