@@ -57,7 +57,7 @@ class Heartbeat:
 
     def __init__(self, beat: Callable[[], bool], settings: HeartbeatSettings) -> None:
         self._beat, self._settings = beat, settings
-        self._began = self._last = settings.clock()
+        self._began = self._last = self._silent_since = settings.clock()
         self._signs = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -74,7 +74,7 @@ class Heartbeat:
 
     def touch(self) -> None:
         """Take note that the loop made progress."""
-        self._last = self._settings.clock()
+        self._last = self._silent_since = self._settings.clock()
         self._signs += 1
 
     @property
@@ -84,15 +84,19 @@ class Heartbeat:
         return self._silence() > max(MIN_HANG_SECONDS, HANG_INTERVALS * usual)
 
     def once(self) -> bool:
-        """Beat once; False when there is nothing left to keep alive."""
+        """Beat once; False when there is nothing left to keep alive. Errors of `beat` pass through."""
         if self.hangs:
             _logger.error("the training loop has been silent for %.0f s: it hangs", self._silence())
             self._settings.on_hang()
             return False
-        return self._beat()
+        try:
+            return self._beat()
+        except Exception:
+            self._silent_since = self._settings.clock()  # the loop may wait for the same database
+            raise
 
     def _silence(self) -> float:
-        return self._settings.clock() - self._last
+        return self._settings.clock() - self._silent_since
 
     def _run(self) -> None:
         pause = self._settings.seconds

@@ -36,6 +36,19 @@ def test_a_first_sign_may_take_as_long_as_a_download(now: list[float]) -> None:
     assert heartbeat.hangs
 
 
+def test_an_outage_is_no_hang(now: list[float]) -> None:
+    def beat() -> bool:
+        raise OSError("the database is away, and the loop may wait for it too")
+
+    hung: list[bool] = []
+    heartbeat = Heartbeat(beat, HeartbeatSettings(10.0, lambda: now[0], lambda: hung.append(True)))
+    for _ in range(4):
+        now[0] += MIN_HANG_SECONDS - 1
+        with pytest.raises(OSError, match="away"):
+            heartbeat.once()
+    assert hung == []
+
+
 def test_a_beat_that_fails_is_repeated() -> None:
     again = threading.Event()
     failures = iter([OSError("gone"), OSError("still gone")])
