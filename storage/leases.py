@@ -152,7 +152,7 @@ class Leases:
         fruitless = 0 if orphan.progressed else orphan.fruitless + (orphan.state not in ("released", "claiming"))
         if fruitless >= MAX_FRUITLESS:
             _fail(connection, orphan)
-        if fruitless >= MAX_FRUITLESS or not _is_running(connection, orphan.trial_id):
+        if fruitless >= MAX_FRUITLESS or optuna_rows.read_trial_state(connection, orphan.trial_id) != "RUNNING":
             connection.execute(sa.delete(tables.leases).where(same))
             return None
         changed = {"owner": self._worker.owner, "token": token, "counter": 0, "state": "claiming", "progressed": False}
@@ -184,7 +184,7 @@ def check_fence(connection: sa.Connection, lease: Lease) -> None:
     row = sa.select(_LEASES.token).where(_LEASES.token == lease.token).with_for_update()
     if connection.execute(row).first() is None:
         raise LeaseLost("another worker adopted the trial, or it has ended")
-    if not _is_running(connection, lease.trial_id):
+    if optuna_rows.read_trial_state(connection, lease.trial_id) != "RUNNING":
         raise LeaseLost("the trial has ended")
 
 
@@ -219,11 +219,6 @@ def mark_orphaned(database: Database, owner: str, reason: str) -> None:
         workers.report_stopped(connection, owner)
 
     database.transact(work)
-
-
-def _is_running(connection: sa.Connection, trial_id: int) -> bool:
-    trials = tables.trials.c
-    return connection.execute(sa.select(trials.state).where(trials.trial_id == trial_id)).scalar() == "RUNNING"
 
 
 def _fail(connection: sa.Connection, orphan: Any) -> None:

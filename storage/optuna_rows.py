@@ -57,6 +57,21 @@ def set_trial_attr(connection: sa.Connection, trial_id: int, key: str, value: ob
     upsert(connection, tables.trial_attrs, ("trial_id", "key"), row)
 
 
+def read_trial_attr(connection: sa.Connection, trial_id: int, key: str) -> object:
+    """The value of a user attribute of a trial; None when it has none."""
+    attrs = tables.trial_attrs.c
+    found = sa.select(attrs.value_json).where(attrs.trial_id == trial_id, attrs.key == key)
+    text = connection.execute(found).scalar()
+    return None if text is None else json.loads(text)
+
+
+def read_trial_state(connection: sa.Connection, trial_id: int) -> State | None:
+    """The state of a trial; None when there is none with this id."""
+    trials = tables.trials.c
+    found: State | None = connection.execute(sa.select(trials.state).where(trials.trial_id == trial_id)).scalar()
+    return found
+
+
 def set_intermediate_value(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
     """Store what Optuna's `trial.report(value, step)` stores."""
     kind = "NAN" if math.isnan(value) else _kind(value)

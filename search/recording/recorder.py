@@ -80,6 +80,10 @@ class Recorder:
         claim.set_attr(SECONDS, round(seconds, 3))
         self.seconds += seconds
 
+    def discard(self) -> None:
+        """Forget the record of the trial that was about to end: its end was refused."""
+        self._unsent.clear()
+
     def between_trials(self) -> None:
         """Send the records to the trackers, and draw the study's figures when they are due."""
         begun = self._clock()

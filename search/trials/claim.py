@@ -120,7 +120,8 @@ class Claim(HeldLease):
         """COMPLETE with the trial's value; a value that is not finite makes it FAIL.
 
         Returns:
-            False when the trial was not ours any more, or had ended: then nothing was written.
+            False when the trial was not ours any more, or had ended: then nothing was written. It is True when only
+            the answer of the database was lost.
         """
         if not math.isfinite(value):
             return self.fail(f"its value is {value}")
@@ -146,10 +147,22 @@ class Claim(HeldLease):
             optuna_rows.end_trial(connection, self._lease.trial_id, state, value(connection))
             leases.delete(connection, self._lease)
 
+        if not self.alive:
+            return False
         try:
             with self._timer.timing("ends"):
                 self._write(work)
         except LeaseLost:
-            return False
+            return self._was_ended_here(state)
         self._give_up()
         return True
+
+    def _was_ended_here(self, state: optuna_rows.State) -> bool:
+        """Whether the first try had ended the trial, and only the answer was lost."""
+        trial_id = self._lease.trial_id
+
+        def work(connection: sa.Connection) -> bool:
+            attempt = optuna_rows.read_trial_attr(connection, trial_id, ATTEMPTS)
+            return optuna_rows.read_trial_state(connection, trial_id) == state and attempt == self.attempt
+
+        return self._database.read(work)

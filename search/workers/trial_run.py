@@ -4,6 +4,7 @@ Nothing here trains. What is written goes through the claim, so it is refused on
 """
 
 import logging
+import math
 from collections.abc import Sequence
 
 from foldrace.search.race.learning_curves import running_estimate
@@ -45,22 +46,34 @@ class TrialRun:
         if reason is None:
             return False
         self._recorder.ending(self.claim, self.assignment, "PRUNED", reason=reason)
-        if self.claim.prune(reason):
+        is_stored = self.claim.prune(reason)
+        if is_stored:
             drop_checkpoints(self.assignment.folder(fold))
-        logger.info("trial %d pruned: %s", self.claim.number, reason)
+        self._log_end(is_stored, f"pruned: {reason}")
         return True
 
     def finish(self) -> None:
         """End the trial with the mean of its folds. All of them must have ended."""
         value = sum(self.bests) / len(self.bests)
+        if not math.isfinite(value):
+            self.fail(f"its value is {value}")
+            return
         self._recorder.ending(self.claim, self.assignment, "COMPLETE", value=value)
-        self.claim.finish(value)
-        logger.info("trial %d complete: %.4f", self.claim.number, value)
+        self._log_end(self.claim.finish(value), f"complete: {value:.4f}")
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, reason: str) -> None:
         """End the trial for good because of an error of its own."""
-        logger.warning("trial %d failed: %s", self.claim.number, error)
-        self._recorder.ending(self.claim, self.assignment, "FAIL", reason=str(error))
-        if self.claim.fail(str(error)):
+        self._recorder.ending(self.claim, self.assignment, "FAIL", reason=reason)
+        is_stored = self.claim.fail(reason)
+        if is_stored:
             for fold in self.assignment.folds:
                 drop_checkpoints(self.assignment.folder(fold))
+        self._log_end(is_stored, f"failed: {reason}")
+
+    def _log_end(self, is_stored: bool, end: str) -> None:
+        number = self.claim.number
+        if is_stored:
+            logger.info("trial %d %s", number, end)
+            return
+        self._recorder.discard()
+        logger.warning("trial %d: its end was refused, as another worker has it or ended it (%s)", number, end)

@@ -77,4 +77,4 @@ class Worker:
                     return  # it pruned or released the trial
             trial.finish()
         except (NonFiniteLossError, OutOfMemoryError) as error:
-            trial.fail(error)
+            trial.fail(str(error))
