@@ -94,13 +94,20 @@ class Recorder:
             self._draw()
         self.seconds += self._clock() - begun
 
-    def close(self) -> None:
-        """Draw the study for the last time, and close the trackers; the worker has nothing left to do."""
+    def draw_last(self) -> None:
+        """Draw the study's figures once more, if this worker draws them: it has nothing left to do."""
         begun = self._clock()
         if self._is_search and self._may_draw():
             self._draw()
-        self._trackers.close()
-        self._lock.close()
+        self.seconds += self._clock() - begun
+
+    def close(self) -> None:
+        """Close the trackers and release the lock of the figures. An error is logged: none hides why a worker ends."""
+        begun = self._clock()
+        with log_errors("closing"):
+            self._trackers.close()
+        with log_errors("the lock of the figures"):
+            self._lock.close()
         now = self._clock()
         self.seconds += now - begun
         lived = max(now - self._begun, 1e-9)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from foldrace.search.ensemble.job import fold_folder
@@ -65,13 +66,12 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
         assign = _final_assignment(session, data, options.final)
         settings = TrialsSettings(final_name(study.name, options.final))
     trials = Trials(session.database, study, identity, settings, options.heartbeat)
-    recorder = Recorder(session, data, identity, options.final)
-    try:
+    with ExitStack() as stack:
+        stack.callback(trials.leave)
+        recorder = stack.enter_context(closing(Recorder(session, data, identity, options.final)))
         Worker(trials, setup, assign, recorder, _reason_to_end(session, options)).run()
-        recorder.close()
+        recorder.draw_last()
         logger.info("%s", trials.timer)
-    finally:
-        trials.leave()
 
 
 def _open_search(session: Session, options: WorkerOptions) -> None:

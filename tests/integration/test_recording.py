@@ -197,8 +197,11 @@ def test_one_worker_draws_the_study_when_it_ends(
     judged(trials, 0.5, 0.6, 0.6, 0.8).finish(0.7)
     judged(trials, 0.4).prune("no better")
 
+    other = Recorder(session, data, WorkerIdentity(), None)
+    recorder.draw_last()
+    other.draw_last()
     recorder.close()
-    Recorder(session, data, WorkerIdentity(), None).close()
+    other.close()
 
     attributes = session.database.storage.get_study_system_attrs(stored(session)._study_id)
     drawn = {key.split(":")[2] for key in attributes if key.startswith("dashboard:plot_data:")}

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.recording import recorder
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.search.workers import fold_run
 from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
+from foldrace.search.workers.worker import Worker
+from foldrace.storage.trackers.registry import Trackers
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
@@ -162,3 +165,23 @@ def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothin
         status = read_status(session.database, "demo")
     assert status.trials == {"COMPLETE": 6, "WAITING": 2}
     assert status.state == "done"
+
+
+def test_a_worker_that_ends_by_an_error_closes_its_trackers_and_frees_the_figures(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw_and_fail(worker: Worker) -> None:
+        worker.recorder.between_trials()
+        raise ZeroDivisionError("the error that is to be seen")
+
+    closed: list[bool] = []
+    monkeypatch.setattr(recorder, "MIN_DRAWING_SECONDS", 0.0)
+    monkeypatch.setattr(Trackers, "close", lambda _: closed.append(True))
+    monkeypatch.setattr(Worker, "run", draw_and_fail)
+
+    with pytest.raises(ZeroDivisionError, match="the error that is to be seen"):
+        run_worker(session, CPU, never)
+
+    assert closed
+    with session.workspace.lock("figures", timeout_seconds=0):
+        pass
