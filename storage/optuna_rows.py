@@ -72,6 +72,13 @@ def read_trial_state(connection: sa.Connection, trial_id: int) -> State | None:
     return found
 
 
+def set_trial_system_attrs(connection: sa.Connection, trial_id: int, attrs: Mapping[str, object]) -> None:
+    """Store what Optuna's pruners keep with a trial."""
+    for key, value in attrs.items():
+        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+        upsert(connection, tables.trial_system_attrs, ("trial_id", "key"), row)
+
+
 def set_intermediate_value(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
     """Store what Optuna's `trial.report(value, step)` stores."""
     kind = "NAN" if math.isnan(value) else _kind(value)

@@ -12,6 +12,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
+from foldrace.search.race.judging import Judgement
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.trials.held_lease import HeldLease
@@ -32,14 +33,14 @@ class ClaimContext:
     Attributes:
         study: as Optuna's object.
         evaluations: of each fold.
-        judge: why the study's pruner stops the trial with this id; None: it goes on.
+        judge: asks the study's pruner about the trial with this id.
     """
 
     database: Database
     leases: Leases
     study: optuna.Study
     evaluations: int
-    judge: Callable[[int], str | None]
+    judge: Callable[[int], Judgement]
     timer: ProtocolTimer
 
 
@@ -112,9 +113,18 @@ class Claim(HeldLease):
         self._write(lambda connection: optuna_rows.set_trial_attr(connection, self._lease.trial_id, key, value))
 
     def reason_to_prune(self) -> str | None:
-        """Why the study's pruner stops the trial after the reports so far; None: it goes on."""
+        """Why the study's pruner stops the trial after the reports so far; None: it goes on.
+
+        Raises:
+            LeaseLost: the pruner stores something with the trial, and it is not ours any more; nothing was written.
+        """
+        trial_id = self._lease.trial_id
         with self._timer.timing("judging"):
-            return self._context.judge(self._lease.trial_id)
+            judgement = self._context.judge(trial_id)
+            if judgement.system_attrs:
+                attrs = dict(judgement.system_attrs)
+                self._write(lambda connection: optuna_rows.set_trial_system_attrs(connection, trial_id, attrs))
+        return judgement.reason
 
     def finish(self, value: float) -> bool:
         """COMPLETE with the trial's value; a value that is not finite makes it FAIL.

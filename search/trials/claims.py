@@ -10,7 +10,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.pruners import BasePruner, NopPruner
 
-from foldrace.search.race.factory import reason_to_prune
+from foldrace.search.race.judging import Judge
 from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.sampling import make_sampler
 from foldrace.search.trials.claim import Claim, ClaimContext
@@ -66,14 +66,10 @@ class Trials:
         self._study_id = database.read(lambda connection: optuna_rows.find_study_id(connection, name))
         self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, heartbeat.clock)
         self._space = make_search_space(study.searched)
-        self._optuna = database.retry(
-            lambda: optuna.load_study(study_name=name, storage=database.storage, pruner=settings.pruner)
-        )
-        self._context = ClaimContext(
-            database, self._leases, self._optuna, study.defaults.evaluations, self._reason_to_prune, self.timer
-        )
+        stored = database.retry(lambda: optuna.load_study(study_name=name, storage=database.storage))
+        judge = Judge(database, name, settings.pruner).judge
+        self._context = ClaimContext(database, self._leases, stored, study.defaults.evaluations, judge, self.timer)
         self._sampler = make_sampler(database, self._study_id, study)
-        self._warm = False
 
     def claim(self, only_adopt: bool = False) -> Claim | None:
         """A trial of which this worker is the only owner: an orphaned one where it stood, else the next in the queue.
@@ -117,14 +113,3 @@ class Trials:
             claim.begin(self._space, self._sampler.sample(trial, self._space) if missing else {})
             stack.pop_all()
         return claim
-
-    def _reason_to_prune(self, trial_id: int) -> str | None:
-        if isinstance(self._optuna.pruner, NopPruner):
-            return None
-        if not self._warm:
-            # The first read of a long study takes seconds: on SQLite it must not hold up those who write.
-            with self._database.read_only():
-                self._database.retry(lambda: self._optuna.get_trials(deepcopy=False))
-            self._warm = True
-        storage = self._database.storage
-        return self._database.retry(lambda: reason_to_prune(self._optuna, storage.get_trial(trial_id)))
