@@ -112,6 +112,25 @@ def test_predictions_come_in_the_order_of_the_rows(make_task: MakeTask) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
+def test_rows_that_do_not_fit_at_once_are_predicted_in_halves(make_task: MakeTask) -> None:
+    task = make_task()
+    model = build_model(task.source, task.knobs, task.seed)
+    whole = predict(model, task.tokens, task.training, task.pad_id, None)
+    calls = []
+
+    def refuse(_: torch.nn.Module, __: object, kwargs: dict[str, torch.Tensor]) -> None:
+        calls.append(len(kwargs["input_ids"]))
+        if calls[-1] > 11:
+            raise torch.OutOfMemoryError("no room")
+
+    model.register_forward_pre_hook(refuse, with_kwargs=True)
+
+    halved = predict(model, task.tokens, task.training, task.pad_id, None)
+
+    assert calls == [44, 22, 11, 11, 22, 11, 11]
+    np.testing.assert_allclose(halved, whole, atol=1e-5)
+
+
 def test_a_final_job_predicts_its_test_rows_and_its_training_part(make_task: MakeTask) -> None:
     test = Tokens(np.array([4, 7, 10, 5, 8]), None, np.array([0, 3, 5]))
 

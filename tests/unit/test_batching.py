@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.data.batching import (
-    EVALUATION_TOKENS,
     Tokens,
     assemble,
     epoch_batches,
@@ -65,10 +64,10 @@ def test_batches_do_not_come_in_order_of_length() -> None:
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=200))
 def test_evaluation_batches_hold_every_row_once_within_their_size(lengths: list[int]) -> None:
-    batches = evaluation_batches(np.array(lengths))
+    batches = evaluation_batches(np.array(lengths), 3072)
 
     assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
-    assert all(len(b) * max(lengths[i] for i in b) <= EVALUATION_TOKENS for b in batches if len(b) > 1)
+    assert all(len(b) * max(lengths[i] for i in b) <= 3072 for b in batches if len(b) > 1)
 
 
 def test_a_batch_holds_its_rows_in_order_padded_at_their_end() -> None:

@@ -11,7 +11,9 @@ from foldrace.trainer.arrays import IntArray
 POOL_BATCHES = 50  # batches in a pool of rows that is sorted by length
 LENGTH_JITTER = 0.03  # share by which lengths are blurred before sorting, so that epochs have different batches
 PAD_MULTIPLE = {"cpu": 2, "cuda": 8}  # tokens; bf16 products need even sizes, tensor cores need multiples of 8
-EVALUATION_TOKENS = 3072  # padded tokens in a batch without gradients; more do not fit into the caches of a CPU
+# Padded tokens in a batch without gradients: more do not fit into the caches of a CPU, fewer leave a GPU waiting for
+# Python. On a GPU, a batch of base width takes about half a GB.
+EVALUATION_TOKENS = {"cpu": 3072, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def epoch_batches(lengths: IntArray, batch_size: int, seed: int, epoch: int) -> 
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def evaluation_batches(lengths: IntArray) -> list[IntArray]:
-    """All rows, sorted by length, in batches of at most `EVALUATION_TOKENS` or of one row.
+def evaluation_batches(lengths: IntArray, tokens: int) -> list[IntArray]:
+    """All rows, sorted by length, in batches of at most `tokens` padded tokens or of one row.
 
     Returns:
         Positions in `lengths`, each once.
@@ -92,7 +94,7 @@ def evaluation_batches(lengths: IntArray) -> list[IntArray]:
     batches, start = [], 0
     while start < len(order):
         padded = np.maximum.accumulate(lengths[order[start:]]) * np.arange(1, len(order) - start + 1)
-        count = max(1, int(np.searchsorted(padded, EVALUATION_TOKENS, side="right")))
+        count = max(1, int(np.searchsorted(padded, tokens, side="right")))
         batches.append(order[start : start + count])
         start += count
     return batches

@@ -84,6 +84,12 @@ def reserve_memory(size: int, device: torch.device) -> None:
         torch.empty(size, dtype=torch.uint8, device=device)  # freed at once, which leaves it in torch's cache
 
 
+def release_memory(device: torch.device) -> None:
+    """Give what torch's cache keeps of a CUDA device back to it, so that larger pieces can be had."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def peak_memory(device: torch.device) -> int:
     """The peak since `prepare_device`, in bytes; where the system cannot tell it, the peak of the whole process."""
     if device.type == "cuda":

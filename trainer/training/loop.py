@@ -20,6 +20,7 @@ from foldrace.trainer.modeling.devices import (
     is_out_of_memory,
     peak_memory,
     prepare_device,
+    release_memory,
     reserve_memory,
 )
 from foldrace.trainer.modeling.losses import loss_sum
@@ -165,8 +166,7 @@ class FoldTrainer:
         # Called outside of the `except` block: in it, the traceback would keep the tensors of the failed step alive.
         state = self.state
         state.optimizer.zero_grad()
-        if state.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory(state.device)
         if state.micro_batch == 1:
             raise OutOfMemoryError(
                 f"out of memory on {state.device} with one row at a time; "
