@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -17,6 +18,7 @@ from foldrace.trainer.training.tasks import FoldResult, FoldTask, NoRoomError, O
 BATCH = 256  # rows
 SAME_LOSS = 0.02  # of the first evaluation, relative: halved, a batch is summed in another order
 ROUNDING = 64 * 2**20  # bytes that the allocator may round up or leave between two blocks
+BLOCKS = tuple(4**power * 2**10 for power in range(11, -1, -1))  # bytes: 4 GB first, then what fits between
 
 
 def run(setting: Setting, report: Report) -> None:
@@ -34,7 +36,7 @@ def run(setting: Setting, report: Report) -> None:
     _expect(report, "no room for its optimiser", 5 * weights // 2, NoRoomError, lambda: _first(task))
     _halve(report, task, single + (whole.cost.peak_memory - single) * 2 // 5, whole)
     placed = start_fold(task)
-    _expect(report, "no room for one row of a fold in its place", ROUNDING, OutOfMemoryError, placed.train_step)
+    _expect(report, "no room for one row of a fold in its place", 0, OutOfMemoryError, placed.train_step)
     del placed
     with _left(2 * whole.cost.peak_memory):
         report.check(_first(task).micro_batch == BATCH, "with room again, a fold takes its whole batch")
@@ -84,14 +86,27 @@ def _expect(report: Report, name: str, left: int, expected: type[Exception], wor
 
 @contextmanager
 def _left(size: int) -> Iterator[None]:
-    """Occupy the device but for `size` bytes."""
+    """Occupy the device but for `size` bytes, what torch keeps in its cache included."""
     gc.collect()
     torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info()
-    occupied = torch.empty(max(0, free - size), dtype=torch.uint8, device="cuda")
+    room = _allocate(size)
+    occupied = [block for length in BLOCKS for block in iter(partial(_try_to_allocate, length), None)]
+    del room
+    torch.cuda.empty_cache()
     try:
         yield
     finally:
-        del occupied
+        occupied.clear()
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def _allocate(size: int) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.uint8, device="cuda")
+
+
+def _try_to_allocate(size: int) -> torch.Tensor | None:
+    try:
+        return _allocate(size)
+    except torch.OutOfMemoryError:
+        return None

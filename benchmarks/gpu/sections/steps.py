@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu.demo import demo_task, open_demo
+from benchmarks.gpu.demo import demo_task, finish, open_demo
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.setting import Setting
-from foldrace.trainer.data import batching
+from foldrace.trainer.data.batching import EVALUATION_TOKENS
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import autocast_dtype, prepare_device
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
@@ -28,7 +28,12 @@ KERNELS = 14  # shown
 ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 LAUNCH_BOUND = 0.3  # of a step: above it, the device waits for Python more than a step's own gaps explain
 BATCHES = (16, 32, 64, 128, 256)
-EVALUATION_TOKENS = (3072, 8192, 16384, 32768, 65536)
+SIZES = (3072, 8192, 16384, 32768)  # padded tokens of an evaluation batch
+ATTENTION = (
+    ("fp32", "fp32", True),
+    ("bf16", "bf16", True),
+    ("bf16 without cuDNN's attention", "bf16", False),
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ def run(setting: Setting, report: Report) -> None:
     report.figure(f"a step of {task.knobs.batch_size} rows", f"{seconds * 1e3:.2f} ms")
     if setting.is_cuda:
         _show_trace(report, _trace(task, setting.folder / "trace.json"), seconds)
+        _show_precisions(report, demo_task(setting, data, epochs=2))
     else:
         report.unchecked("kernels and idle time", "there is no CUDA device")
     _show_batches(setting, report, task)
@@ -118,6 +124,20 @@ def _show_trace(report: Report, trace: Trace, seconds: float) -> None:
     report.table(["kernel or copy", "share of the device's time"], rows)
 
 
+def _show_precisions(report: Report, task: FoldTask) -> None:
+    """Two folds of each: cuDNN prepares its attention anew for every shape, which the first of them pays."""
+    rows = []
+    for name, precision, cudnn in ATTENTION:
+        torch.backends.cuda.enable_cudnn_sdp(cudnn)
+        knobs = task.knobs.model_copy(update={"precision": precision})
+        for turn in ("first", "second"):
+            cost = finish(replace(task, knobs=knobs)).cost
+            spent = f"{cost.seconds_training:.2f}", f"{cost.seconds_evaluating:.2f}"
+            rows.append([f"{name}, {turn}", *spent, f"{cost.rows_per_second:.0f}"])
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    report.table(["fold of two epochs", "s in training", "s in evaluations", "rows/s"], rows)
+
+
 def _show_batches(setting: Setting, report: Report, task: FoldTask) -> None:
     rows = []
     for size in setting.choose(BATCHES, BATCHES[:2]):
@@ -132,10 +152,10 @@ def _show_evaluations(setting: Setting, report: Report, task: FoldTask) -> None:
     device = torch.device(setting.device)
     prepare_device(device)
     model = apply_shortcuts(build_model(task.source, task.knobs, task.seed).to(device), device)
-    ours, every, rows = batching.EVALUATION_TOKENS, np.arange(len(task.labels)), []
+    ours, every, rows = EVALUATION_TOKENS[device.type], np.arange(len(task.labels)), []
     try:
-        for tokens in setting.choose(EVALUATION_TOKENS, EVALUATION_TOKENS[:1]):
-            batching.EVALUATION_TOKENS = tokens
+        for tokens in setting.choose(SIZES, SIZES[:1]):
+            EVALUATION_TOKENS[device.type] = tokens
             seconds = []
             for _ in range(3):
                 started = time.perf_counter()
@@ -143,5 +163,5 @@ def _show_evaluations(setting: Setting, report: Report, task: FoldTask) -> None:
                 seconds.append(time.perf_counter() - started)
             rows.append([f"{tokens}{' (ours)' * (tokens == ours)}", f"{len(every) / min(seconds):.0f}"])
     finally:
-        batching.EVALUATION_TOKENS = ours
+        EVALUATION_TOKENS[device.type] = ours
     report.table(["padded tokens an evaluation batch", "rows/s"], rows)
