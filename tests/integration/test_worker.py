@@ -42,7 +42,7 @@ def session(study: Study, tmp_path: Path) -> Iterator[Session]:
 
 
 def out_of_memory(*_: object) -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nMore of it.")
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB. GPU 0 has a capacity.\nMore of it.")
 
 
 def test_a_worker_that_is_stopped_saves_its_trial_and_releases_it(session: Session) -> None:
@@ -74,7 +74,9 @@ def test_the_next_worker_ends_the_trial_with_the_value_it_would_have_had(session
 def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "build_model", out_of_memory)
 
-    with pytest.raises(NoRoomError, match=r"^cpu has no room for tiny; .* \(CUDA out of memory. Tried to allocate"):
+    with pytest.raises(
+        NoRoomError, match=r"^cpu has no room for tiny; .* \(CUDA out of memory. Tried to allocate 2.00 MiB\)$"
+    ):
         run_worker(session, CPU, never)
 
     left = read_status(session.database, "demo")

@@ -88,7 +88,7 @@ def start_fold(task: FoldTask, resume: Checkpoint | None = None) -> "FoldTrainer
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        reason = str(error).splitlines()[0]
+        reason = ". ".join(str(error).splitlines()[0].split(". ")[:2])  # torch goes on with advice for programmers
     raise NoRoomError(f"{task.device} has no room for {task.source.name}; is another program using it? ({reason})")
 
 
