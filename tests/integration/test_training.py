@@ -271,8 +271,8 @@ def test_a_device_without_room_for_the_optimiser_has_none_for_the_fold(
     task = make_task(optimizer=optimizer)
     weights = sum(p.nbytes for p in build_model(task.source, task.knobs, task.seed).parameters())
 
-    def reserve(size: int, _: torch.device) -> None:
-        raise torch.OutOfMemoryError(f"no room for {size / weights:g} times the weights")
+    def reserve(sizes: list[int], _: torch.device) -> None:
+        raise torch.OutOfMemoryError(f"no room for {sum(sizes) / weights:g} times the weights")
 
     monkeypatch.setattr(training, "reserve_memory", reserve)
 

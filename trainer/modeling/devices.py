@@ -74,14 +74,17 @@ def prepare_device(device: torch.device) -> None:
             _CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
 
 
-def reserve_memory(size: int, device: torch.device) -> None:
-    """Let torch take `size` bytes of a CUDA device and keep them for what is allocated next.
+def reserve_memory(sizes: list[int], device: torch.device) -> None:
+    """Let torch take pieces of so many bytes of a CUDA device and keep them for what is allocated next.
+
+    They are apart, as the tensors will be: a single large piece could not be given back while anything lies in it.
 
     Raises:
         torch.OutOfMemoryError: the device has no room for them.
     """
     if device.type == "cuda":
-        torch.empty(size, dtype=torch.uint8, device=device)  # freed at once, which leaves it in torch's cache
+        # Freed at once, which leaves them in torch's cache.
+        _ = [torch.empty(size, dtype=torch.uint8, device=device) for size in sizes]
 
 
 def release_memory(device: torch.device) -> None:

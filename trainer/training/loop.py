@@ -102,7 +102,7 @@ class FoldTrainer:
         optimizer = make_optimizer(model, task.knobs)
         # Gradients, moments and the best weights come later. A device without room for them has none for the fold.
         copies = 1 + MOMENTS[task.knobs.optimizer] + 1
-        reserve_memory(copies * sum(p.nbytes for p in model.parameters()), device)
+        reserve_memory(copies * [p.nbytes for p in model.parameters()], device)
         torch.manual_seed(task.seed)
         self.task = task
         self.state = FoldState(model, optimizer, device, micro_batch=task.knobs.batch_size)

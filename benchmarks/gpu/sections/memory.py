@@ -27,6 +27,8 @@ def run(setting: Setting, report: Report) -> None:
         return
     task = demo_task(setting, open_demo(setting), epochs=1, batch_size=BATCH, evaluations=1, dropout=0.0)
     whole = finish(task)
+    torch.cuda.empty_cache()
+    report.figure("what torch cannot give back after a fold", _gb(torch.cuda.memory_reserved()))
     single = _peak_of_one_row(task)
     weights = sum(tensor.nbytes for tensor in whole.weights.values())
     report.figure("the weights", in_gigabytes(weights))
