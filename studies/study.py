@@ -84,7 +84,7 @@ class Search(_Section):
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
-    sampler: Sampler = "gp"
+    sampler: Sampler = "tpe"
     pruner: Pruner = "racing"
     risk: float = Field(0.05, ge=0, le=1)
     stop_below_noise: bool = False
