@@ -27,7 +27,7 @@ from foldrace.trainer.training.tasks import FoldTask, Progress
 KERNELS = 14  # shown
 ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 LAUNCH_BOUND = 0.3  # of a step: above it, the device waits for Python more than a step's own gaps explain
-BATCHES = (16, 32, 64, 128, 256)
+BATCHES = (32, 64, 128, 256)
 SIZES = (3072, 8192, 16384, 32768)  # padded tokens of an evaluation batch
 ATTENTION = (
     ("fp32", "fp32", True),
