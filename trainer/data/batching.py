@@ -12,7 +12,7 @@ POOL_BATCHES = 50  # batches in a pool of rows that is sorted by length
 LENGTH_JITTER = 0.03  # share by which lengths are blurred before sorting, so that epochs have different batches
 PAD_MULTIPLE = {"cpu": 2, "cuda": 8}  # tokens; bf16 products need even sizes, tensor cores need multiples of 8
 # Padded tokens in a batch without gradients: more do not fit into the caches of a CPU, fewer leave a GPU waiting for
-# Python. On a GPU, a batch of base width takes about half a GB.
+# Python. By calculation, a GPU needs half a GB for a batch of base width.
 EVALUATION_TOKENS = {"cpu": 3072, "cuda": 16384}
 
 
