@@ -1,6 +1,6 @@
-"""Where a database is: its URL, checked before anything is opened, and shown without what is secret in it.
+"""The URL of a database: checked before anything is opened, and shown without its secrets.
 
-A password must never leave this module except towards the driver.
+A password leaves this module for the driver and for nobody else.
 """
 
 import logging
@@ -18,10 +18,10 @@ _logger = logging.getLogger("foldrace.storage")
 
 
 def parse(url: str) -> sa.URL:
-    """The address a URL means; a relative SQLite path is taken from the current folder.
+    """The parsed URL; the path of an SQLite file is made absolute.
 
     Raises:
-        StorageError: it is not a URL, or not one of a database that workers can share.
+        StorageError: it is no URL, or not that of a database which workers can share.
     """
     try:
         parsed = sa.make_url(url)
@@ -43,17 +43,17 @@ def parse(url: str) -> sa.URL:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a file, whatever characters its name has."""
+    """The URL of an SQLite file, whatever characters its name has."""
     return sa.URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def without_password(url: sa.URL) -> str:
-    """The URL for people: without password and without options."""
+    """The URL as people see it: without its password and its options."""
     return url._replace(password=None, query=sa.util.EMPTY_DICT).render_as_string()
 
 
 def without_secrets(url: str) -> str:
-    """The same address as it may be written down: a password is then left to PGPASSWORD or ~/.pgpass."""
+    """The URL as it may be stored: without passwords, which PGPASSWORD or ~/.pgpass then supply."""
     parsed = parse(url)
     return parsed.difference_update_query(_SECRETS)._replace(password=None).render_as_string()
 
@@ -79,7 +79,7 @@ def sqlite_file(url: sa.URL) -> Path:
 
 
 def warn_of_network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
-    """SQLite's locks do not hold on most network file systems, and nobody would notice."""
+    """Warn when a path is on a network file system: SQLite's locks do not hold on most of them."""
     kind = _file_system(path, mounts)
     if kind.startswith(_NETWORK_FILE_SYSTEMS):
         _logger.warning("%s is on a network file system (%s), where SQLite loses data; use PostgreSQL", path, kind)

@@ -14,7 +14,7 @@ class StorageError(FoldraceError):
 
 
 class OutageError(StorageError):
-    """The database has not answered for as long as it was waited for; later it may."""
+    """The database does not answer. It may later, so the same command is worth another try."""
 
     status = os.EX_TEMPFAIL
 

@@ -19,7 +19,7 @@ from foldrace.storage.database import Database
 T = TypeVar("T")
 
 MAX_FRUITLESS = 3  # attempts in a row without a new checkpoint or evaluation; then the trial fails
-OWNED = ("claiming", "held")  # the states of a lease that somebody has, and may have died with
+OWNED = ("claiming", "held")  # the states of a lease whose owner works, or died
 _LEASES = tables.leases.c
 
 
@@ -29,7 +29,7 @@ class LeaseLost(FoldraceError):  # noqa: N818, it is news rather than an error
 
 @dataclass(frozen=True)
 class Lease:
-    """A trial that is ours as long as the row holds `token`. `attempt` counts from 1."""
+    """A trial that this worker owns as long as the row holds `token`. `attempt` counts from 1."""
 
     study_id: int
     trial_id: int
@@ -83,10 +83,11 @@ class Leases:
         return self._database.retry(lambda: self._transact_watching(work))
 
     def renew(self, lease: Lease, number: int, activity: workers.Activity) -> workers.Control:
-        """One heartbeat, in one transaction, tried once; the driver's errors pass through.
+        """Send one heartbeat, in one transaction, tried once; return what the workers are asked for.
 
         Raises:
-            LeaseLost: the token in the row is not ours any more, or the trial has ended.
+            LeaseLost: the token in the row is another one's, or the trial has ended.
+            SQLAlchemyError: the driver's own, when the database does not answer.
         """
 
         def work(connection: sa.Connection) -> workers.Control:
@@ -100,12 +101,12 @@ class Leases:
         return self._transact_watching(work)
 
     def release(self, lease: Lease) -> None:
-        """Let a trial go in good order: it is free at once, and the attempt does not count."""
+        """Give a trial back in good order: it is free at once, and the attempt does not count."""
         mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
         self._database.transact(lambda connection: connection.execute(mine.values(state="released")))
 
     def abandon(self, lease: Lease, reason: str) -> None:
-        """Let a trial go because it went wrong: it is free at once, and the attempt counts."""
+        """Give a trial back after an error: it is free at once, and the attempt counts."""
         mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
         self._database.transact(lambda connection: connection.execute(mine.values(state="orphaned", note=reason)))
 
@@ -146,7 +147,7 @@ class Leases:
 
     def _adopt_one(self, connection: sa.Connection, token: str, orphan: Any) -> Lease | None:
         same = sa.and_(_LEASES.token == orphan.token, _LEASES.counter == orphan.counter)
-        # Not waiting for a row that somebody else is about to adopt, or to renew.
+        # Another worker that has locked the row is adopting or renewing it: to wait for it would be in vain.
         if connection.execute(sa.select(_LEASES.token).where(same).with_for_update(skip_locked=True)).first() is None:
             return None
         fruitless = 0 if orphan.progressed else orphan.fruitless + (orphan.state not in ("released", "claiming"))
@@ -163,7 +164,7 @@ class Leases:
     def _acquire_waiting(self, connection: sa.Connection, token: str) -> Lease | None:
         trials = tables.trials.c
         first = sa.select(trials.trial_id).where(trials.study_id == self._study_id, trials.state == "WAITING")
-        # Each worker takes another one, and none waits for another. On SQLite, transactions come one by one.
+        # Each worker takes a trial of its own without waiting. (SQLite runs one writing transaction at a time.)
         first = first.order_by(trials.trial_id).limit(1).with_for_update(skip_locked=True)
         trial_id = connection.execute(first).scalar()
         if trial_id is None or not optuna_rows.start_trial(connection, trial_id):
@@ -213,7 +214,7 @@ def mark_orphaned(database: Database, owner: str, reason: str) -> None:
 
     def work(connection: sa.Connection) -> None:
         held = sa.update(tables.leases).where(_LEASES.owner == owner, _LEASES.state.in_(OWNED))
-        # Who died while it claimed had not begun the trial: that does not count against it.
+        # A worker that died while it claimed had not begun the trial: its death is no attempt.
         state = sa.case((_LEASES.state == "claiming", "released"), else_="orphaned")
         connection.execute(held.values(state=state, note=reason))
         workers.report_stopped(connection, owner)

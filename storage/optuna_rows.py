@@ -19,7 +19,7 @@ from foldrace.storage.errors import StorageError
 
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
 FAILURE = "failure"  # the user attribute with the reason of a trial that failed
-CELLS = "fold%/eval%"  # what SQL's LIKE finds every `cell_key` by
+CELLS = "fold%/eval%"  # the pattern of SQL's LIKE that every `cell_key` matches
 UNFINISHED: tuple[State, ...] = ("RUNNING", "WAITING")
 
 
@@ -143,8 +143,8 @@ def enqueue_trial(
 ) -> None:
     """Store what Optuna's `enqueue_trial` stores. The caller locks the study's row, or a number is given twice."""
     row = {"study_id": study_id, "number": number, "state": "WAITING"}
-    trial_id = connection.execute(sa.insert(tables.trials).values(**row).returning(tables.trials.c.trial_id)).scalar()
-    assert trial_id is not None
+    made = sa.insert(tables.trials).values(**row).returning(tables.trials.c.trial_id)
+    trial_id = connection.execute(made).scalar_one()
     if fixed:
         text = json.dumps(dict(fixed))
         connection.execute(
@@ -155,7 +155,7 @@ def enqueue_trial(
 
 
 def _finite(value: object) -> object:
-    """JSON has no NaN: one would keep the dashboard from reading the whole study."""
+    """`value` without NaN and infinity, which JSON lacks: one would keep the dashboard from reading the study."""
     if isinstance(value, Mapping):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""How long the failures of a database are waited out that pass by themselves.
+"""Waits out the failures of a database that pass by themselves.
 
 Only idempotent work may be repeated: when a connection drops, nobody knows whether the commit arrived.
 """
@@ -24,8 +24,10 @@ class RetryPolicy:
     Attributes:
         patience_seconds: after so long an outage is an error.
         lock_seconds: how long one try waits for a lock of SQLite.
-        should_stop: whether this process was asked to end. A wait then ends within seconds, as an outage.
-        clock, sleep: a test's stand still.
+        should_stop: whether this process was asked to end. A wait then ends within seconds, as an outage. A try that is
+            under way is not cut short: a connection to PostgreSQL takes up to 10 s for each of its hosts, and a
+            statement up to 60 s when the server's machine has vanished.
+        clock, sleep: tests replace them, and wait for nothing.
     """
 
     patience_seconds: float = 600.0
@@ -55,7 +57,7 @@ def wait_out(work: Callable[[], T], policy: RetryPolicy) -> T:
 
 
 def _sleep(seconds: float, policy: RetryPolicy) -> None:
-    """Sleep in slices, because a signal's handler wakes nobody."""
+    """Sleep in slices: the handler of a signal does not wake who sleeps."""
     while seconds > 0:
         policy.sleep(min(seconds, _SLICE))
         seconds = 0.0 if policy.should_stop() else seconds - _SLICE

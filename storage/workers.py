@@ -1,6 +1,6 @@
 """The signs of life that workers leave for people to see, and what people ask of all workers of a study.
 
-Nothing about a trial is ever decided by a worker's row; only leases do that.
+A worker's row decides nothing about a trial; leases do.
 """
 
 import os
@@ -40,7 +40,7 @@ class Activity:
 
 
 def new_owner() -> str:
-    """A name for a worker process, that its supervisor may choose before it starts."""
+    """A unique name for a worker process; its supervisor may choose it before the process starts."""
     return f"{socket.gethostname()}:{uuid.uuid4().hex[:12]}"
 
 

@@ -1,6 +1,6 @@
 """Where the files of a run live.
 
-A path made from a name in the data or the database never leaves the workspace.
+A path that is made from a name in the data or the database never leaves the workspace.
 """
 
 import re

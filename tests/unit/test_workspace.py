@@ -37,19 +37,15 @@ def test_a_lock_that_stays_taken_is_named(tmp_path: Path) -> None:
 
 def test_a_lock_in_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "study").write_text("a file where the folder should be")
-    with (
-        pytest.raises(StorageError, match="study: cannot be written: not a f"),
-        Workspace(tmp_path, "study").lock("data"),
-    ):
+    workspace = Workspace(tmp_path, "study")
+    with pytest.raises(StorageError, match="study: cannot be written: not a folder"), workspace.lock("data"):
         pass
 
 
 def test_a_lock_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "study" / ".data.lock").mkdir(parents=True)
-    with (
-        pytest.raises(StorageError, match=r"\.data\.lock: cannot be written: "),
-        Workspace(tmp_path, "study").lock("data"),
-    ):
+    workspace = Workspace(tmp_path, "study")
+    with pytest.raises(StorageError, match=r"\.data\.lock: cannot be written: "), workspace.lock("data"):
         pass
 
 
