@@ -66,7 +66,7 @@ def _message_of(error: Exception) -> str | None:
     if isinstance(cause, sa.exc.ProgrammingError) and not _is_refusal(cause):
         return None
     message = str(cause.orig)
-    return f"{message}; PGPASSWORD or ~/.pgpass may hold it" if _NO_PASSWORD in message else message
+    return f"{message}; put it into PGPASSWORD or ~/.pgpass" if _NO_PASSWORD in message else message
 
 
 def _cause_of(error: BaseException) -> sa.exc.SQLAlchemyError | None:

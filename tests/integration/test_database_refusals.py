@@ -50,7 +50,7 @@ def test_a_password_may_come_from_the_environment_or_a_file(
     locked_url: sa.URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bare = locked_url.render_as_string()
-    with pytest.raises(StorageError, match=r"no password supplied; PGPASSWORD or ~/\.pgpass"):
+    with pytest.raises(StorageError, match=r"no password supplied; put it into PGPASSWORD or ~/\.pgpass"):
         Database.open(bare)
     monkeypatch.setenv("PGPASSWORD", CANARY)
     Database.open(bare).close()
