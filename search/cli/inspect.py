@@ -39,7 +39,7 @@ def status(
     with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
         run_name = name_of_run(session.database, session.study.name)
         if watch:
-            watch_status(session, run_name)
+            watch_status(session.database, run_name)
             return
         status = read_status(session.database, run_name)
     print_lines([json.dumps(status.to_json(), ensure_ascii=False)] if as_json else status_lines(status))

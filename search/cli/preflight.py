@@ -1,19 +1,21 @@
-"""What a study would run, before it runs: its data, folds and knobs, and how long it would take on this device."""
+"""Describes a study before it runs: its data, folds and knobs, and an estimate of its time on this device."""
 
 import math
 import statistics
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 
+from foldrace.search.workers.slots import Slot
 from foldrace.studies.knobs import Hyperparameters, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord
-from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype
+from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
 from foldrace.trainer.training_data import NO_RELATIONS, TrainingData
@@ -24,11 +26,11 @@ TIMED_STEPS = 8
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """How long a study takes one worker, without pruning.
+    """The time that a study would take one worker, without pruning.
 
     Attributes:
         rows_per_second: of training, from a few steps of the real model.
-        precision: that it computes in here, `bf16` or `fp32`.
+        precision: of the computation on this device, `bf16` or `fp32`.
         fold_epochs: passes over a training part, over all trials and folds, at the mean of the searched epochs.
         hours: of one worker.
     """
@@ -39,31 +41,40 @@ class TimeEstimate:
     hours: float
 
 
-def estimate_time(data: TrainingData, plan: FoldPlan, device: str, threads: int) -> TimeEstimate:
-    """Time a few steps and say what the whole search, or final job, would take: in training, not in evaluations.
-
-    Args:
-        device: `cpu` or `cuda:N`.
-        threads: those that a worker has.
+def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:
+    """Time a few steps in a worker's slot, and extrapolate to the search or the final job: training, no evaluations.
 
     Raises:
-        DeviceError: the device has no room for the model.
+        DeviceError: the device does not work, or has no room for the model.
     """
-    torch.set_num_threads(threads)
-    task = data.task(typical_knobs(data.study), plan, 0, device)
+    resolve_device("cpu" if slot.device == "cpu" else "cuda")
+    plan = _plan(data)
+    torch.set_num_threads(slot.threads)
+    task = data.task(typical_knobs(data.study), plan, 0, slot.device)
     try:
         rate = min(task.knobs.batch_size, len(task.training)) / _seconds_per_step(task)
     except NoRoomError as error:
         raise DeviceError(str(error)) from None
-    precision = "fp32" if autocast_dtype(task.knobs, torch.device(device)) is None else "bf16"
+    precision = "fp32" if autocast_dtype(task.knobs, torch.device(slot.device)) is None else "bf16"
     trials = data.study.search.trials if data.study.searched else len(data.study.final.seeds)
     fold_epochs = expected_epochs(data.study) * plan.count * trials
     rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
     return TimeEstimate(rate, precision, fold_epochs, fold_epochs * rows / rate / 3600)
 
 
+def describe_estimate(study: Study, estimate: TimeEstimate, slots: Sequence[Slot]) -> list[str]:
+    """The compute and the hours of a study, a line each; `slots` are those of the workers that would run here."""
+    budget = f"{study.search.trials} trials" if study.searched else "a final job"
+    together = f", {estimate.hours / len(slots):.2f} for the {len(slots)} that run here" if len(slots) > 1 else ""
+    speed = f"{estimate.rows_per_second:.0f} rows/s ({slots[0].device}, {estimate.precision})"
+    return [
+        f"budget    {budget}, {estimate.fold_epochs:.0f} fold-epochs without pruning",
+        f"speed     {speed}: {estimate.hours:.2f} hours for one worker{together}",
+    ]
+
+
 def expected_epochs(study: Study) -> float:
-    """The mean of the epochs that random trials would draw."""
+    """The mean epochs of trials whose knobs are drawn at random."""
     searched = study.searched.get("epochs")
     if searched is None:
         return float(study.defaults.epochs)
@@ -74,14 +85,14 @@ def expected_epochs(study: Study) -> float:
 
 
 def typical_knobs(study: Study) -> Hyperparameters:
-    """One trial's knobs: the baseline, and the low end of what it leaves open."""
+    """The knobs of a trial to time: the baseline, and the low end of each knob that it leaves open."""
     low = {knob: s.low if isinstance(s, Range) else s.choices[0] for knob, s in study.searched.items()}
     return study.hyperparameters({**low, **study.search.baseline})
 
 
-def describe_study(data: TrainingData, plan: FoldPlan) -> list[str]:
+def describe_study(data: TrainingData) -> list[str]:
     """The data, the folds and the knobs, a line each."""
-    study, rows = data.study, data.examples.rows
+    study, rows, plan = data.study, data.examples.rows, _plan(data)
     names = data.examples.labels.names
     counts = Counter(names[row.label] for row in rows if row.label is not None)
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
@@ -110,6 +121,12 @@ def describe_study(data: TrainingData, plan: FoldPlan) -> list[str]:
         lines.append("          leaky_oversampling: copies cross the folds, so the score is optimistic")
     lines += [f"searched  {knob}: {_range(study, knob)}" for knob in study.searched]
     return lines
+
+
+def _plan(data: TrainingData) -> FoldPlan:
+    """The folds of a search; those of the first seed of a final job, where nothing is searched."""
+    folds, final = data.study.folds, data.study.final
+    return data.plan(folds.count, folds.seed) if data.study.searched else data.plan(final.folds, final.seeds[0])
 
 
 def _range(study: Study, knob: str) -> str:

@@ -1,122 +1,79 @@
-"""The live view of `run` and `final`: workers looked after in this thread, the database in another.
-
-Plain lines when nobody looks at a terminal.
-"""
+"""The live view of a study: a screen that is redrawn at a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from foldrace.errors import FoldraceError
-from foldrace.search.monitor.poller import StatusPoller
 from foldrace.search.monitor.status import StudyStatus
-from foldrace.search.monitor.status_reader import find_status, read_status
-from foldrace.search.monitor.view import live_view, progress_line, status_lines, worker_problems
-from foldrace.search.session import Session
-from foldrace.search.study_store import FinalFold, final_name
-from foldrace.search.workers.command import WorkerCommand
-from foldrace.search.workers.slots import Slot
-from foldrace.search.workers.supervisor import Snapshot, Supervisor
-from foldrace.storage.errors import StorageError
-from foldrace.storage.leases import mark_orphaned
+from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.monitor.view import live_view, progress_line, worker_problems
+from foldrace.search.workers.supervisor import Snapshot
+from foldrace.storage.database import Database
+
+_NO_WORKERS = Snapshot((), "")
 
 
-def watch(
-    session: Session,
-    places: Sequence[Slot],
-    final: int | None = None,
-    seconds_left: Callable[[], float] = lambda: float("inf"),
-) -> int:
-    """Run a worker in each slot to the end of the work or time, while showing how it stands; returns the exit status.
+class View(Protocol):
+    """Where the progress of a study is shown."""
 
-    Raises:
-        FoldraceError: a worker met what the user has to mend.
-    """
-    command = WorkerCommand(session, final, seconds_left)
-    folder = session.workspace.folder if final is None else session.workspace.final(final).folder
-    name = session.study.name if final is None else final_name(session.study.name, final)
-    supervisor = Supervisor(command, places, folder / "logs")
-    poller = _poller(session, name, command)
+    def show(self, status: StudyStatus | None, snapshot: Snapshot, stale_reason: str) -> None:
+        """Show the status; None while there is no study yet. `stale_reason` says why the status may be old."""
+
+    def leave_problems(self, snapshot: Snapshot, stale_reason: str) -> None:
+        """Leave on the terminal why a run ended badly, once the view is closed."""
+
+
+@contextmanager
+def open_view(refresh_per_second: float = 4.0, *, transient: bool = True) -> Iterator[View]:
+    """The view for this terminal, or for a log. A transient screen is wiped at the end."""
     console = Console()
-    with Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else nullcontext() as live:
-        show = _Lines() if live is None else _Screen(live)
-
-        def tick(snapshot: Snapshot) -> None:
-            poller.observe(snapshot)
-            show(poller.status, snapshot, poller.stale_reason)
-
-        with poller:
-            status = supervisor.run(tick)
-        tick(supervisor.snapshot())  # what was seen at last
-    if live is not None and status:  # the screen is wiped: what went wrong stays
-        for line in filter(None, (poller.stale_reason, *worker_problems(supervisor.snapshot()))):
-            console.print(line, style="yellow", markup=False, highlight=False)
-    refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]
-    if refused:
-        raise FoldraceError(refused[0].removeprefix("foldrace: "))
-    return status
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=refresh_per_second, transient=transient) as live:
+            yield _Screen(live)
+    else:
+        yield _Lines()
 
 
-def watch_status(session: Session, name: str, seconds: float = 2.0) -> None:
-    """Refresh the status until interrupted; without a terminal, a line whenever something changes."""
-    status, console, alone = read_status(session.database, name), Console(), Snapshot((), "")
-    with Live(console=console, refresh_per_second=2) if console.is_terminal else nullcontext() as live:
-        show = _Lines() if live is None else _Screen(live)
+def watch_status(database: Database, name: str, seconds: float = 2.0) -> None:
+    """Show the status of a study, read anew every few seconds, until interrupted."""
+    status = read_status(database, name)
+    with open_view(2.0, transient=False) as view:
         while True:
-            show(status, alone, "")
+            view.show(status, _NO_WORKERS, "")
             time.sleep(seconds)
-            status = read_status(session.database, name)
-
-
-def closing_lines(session: Session) -> list[str]:
-    """How a search stands when its run has ended, or why nobody can say."""
-    try:
-        status = find_status(session.database, session.study.name)
-        return [] if status is None else status_lines(status)  # it may have ended before a worker made the study
-    except StorageError as error:
-        return [f"study     {session.study.name}: {error}; the same command continues it"]
-
-
-def refuse_unfinished(status: StudyStatus, missing: Sequence[FinalFold]) -> None:
-    """Raise FoldraceError unless a final job is over, and no fold's files are missing."""
-    if status.unfinished:
-        raise FoldraceError(f"{status.name}: stopped before its folds were done; the same command continues")
-    if missing:
-        failed = "; ".join(sorted({failure.reason for failure in status.failures})) or "their files are gone"
-        raise FoldraceError(f"{status.name}: folds failed ({failed}); the same command trains them again")
-
-
-def _poller(session: Session, name: str, command: WorkerCommand) -> StatusPoller:
-    database = session.database
-    return StatusPoller(
-        lambda: find_status(database, name),
-        owner_in=lambda slot: command.owners.get(slot.index),
-        mark_dead=lambda owner, reason: mark_orphaned(database, owner, reason),
-    )
+            status = read_status(database, name)
 
 
 class _Lines:
-    """One line whenever a trial ends or something is in trouble: for logs."""
+    """A line whenever one changes."""
 
     def __init__(self) -> None:
         self._shown: set[str] = set()
 
-    def __call__(self, status: StudyStatus | None, snapshot: Snapshot, trouble: str) -> None:
-        for line in (progress_line(status), trouble, *worker_problems(snapshot)):
+    def show(self, status: StudyStatus | None, snapshot: Snapshot, stale_reason: str) -> None:
+        for line in (progress_line(status), stale_reason, *worker_problems(snapshot)):
             if line and line not in self._shown:
                 self._shown.add(line)
                 print(line, flush=True)  # noqa: T201, this is the view
 
+    def leave_problems(self, snapshot: Snapshot, stale_reason: str) -> None:
+        pass  # they were printed
+
 
 class _Screen:
-    """One row a worker, with a bar for its epoch, and the study above."""
+    """The study above, and a row for each worker with a bar for its epoch."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def __call__(self, status: StudyStatus | None, snapshot: Snapshot, trouble: str) -> None:
-        self._live.update(Group(live_view(status, snapshot), Text(trouble, style="yellow")))
+    def show(self, status: StudyStatus | None, snapshot: Snapshot, stale_reason: str) -> None:
+        self._live.update(Group(live_view(status, snapshot), Text(stale_reason, style="yellow")))
+
+    def leave_problems(self, snapshot: Snapshot, stale_reason: str) -> None:
+        for line in filter(None, (stale_reason, *worker_problems(snapshot))):
+            self._live.console.print(line, style="yellow", markup=False, highlight=False)

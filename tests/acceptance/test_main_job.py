@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from foldrace.search.cli.train import final
-from foldrace.search.monitor import live
+from foldrace.search.launch import supervision
 from foldrace.search.workers.process import GIVEN_UP
 from foldrace.studies.loading import SHIPPED, load
 from tests.support.commands import Finished, foldrace_in
@@ -138,7 +138,7 @@ def test_a_worker_that_was_given_up_keeps_no_whole_ensemble_back(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(finished.folder / "runs", tmp_path / "runs")
-    monkeypatch.setattr(live, "watch", lambda *_: GIVEN_UP)
+    monkeypatch.setattr(supervision, "run_workers", lambda *_: GIVEN_UP)
 
     final(str(tmp_path / "runs/demo/final.toml"), ["final.folds=3"], devices="cpu", workspace=tmp_path / "runs")
 

@@ -7,7 +7,7 @@ import pytest
 from foldrace.search.compute import FoldEpochs, TrialCompute, read_compute, total_fold_epochs
 from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.study_store import FinalFold, open_study, queue_folds
-from foldrace.search.trials.claims import Trials
+from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.storage.database import Database
 from foldrace.storage.optuna_rows import find_study_id
 from foldrace.studies.knobs import Choices
@@ -80,7 +80,7 @@ def test_a_final_job_spends_the_epochs_of_its_folds(
 ) -> None:
     study = make_study().with_fixed({"gamma": 0.5, "epochs": 6})
     name = queue_folds(database, study, [FinalFold(fold, 77) for fold in range(8)])
-    trials = trials_of(study, name=name)
+    trials = trials_of(study, TrialsSettings(name))
     for fold in range(8):
         claim = trials.claim()
         assert claim is not None

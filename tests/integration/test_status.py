@@ -11,13 +11,11 @@ from sqlalchemy import event
 
 from foldrace.search.monitor.live import watch_status
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.session import Session
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
-from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.records import record_at
@@ -123,5 +121,5 @@ def test_without_a_terminal_the_status_is_watched_in_lines(
 
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(KeyboardInterrupt):
-        watch_status(Session(make_study(), Workspace(tmp_path, "small"), database), "small")
+        watch_status(database, "small")
     assert capsys.readouterr().out == "0/3 trials, 0 pruned, 0 failed\n"

@@ -1,0 +1,63 @@
+"""A final job before and after its workers run: what is checked, what is queued, what it gave."""
+
+from foldrace.errors import FoldraceError
+from foldrace.search.ensemble.job import FinalJob, queue_final_job
+from foldrace.search.ensemble.result import FinalResult
+from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.session import Session
+from foldrace.search.trials.heartbeat import refuse_short_lease
+from foldrace.storage.database import Database
+from foldrace.storage.workers import set_control
+from foldrace.studies.study import Study
+from foldrace.trainer.data.examples import read_test, read_training
+from foldrace.trainer.submission import check_codes
+from foldrace.trainer.training_data import TrainingData
+
+
+def check_final(study: Study) -> None:
+    """Refuse a final job that cannot be run, before anything is queued.
+
+    Raises:
+        StorageError: its lease is too short.
+        DataError: the training file or the test file has a fault.
+        SubmissionError: the submission has no place for a label's code.
+    """
+    refuse_short_lease(study)
+    examples = read_training(study.data)
+    if study.data.test is not None:
+        read_test(study.data.test, examples.labels)
+        check_codes(study.final.submission, examples.labels, len(study.data.exclude_labels))
+
+
+def begin_final(session: Session) -> FinalJob:
+    """Queue the missing folds of the session's final job, and let its workers go on; raises as `queue_final_job`."""
+    job = queue_final_job(session.study, session.database, session.workspace)
+    set_control(session.database, job.name, "running")
+    return job
+
+
+def refuse_untrained(job: FinalJob, database: Database) -> None:
+    """Raise FoldraceError unless every fold of a final job is trained, and its files are there."""
+    status, missing = read_status(database, job.name), job.missing
+    if status.unfinished:
+        raise FoldraceError(f"{job.name}: stopped before its folds were done; the same command continues")
+    if missing:
+        failed = "; ".join(sorted({failure.reason for failure in status.failures})) or "their files are gone"
+        raise FoldraceError(f"{job.name}: folds failed ({failed}); the same command trains them again")
+
+
+def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list[str]:
+    """What a final job gave, in lines."""
+    metric, (low, high) = job.study.search.metric, result.interval
+    lines = [
+        f"folds     {len(result.folds)}: mean {metric} {result.mean:.4f} (sd {result.deviation:.4f})",
+        f"oof       out-of-fold accuracy {result.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
+        "          a little optimistic: each model is the best of its evaluations on these very rows",
+        f"files     {job.folder}",
+        f"submit    {result.submission}",
+    ]
+    if data.invented_codes:
+        lines.append(f"labels    {data.invented_codes}")
+    if job.study.folds.leaky_oversampling:
+        lines.append("leaky_oversampling: copies cross the folds, so these scores are optimistic")
+    return lines

@@ -1,0 +1,66 @@
+"""Runs the workers of a search or a final job, and shows their progress meanwhile.
+
+The workers are looked after in this thread. The database is polled in another one: it may not answer.
+"""
+
+from collections.abc import Callable, Sequence
+
+from foldrace.errors import FoldraceError
+from foldrace.search.monitor.live import open_view
+from foldrace.search.monitor.poller import StatusPoller
+from foldrace.search.monitor.status_reader import find_status
+from foldrace.search.session import Session
+from foldrace.search.study_store import final_name
+from foldrace.search.workers.command import WorkerCommand
+from foldrace.search.workers.slots import Slot
+from foldrace.search.workers.supervisor import Snapshot, Supervisor
+from foldrace.storage.leases import mark_orphaned
+
+
+def run_workers(
+    session: Session,
+    slots: Sequence[Slot],
+    final: int | None = None,
+    seconds_left: Callable[[], float] = lambda: float("inf"),
+) -> int:
+    """Run a worker in each slot until nothing is left to do or the time is over.
+
+    Args:
+        final: the number of the final job whose folds they train; None: they run the trials of the session's study.
+        seconds_left: what a worker that is started now has left.
+
+    Returns:
+        The exit status of the run; see `Supervisor.run`.
+
+    Raises:
+        FoldraceError: a worker met an error that the user has to mend.
+    """
+    workspace = session.workspace if final is None else session.workspace.final(final)
+    name = session.study.name if final is None else final_name(session.study.name, final)
+    command = WorkerCommand(session, final, seconds_left)
+    supervisor = Supervisor(command, slots, workspace.folder / "logs")
+    poller = _poller(session, name, command)
+    with open_view() as view:
+
+        def tick(snapshot: Snapshot) -> None:
+            poller.observe(snapshot)
+            view.show(poller.status, snapshot, poller.stale_reason)
+
+        with poller:
+            status = supervisor.run(tick)
+        tick(supervisor.snapshot())  # the last status that was polled
+    if status:
+        view.leave_problems(supervisor.snapshot(), poller.stale_reason)
+    refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]
+    if refused:
+        raise FoldraceError(refused[0].removeprefix("foldrace: "))
+    return status
+
+
+def _poller(session: Session, name: str, command: WorkerCommand) -> StatusPoller:
+    database = session.database
+    return StatusPoller(
+        lambda: find_status(database, name),
+        owner_in=lambda slot: command.owners.get(slot.index),
+        mark_dead=lambda owner, reason: mark_orphaned(database, owner, reason),
+    )

@@ -1,0 +1,74 @@
+"""What is checked and queued before workers run, and what a final job is refused for afterwards."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from foldrace.errors import FoldraceError
+from foldrace.search.ensemble.job import FinalJob
+from foldrace.search.launch.final import refuse_untrained
+from foldrace.search.launch.search import closing_lines, continue_search
+from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.session import Session
+from foldrace.search.study_store import open_study, queue_folds, study_exists
+from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.storage.database import Database
+from foldrace.storage.workers import set_control
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.study import Study
+from tests.support.claims import must_claim
+
+
+@pytest.fixture
+def session(database: Database, make_study: Callable[..., Study], tmp_path: Path) -> Session:
+    return Session(make_study(trials=3), Workspace(tmp_path, "small"), database)
+
+
+def test_a_study_that_is_not_there_is_left_to_the_first_worker(session: Session) -> None:
+    assert continue_search(session) == 0
+    assert not study_exists(session.database, "small")
+    assert closing_lines(session) == []
+
+
+def test_a_stopped_study_goes_on_with_all_trials_that_were_ever_asked_for(
+    session: Session, make_study: Callable[..., Study]
+) -> None:
+    open_study(session.database, make_study(trials=5))
+    set_control(session.database, "small", "stopping")
+
+    assert continue_search(session) == 5
+    assert read_status(session.database, "small").control == "running"
+    assert closing_lines(session)[0] == "study     small (no workers): 0 of 5 trials done: 5 waiting"
+
+
+@pytest.fixture
+def job(session: Session) -> FinalJob:
+    """A final job of two folds, queued."""
+    study = session.study.with_fixed({"gamma": 0.5, "epochs": 7})
+    study = study.model_copy(update={"final": study.final.model_copy(update={"folds": 2})})
+    job = FinalJob(study, 1, session.workspace)
+    queue_folds(session.database, study, job.folds)
+    return job
+
+
+def test_a_final_job_with_a_fold_that_waits_is_refused(
+    session: Session, job: FinalJob, trials_of: Callable[..., Trials]
+) -> None:
+    must_claim(trials_of(job.study, TrialsSettings(job.name))).finish(0.5)
+
+    with pytest.raises(FoldraceError, match=r"small/final-1: stopped before its folds were done; the same command"):
+        refuse_untrained(job, session.database)
+
+
+@pytest.mark.parametrize(("reason", "said"), [("no memory", "no memory"), (None, "their files are gone")])
+def test_a_final_job_without_the_files_of_a_fold_is_refused_with_the_reason(
+    session: Session, job: FinalJob, trials_of: Callable[..., Trials], reason: str | None, said: str
+) -> None:
+    trials = trials_of(job.study, TrialsSettings(job.name))
+    must_claim(trials).finish(0.5)
+    claim = must_claim(trials)
+    claim.finish(0.5) if reason is None else claim.fail(reason)
+
+    with pytest.raises(FoldraceError, match=rf"small/final-1: folds failed \({said}\); the same command"):
+        refuse_untrained(job, session.database)
