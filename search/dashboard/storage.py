@@ -25,7 +25,7 @@ _TRIALS = tables.trials.c
 MAX_DRAWN_TRIALS = 100  # the page draws a line for each trial's reports: a thousand take seconds, and show a smear
 _NOTE = re.compile(r"dashboard:(\d+):note_(?:ver|str:\d+)")  # the keys of a trial's note in optuna-dashboard
 _NOTES = "dashboard:%:note_%"  # the same for SQL's LIKE, which reads `_` as any character
-_DETAIL = "/api/studies/<study_id:int>"
+STUDY_ROUTE = "/api/studies/<study_id:int>"
 
 
 class DashboardStorage(_CachedStorage):
@@ -96,7 +96,7 @@ class StudyDetailPlugin:
         self._storage = storage
 
     def apply(self, answer: Callable[..., Any], route: Any) -> Callable[..., Any]:
-        if (route.method, route.rule) != ("GET", _DETAIL):
+        if (route.method, route.rule) != ("GET", STUDY_ROUTE):
             return answer
 
         def completed(study_id: int) -> Any:

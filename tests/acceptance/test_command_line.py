@@ -18,7 +18,7 @@ from foldrace.studies.loading import SHIPPED
 from tests.support.commands import SMALL_RUN, Command, Finished
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "transformers", "neptune")
+HEAVY = ("torch", "transformers", "neptune", "pandas")
 REPORT_IMPORTS = f"print(json.dumps([name for name in {HEAVY} if name in sys.modules]))"
 
 
@@ -41,6 +41,14 @@ def imported_by(arguments: list[str], folder: Path) -> list[str]:
 def test_help_and_status_import_neither_torch_nor_transformers(finished: Finished) -> None:
     assert imported_by(["--help"], finished.folder) == []
     assert imported_by(["status", "demo"], finished.folder) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["check", "demo"], ["export", "demo", "--output", "again.toml"], ["pause", "demo"]]
+)
+def test_commands_import_no_pandas(finished: Finished, command: list[str]) -> None:
+    """Where scikit-learn is imported, it imports pandas by itself: in a worker, in `final` and in `report`."""
+    assert "pandas" not in imported_by(command, finished.folder)
 
 
 def test_the_version_needs_no_command(foldrace: Command) -> None:

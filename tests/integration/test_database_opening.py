@@ -35,16 +35,6 @@ def test_a_missing_database_is_not_made_by_looking(empty_url: str) -> None:
         Database.open(empty_url, create=False)
 
 
-def test_our_copies_of_optunas_tables_match(database: Database) -> None:
-    inspector = sa.inspect(database.engine)
-    for table in tables.optunas.tables.values():
-        there = {column["name"]: column["type"] for column in inspector.get_columns(table.name)}
-        for column in table.columns:
-            if isinstance(there[column.name], sa.Enum):
-                assert set(column.type.enums) <= set(there[column.name].enums)  # type: ignore[attr-defined]
-            assert column.type.python_type is there[column.name].python_type
-
-
 def test_both_engines_of_sqlite_begin_immediate(tmp_path: Path) -> None:
     database = Database.open(f"sqlite:///{tmp_path / 'study.db'}")
     optuna.create_study(storage=database.storage, study_name="other")
