@@ -1,4 +1,4 @@
-"""The commands that ask something of all workers of a study: `pause`, `resume`, `stop`."""
+"""The commands that control all workers of a study: `pause`, `resume`, `stop`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ def resume(
 def stop(
     study: StudyArgument, set_: SetOption = [], name: NameOption = None, workspace: WorkspaceOption = WORKSPACE
 ) -> None:
-    """Let every worker save its trial, let go of it, and end; `foldrace run`, or `resume` and workers, go on."""
+    """Let every worker save its trial, release it and end; `foldrace run`, or `resume` and new workers, continue."""
     _control(load_run(study, set_, name, workspace), workspace, "stopping")
 
 

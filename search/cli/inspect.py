@@ -1,4 +1,4 @@
-"""The commands that look at what was done, or take it away: `status`, `dashboard`, `export`, `report`, `predict`."""
+"""The commands that read what was done: `status`, `dashboard`, `export`, `report`, `predict`."""
 
 import json
 from pathlib import Path
@@ -52,10 +52,10 @@ def dashboard(
     host: Annotated[str, typer.Option("--host", help="The name or address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8080,
     allow_edit: Annotated[
-        bool, typer.Option("--allow-edit", help="Let who has the link change notes, trials and studies.")
+        bool, typer.Option("--allow-edit", help="Let everybody who has the link change notes, trials and studies.")
     ] = False,
 ) -> None:
-    """Show a search in the browser, in optuna-dashboard behind a link with a key."""
+    """Show a search in the browser, in optuna-dashboard behind a link with a token."""
     from foldrace.search.dashboard.server import serve_dashboard
 
     with open_session(load_run(study, [], name, workspace), workspace, create=False) as session:
@@ -99,10 +99,10 @@ def report(
 
         path, text = Path(study), final_report(open_outcome(Path(study)))
     else:
-        from foldrace.search.reports.search_report import study_report
+        from foldrace.search.reports.search_report import search_report
 
         with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
-            path, text = session.workspace.folder, study_report(session)
+            path, text = session.workspace.folder, search_report(session)
     path = output or path / "report.html"
     atomic_write(path, text)
     typer.echo(f"report    {path}")

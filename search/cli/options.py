@@ -13,7 +13,9 @@ WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="The folder t
 SetOption = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study file; repeatable.")
 ]
-TrialsOption = Annotated[int | None, typer.Option("--trials", min=1, help="The budget; more than before queues more.")]
+TrialsOption = Annotated[
+    int | None, typer.Option("--trials", min=1, help="How many trials; more than before are queued.")
+]
 NameOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Run it under another name.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes on the CPU; at most so many on GPUs.")
@@ -29,13 +31,13 @@ WORKSPACE = Path("runs")
 
 
 def load_study(study: str, overrides: list[str], trials: int | None = None, name: str | None = None) -> Study:
-    """The study of a file, or a shipped one."""
+    """The study of a file, or a shipped one, with `--set`, `--trials` and `--as` applied."""
     budget = [] if trials is None else [f"search.trials={trials}"]
     return load(study, [*overrides, *budget], name)
 
 
 def load_run(study: str, overrides: list[str], name: str | None, workspace: Path) -> Study:
-    """The study of a run that is there: as it was run, when only its name is given."""
+    """The study of a run; where only its name is given, with the settings that it was run with."""
     return load(study, overrides, name, runs=workspace, files=False)
 
 

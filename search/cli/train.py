@@ -53,7 +53,9 @@ def run(
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
-    hours: Annotated[float | None, typer.Option("--hours", min=0, help="Let go in good order after so long.")] = None,
+    hours: Annotated[
+        float | None, typer.Option("--hours", min=0, help="Stop after so many hours; the same command continues.")
+    ] = None,
     workspace: WorkspaceOption = WORKSPACE,
     wait: WaitOption = 0.0,
 ) -> None:
@@ -83,7 +85,7 @@ def worker(
     name: NameOption = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="Let go in good order after this, as in 11h.")
+        str | None, typer.Option("--time-limit", help="Stop after this, as in 11h; the next worker continues.")
     ] = None,
     workspace: WorkspaceOption = WORKSPACE,
     wait: WaitOption = 0.0,

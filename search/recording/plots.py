@@ -1,7 +1,6 @@
-"""The figures on a study's page in the dashboard: compute and incumbent, and the race. The page draws what the knobs
-matter itself.
+"""The figures on a study's page in the dashboard: the incumbent against compute, and the race.
 
-They are stored in the database, so they are small: numbers are rounded, and no template travels with them.
+They are stored in the database, so they are kept small: numbers are rounded, and no template is stored with them.
 """
 
 from typing import Any
@@ -14,7 +13,7 @@ COLOURS = {"COMPLETE": "#1f77b4", "PRUNED": "#d62728", "FAIL": "#7f7f7f"}
 
 
 def plots(trajectory: SearchTrajectory) -> dict[str, go.Figure]:
-    """Each figure by its id in the dashboard; only those for which there is something to show."""
+    """Each figure by its id in the dashboard, without those that would be empty."""
     found = {}
     if trajectory.steps:
         found["incumbent"] = _incumbent_plot(trajectory)
@@ -59,7 +58,7 @@ def _race_plot(trajectory: SearchTrajectory) -> go.Figure:
 
 
 def _race_trace(state: str, gap_curves: list[GapCurve]) -> go.Scatter:
-    """All lines of one state as one trace, with gaps between: a trace for each would be ten times the text."""
+    """All lines of one state as one trace with gaps between them: a trace for each would take ten times the text."""
     x: list[float | None] = []
     y: list[float | None] = []
     numbers: list[int | None] = []

@@ -1,4 +1,4 @@
-"""The pictures of a whole search, for the report: drawn as `trainer.figures` draws those of a fold."""
+"""The charts of a search for its report, in the style of `trainer.figures`."""
 
 import math
 
@@ -12,11 +12,11 @@ from foldrace.search.recording.trajectory import SearchTrajectory
 from foldrace.studies.knobs import Range, Value
 from foldrace.trainer.figures import new_figure
 
-_ACROSS = 4  # knobs beside each other
+_COLUMNS = 4  # of knobs
 
 
 def incumbent_chart(trajectory: SearchTrajectory) -> Figure:
-    """The best value so far against the fold-epochs spent, and every complete trial as a dot."""
+    """The best value so far against the fold-epochs spent; each complete trial is a dot."""
     figure, axes = _axes("Best so far against compute spent")
     spent, bests = zip(*trajectory.bests, strict=True) if trajectory.bests else ((), ())
     axes.step(spent, bests, where="post", color="black", linewidth=1)
@@ -29,7 +29,7 @@ def incumbent_chart(trajectory: SearchTrajectory) -> Figure:
 
 
 def race_chart(trajectory: SearchTrajectory) -> Figure:
-    """Each trial less the incumbent at the same folds and evaluations; a cross where one was stopped."""
+    """The gap of each trial to the incumbent; a cross marks where one was stopped."""
     figure, axes = _axes("The race: each trial less the incumbent, over the same folds and evaluations")
     for curve in trajectory.gap_curves:
         colour = COLOURS[curve.state]
@@ -42,11 +42,11 @@ def race_chart(trajectory: SearchTrajectory) -> Figure:
 
 
 def knob_chart(trajectory: SearchTrajectory) -> Figure:
-    """The value of each trial over each searched knob; pruned trials stand at their last estimate."""
+    """The value of each trial over each searched knob; a pruned trial has its last estimate."""
     knobs = list(trajectory.study.searched)
-    down = max(1, math.ceil(len(knobs) / _ACROSS))
+    down = max(1, math.ceil(len(knobs) / _COLUMNS))
     figure = new_figure(10.5, 2.3 * down + 0.4, "Value over each knob (blue: complete, red: stopped)")
-    grid = figure.subplots(down, _ACROSS, squeeze=False)
+    grid = figure.subplots(down, _COLUMNS, squeeze=False)
     figure.subplots_adjust(left=0.05, right=0.99, bottom=0.2 / down, top=1 - 0.2 / down, hspace=0.5, wspace=0.25)
     for axes, knob in zip(grid.flat, knobs, strict=False):
         _draw_knob(axes, knob, trajectory)
@@ -63,13 +63,13 @@ def _draw_knob(axes: Axes, knob: str, trajectory: SearchTrajectory) -> None:
                 axes.plot(_place(trial.params[knob]), trial.value, ".", color=COLOURS[state.name], markersize=4)
     if isinstance(setting, Range) and setting.log:
         axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())  # less than a decade would be full of numbers
+        axes.xaxis.set_minor_formatter(NullFormatter())  # an axis of less than a decade would be full of numbers
     axes.set_title(knob, fontsize=9)
     axes.tick_params(labelsize=8)
 
 
 def _place(value: Value) -> float | str:
-    """Where a value stands on its axis: a number on a scale, a name as one of the choices."""
+    """The position of a value on its axis: itself where it is a number, else its name."""
     return value if isinstance(value, float | int) and not isinstance(value, bool) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""The report of a final job: its folds, the out-of-fold score, classes, confusions, calibration, the hardest rows."""
+"""The report of a final job in one HTML file: the out-of-fold score, the folds, pictures, classes, the hardest rows."""
 
 import statistics
 
@@ -7,12 +7,12 @@ import numpy as np
 from foldrace.search.ensemble.job import read_summary
 from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures
 from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
-from foldrace.search.reports.search_report import reproduction
+from foldrace.search.reports.reproduction import reproduction
 from foldrace.search.study_store import public_toml
 from foldrace.studies.identity import Identity
 from foldrace.trainer.metrics import per_class
 
-HARDEST = 30  # rows
+MAX_HARDEST = 30  # rows
 _WORDS = {
     "curves": "curves of each fold",
     "confusion": "confusion matrices, raw and normalised",
@@ -21,7 +21,7 @@ _WORDS = {
 
 
 def final_report(outcome: FinalOutcome) -> str:
-    """The report, as HTML."""
+    """The HTML of the report."""
     study = outcome.job.study
     drawn = [image(png, _WORDS[name]) for name, png in outcome_pictures(outcome).items()]
     parts = [_score(outcome), _folds(outcome), section("Pictures", *drawn), _classes(outcome), _hardest(outcome)]
@@ -80,12 +80,12 @@ def _classes(outcome: FinalOutcome) -> Html:
 
 
 def _hardest(outcome: FinalOutcome) -> Html:
-    """The rows whose true class got the least probability."""
+    """The section with the rows whose true class got the least probability."""
     scored, names = outcome.scored, outcome.class_names
     true = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
     header = ["id", "sentence", "subject", "object", "true class", "taken for", "probability of the true class"]
     rows = []
-    for i in np.argsort(true, kind="stable")[:HARDEST]:
+    for i in np.argsort(true, kind="stable")[:MAX_HARDEST]:
         example = outcome.data.examples.rows[scored.scored[i]]
         answer = names[int(scored.probabilities[i].argmax())]
         entities = example.subject.text, example.object.text

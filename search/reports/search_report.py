@@ -1,10 +1,7 @@
-"""The report of a search: one HTML file with its pictures, its best trials, the knobs, what pruning saved, and how to
-run it again. It reads the study and writes nothing to it; a study without a complete trial gives a short report.
-"""
+"""The report of a search in one HTML file: pictures, the best trials, the knobs, what pruning saved, the commands.
 
-import platform
-from collections.abc import Sequence
-from importlib.metadata import version
+It writes nothing to the study. A study without a complete trial has a short report.
+"""
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -12,48 +9,31 @@ from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.ranking import rank_trials
 from foldrace.search.recording.trajectory import SearchTrajectory, load_trajectory
 from foldrace.search.reports.charts import incumbent_chart, knob_chart, race_chart
-from foldrace.search.reports.html import Html, code, details, html_page, image, paragraph, section, table
+from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
+from foldrace.search.reports.reproduction import reproduction
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study
 from foldrace.storage.optuna_rows import FAILURE
-from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import Choices, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.figures import curves, png
 
-BEST = 10  # trials in the table of the best
-PACKAGES = ("foldrace", "torch", "transformers", "optuna", "numpy", "scikit-learn")
+MAX_BEST = 10  # trials in the table of the best
 
 
-def study_report(session: Session) -> str:
-    """The report of the session's study, as HTML. Raises StorageError when there is no such study."""
+def search_report(session: Session) -> str:
+    """The HTML of the report of the session's study. Raises StorageError when there is no such study."""
     stored = stored_study(session.database, session.study.name)
     study = stored.parse()
     trajectory = load_trajectory(session.database, study)
     parts = [
         _summary(trajectory),
-        *_drawn(trajectory),
-        _best(trajectory),
+        *_pictures(trajectory),
+        _best_trials(trajectory),
         _knobs(trajectory),
         _pruning(trajectory),
     ]
     return html_page(f"Study {study.name}", [*parts, reproduction(stored.toml, stored.identity, _commands(trajectory))])
-
-
-def reproduction(toml: str, identity: Identity, commands: Sequence[str]) -> Html:
-    """How to run it again: the study file, the commands, the versions, and what makes it the same study."""
-    versions = [(name, version(name)) for name in PACKAGES] + [("Python", platform.python_version())]
-    return section(
-        "How to reproduce it",
-        paragraph("Save this as study.toml; paths in it are those of the machine that wrote it."),
-        code(toml),
-        code("\n".join(commands)),
-        table(["package", "version"], versions),
-        details(
-            "What makes it the same study (data files by the SHA-256 of their content)",
-            table(["setting", "value"], sorted(identity.values.items())),
-        ),
-    )
 
 
 def _summary(trajectory: SearchTrajectory) -> Html:
@@ -75,8 +55,8 @@ def _summary(trajectory: SearchTrajectory) -> Html:
     return section("What came of it", *lines)
 
 
-def _best(trajectory: SearchTrajectory) -> Html:
-    best = rank_trials(trajectory.trials)[:BEST]
+def _best_trials(trajectory: SearchTrajectory) -> Html:
+    best = rank_trials(trajectory.trials)[:MAX_BEST]
     if not best:
         return Html()
     metric, knobs = trajectory.study.search.metric, list(trajectory.study.searched)
@@ -86,7 +66,7 @@ def _best(trajectory: SearchTrajectory) -> Html:
     return section("The best trials", table(["trial", *(trial.number for trial in best)], rows))
 
 
-def _drawn(trajectory: SearchTrajectory) -> list[Html]:
+def _pictures(trajectory: SearchTrajectory) -> list[Html]:
     found = []
     if trajectory.steps:
         found.append(image(png(incumbent_chart(trajectory)), "best value so far against compute spent"))

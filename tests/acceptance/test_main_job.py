@@ -105,7 +105,7 @@ def test_a_budget_is_never_taken_back(finished: Finished) -> None:
     assert "3 of 3 trials done" in told.stdout
 
 
-def test_every_trial_is_recorded_and_the_study_reported(finished: Finished) -> None:
+def test_every_trial_is_recorded_and_the_search_reported(finished: Finished) -> None:
     logs = "".join(path.read_text(encoding="utf-8") for path in finished.workspace.glob("**/logs/worker-*.log"))
     assert "not everything is recorded" not in logs
     assert "model shards" not in logs  # a progress bar of transformers, when a final job saves its models

@@ -17,7 +17,7 @@ from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.recording.final_recorder import record_final
 from foldrace.search.recording.recorder import SECONDS, Recorder
 from foldrace.search.reports.final_report import final_report
-from foldrace.search.reports.search_report import study_report
+from foldrace.search.reports.search_report import search_report
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.assignment import Assignment
@@ -210,10 +210,10 @@ def test_one_worker_draws_the_study_when_it_ends(
 
 
 def test_a_study_without_a_complete_trial_gives_a_harmless_report(trials: Trials, session: Session) -> None:
-    empty = study_report(session)
+    empty = search_report(session)
     judged(trials, 0.4).prune("<script>alert(1)</script>")
 
-    text = study_report(session)
+    text = search_report(session)
 
     assert "No trial is complete yet" in empty
     assert "No trial is complete yet" in text
@@ -225,7 +225,7 @@ def test_a_report_has_the_best_trial_the_ledger_and_the_commands(trials: Trials,
     judged(trials, 0.5, 0.6, 0.6, 0.8).finish(0.7)
     judged(trials, 0.4).prune("no better")
 
-    text = study_report(session)
+    text = search_report(session)
 
     assert "The best is trial 0: mean fold accuracy 0.7000" in text
     assert '<td class="n">1</td><td>pruned</td><td class="n">1</td><td>no better</td>' in text
