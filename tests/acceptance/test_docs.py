@@ -1,6 +1,7 @@
 """The documents say what is so: each command's help, each study file, each key, each link, each file named."""
 
 import json
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_every_module_and_target_that_a_page_names_is_there(page: Path) -> None:
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{page.name}: {module}"
     for target in re.findall(r"`make ([\w-]+)`", text):
         assert re.search(rf"(?m)^{target}:", makefile), target
+
+
+DESIGN = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(foldrace\.[\w.]+)`", DESIGN))))
+def test_every_function_that_the_design_names_is_there(name: str) -> None:
+    assert pkgutil.resolve_name(name) is not None
 
 
 def test_every_shipped_study_is_named_in_the_readme() -> None:
