@@ -105,6 +105,11 @@ class Leases:
         mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
         self._database.transact(lambda connection: connection.execute(mine.values(state="released")))
 
+    def forgive(self, token: str) -> None:
+        """Free a trial whose worker ended by an outage: the attempt does not count, also where it was marked dead."""
+        left = sa.update(tables.leases).where(_LEASES.token == token)
+        self._database.transact(lambda connection: connection.execute(left.values(state="released")))
+
     def abandon(self, lease: Lease, reason: str) -> None:
         """Give a trial back after an error: it is free at once, and the attempt counts."""
         mine = sa.update(tables.leases).where(_LEASES.token == lease.token)

@@ -16,6 +16,7 @@ from foldrace.search.race.judging import Judgement
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.trials.held_lease import HeldLease
+from foldrace.search.trials.outages import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage import leases, optuna_rows
 from foldrace.storage.database import Database
@@ -42,6 +43,7 @@ class ClaimContext:
     evaluations: int
     judge: Callable[[int], Judgement]
     timer: ProtocolTimer
+    outages: OutageNotes
 
 
 class Claim(HeldLease):
@@ -64,6 +66,11 @@ class Claim(HeldLease):
     def trial(self) -> optuna.trial.Trial:
         """The trial as Optuna's object, for notes and artifacts (before it ends: afterwards they raise)."""
         return self._database.retry(lambda: optuna.trial.Trial(self._context.study, self._lease.trial_id))
+
+    def drop_without_release(self) -> None:
+        """Give the trial up where the database does not answer; a note is left, so that the attempt does not count."""
+        self._context.outages.leave(self._lease.token)
+        super().drop_without_release()
 
     def begin(self, space: SearchSpace, sampled: Mapping[str, Value]) -> None:
         """Store all values that were drawn for this trial at once, and begin it. Raises LeaseLost."""

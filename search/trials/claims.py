@@ -15,6 +15,7 @@ from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.sampling import make_sampler
 from foldrace.search.trials.claim import Claim, ClaimContext
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
+from foldrace.search.trials.outages import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
@@ -34,10 +35,12 @@ class TrialsSettings:
     Attributes:
         name: of the study in the database, as a final job has one; None: the study's own.
         pruner: what `Claim.reason_to_prune` asks.
+        outages: the leases that outages ended, as the workers of this run note them.
     """
 
     name: str | None = None
     pruner: BasePruner = field(default_factory=NopPruner)
+    outages: OutageNotes = field(default_factory=OutageNotes)
 
 
 WITHOUT_PRUNER = TrialsSettings()
@@ -67,8 +70,11 @@ class Trials:
         self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, heartbeat.clock)
         self._space = make_search_space(study.searched)
         stored = database.retry(lambda: optuna.load_study(study_name=name, storage=database.storage))
+        self._outages = settings.outages
         judge = Judge(database, name, settings.pruner).judge
-        self._context = ClaimContext(database, self._leases, stored, study.defaults.evaluations, judge, self.timer)
+        self._context = ClaimContext(
+            database, self._leases, stored, study.defaults.evaluations, judge, self.timer, settings.outages
+        )
         self._sampler = make_sampler(database, self._study_id, study)
 
     def claim(self, only_adopt: bool = False) -> Claim | None:
@@ -81,6 +87,7 @@ class Trials:
             only_adopt: end what was begun, and begin none that waits.
         """
         with self.timer.timing("claims"):
+            self._outages.settle(self._leases.forgive)
             while (lease := self._leases.acquire(only_adopt)) is not None:
                 with suppress(LeaseLost):  # the draw took so long that another worker has the trial by now
                     return self._begin(lease)

@@ -15,6 +15,7 @@ from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
+from foldrace.search.trials.outages import OutageNotes
 from foldrace.search.workers.fold_run import WorkerSetup
 from foldrace.search.workers.worker import Worker
 from foldrace.storage.files.atomic import atomic_write
@@ -58,13 +59,14 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     device = resolve_device(options.device)
     setup = WorkerSetup(data, device, study.search.checkpoint_minutes * 60, should_stop)
     identity = WorkerIdentity(device=device_name(device), owner=options.owner or new_owner())
+    outages = OutageNotes(session.workspace.folder / "outages")
     if options.final is None:
         assign = _search_assignment(session, data)
         _open_search(session, options)  # only now: nothing is left behind by a study that cannot run
-        settings = TrialsSettings(pruner=make_pruner(study))
+        settings = TrialsSettings(pruner=make_pruner(study), outages=outages)
     else:
         assign = _final_assignment(session, data, options.final)
-        settings = TrialsSettings(final_name(study.name, options.final))
+        settings = TrialsSettings(final_name(study.name, options.final), outages=outages)
     trials = Trials(session.database, study, identity, settings, options.heartbeat)
     with ExitStack() as stack:
         stack.callback(trials.leave)
