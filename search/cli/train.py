@@ -24,6 +24,7 @@ from foldrace.search.cli.options import (
 from foldrace.search.session import VIEW, Session, open_session
 from foldrace.search.workers.signals import StopSignals
 from foldrace.search.workers.slots import slots
+from foldrace.storage.outages import RetryPolicy
 
 
 def check(
@@ -103,10 +104,14 @@ def worker(
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asked = load_study(study, set_, trials, name)
     limit = TimeLimit(_seconds(time_limit))
-    with open_session(asked, workspace, wait) as session:
+
+    def should_stop() -> bool:
+        return signals.requested or limit.is_over()
+
+    with open_session(asked, workspace, wait, retries=RetryPolicy(should_stop=should_stop)) as session:
         from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 
-        run_worker(session, WorkerOptions(device, final, owner), lambda: signals.requested or limit.is_over())
+        run_worker(session, WorkerOptions(device, final, owner), should_stop)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -1,6 +1,12 @@
 """A worker without a supervisor, as a scheduler starts it; an encoder from a folder, loaded as one from the hub is."""
 
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,3 +37,20 @@ def test_the_first_worker_makes_the_study_and_ends_when_nothing_is_left(foldrace
     assert told.returncode == 0, told.stderr
     state = json.loads(foldrace("status", "demo", "--json").stdout)
     assert state["trials"] == {"COMPLETE": 1}
+
+
+def test_a_worker_that_should_end_in_an_outage_does_not_wait_for_the_database(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    settings = ("--set", "training.epochs=40", "--set", f"search.storage=sqlite:///{file}", "--device", "cpu")
+    command = [sys.executable, "-m", "foldrace", "worker", "demo", *SMALL_RUN, *settings]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
+        assert worker.stderr is not None
+        assert any("trial 0, attempt 1" in line for line in worker.stderr)
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+            worker.send_signal(signal.SIGTERM)
+
+            assert worker.wait(timeout=120) == os.EX_TEMPFAIL  # it would wait for ten minutes
+    assert list(tmp_path.glob("runs/demo/outages/*"))
+    assert list(tmp_path.glob("runs/demo/trial-00000/fold-0/attempt-1/checkpoint-*"))
