@@ -24,8 +24,8 @@ import torch
 from benchmarks.curve_sources import SEARCHED, SOURCES, Source
 from foldrace.errors import FoldraceError
 from foldrace.storage.workspace import Workspace
-from foldrace.studies.knobs import Choices, Range
 from foldrace.studies.loading import parse
+from foldrace.studies.settings import Choices, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.training.loop import train_fold

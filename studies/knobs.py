@@ -1,13 +1,12 @@
-"""Every training knob in one table: its name, unit, default, bounds and meaning; and what may be asked of one.
+"""Every training knob in one table: its name, unit, default, bounds and meaning.
 
-A study file gives each knob a value (fixed), a `Range` or `Choices` (searched). The table is the class
-`Hyperparameters`: what a trial trains with is an instance of it.
+The table is the class `Hyperparameters`. A trial trains with an instance of it.
 """
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 EntityMarking = Literal["none", "concat", "typed_markers"]
@@ -22,17 +21,10 @@ KNOBS_OF_0_1_0 = (
 )
 
 
-def _knob(
-    default: Value,
-    meaning: str,
-    unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    searchable: bool = True,
-) -> Any:
+def _knob(default: Value, meaning: str, unit: str = "", searchable: bool = True, **limits: Any) -> Any:
+    """A field of the table; `limits` are pydantic's: `ge` and `le` are included, `lt` is not."""
     extra: dict[str, Any] = {"unit": unit, "searchable": searchable}
-    return Field(default, ge=low, le=high, lt=below, description=meaning, json_schema_extra=extra)
+    return Field(default, description=meaning, json_schema_extra=extra, **limits)
 
 
 class Hyperparameters(BaseModel):
@@ -42,34 +34,34 @@ class Hyperparameters(BaseModel):
 
     # The optimiser
     optimizer: Literal["adamw", "sgd"] = _knob("adamw", "the optimiser; sgd is the original partner of warm restarts")
-    lr: float = _knob(5e-5, "peak learning rate of the first cycle", "per step", low=1e-8, high=1.0)
-    momentum: float = _knob(0.9, "momentum of sgd", low=0.0, below=1.0)
-    weight_decay: float = _knob(0.01, "decay of weights (not of biases and norms)", "per lr", low=0.0, high=1.0)
-    max_grad_norm: float = _knob(1.0, "gradients are scaled down to this L2 norm; 0: never", low=0.0, high=1e6)
-    batch_size: int = _knob(32, "examples of one optimiser step", "rows", low=1, high=4096)
-    epochs: int = _knob(20, "passes over the training part", "epochs", low=1, high=1000)
+    lr: float = _knob(5e-5, "peak learning rate of the first cycle", "per step", ge=1e-8, le=1.0)
+    momentum: float = _knob(0.9, "momentum of sgd", ge=0.0, lt=1.0)
+    weight_decay: float = _knob(0.01, "decay of weights (not of biases and norms)", "per lr", ge=0.0, le=1.0)
+    max_grad_norm: float = _knob(1.0, "gradients are scaled down to this L2 norm; 0: never", ge=0.0, le=1e6)
+    batch_size: int = _knob(32, "examples of one optimiser step", "rows", ge=1, le=4096)
+    epochs: int = _knob(20, "passes over the training part", "epochs", ge=1, le=1000)
 
     # The schedule: docs/design.md, section 4
     first_cycle_ratio: float = _knob(
-        1.0, "first cycle over the whole fold; 1: no restart", "of a fold", low=1e-4, high=1.0
+        1.0, "first cycle over the whole fold; 1: no restart", "of a fold", ge=1e-4, le=1.0
     )
-    cycle_mult: float = _knob(2.0, "each cycle's length over the one before", low=1.0, high=10.0)
-    gamma: float = _knob(1.0, "each cycle's peak over the one before", low=0.0, high=1.0)
-    min_lr: float = _knob(0.0, "learning rate at the end of each cycle", "per step", low=0.0, high=1.0)
-    warmup_ratio: float = _knob(0.0, "linear rise at the start of each cycle", "of a cycle", low=0.0, below=1.0)
+    cycle_mult: float = _knob(2.0, "each cycle's length over the one before", ge=1.0, le=10.0)
+    gamma: float = _knob(1.0, "each cycle's peak over the one before", ge=0.0, le=1.0)
+    min_lr: float = _knob(0.0, "learning rate at the end of each cycle", "per step", ge=0.0, le=1.0)
+    warmup_ratio: float = _knob(0.0, "linear rise at the start of each cycle", "of a cycle", ge=0.0, lt=1.0)
     whole_cycles: bool = _knob(True, "end at the floor: fit the last cycle to what remains of the fold")
 
     # Regularisation
     loss: Literal["cross_entropy", "focal"] = _knob("cross_entropy", "the training loss")
-    focal_gamma: float = _knob(2.0, "focusing exponent of the focal loss", low=0.0, high=10.0)
-    label_smoothing: float = _knob(0.0, "probability mass spread over all labels", low=0.0, below=1.0)
-    dropout: float = _knob(0.1, "dropout of hidden, attention and classifier layers", low=0.0, below=1.0)
+    focal_gamma: float = _knob(2.0, "focusing exponent of the focal loss", ge=0.0, le=10.0)
+    label_smoothing: float = _knob(0.0, "probability mass spread over all labels", ge=0.0, lt=1.0)
+    dropout: float = _knob(0.1, "dropout of hidden, attention and classifier layers", ge=0.0, lt=1.0)
 
     # The input
     entity_marking: EntityMarking = _knob("concat", "how the model is told which two entities are meant")
 
     # How it is computed: the same for every trial of a study
-    evaluations: int = _knob(8, "points at which a fold is evaluated and judged", low=1, high=64, searchable=False)
+    evaluations: int = _knob(8, "points at which a fold is evaluated and judged", ge=1, le=64, searchable=False)
     precision: Literal["auto", "bf16", "fp32"] = _knob(
         "auto", "auto: bf16 autocast where the device computes in it", searchable=False
     )
@@ -100,51 +92,3 @@ def is_integer(knob: str) -> bool:
 
 def _field(knob: str) -> FieldInfo:
     return Hyperparameters.model_fields[knob]
-
-
-class Range(BaseModel):
-    """Search a numeric knob between `low` and `high`, both included; `log`: evenly in its logarithm."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = Field(None, gt=0)
-
-    @model_validator(mode="after")
-    def _right_way_up(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"the range is upside down: low {self.low:g} is above high {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a log range needs low above 0, found {self.low:g}")
-        if self.log and self.step is not None:
-            raise ValueError("a range has a step or is log, not both")
-        return self
-
-
-class Choices(BaseModel):
-    """Search a knob over listed values."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    choices: tuple[Value, ...] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        for i, choice in enumerate(self.choices):
-            if choice in self.choices[:i]:
-                raise ValueError(f"the choice {choice!r} is listed twice")
-        return self
-
-
-def _kind(setting: Any) -> str:
-    if isinstance(setting, Choices) or (isinstance(setting, dict) and "choices" in setting):
-        return "choices"
-    return "range" if isinstance(setting, Range | dict) else "value"
-
-
-Setting = Annotated[
-    Annotated[Value, Tag("value")] | Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
-    Discriminator(_kind),
-]

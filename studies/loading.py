@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError, explain_one
+from foldrace.studies.messages import explain
+from foldrace.studies.overrides import apply_override, set_key
+from foldrace.studies.study import NAME, NAME_RULE, PATH_KEYS, Study, StudyError
 
 SHIPPED = Path(__file__).parent
-_PATH_KEYS = ("train", "test", "labels")
-_UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}
 
 
 def load(
@@ -46,9 +46,9 @@ def load(
             raise StudyError(f"--as {name}: {NAME_RULE}")
         raw["name"] = name
     if storage := os.environ.get("FOLDRACE_STORAGE"):
-        _override(raw, "search.storage", storage)
+        set_key(raw, "search.storage", storage)
     for override in overrides:
-        _set(raw, override)
+        apply_override(raw, override)
     is_of_run = runs is not None and source.parent.parent == runs
     study = parse_stored(raw, str(source)) if is_of_run and not overrides else parse(raw, str(source))
     if files:
@@ -66,7 +66,7 @@ def parse(raw: Mapping[str, Any], source: str) -> Study:
     try:
         return Study.model_validate(raw)
     except ValidationError as error:
-        raise StudyError(f"{source}: {_explain(error)}") from None
+        raise StudyError(f"{source}: {explain(error)}") from None
 
 
 def parse_stored(raw: Mapping[str, Any], source: str) -> Study:
@@ -108,7 +108,7 @@ def _read(source: Path) -> dict[str, Any]:
 
 
 def _check_files(study: Study, source: Path) -> None:
-    for key in _PATH_KEYS:
+    for key in PATH_KEYS:
         file: Path | None = getattr(study.data, key)
         if file is not None and not file.is_file():
             raise StudyError(f"{source}: data.{key}: no file {file}; give one there or with --set data.{key}=PATH")
@@ -118,55 +118,5 @@ def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]
     data = raw.get("data")
     if not isinstance(data, dict):
         return dict(raw)
-    paths = {key: str((folder / data[key]).absolute()) for key in _PATH_KEYS if isinstance(data.get(key), str)}
+    paths = {key: str((folder / data[key]).absolute()) for key in PATH_KEYS if isinstance(data.get(key), str)}
     return {**raw, "data": {**data, **paths}}
-
-
-def _set(raw: dict[str, Any], override: str) -> None:
-    """What `--set` asks for."""
-    key, equals, text = override.partition("=")
-    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
-        raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
-    value = _value(key, text)
-    _override(raw, key, value)
-    section, _, knob = key.partition(".")
-    if section == "training" and not isinstance(value, dict):
-        _drop_from_baseline(raw, knob)
-
-
-def _override(raw: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = raw.get(section, {})
-        if not isinstance(inner, dict):
-            raise StudyError(f"--set {key}: {section} is a value, not a section")
-        raw[section] = dict(inner)
-        raw = raw[section]
-    raw[last] = value
-
-
-def _drop_from_baseline(raw: dict[str, Any], knob: str) -> None:
-    """A knob that is fixed on the command line is searched no more: what the file's baseline has of it is nobody's."""
-    match raw:
-        case {"search": {"baseline": dict(baseline)}} if knob in baseline:
-            _override(raw, "search.baseline", {name: value for name, value in baseline.items() if name != knob})
-
-
-def _value(key: str, text: str) -> Any:
-    if key in {f"data.{k}" for k in _PATH_KEYS}:
-        return str(Path(text).absolute())
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _explain(error: ValidationError) -> str:
-    """The first of a validation's errors, as `key: what is wrong`."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
-    if first["loc"][-1:] == ("bool",):  # the first of the kinds that a value may be of
-        return (
-            f"{key}: expected a value, {{ low = ..., high = ... }} or {{ choices = [...] }}, found {first['input']!r}"
-        )
-    return f"{key}: {explain_one(first)}" if key else explain_one(first)

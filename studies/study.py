@@ -1,7 +1,4 @@
-"""What is asked for: a study as frozen models, each value checked against the table of knobs.
-
-`loading` reads one from a file. Nothing here looks inside the data.
-"""
+"""A study as frozen models, each value checked. `loading` reads one from a file. Nothing here looks inside the data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,24 +10,14 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializationInfo,
-    ValidationError,
     field_serializer,
     field_validator,
     model_validator,
 )
 
 from foldrace.errors import FoldraceError
-from foldrace.studies.knobs import (
-    Choices,
-    Hyperparameters,
-    Range,
-    Setting,
-    Value,
-    bounds,
-    is_integer,
-    is_numeric,
-    is_searchable,
-)
+from foldrace.studies.knobs import Hyperparameters, Value
+from foldrace.studies.settings import Choices, Range, Setting, check_baseline, check_setting
 
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
 Sampler = Literal["gp", "tpe"]
@@ -38,12 +25,13 @@ Pruner = Literal["racing", "median", "successive_halving", "hyperband", "none"]
 Tracker = Literal["neptune", "mlflow", "tensorboard"]
 
 
-class StudyError(FoldraceError):
-    """The study file cannot be run as it is."""
-
-
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
+PATH_KEYS = ("train", "test", "labels")  # of [data]
+
+
+class StudyError(FoldraceError):
+    """The study file cannot be run as it is."""
 
 
 class _Section(BaseModel):
@@ -76,10 +64,15 @@ class Folds(_Section):
 
 
 class Search(_Section):
-    """The budget, what is maximised, and where it is remembered (a relative SQLite path: from the current folder).
+    """The budget, what is maximised, how trials are sampled and pruned, and where the study is stored.
 
-    `risk` is the racing pruner's: the share of what trials can be expected to gain that may be lost.
-    `stop_below_noise` ends the study when further trials can be expected to gain less than the folds' noise.
+    Attributes:
+        risk: of the racing pruner: the share of the expected improvement that it may lose.
+        stop_below_noise: end the study when further trials can be expected to gain less than the noise of the folds.
+        storage: the URL of a database; a relative SQLite path begins in the current folder. None: a file with the run.
+        checkpoint_minutes: between two checkpoints of a fold.
+        lease_seconds: a worker that is silent for so long loses its trial.
+        baseline: the values of the first trial, by knob.
     """
 
     trials: int = Field(60, ge=1)
@@ -97,7 +90,7 @@ class Search(_Section):
 
 
 class Final(_Section):
-    """The job that is handed in: its folds, how they vote, and the format of the submission."""
+    """The final job: its folds and seeds, how the models vote, and the format of the submission."""
 
     folds: int = Field(8, ge=2, le=100)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((77,), min_length=1)
@@ -114,7 +107,7 @@ class Final(_Section):
 
 
 class Study(_Section):
-    """A whole study file. `training` holds only what the file says; every other knob has its default."""
+    """A whole study file. `training` holds the knobs that the file names; every other knob has its default."""
 
     name: str = Field(pattern=NAME)
     data: Data
@@ -132,7 +125,7 @@ class Study(_Section):
             if knob not in self.searched:
                 raise ValueError(f"search.baseline.{knob}: not a knob that [training] searches")
             check_setting(knob, value, where=f"search.baseline.{knob}")
-            _check_within(knob, value, self.searched[knob])
+            check_baseline(knob, value, self.searched[knob])
         return self
 
     @field_serializer("training", "search")
@@ -148,15 +141,16 @@ class Study(_Section):
 
     @property
     def fixed(self) -> dict[str, Value]:
+        """The knobs that the file gives one value, by name."""
         return {knob: s for knob, s in self.training.items() if not isinstance(s, Range | Choices)}
 
     @property
     def defaults(self) -> Hyperparameters:
-        """The fixed values, and the default of every other knob, searched ones too."""
+        """Every knob with its fixed value or its default; searched ones have their default."""
         return Hyperparameters.model_validate(self.fixed)
 
     def hyperparameters(self, sampled: Mapping[str, Value]) -> Hyperparameters:
-        """Every knob's value in a trial: the fixed ones, the `sampled` ones, and defaults for the rest."""
+        """Every knob with its value in a trial: fixed, `sampled`, or its default. Raises StudyError."""
         missing = sorted(set(self.searched) - set(sampled))
         if missing:
             raise StudyError(
@@ -165,78 +159,11 @@ class Study(_Section):
         return Hyperparameters.model_validate({**self.fixed, **sampled})
 
     def with_fixed(self, sampled: Mapping[str, Value]) -> Self:
-        """The same study with the searched knobs fixed at the values of a trial; nothing is left to search."""
+        """The same study with every searched knob fixed at the value that a trial `sampled`."""
         training = {knob: sampled.get(knob, setting) for knob, setting in self.training.items()}
         search = self.search.model_copy(update={"baseline": {}})
         return self.model_copy(update={"training": training, "search": search})
 
     def to_toml(self) -> str:
-        """The study as a file that `load` reads back to an equal study (comments and defaults are not kept)."""
+        """The study as a file, without defaults; `load` reads an equal study from it."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
-
-
-def check_setting(knob: str, setting: Setting, where: str | None = None) -> None:
-    """Raise ValueError unless `setting` is one that the knob can have."""
-    where = where or f"training.{knob}"
-    if knob not in Hyperparameters.model_fields:
-        known = ", ".join(Hyperparameters.model_fields)
-        raise ValueError(f"{where}: unknown knob; known: {known}")
-    if isinstance(setting, Range | Choices) and not is_searchable(knob):
-        raise ValueError(f"{where}: cannot be searched; give it one value")
-    if isinstance(setting, Range):
-        _check_range(knob, setting, where)
-        return
-    for value in setting.choices if isinstance(setting, Choices) else (setting,):
-        try:
-            Hyperparameters.model_validate({knob: value}, strict=True)
-        except ValidationError as error:
-            raise ValueError(f"{where}: {explain_one(error.errors()[0])}") from None
-
-
-def _check_range(knob: str, setting: Range, where: str) -> None:
-    if not is_numeric(knob):
-        raise ValueError(f"{where}: not a number; search it with {{ choices = [...] }}")
-    low, high = bounds(knob)
-    if setting.low < low or setting.high > high:
-        raise ValueError(
-            f"{where}: the range {setting.low:g} to {setting.high:g} leaves the knob's bounds, {low:g} to {high:g}"
-        )
-    edges = [setting.low, setting.high, *([] if setting.step is None else [setting.step])]
-    if is_integer(knob) and any(edge != int(edge) for edge in edges):
-        raise ValueError(f"{where}: counts whole {knob}; the range {setting.low:g} to {setting.high:g} does not")
-    check_setting(knob, int(setting.high) if is_integer(knob) else setting.high, where)
-
-
-def _check_within(knob: str, value: Value, setting: Range | Choices) -> None:
-    """Optuna would use a queued value outside its range as it is (and model it wrongly)."""
-    if isinstance(setting, Choices):
-        if value not in setting.choices:
-            raise ValueError(f"search.baseline.{knob}: {value!r} is not one of {list(setting.choices)}")
-    elif not setting.low <= float(value) <= setting.high:
-        raise ValueError(
-            f"search.baseline.{knob}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}"
-        )
-
-
-def explain_one(error: Any) -> str:
-    """One of a validation's errors as words, with what was found."""
-    if error["type"] == "extra_forbidden":
-        known = ", ".join(_keys_beside(error["loc"]))
-        return f"unknown key; known: {known}" if known else "unknown key"
-    if error["type"] == "missing":
-        return "missing"
-    if error["type"] == "string_pattern_mismatch":  # of a name, the only one
-        return f"{NAME_RULE}, found {error['input']!r}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return message if error["type"] == "value_error" else f"{message}, found {error['input']!r}"
-
-
-def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
-    """The keys of the section that a key is in; [] where it is in none."""
-    section: Any = Study
-    for part in place[:-1]:
-        field = section.model_fields.get(part)
-        section = None if field is None else field.annotation
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
-            return []
-    return list(section.model_fields)

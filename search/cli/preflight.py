@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from foldrace.search.workers.slots import Slot
-from foldrace.studies.knobs import Hyperparameters, Range
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.settings import Range
 from foldrace.studies.study import Study
 from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord

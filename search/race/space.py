@@ -15,7 +15,8 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-from foldrace.studies.knobs import Choices, Range, Value, is_integer
+from foldrace.studies.knobs import Value, is_integer
+from foldrace.studies.settings import Choices, Range
 
 SearchSpace = dict[str, BaseDistribution]
 

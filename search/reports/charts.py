@@ -9,7 +9,8 @@ from optuna.trial import TrialState
 
 from foldrace.search.recording.plots import COLOURS
 from foldrace.search.recording.trajectory import SearchTrajectory
-from foldrace.studies.knobs import Range, Value
+from foldrace.studies.knobs import Value
+from foldrace.studies.settings import Range
 from foldrace.trainer.figures import new_figure
 
 _COLUMNS = 4  # of knobs

@@ -14,7 +14,7 @@ from foldrace.search.reports.reproduction import reproduction
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study
 from foldrace.storage.optuna_rows import FAILURE
-from foldrace.studies.knobs import Choices, Range
+from foldrace.studies.settings import Choices, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.figures import curves, png
 

@@ -19,7 +19,7 @@ from foldrace.search.study_store import open_study, public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
-from foldrace.studies.knobs import Range
+from foldrace.studies.settings import Range
 from foldrace.studies.study import Data, Study
 
 CHROMIUM = Path("/usr/bin/chromium")

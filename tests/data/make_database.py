@@ -20,7 +20,7 @@ from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
-from foldrace.studies.knobs import Range
+from foldrace.studies.settings import Range
 from foldrace.studies.study import Data, Study
 from tests.support.claims import NO_HEARTBEAT
 from tests.support.records import record_at

@@ -10,7 +10,7 @@ from foldrace.search.study_store import FinalFold, open_study, queue_folds
 from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.storage.database import Database
 from foldrace.storage.optuna_rows import find_study_id
-from foldrace.studies.knobs import Choices
+from foldrace.studies.settings import Choices
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 

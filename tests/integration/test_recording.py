@@ -26,7 +26,7 @@ from foldrace.search.trials.claims import Trials
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.leases import LeaseLost
 from foldrace.storage.workers import WorkerIdentity
-from foldrace.studies.knobs import Range
+from foldrace.studies.settings import Range
 from foldrace.studies.study import Data, Study
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores

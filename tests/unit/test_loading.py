@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.studies.knobs import Range
 from foldrace.studies.loading import SHIPPED, find, load, load_stored, parse
+from foldrace.studies.settings import Range
 from foldrace.studies.study import Search, Study, StudyError
 
 FILE = """

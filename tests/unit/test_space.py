@@ -5,7 +5,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import create_trial
 
 from foldrace.search.race.space import encode_params, make_search_space, normalise_knobs, single_value
-from foldrace.studies.knobs import Choices, Range
+from foldrace.studies.settings import Choices, Range
 
 
 def test_each_kind_of_setting_has_its_distribution() -> None:

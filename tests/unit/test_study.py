@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foldrace.studies.knobs import (
-    Choices,
-    Hyperparameters,
-    Range,
-    Setting,
-    bounds,
-    is_integer,
-    is_numeric,
-    is_searchable,
-)
+from foldrace.studies.knobs import Hyperparameters, bounds, is_integer, is_numeric, is_searchable
 from foldrace.studies.loading import parse
+from foldrace.studies.settings import Choices, Range, Setting
 from foldrace.studies.study import NAME_RULE, Study, StudyError
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from itertools import permutations
 
-from foldrace.studies.demo_templates import (
+from foldrace.studies.demo.templates import (
     CONNECTIVES,
     FILLERS,
     INVERSE,

@@ -1,4 +1,4 @@
-"""The data of the shipped study `demo`: `python -m foldrace.studies.demo_data` writes the committed files again.
+"""The data of the shipped study `demo`: `python -m foldrace.studies.demo.generator` writes the committed files again.
 
 Everything follows from one seed, to the byte. Nothing here may read a real data set, or import torch.
 """
@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foldrace.studies.demo_sentences import Entity, Pair, Sentence, compose
-from foldrace.studies.demo_templates import LABELS, NO_RELATION, RARE
+from foldrace.studies.demo.sentences import Entity, Pair, Sentence, compose
+from foldrace.studies.demo.templates import LABELS, NO_RELATION, RARE
 
-FOLDER = Path(__file__).parent / "demo"
+FOLDER = Path(__file__).parent
 BLIND = "blind"
 
 _SEED = 20210412
@@ -110,7 +110,6 @@ def _text(rows: Iterable[Iterable[str | int]], delimiter: str) -> str:
 
 
 def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
     for name, content in files().items():
         (FOLDER / name).write_bytes(content)
 

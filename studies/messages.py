@@ -1,0 +1,44 @@
+"""What is wrong with a study file, as one line: the key, what was found, and what would be right."""
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from foldrace.studies.settings import explain_value
+from foldrace.studies.study import NAME_RULE, Study
+
+_UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}  # pydantic puts them into the path of a key
+
+
+def explain(error: ValidationError) -> str:
+    """The first of a validation's errors, as `key: what is wrong`."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
+    if first["loc"][-1:] == ("bool",):  # the first of the kinds that a value may be of
+        return (
+            f"{key}: expected a value, {{ low = ..., high = ... }} or {{ choices = [...] }}, found {first['input']!r}"
+        )
+    return f"{key}: {_explain_one(first)}" if key else _explain_one(first)
+
+
+def _explain_one(error: Any) -> str:
+    """One of a validation's errors as words, with what was found."""
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(_keys_beside(error["loc"]))
+        return f"unknown key; known: {known}" if known else "unknown key"
+    if error["type"] == "missing":
+        return "missing"
+    if error["type"] == "string_pattern_mismatch":  # of a name, the only one
+        return f"{NAME_RULE}, found {error['input']!r}"
+    return explain_value(error)
+
+
+def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the section that a key is in; [] where it is in none."""
+    section: Any = Study
+    for part in place[:-1]:
+        field = section.model_fields.get(part)
+        section = None if field is None else field.annotation
+        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+            return []
+    return list(section.model_fields)

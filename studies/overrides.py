@@ -1,0 +1,48 @@
+"""`--set KEY=VALUE`: a study file as plain data, changed key by key before it is checked."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from foldrace.studies.study import PATH_KEYS, StudyError
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Change `raw` as `--set` asks; a knob that is fixed by it leaves the baseline. Raises StudyError."""
+    key, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
+        raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
+    value = _value(key, text)
+    set_key(raw, key, value)
+    section, _, knob = key.partition(".")
+    if section == "training" and not isinstance(value, dict):
+        _drop_from_baseline(raw, knob)
+
+
+def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key such as `training.lr` in `raw`; no section that others hold is changed. Raises StudyError."""
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = raw.get(section, {})
+        if not isinstance(inner, dict):
+            raise StudyError(f"--set {key}: {section} is a value, not a section")
+        raw[section] = dict(inner)
+        raw = raw[section]
+    raw[last] = value
+
+
+def _drop_from_baseline(raw: dict[str, Any], knob: str) -> None:
+    """Take a knob out of the baseline. What is fixed is searched no more, and a baseline has searched knobs alone."""
+    match raw:
+        case {"search": {"baseline": dict(baseline)}} if knob in baseline:
+            set_key(raw, "search.baseline", {name: value for name, value in baseline.items() if name != knob})
+
+
+def _value(key: str, text: str) -> Any:
+    if key in {f"data.{k}" for k in PATH_KEYS}:
+        return str(Path(text).absolute())
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

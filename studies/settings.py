@@ -1,0 +1,110 @@
+"""What a study file may ask of a knob: one value, which fixes it, or a `Range` or `Choices`, which search it.
+
+Each is checked against the table of knobs.
+"""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from foldrace.studies.knobs import Hyperparameters, Value, bounds, is_integer, is_numeric, is_searchable
+
+
+class Range(BaseModel):
+    """Search a numeric knob between `low` and `high`, both included; `log`: evenly in its logarithm."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _right_way_up(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"the range is upside down: low {self.low:g} is above high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range needs low above 0, found {self.low:g}")
+        if self.log and self.step is not None:
+            raise ValueError("a range has a step or is log, not both")
+        return self
+
+
+class Choices(BaseModel):
+    """Search a knob over listed values."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choices: tuple[Value, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for i, choice in enumerate(self.choices):
+            if choice in self.choices[:i]:
+                raise ValueError(f"the choice {choice!r} is listed twice")
+        return self
+
+
+def _kind(setting: Any) -> str:
+    if isinstance(setting, Choices) or (isinstance(setting, dict) and "choices" in setting):
+        return "choices"
+    return "range" if isinstance(setting, Range | dict) else "value"
+
+
+Setting = Annotated[
+    Annotated[Value, Tag("value")] | Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")],
+    Discriminator(_kind),
+]
+
+
+def check_setting(knob: str, setting: Setting, where: str | None = None) -> None:
+    """Raise ValueError unless the knob can have `setting`; `where` is the key that the error names."""
+    where = where or f"training.{knob}"
+    if knob not in Hyperparameters.model_fields:
+        known = ", ".join(Hyperparameters.model_fields)
+        raise ValueError(f"{where}: unknown knob; known: {known}")
+    if isinstance(setting, Range | Choices) and not is_searchable(knob):
+        raise ValueError(f"{where}: cannot be searched; give it one value")
+    if isinstance(setting, Range):
+        _check_range(knob, setting, where)
+        return
+    for value in setting.choices if isinstance(setting, Choices) else (setting,):
+        try:
+            Hyperparameters.model_validate({knob: value}, strict=True)
+        except ValidationError as error:
+            raise ValueError(f"{where}: {explain_value(error.errors()[0])}") from None
+
+
+def _check_range(knob: str, setting: Range, where: str) -> None:
+    if not is_numeric(knob):
+        raise ValueError(f"{where}: not a number; search it with {{ choices = [...] }}")
+    low, high = bounds(knob)
+    if setting.low < low or setting.high > high:
+        raise ValueError(
+            f"{where}: the range {setting.low:g} to {setting.high:g} leaves the knob's bounds, {low:g} to {high:g}"
+        )
+    edges = [setting.low, setting.high, *([] if setting.step is None else [setting.step])]
+    if is_integer(knob) and any(edge != int(edge) for edge in edges):
+        raise ValueError(f"{where}: counts whole {knob}; the range {setting.low:g} to {setting.high:g} does not")
+    check_setting(knob, int(setting.high) if is_integer(knob) else setting.high, where)
+
+
+def check_baseline(knob: str, value: Value, setting: Range | Choices) -> None:
+    """Raise ValueError unless the search could sample the baseline's `value`.
+
+    Optuna would run a value outside its range, and model it wrongly.
+    """
+    if isinstance(setting, Choices):
+        if value not in setting.choices:
+            raise ValueError(f"search.baseline.{knob}: {value!r} is not one of {list(setting.choices)}")
+    elif not setting.low <= float(value) <= setting.high:
+        raise ValueError(
+            f"search.baseline.{knob}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}"
+        )
+
+
+def explain_value(error: Any) -> str:
+    """One of a validation's errors as words, with the value that was found."""
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message if error["type"] == "value_error" else f"{message}, found {error['input']!r}"
