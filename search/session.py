@@ -1,4 +1,4 @@
-"""A study opened for work: its file, its workspace and its database, together.
+"""A study opened for work: its settings, its workspace and its database, together.
 
 Nothing here imports torch.
 """
@@ -14,12 +14,12 @@ from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 
-VIEW = RetryPolicy(patience_seconds=10.0)  # of who only looks on: the workers have more, and nobody waits for a view
+VIEW = RetryPolicy(patience_seconds=10.0)  # for commands that show a study; the workers wait longer
 
 
 @dataclass(frozen=True)
 class Session:
-    """An open study. Close the database by leaving `open_session`."""
+    """An open study. Leaving `open_session` closes its database."""
 
     study: Study
     workspace: Workspace
@@ -34,7 +34,7 @@ def open_session(
     create: bool = True,
     retries: RetryPolicy = PATIENT,
 ) -> Iterator[Session]:
-    """Open a study's workspace below `root` and its database; without a storage of its own, a file there.
+    """Open a study's workspace below `root`, and its database: its own, or a file in the workspace.
 
     Args:
         wait_seconds: how long to wait for a database that does not answer yet.
@@ -53,5 +53,5 @@ def open_session(
 
 
 def storage_url(study: Study, workspace: Workspace) -> str:
-    """Of the study's database: its own, or a file in the workspace."""
+    """The URL of the study's database: its own, or a file in the workspace."""
     return study.search.storage or sqlite_url(workspace.folder / "study.db")

@@ -1,6 +1,6 @@
-"""A study in its database: made once, known by its identity, with exactly the trials in its queue that were asked for.
+"""Studies in their database: each is made once, is known by its identity, and has exactly the trials that it asks for.
 
-All of it happens in one transaction that holds the study's row, so nothing is half made and nothing is queued twice.
+A study is made and its trials are queued in one transaction that locks its row: nothing is half made or queued twice.
 """
 
 import json
@@ -55,9 +55,9 @@ class FinalFold:
 
 
 def open_study(database: Database, study: Study) -> None:
-    """Make the study or find it again, and queue what its budget still lacks: the baseline, then empty trials.
+    """Make a study, or find it again, and queue the trials that its budget lacks: the baseline first, then empty ones.
 
-    Calling it again, or from many processes, changes nothing; with a larger `search.trials` it queues the difference.
+    Repeating it, also from other processes, changes nothing. With a larger `search.trials` it queues the difference.
 
     Raises:
         StorageError: there is another study of this name.
@@ -65,7 +65,7 @@ def open_study(database: Database, study: Study) -> None:
     identity, text = Identity.of(study), public_toml(study)
 
     def work(connection: sa.Connection) -> None:
-        study_id = _find_or_make(database, connection, study.name, identity, text)
+        study_id = _find_or_make(connection, study.name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
         for number in range(there, study.search.trials):
             optuna_rows.enqueue_trial(connection, study_id, number, study.search.baseline if number == 0 else {}, {})
@@ -75,7 +75,7 @@ def open_study(database: Database, study: Study) -> None:
 
 
 def refuse_fixed(study: Study) -> None:
-    """Raise StudyError for a study that searches nothing: all its trials would be the same one."""
+    """Raise StudyError for a study that searches nothing: all its trials would be the same."""
     if not study.searched:
         raise StudyError(f"study {study.name}: nothing is searched, every knob is fixed; foldrace final trains it")
 
@@ -101,7 +101,7 @@ def queue_folds(
     identity, text = Identity.of(study), public_toml(study)
 
     def work(connection: sa.Connection) -> None:
-        study_id = _find_or_make(database, connection, name, identity, text)
+        study_id = _find_or_make(connection, name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
         kept = _folds(connection, study_id, "WAITING", "RUNNING")
         kept |= _folds(connection, study_id, "COMPLETE").difference(lost)
@@ -118,7 +118,7 @@ def final_name(name: str, final: int) -> str:
 
 
 def public_toml(study: Study) -> str:
-    """The study file as it may be shown: its storage without a password."""
+    """The study file without the password of its storage."""
     storage = None if study.search.storage is None else without_secrets(study.search.storage)
     return study.model_copy(update={"search": study.search.model_copy(update={"storage": storage})}).to_toml()
 
@@ -130,13 +130,10 @@ def study_exists(database: Database, name: str) -> bool:
 
 def name_of_run(database: Database, name: str) -> str:
     """The name of the study; of its newest final job, where it was never searched."""
-    names = set(
-        database.read(lambda connection: connection.execute(sa.select(tables.studies.c.study_name)).scalars().all())
-    )
-    if name in names:
-        return name
+    query = sa.select(tables.studies.c.study_name)
+    names = database.read(lambda connection: set(connection.execute(query).scalars()))
     number = 0
-    while final_name(name, number + 1) in names:
+    while name not in names and final_name(name, number + 1) in names:
         number += 1
     return final_name(name, number) if number else name
 
@@ -163,11 +160,12 @@ def stored_study(database: Database, name: str) -> StoredStudy:
 
 
 def check_same(database: Database, study: Study) -> None:
-    """Raise StorageError unless the study that is there was made with these settings."""
-    _refuse_changes(database, study.name, stored_study(database, study.name).identity, Identity.of(study))
+    """Raise StorageError unless a study is stored with the settings of `study`."""
+    asked = Identity.of(study)
+    database.read(lambda connection: _refuse_changes(connection, read_study(connection, study.name), asked))
 
 
-def _find_or_make(database: Database, connection: sa.Connection, name: str, identity: Identity, text: str) -> int:
+def _find_or_make(connection: sa.Connection, name: str, identity: Identity, text: str) -> int:
     make = optuna_rows.dialect_insert(connection, tables.studies).values(study_name=name).on_conflict_do_nothing()
     made = connection.execute(make.returning(tables.studies.c.study_id)).scalar() is not None
     # Optuna locks the same row to give a trial its number.
@@ -176,13 +174,13 @@ def _find_or_make(database: Database, connection: sa.Connection, name: str, iden
     if made:
         _fill(connection, study_id, identity)
     else:
-        _refuse_changes(database, name, _stored(connection, study_id, name).identity, identity)
+        _refuse_changes(connection, _stored(connection, study_id, name), identity)
     _set_study_attr(connection, study_id, TOML, text)
     return study_id
 
 
 def _fill(connection: sa.Connection, study_id: int, identity: Identity) -> None:
-    # SQLite gives the id of a deleted study out again; what we remember of that one must not meet the new one.
+    # SQLite reuses the id of a deleted study; rows of ours that are left of that one must not meet the new one.
     for table in (tables.leases, tables.controls, tables.workers):
         connection.execute(sa.delete(table).where(table.c.study_id == study_id))
     direction = {"direction": "MAXIMIZE", "study_id": study_id, "objective": 0}
@@ -190,12 +188,12 @@ def _fill(connection: sa.Connection, study_id: int, identity: Identity) -> None:
     _set_study_attr(connection, study_id, IDENTITY, identity.to_json())
 
 
-def _refuse_changes(database: Database, name: str, stored: Identity, asked: Identity) -> None:
-    changed = asked.changes_since(stored)
+def _refuse_changes(connection: sa.Connection, stored: StoredStudy, asked: Identity) -> None:
+    changed = asked.changes_since(stored.identity)
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise StorageError(
-            f"{database.address}: study {name} is there with other settings: {changed[0]}{more}; "
+            f"{_place(connection)}: study {stored.name} is there with other settings: {changed[0]}{more}; "
             "--as NEW_NAME makes another"
         )
 
@@ -208,9 +206,13 @@ def _find_id(connection: sa.Connection, name: str) -> int | None:
 def _stored(connection: sa.Connection, study_id: int, name: str) -> StoredStudy:
     attrs = _study_attrs(connection, study_id)
     if IDENTITY not in attrs or TOML not in attrs:
-        place = without_password(connection.engine.url)
-        raise StorageError(f"{place}: study {name} was not made by foldrace; --as NEW_NAME makes another")
+        raise StorageError(f"{_place(connection)}: study {name} was not made by foldrace; --as NAME chooses another")
     return StoredStudy(study_id, name, Identity.from_json(attrs[IDENTITY], f"study {name}"), attrs[TOML])
+
+
+def _place(connection: sa.Connection) -> str:
+    """The address of the database, for messages."""
+    return without_password(connection.engine.url)
 
 
 def _study_attrs(connection: sa.Connection, study_id: int) -> dict[str, Any]:

@@ -47,9 +47,9 @@ def serve_dashboard(session: Session, host: str, port: int, allow_edit: bool, sa
     """
     server, link = open_server(session, host, port, allow_edit)
     say(f"open      {link}")
-    say(f"editing   {'anything can be changed, by who has the link' if allow_edit else 'off'}; Ctrl-C ends it")
+    say(f"editing   {'on: everybody with the link can change anything' if allow_edit else 'off'}; Ctrl-C ends it")
     if not names_of(LOOPBACK)(host):
-        say("network   who reads its traffic has the link too; an SSH tunnel to a loopback port is safer")
+        say("network   everybody who reads its traffic has the link too; an SSH tunnel to a loopback port is safer")
     server.run()  # waitress returns at Ctrl-C
 
 

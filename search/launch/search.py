@@ -1,4 +1,4 @@
-"""A search before and after its workers run: what is checked, what goes on, how it stands at the end."""
+"""A search before and after its workers run: what is checked, what is continued, its status at the end."""
 
 from foldrace.search.monitor.status_reader import find_status, read_status
 from foldrace.search.monitor.view import status_lines

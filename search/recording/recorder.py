@@ -64,7 +64,7 @@ class Recorder:
         self._holds_lock = False
         self.seconds = 0.0
 
-    def ending(
+    def record_end(
         self, claim: Claim, assignment: Assignment, state: str, value: float | None = None, reason: str = ""
     ) -> None:
         """Store the note and the pictures of a trial that is about to end: Optuna refuses them afterwards.
@@ -84,7 +84,7 @@ class Recorder:
         """Forget the record of the trial that was about to end: its end was refused."""
         self._unsent.clear()
 
-    def between_trials(self) -> None:
+    def flush(self) -> None:
         """Send the records to the trackers, and draw the study's figures when they are due."""
         begun = self._clock()
         for record in self._unsent:

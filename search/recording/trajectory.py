@@ -150,10 +150,10 @@ def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float
     among those, and complete trials alone would make it look as if it did not.
     """
     curves = [read_learning_curves(trial, study.folds.count, study.defaults.evaluations) for trial in trials]
-    if not any(shown.folds_done for shown in curves):
+    if not any(curve.folds_done for curve in curves):
         return {}
     model = ForecastModel.fit(curves)
-    ends = [model.forecast(shown) for shown in curves]
+    ends = [model.forecast(curve) for curve in curves]
     valued = [
         create_trial(params=trial.params, distributions=trial.distributions, value=end.mean)
         for trial, end in zip(trials, ends, strict=True)

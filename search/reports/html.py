@@ -58,8 +58,8 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> Html:
     kinds = kinds or [""] * len(header)
     head = "".join(f"<th{kind}>{_escaped(cell)}</th>" for kind, cell in zip(kinds, header, strict=True))
     body = ["".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, line, strict=True)) for line in lines]
-    shown = "\n".join(f"<tr>{line}</tr>" for line in (head, *body))
-    return Html(f"<div><table>{shown}</table></div>")
+    marked = "\n".join(f"<tr>{line}</tr>" for line in (head, *body))
+    return Html(f"<div><table>{marked}</table></div>")
 
 
 def image(png: bytes, words: str) -> Html:

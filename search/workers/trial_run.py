@@ -45,7 +45,7 @@ class TrialRun:
         reason = None if self.assignment.is_final else self.claim.reason_to_prune()
         if reason is None:
             return False
-        self._recorder.ending(self.claim, self.assignment, "PRUNED", reason=reason)
+        self._recorder.record_end(self.claim, self.assignment, "PRUNED", reason=reason)
         is_stored = self.claim.prune(reason)
         if is_stored:
             drop_checkpoints(self.assignment.folder(fold))
@@ -58,12 +58,12 @@ class TrialRun:
         if not math.isfinite(value):
             self.fail(f"its value is {value}")
             return
-        self._recorder.ending(self.claim, self.assignment, "COMPLETE", value=value)
+        self._recorder.record_end(self.claim, self.assignment, "COMPLETE", value=value)
         self._log_end(self.claim.finish(value), f"complete: {value:.4f}")
 
     def fail(self, reason: str) -> None:
         """End the trial for good because of an error of its own."""
-        self._recorder.ending(self.claim, self.assignment, "FAIL", reason=reason)
+        self._recorder.record_end(self.claim, self.assignment, "FAIL", reason=reason)
         is_stored = self.claim.fail(reason)
         if is_stored:
             for fold in self.assignment.folds:

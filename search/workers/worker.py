@@ -48,7 +48,7 @@ class Worker:
             claim = self.trials.claim(only_adopt=bool(reason))
             if claim is not None:
                 self._run_claim(claim)
-                self.recorder.between_trials()
+                self.recorder.flush()
             elif self.trials.is_over(only_adopt=bool(reason)):
                 done = "nothing is left to do, or the study was stopped: then foldrace resume lets workers go on"
                 logger.info("%s", reason or done)

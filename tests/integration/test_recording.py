@@ -122,7 +122,7 @@ def test_a_trial_has_a_note_and_a_picture_before_it_ends(
 ) -> None:
     claim = judged(trials, 0.5, 0.6, 0.6, 0.8)
 
-    recorder.ending(claim, assign(claim), "COMPLETE", value=0.7)
+    recorder.record_end(claim, assign(claim), "COMPLETE", value=0.7)
 
     trial = claim.trial
     assert "**accuracy 0.7000**" in get_note(trial)
@@ -141,7 +141,7 @@ def test_recording_a_trial_again_replaces_its_picture(
     claim = judged(trials, 0.5)
 
     for _ in range(2):
-        recorder.ending(claim, assign(claim), "PRUNED", reason="no better")
+        recorder.record_end(claim, assign(claim), "PRUNED", reason="no better")
 
     assert len(get_all_artifact_meta(claim.trial)) == 1
 
@@ -156,7 +156,7 @@ def test_a_lost_lease_passes_through_and_nothing_is_left(
     assert adopter.number == claim.number
 
     with pytest.raises(LeaseLost):
-        recorder.ending(claim, assign(claim), "COMPLETE", value=0.5)
+        recorder.record_end(claim, assign(claim), "COMPLETE", value=0.5)
 
     assert get_note(adopter.trial) == ""
 
@@ -171,7 +171,7 @@ def test_an_artifact_folder_that_cannot_be_made_is_one_line_and_the_trial_ends(
     atomic_write(session.workspace.folder / "artifacts", "a file where the folder should be")
     claim = judged(trials, 0.5, 0.6)
 
-    recorder.ending(claim, assign(claim), "PRUNED", reason="no better")
+    recorder.record_end(claim, assign(claim), "PRUNED", reason="no better")
 
     assert claim.prune("no better")
     (line,) = [one.getMessage() for one in caplog.records if one.name == "foldrace.record"]
@@ -182,10 +182,10 @@ def test_the_trackers_hear_of_a_trial_that_ended(
     recorder: Recorder, trials: Trials, session: Session, assign: Callable[[Claim], Assignment]
 ) -> None:
     claim = judged(trials, 0.5, 0.6, 0.6, 0.8)
-    recorder.ending(claim, assign(claim), "COMPLETE", value=0.7)
+    recorder.record_end(claim, assign(claim), "COMPLETE", value=0.7)
     claim.finish(0.7)
 
-    recorder.between_trials()
+    recorder.flush()
 
     assert list((session.workspace.folder / "tensorboard" / "trial-00000").iterdir())
 

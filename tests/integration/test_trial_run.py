@@ -31,7 +31,7 @@ class FakeRecorder:
     def __init__(self, meanwhile: Callable[[], object]) -> None:
         self._meanwhile, self.has_discarded = meanwhile, False
 
-    def ending(self, *_: object, **__: object) -> None:
+    def record_end(self, *_: object, **__: object) -> None:
         self._meanwhile()
 
     def discard(self) -> None:

@@ -173,7 +173,7 @@ def test_a_worker_that_ends_by_an_error_closes_its_trackers_and_frees_the_figure
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def draw_and_fail(worker: Worker) -> None:
-        worker.recorder.between_trials()
+        worker.recorder.flush()
         raise ZeroDivisionError("the error that is to be seen")
 
     closed: list[bool] = []
