@@ -1,4 +1,4 @@
-"""What a worker leaves of its trials in a real database and workspace, and what a report makes of it."""
+"""What the recorder stores of trials in a real database and workspace, and what the reports show of it."""
 
 import logging
 from collections.abc import Callable, Iterator

@@ -1,3 +1,5 @@
+"""An exported study file is whole, fixes every knob and holds no password."""
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is foretold of a search before it runs."""
+"""What a command estimates of a search before it runs."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from foldrace.studies.loading import load
         ("6", 6.0),
     ],
 )
-def test_the_epochs_of_a_random_trial_are_foretold(epochs: str, mean: float) -> None:
+def test_the_epochs_of_a_random_trial_are_estimated(epochs: str, mean: float) -> None:
     study = load("demo", [f"training.epochs={epochs}", "search.baseline={}"])
 
     assert expected_epochs(study) == pytest.approx(mean, abs=0.05)

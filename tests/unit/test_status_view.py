@@ -1,4 +1,4 @@
-"""What a person is told, from made-up standings: the numbers come from the database, their tests are elsewhere."""
+"""The words and the view of a status, from made-up numbers."""
 
 import json
 import re
@@ -89,7 +89,7 @@ def test_status_says_what_goes_on(status: StudyStatus) -> None:
 
 
 def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(status: StudyStatus) -> None:
-    lines = shown(status)
+    lines = rendered(status)
 
     assert max(map(len, lines)) <= 80
     assert lines[0].split()[0] == "small"
@@ -101,7 +101,7 @@ def test_the_live_view_fits_eighty_columns_and_compares_with_the_best(status: St
 
 
 def test_the_live_view_of_a_final_job_names_no_best_fold(status: StudyStatus) -> None:
-    told = "\n".join(shown(replace(status, name="small/final-1")))
+    told = "\n".join(rendered(replace(status, name="small/final-1")))
     assert "best" not in told
 
 
@@ -114,7 +114,7 @@ def test_a_dead_worker_halves_no_time_and_is_not_shown_at_work(status: StudyStat
     both = replace(status, workers=(*status.workers, dead))
 
     assert both.seconds_left == status.seconds_left
-    assert shown(both) == shown(status)
+    assert rendered(both) == rendered(status)
     assert any("pid 8, last sign 61 s ago" in line for line in status_lines(both))
 
 
@@ -122,14 +122,14 @@ def test_workers_that_crash_before_there_is_a_study_are_told(tmp_path: Path) -> 
     slot = Slot(0, "cpu", 1)
     worker = WorkerView(slot, "given up", None, 4, "worker 0 (cpu): given up", ("ImportError: no torch",), tmp_path)
 
-    assert shown(None, Snapshot((worker,), "")) == [
+    assert rendered(None, Snapshot((worker,), "")) == [
         "preparing the data and the model",
         "worker 0 (cpu): given up",
         "    ImportError: no torch",
     ]
 
 
-def shown(status: StudyStatus | None, snapshot: Snapshot = QUIET) -> list[str]:
+def rendered(status: StudyStatus | None, snapshot: Snapshot = QUIET) -> list[str]:
     console = Console(width=80, record=True, force_terminal=False)
     console.print(live_view(status, snapshot))
     return [line.rstrip() for line in console.export_text().splitlines()]
