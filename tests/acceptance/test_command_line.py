@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 from foldrace.studies.loading import SHIPPED
@@ -115,6 +117,23 @@ def test_the_wheel_holds_the_rooms_and_the_shipped_studies_and_nothing_else(whee
     inside = {"__main__.py", "search/cli/main.py", "studies/demo.toml", "studies/demo/train.tsv"}
     assert {f"foldrace/{name}" for name in inside} <= set(names)
     assert {name.split("/")[0] for name in names if "dist-info" not in name} == {"foldrace"}
+
+
+def test_a_wheel_built_from_the_source_distribution_is_the_same(wheel: Path, tmp_path: Path) -> None:
+    """In the source distribution the rooms are no links: it may be unpacked where there are none."""
+    [packed] = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path, filter="data")
+    [source] = tmp_path.glob("foldrace-*/")
+    again = Path(next(WheelBuilder(str(source)).build(directory=str(tmp_path), versions=["standard"])))
+
+    assert {path.name for path in source.iterdir() if path.is_dir()} == {"foldrace"}
+    assert contents(again) == contents(wheel)
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def test_the_installed_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
