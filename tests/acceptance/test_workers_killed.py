@@ -32,7 +32,7 @@ from tests.support.commands import SMALL, Finished, foldrace_in
 from tests.support.killing import killed_at
 
 QUICK_HEART = (
-    "from foldrace.search.trials import heartbeat; heartbeat.HEARTBEAT_SECONDS = 1.0; "
+    "from foldrace.search.trials.heartbeat import USUAL; object.__setattr__(USUAL, 'seconds', 1.0); "
     "from foldrace.search.workers import worker; worker.IDLE_SECONDS = 0.3; "
     "from foldrace.search.cli.main import main; main()"
 )
