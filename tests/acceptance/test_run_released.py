@@ -10,6 +10,7 @@ import pytest
 
 import foldrace
 from tests.support.commands import foldrace_in
+from tests.support.later_version import KNOB, KNOB_DEFAULT
 
 DATA = Path(__file__).parents[1] / "data"
 RELEASED = sorted(DATA.glob("foldrace-*.run.tar.xz"))
@@ -27,14 +28,21 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["this version", "one with a knob more"])
-def version(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which version the commands are of."""
-    if request.param == "one with a knob more":
-        start = tmp_path / "start" / "sitecustomize.py"
-        start.parent.mkdir()
-        start.write_text("from tests.support.later_version import become\n\nbecome()\n", encoding="utf-8")
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(start.parent), str(DATA.parents[1])]))
+@pytest.fixture
+def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Commands of a later version, which has a knob more; returns what only that version understands."""
+    start = tmp_path / "start" / "sitecustomize.py"
+    start.parent.mkdir()
+    start.write_text("from tests.support.later_version import become\n\nbecome()\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(start.parent), str(DATA.parents[1])]))
+    return ("--set", f"training.{KNOB}={KNOB_DEFAULT}")
+
+
+@pytest.fixture(params=["this version", "a later version"])
+def settings(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Commands of either version: nothing that changes what is asked for."""
+    found: tuple[str, ...] = request.getfixturevalue("later") if request.param == "a later version" else ()
+    return found
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -78,9 +86,8 @@ def test_report_draws_the_old_curves(released: Path, of: str, title: str) -> Non
     assert "0.6719" in page
 
 
-@pytest.mark.usefixtures("version")
-def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path) -> None:
-    done = foldrace_in(released, "run", "old.toml", "--workers", "1")
+def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path, settings: tuple[str, ...]) -> None:
+    done = foldrace_in(released, "run", "old.toml", "--workers", "1", *settings)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 trials done: 2 complete" in done.stdout
@@ -90,12 +97,13 @@ def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path) ->
     assert len(list((released / "runs" / "old").glob("data-*"))) == 1  # its tokenizer and its folds, not new ones
 
 
-@pytest.mark.usefixtures("version")
-def test_a_finished_final_job_is_found_and_trains_nothing_again(released: Path) -> None:
+def test_a_later_version_finds_the_finished_final_job_and_trains_nothing_again(
+    released: Path, later: tuple[str, ...]
+) -> None:
     run = released / "runs" / "old"
     before = {name: hashes(run / name) for name in ("final-1/seed-77", "submissions")}
 
-    done = foldrace_in(released, "final", "runs/old/final.toml", "--workers", "1")
+    done = foldrace_in(released, "final", "runs/old/final.toml", "--workers", "1", *later)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name: hashes(run / name) for name in before} == before

@@ -13,12 +13,13 @@ from pydantic.fields import FieldInfo
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Folds, Study
 
-KNOB, KEY = "patience", "repeats"  # training.patience = 0.5, folds.repeats = 1
+KNOB, KNOB_DEFAULT = "patience", 0.5  # of [training]
+KEY, KEY_DEFAULT = "repeats", 1  # of [folds]
 
 
 def become() -> None:
-    knob: Any = Field(0.5, ge=0, le=1, json_schema_extra={"unit": "", "searchable": True})
-    key: Any = Field(1, ge=1)
+    knob: Any = Field(KNOB_DEFAULT, ge=0, le=1, json_schema_extra={"unit": "", "searchable": True})
+    key: Any = Field(KEY_DEFAULT, ge=1)
     _add(Hyperparameters, KNOB, float, knob)
     _add(Folds, KEY, int, key)
     _rebuild()
