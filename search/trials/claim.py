@@ -57,7 +57,7 @@ class Claim(HeldLease):
 
     def __init__(self, context: ClaimContext, lease: Lease, trial: FrozenTrial) -> None:
         super().__init__(context.database, context.leases, lease, trial.number, context.timer)
-        self._context, self._progressed = context, False
+        self._context = context
         self.sampled: dict[str, Value] = dict(trial.params)
         self.user_attrs: dict[str, Any] = dict(trial.user_attrs)
         self.evaluations = read_evaluations(trial.user_attrs)
@@ -65,7 +65,8 @@ class Claim(HeldLease):
     @property
     def trial(self) -> optuna.trial.Trial:
         """The trial as Optuna's object, for notes and artifacts (before it ends: afterwards they raise)."""
-        return self._database.retry(lambda: optuna.trial.Trial(self._context.study, self._lease.trial_id))
+        with self._database.read_only():
+            return self._database.retry(lambda: optuna.trial.Trial(self._context.study, self._lease.trial_id))
 
     def drop_without_release(self) -> None:
         """Give the trial up where the database does not answer; a note is left, so that the attempt does not count."""
@@ -108,13 +109,6 @@ class Claim(HeldLease):
         self.evaluations[cell] = record
         self._activity = replace(self._activity, fold=fold, accuracy=float(running_estimate))
 
-    def note_checkpoint(self) -> None:
-        """Record that a checkpoint is on disk, so that this attempt was not fruitless. Raises LeaseLost."""
-        if not self._progressed:
-            with self._timer.timing("reports"):
-                self._write(lambda connection: leases.mark_progress(connection, self._lease))
-            self._progressed = True
-
     def set_attr(self, key: str, value: object) -> None:
         """Store a user attribute of the trial. Raises LeaseLost."""
         self._write(lambda connection: optuna_rows.set_trial_attr(connection, self._lease.trial_id, key, value))
@@ -123,14 +117,15 @@ class Claim(HeldLease):
         """Why the study's pruner stops the trial after the reports so far; None: it goes on.
 
         Raises:
-            LeaseLost: the pruner stores something with the trial, and it is not ours any more; nothing was written.
+            LeaseLost: the trial is not ours any more; nothing was written.
         """
         trial_id = self._lease.trial_id
         with self._timer.timing("judging"):
             judgement = self._context.judge(trial_id)
-            if judgement.system_attrs:
-                attrs = dict(judgement.system_attrs)
+            if attrs := judgement.system_attrs:
                 self._write(lambda connection: optuna_rows.set_trial_system_attrs(connection, trial_id, attrs))
+            else:
+                self._check()
         return judgement.reason
 
     def finish(self, value: float) -> bool:
@@ -142,26 +137,24 @@ class Claim(HeldLease):
         """
         if not math.isfinite(value):
             return self.fail(f"its value is {value}")
-        return self._end("COMPLETE", {}, lambda _: value)
+        return self._end("COMPLETE", {}, value)
 
     def prune(self, reason: str) -> bool:
         """PRUNED with the value reported last, as Optuna does it; returns as `finish` does."""
-        trial_id = self._lease.trial_id
-        return self._end(
-            "PRUNED", {REASON: reason}, lambda connection: optuna_rows.read_last_value(connection, trial_id)
-        )
+        return self._end("PRUNED", {REASON: reason})
 
     def fail(self, reason: str) -> bool:
         """FAIL, for good: nobody tries it again. Returns as `finish` does."""
-        return self._end("FAIL", {optuna_rows.FAILURE: reason}, lambda _: None)
+        return self._end("FAIL", {optuna_rows.FAILURE: reason})
 
-    def _end(
-        self, state: optuna_rows.State, attrs: Mapping[str, object], value: Callable[[sa.Connection], float | None]
-    ) -> bool:
+    def _end(self, state: optuna_rows.State, attrs: Mapping[str, object], value: float | None = None) -> bool:
+        trial_id = self._lease.trial_id
+
         def work(connection: sa.Connection) -> None:
             for key, attr in {**attrs, ATTEMPTS: self.attempt}.items():
-                optuna_rows.set_trial_attr(connection, self._lease.trial_id, key, attr)
-            optuna_rows.end_trial(connection, self._lease.trial_id, state, value(connection))
+                optuna_rows.set_trial_attr(connection, trial_id, key, attr)
+            last = optuna_rows.read_last_value(connection, trial_id) if state == "PRUNED" else value
+            optuna_rows.end_trial(connection, trial_id, state, last)
             leases.delete(connection, self._lease)
 
         if not self.alive:
@@ -170,16 +163,13 @@ class Claim(HeldLease):
             with self._timer.timing("ends"):
                 self._write(work)
         except LeaseLost:
-            return self._was_ended_here(state)
+            # The first try may have arrived, with its answer lost.
+            return self._database.read(lambda c: _has_ended(c, trial_id, state, self.attempt))
         self._give_up()
         return True
 
-    def _was_ended_here(self, state: optuna_rows.State) -> bool:
-        """Whether the first try had ended the trial, and only the answer was lost."""
-        trial_id = self._lease.trial_id
 
-        def work(connection: sa.Connection) -> bool:
-            attempt = optuna_rows.read_trial_attr(connection, trial_id, ATTEMPTS)
-            return optuna_rows.read_trial_state(connection, trial_id) == state and attempt == self.attempt
-
-        return self._database.read(work)
+def _has_ended(connection: sa.Connection, trial_id: int, state: optuna_rows.State, attempt: int) -> bool:
+    """Whether this very attempt ended the trial with this state."""
+    ended_by = optuna_rows.read_trial_attr(connection, trial_id, ATTEMPTS)
+    return optuna_rows.read_trial_state(connection, trial_id) == state and ended_by == attempt

@@ -69,7 +69,8 @@ class Trials:
         self._study_id = database.read(lambda connection: optuna_rows.find_study_id(connection, name))
         self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, heartbeat.clock)
         self._space = make_search_space(study.searched)
-        stored = database.retry(lambda: optuna.load_study(study_name=name, storage=database.storage))
+        with database.read_only():
+            stored = database.retry(lambda: optuna.load_study(study_name=name, storage=database.storage))
         self._outages = settings.outages
         judge = Judge(database, name, settings.pruner).judge
         self._context = ClaimContext(
@@ -110,7 +111,8 @@ class Trials:
             self._database.transact_once(lambda connection: workers.report_stopped(connection, self._worker.owner))
 
     def _begin(self, lease: Lease) -> Claim:
-        trial = self._database.retry(lambda: self._database.storage.get_trial(lease.trial_id))
+        with self._database.read_only():
+            trial = self._database.retry(lambda: self._database.storage.get_trial(lease.trial_id))
         claim = Claim(self._context, lease, trial)
         with ExitStack() as stack:
             stack.enter_context(claim)  # an error gives the claim up again

@@ -1,6 +1,7 @@
 """A lease in the hands of its worker: kept alive by a heartbeat, checked in each write, and given up in the end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from foldrace.search.trials.heartbeat import Heartbeat, HeartbeatSettings
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage.database import Database
-from foldrace.storage.leases import Lease, LeaseLost, Leases, check_fence
+from foldrace.storage.leases import Lease, LeaseLost, Leases, check_fence, mark_progress
 from foldrace.storage.workers import Activity, Control
 
 _RUNNING: Control = "running"
@@ -28,7 +29,7 @@ class HeldLease:
     def __init__(self, database: Database, leases: Leases, lease: Lease, number: int, timer: ProtocolTimer) -> None:
         self.number, self.alive = number, True
         self._database, self._leases, self._lease, self._timer = database, leases, lease, timer
-        self._activity, self._control = Activity(), _RUNNING
+        self._activity, self._control, self._progressed = Activity(), _RUNNING, False
         self._heartbeat: Heartbeat | None = None
 
     def __enter__(self) -> Self:
@@ -79,6 +80,13 @@ class HeldLease:
         if self._heartbeat is not None:
             self._heartbeat.touch()
 
+    def note_checkpoint(self) -> None:
+        """Record that a checkpoint is on disk, so that this attempt was not fruitless. Raises LeaseLost."""
+        if not self._progressed:
+            with self._timer.timing("reports"):
+                self._write(lambda connection: mark_progress(connection, self._lease))
+            self._progressed = True
+
     def release(self) -> None:
         """Free the trial for the next worker at once; the attempt never counts."""
         try:
@@ -105,8 +113,18 @@ class HeldLease:
             check_fence(connection, self._lease)
             work(connection)
 
-        try:
+        with self._noticing_loss():
             self._database.transact(fenced)
+
+    def _check(self) -> None:
+        """Raise LeaseLost when the trial is not ours any more. On SQLite it waits for no writer."""
+        with self._noticing_loss():
+            self._database.read(lambda connection: check_fence(connection, self._lease))
+
+    @contextmanager
+    def _noticing_loss(self) -> Iterator[None]:
+        try:
+            yield
         except LeaseLost:
             self._give_up()
             raise

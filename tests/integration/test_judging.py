@@ -78,7 +78,7 @@ def rungs(attrs: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in attrs.items() if key.startswith("completed_rung")}
 
 
-@pytest.mark.parametrize("pruner", WRITING)
+@pytest.mark.parametrize("pruner", PRUNERS)
 def test_a_stale_judge_writes_nothing_and_is_told_that_its_trial_is_lost(
     database: Database, claim_of: Callable[[str], Claim], trials_of: View, make_study: Callable[..., Study], pruner: str
 ) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import optuna
 import pytest
 import sqlalchemy as sa
-from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
 
 from foldrace.search.monitor.status import BestTrial, FailedTrial
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.sampler.history import History
 from foldrace.search.study_store import open_study
-from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.search.trials.claims import Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
@@ -78,24 +77,6 @@ def test_a_report_done_twice_is_one_report(database: Database, make_study: MakeS
     assert database.storage.get_trial(1).intermediate_values == {1: 0.5}
     assert (claim.finish(0.5), claim.finish(0.4)) == (True, False)
     assert database.storage.get_trial(1).value == 0.5
-
-
-@pytest.mark.parametrize("pruner", [MedianPruner(n_startup_trials=2), SuccessiveHalvingPruner()])
-def test_stock_pruners_see_the_reports(
-    database: Database, make_study: MakeStudy, trials_of: View, pruner: optuna.pruners.BasePruner
-) -> None:
-    study = make_study(trials=8)
-    open_study(database, study)
-    trials = trials_of(study, TrialsSettings(pruner=pruner))
-    judged = []
-    for value in (0.9, 0.8, 0.7, 0.85, 0.1):
-        claim = must_claim(trials)
-        claim.report(0, value, record_at(0, value))
-        claim.report(0, value, record_at(1, value))
-        judged.append(claim.reason_to_prune())
-        claim.finish(value)
-    assert judged[-1]
-    assert not judged[0]
 
 
 def test_the_history_is_what_optuna_reads(database: Database, make_study: MakeStudy, trials_of: View) -> None:
