@@ -101,14 +101,12 @@ class Leases:
         return self._transact_watching(work)
 
     def release(self, lease: Lease) -> None:
-        """Give a trial back in good order: it is free at once, and the attempt does not count."""
-        mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
-        self._database.transact(lambda connection: connection.execute(mine.values(state="released")))
+        """Give a trial back in good order: it is free at once, and the attempt does not count.
 
-    def forgive(self, token: str) -> None:
-        """Free a trial whose worker ended by an outage: the attempt does not count, also where it was marked dead."""
-        left = sa.update(tables.leases).where(_LEASES.token == token)
-        self._database.transact(lambda connection: connection.execute(left.values(state="released")))
+        This holds too where a supervisor marked the worker dead, or another worker took it for dead and adopted the
+        trial: who releases a lease did not die of its trial.
+        """
+        self._database.transact(lambda connection: _release(connection, lease))
 
     def abandon(self, lease: Lease, reason: str) -> None:
         """Give a trial back after an error: it is free at once, and the attempt counts."""
@@ -225,6 +223,16 @@ def mark_orphaned(database: Database, owner: str, reason: str) -> None:
         workers.report_stopped(connection, owner)
 
     database.transact(work)
+
+
+def _release(connection: sa.Connection, lease: Lease) -> None:
+    mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
+    if connection.execute(mine.values(state="released")).rowcount == 1:
+        return
+    # Who adopted the trial has counted this attempt. Once there is a further one, nobody knows what was counted.
+    heir = sa.and_(_LEASES.study_id == lease.study_id, _LEASES.trial_id == lease.trial_id)
+    heir = sa.and_(heir, _LEASES.attempt == lease.attempt + 1, _LEASES.fruitless > 0)
+    connection.execute(sa.update(tables.leases).where(heir).values(fruitless=_LEASES.fruitless - 1))
 
 
 def _fail(connection: sa.Connection, orphan: Any) -> None:

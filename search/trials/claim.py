@@ -15,12 +15,9 @@ from optuna.trial import FrozenTrial
 from foldrace.search.race.judging import Judgement
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.race.space import SearchSpace, encode_params
-from foldrace.search.trials.held_lease import HeldLease
-from foldrace.search.trials.outages import OutageNotes
-from foldrace.search.trials.protocol_timer import ProtocolTimer
+from foldrace.search.trials.held_lease import HeldLease, LeaseContext
 from foldrace.storage import leases, optuna_rows
-from foldrace.storage.database import Database
-from foldrace.storage.leases import Lease, LeaseLost, Leases
+from foldrace.storage.leases import Lease, LeaseLost
 from foldrace.studies.knobs import Value
 from foldrace.trainer.evaluation import EvaluationRecord
 
@@ -37,13 +34,10 @@ class ClaimContext:
         judge: asks the study's pruner about the trial with this id.
     """
 
-    database: Database
-    leases: Leases
+    lease: LeaseContext
     study: optuna.Study
     evaluations: int
     judge: Callable[[int], Judgement]
-    timer: ProtocolTimer
-    outages: OutageNotes
 
 
 class Claim(HeldLease):
@@ -56,7 +50,7 @@ class Claim(HeldLease):
     """
 
     def __init__(self, context: ClaimContext, lease: Lease, trial: FrozenTrial) -> None:
-        super().__init__(context.database, context.leases, lease, trial.number, context.timer)
+        super().__init__(context.lease, lease, trial.number)
         self._context = context
         self.sampled: dict[str, Value] = dict(trial.params)
         self.user_attrs: dict[str, Any] = dict(trial.user_attrs)
@@ -67,11 +61,6 @@ class Claim(HeldLease):
         """The trial as Optuna's object, for notes and artifacts (before it ends: afterwards they raise)."""
         with self._database.read_only():
             return self._database.retry(lambda: optuna.trial.Trial(self._context.study, self._lease.trial_id))
-
-    def drop_without_release(self) -> None:
-        """Give the trial up where the database does not answer; a note is left, so that the attempt does not count."""
-        self._context.outages.leave(self._lease.token)
-        super().drop_without_release()
 
     def begin(self, space: SearchSpace, sampled: Mapping[str, Value]) -> None:
         """Store all values that were drawn for this trial at once, and begin it. Raises LeaseLost."""

@@ -15,7 +15,8 @@ from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.sampling import make_sampler
 from foldrace.search.trials.claim import Claim, ClaimContext
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
-from foldrace.search.trials.outages import OutageNotes
+from foldrace.search.trials.held_lease import LeaseContext
+from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
@@ -71,11 +72,9 @@ class Trials:
         self._space = make_search_space(study.searched)
         with database.read_only():
             stored = database.retry(lambda: optuna.load_study(study_name=name, storage=database.storage))
-        self._outages = settings.outages
         judge = Judge(database, name, settings.pruner).judge
-        self._context = ClaimContext(
-            database, self._leases, stored, study.defaults.evaluations, judge, self.timer, settings.outages
-        )
+        lease = LeaseContext(database, self._leases, self.timer, settings.outages)
+        self._context = ClaimContext(lease, stored, study.defaults.evaluations, judge)
         self._sampler = make_sampler(database, self._study_id, study)
 
     def claim(self, only_adopt: bool = False) -> Claim | None:
@@ -88,7 +87,7 @@ class Trials:
             only_adopt: end what was begun, and begin none that waits.
         """
         with self.timer.timing("claims"):
-            self._outages.settle(self._leases.forgive)
+            self._context.lease.outages.settle(self._leases.release)
             while (lease := self._leases.acquire(only_adopt)) is not None:
                 with suppress(LeaseLost):  # the draw took so long that another worker has the trial by now
                     return self._begin(lease)

@@ -1,34 +1,53 @@
 """A lease in the hands of its worker: kept alive by a heartbeat, checked in each write, and given up in the end."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import sqlalchemy as sa
 
 from foldrace.search.trials.heartbeat import Heartbeat, HeartbeatSettings
+from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage.database import Database
+from foldrace.storage.errors import OutageError
 from foldrace.storage.leases import Lease, LeaseLost, Leases, check_fence, mark_progress
 from foldrace.storage.workers import Activity, Control
 
+Work = Callable[[sa.Connection], None]
 _RUNNING: Control = "running"
 
 
+@dataclass(frozen=True)
+class LeaseContext:
+    """What the leases of one worker share.
+
+    Attributes:
+        outages: where a lease is noted that cannot be released.
+    """
+
+    database: Database
+    leases: Leases
+    timer: ProtocolTimer
+    outages: OutageNotes
+
+
 class HeldLease:
-    """This worker's right to a trial. `release`, `abandon` or `drop_without_release` gives it up.
+    """This worker's right to a trial. `release` or `abandon` gives it up.
 
     Use it in a `with`. A block that is left without an end, by an error say, abandons the trial with the error's text.
+    An OutageError drops it, and leaves a note of that.
 
     Attributes:
         number: the trial's number in its study.
         alive: False as soon as the trial is known not to be ours any more.
     """
 
-    def __init__(self, database: Database, leases: Leases, lease: Lease, number: int, timer: ProtocolTimer) -> None:
+    def __init__(self, context: LeaseContext, lease: Lease, number: int) -> None:
         self.number, self.alive = number, True
-        self._database, self._leases, self._lease, self._timer = database, leases, lease, timer
+        self._lease, self._outages = lease, context.outages
+        self._database, self._leases, self._timer = context.database, context.leases, context.timer
         self._activity, self._control, self._progressed = Activity(), _RUNNING, False
         self._heartbeat: Heartbeat | None = None
 
@@ -40,10 +59,15 @@ class HeldLease:
     ) -> None:
         if not self.alive:
             return
-        if kind is not None and not issubclass(kind, Exception):  # SystemExit, KeyboardInterrupt: not the trial's fault
+        if kind is None:
+            self.abandon("its worker left it unfinished")
+        elif issubclass(kind, OutageError):  # nothing can be told to the database now
+            self._outages.leave(self._lease)
+            self._give_up()
+        elif issubclass(kind, Exception):
+            self.abandon(f"{kind.__name__}: {error}")
+        else:  # SystemExit, KeyboardInterrupt: not the trial's fault
             self.release()
-        else:
-            self.abandon("its worker left it unfinished" if kind is None else f"{kind.__name__}: {error}")
 
     @property
     def attempt(self) -> int:
@@ -62,11 +86,7 @@ class HeldLease:
             self._heartbeat.start()
 
     def beat(self) -> bool:
-        """Renew the lease, trying once; False when the trial is not ours any more.
-
-        Raises:
-            SQLAlchemyError: the database did not answer.
-        """
+        """Renew the lease, trying once; False when the trial is not ours any more. The driver's errors pass through."""
         try:
             with self._timer.timing("heartbeats"):
                 self._control = self._leases.renew(self._lease, self.number, self._activity)
@@ -88,10 +108,17 @@ class HeldLease:
             self._progressed = True
 
     def release(self) -> None:
-        """Free the trial for the next worker at once; the attempt never counts."""
+        """Free the trial for the next worker at once; the attempt never counts, also where another one took it over.
+
+        Raises:
+            OutageError: the database does not answer; a note is left, so that the attempt does not count either.
+        """
         try:
             with self._timer.timing("ends"):
                 self._leases.release(self._lease)
+        except OutageError:
+            self._outages.leave(self._lease)
+            raise
         finally:
             self._give_up()
 
@@ -102,29 +129,21 @@ class HeldLease:
         finally:
             self._give_up()
 
-    def drop_without_release(self) -> None:
-        """Give the trial up where the database cannot be told: the lease runs out by itself."""
-        self._give_up()
-
-    def _write(self, work: Callable[[sa.Connection], None]) -> None:
+    def _write(self, work: Work) -> None:
         """Do `work` in a transaction behind the fence. Raises LeaseLost: then nothing was written."""
+        self._do_fenced(self._database.transact, work)
 
+    def _check(self) -> None:
+        """Raise LeaseLost when the trial is not ours any more. On SQLite it waits for no writer."""
+        self._do_fenced(self._database.read, lambda _: None)
+
+    def _do_fenced(self, transact: Callable[[Work], None], work: Work) -> None:
         def fenced(connection: sa.Connection) -> None:
             check_fence(connection, self._lease)
             work(connection)
 
-        with self._noticing_loss():
-            self._database.transact(fenced)
-
-    def _check(self) -> None:
-        """Raise LeaseLost when the trial is not ours any more. On SQLite it waits for no writer."""
-        with self._noticing_loss():
-            self._database.read(lambda connection: check_fence(connection, self._lease))
-
-    @contextmanager
-    def _noticing_loss(self) -> Iterator[None]:
         try:
-            yield
+            transact(fenced)
         except LeaseLost:
             self._give_up()
             raise

@@ -15,7 +15,7 @@ from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
-from foldrace.search.trials.outages import OutageNotes
+from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.search.workers.fold_run import WorkerSetup
 from foldrace.search.workers.worker import Worker
 from foldrace.storage.files.atomic import atomic_write

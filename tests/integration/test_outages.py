@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Trials, TrialsSettings
-from foldrace.search.trials.outages import OutageNotes
+from foldrace.search.trials.outage_notes import OutageNotes
+from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
 from foldrace.storage.leases import mark_orphaned
@@ -95,9 +96,8 @@ def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_
     away.stop()
     before = now[0]
 
-    with pytest.raises(OutageError):
+    with pytest.raises(OutageError), claim:
         claim.report(0, 0.5, record_at(0, 0.5))
-    claim.drop_without_release()
     trials.leave()
 
     assert 600 - 10 < now[0] - before <= 600
@@ -120,14 +120,38 @@ def test_attempts_that_outages_ended_fail_no_trial(
         claim = must_claim(Trials(database, study, worker, settings, NO_HEARTBEAT))
         assert claim.attempt == attempt
         away.stop()
-        with pytest.raises(OutageError):
+        with pytest.raises(OutageError), claim:
             claim.report(0, 0.5, record_at(0, 0.5))
-        claim.drop_without_release()
         away.start()
         mark_orphaned(database, worker.owner, "its process ended with status 75")  # as its supervisor does
 
     assert must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT)).attempt == 6
     assert not list((tmp_path / "outages").iterdir())
+    database.close()
+
+
+def test_a_release_that_an_outage_prevents_is_made_up_for(
+    away: Server | File, now: list[float], make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    def sleep(pause: float) -> None:
+        now[0] += pause
+
+    database = open_waiting(away, now, sleep)
+    study = make_study(trials=1)
+    open_study(database, study)
+    settings = TrialsSettings(outages=OutageNotes(tmp_path / "outages"))
+    worker = WorkerIdentity()
+    claim = must_claim(Trials(database, study, worker, settings, NO_HEARTBEAT))
+    away.stop()
+    with pytest.raises(OutageError):
+        claim.release()
+    away.start()
+    mark_orphaned(database, worker.owner, "its process ended with status 75")
+
+    must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT))
+
+    fruitless = sa.select(tables.leases.c.fruitless)
+    assert database.read(lambda connection: connection.execute(fruitless).scalar_one()) == 0
     database.close()
 
 

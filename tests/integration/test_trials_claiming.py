@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from foldrace.search.study_store import FinalFold, name_of_run, open_study, public_toml, queue_folds, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.search.trials.heartbeat import HeartbeatSettings
+from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.storage import leases, optuna_rows, tables
 from foldrace.storage.database import Database
-from foldrace.storage.errors import StorageError
+from foldrace.storage.errors import OutageError, StorageError
 from foldrace.storage.workers import WorkerIdentity, read_control, set_control
 from foldrace.studies.identity import Identity
 from foldrace.studies.study import Study
@@ -373,6 +374,35 @@ def test_an_evaluation_that_was_there_already_is_no_progress(
         claim.abandon("killed")
     assert trials_of(study).claim() is None
     assert states(database) == ["FAIL"]
+
+
+def test_attempts_that_an_outage_interrupts_never_count(
+    database: Database, make_study: MakeStudy, trials_of: View, tmp_path: Path
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    settings = TrialsSettings(outages=OutageNotes(tmp_path / "outages"))
+    for _ in range(4):
+        with suppress(OutageError), must_claim(trials_of(study, settings)):
+            raise OutageError("no answer for ten minutes")
+    assert must_claim(trials_of(study, settings)).attempt == 5
+    assert states(database) == ["RUNNING"]
+
+
+def test_attempts_whose_worker_lives_never_count_though_others_took_it_for_dead(
+    database: Database, make_study: MakeStudy, trials_of: View, now: list[float]
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    cut_off = must_claim(trials_of(study))
+    for attempt in range(2, 8):
+        adopted = patiently(trials_of(study), now)
+        assert adopted.attempt == attempt
+        with pytest.raises(LeaseLost):
+            cut_off.note_checkpoint()
+        cut_off.release()
+        cut_off = adopted
+    assert states(database) == ["RUNNING"]
 
 
 def test_the_trial_of_a_worker_known_to_be_dead_is_adopted_at_once(

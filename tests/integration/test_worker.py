@@ -4,16 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import torch
 
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording import recorder
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
-from foldrace.search.trials.claims import Trials
+from foldrace.search.trials.claims import Claim, Trials
 from foldrace.search.workers import fold_run
 from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
+from foldrace.search.workers.fold_run import FoldRun
 from foldrace.search.workers.worker import Worker
+from foldrace.storage import tables
+from foldrace.storage.leases import LeaseLost, mark_orphaned
 from foldrace.storage.trackers.registry import Trackers
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.loading import load
@@ -187,3 +191,21 @@ def test_a_worker_that_ends_by_an_error_closes_its_trackers_and_frees_the_figure
     assert closed
     with session.workspace.lock("figures", timeout_seconds=0):
         pass
+
+
+def test_a_worker_that_lives_takes_back_the_attempt_that_others_counted(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heirs: list[Claim] = []
+
+    def lose_the_trial(_: FoldRun) -> bool:
+        mark_orphaned(session.database, "frozen", "silent for too long")
+        heirs.append(must_claim(Trials(session.database, session.study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)))
+        raise LeaseLost("another worker adopted it")
+
+    monkeypatch.setattr(FoldRun, "run", lose_the_trial)
+
+    run_worker(session, WorkerOptions("cpu", owner="frozen"), lambda: bool(heirs))
+
+    counted = sa.select(tables.leases.c.attempt, tables.leases.c.fruitless)
+    assert session.database.read(lambda connection: connection.execute(counted).all()) == [(2, 0)]
