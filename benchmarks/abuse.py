@@ -162,7 +162,7 @@ class _Harness:
         """What the supervisor of a worker does; Optuna has nothing that could be told."""
         if self.system == "ours":
             database = Database.open(self.url, wait_seconds=BUSY)
-            mark_orphaned(database, owner, "killed")
+            mark_orphaned(database, owner, "killed", is_attempt=True)
             database.close()
 
     def _give_up(self) -> None:

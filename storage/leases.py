@@ -209,16 +209,19 @@ def delete(connection: sa.Connection, lease: Lease) -> None:
     connection.execute(sa.delete(tables.leases).where(_LEASES.token == lease.token))
 
 
-def mark_orphaned(database: Database, owner: str, reason: str) -> None:
+def mark_orphaned(database: Database, owner: str, reason: str, is_attempt: bool) -> None:
     """Free the trial of a worker that is known to be dead, as by the parent that waited for it.
 
     The next worker adopts it at once. Doing this twice does no harm.
+
+    Args:
+        is_attempt: whether the trial may be at fault; else this death is as a release.
     """
 
     def work(connection: sa.Connection) -> None:
         held = sa.update(tables.leases).where(_LEASES.owner == owner, _LEASES.state.in_(OWNED))
         # A worker that died while it claimed had not begun the trial: its death is no attempt.
-        state = sa.case((_LEASES.state == "claiming", "released"), else_="orphaned")
+        state = sa.case((_LEASES.state == "claiming", "released"), else_="orphaned" if is_attempt else "released")
         connection.execute(held.values(state=state, note=reason))
         workers.report_stopped(connection, owner)
 

@@ -4,6 +4,7 @@ The workers are looked after in this thread. The database is polled in another o
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from foldrace.errors import FoldraceError
 from foldrace.search.monitor.live import open_view
@@ -62,5 +63,5 @@ def _poller(session: Session, name: str, command: WorkerCommand) -> StatusPoller
     return StatusPoller(
         lambda: find_status(database, name),
         owner_in=lambda slot: command.owners.get(slot.index),
-        mark_dead=lambda owner, reason: mark_orphaned(database, owner, reason),
+        mark_dead=partial(mark_orphaned, database),
     )

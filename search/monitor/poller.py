@@ -30,7 +30,7 @@ class StatusPoller:
         self,
         read: Callable[[], StudyStatus | None],
         owner_in: Callable[[Slot], str | None],
-        mark_dead: Callable[[str, str], None],
+        mark_dead: Callable[[str, str, bool], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """A poller that starts when it is entered.
@@ -38,12 +38,13 @@ class StatusPoller:
         Args:
             read: reads the status; None while there is no study.
             owner_in: the name of the worker that was started last in a slot.
-            mark_dead: frees the trial of a worker, given its name and the reason of its death. It may be repeated.
+            mark_dead: frees the trial of a worker, given its name, the reason of its death, and whether that may be
+                the fault of the trial. It may be repeated.
         """
         self.status: StudyStatus | None = None
         self._read, self._owner_in, self._mark_dead, self._clock = read, owner_in, mark_dead, clock
         self._known_dead: set[str] = set()
-        self._to_mark: deque[tuple[str, str]] = deque()
+        self._to_mark: deque[tuple[str, str, bool]] = deque()
         self._last_error = ""
         self._bug: Exception | None = None
         self._answered_at = clock()
@@ -82,7 +83,7 @@ class StatusPoller:
             if owner is not None and dead and owner not in self._known_dead:
                 self._known_dead.add(owner)
                 reason = ": ".join((worker.note or "stopped with its run", *worker.last_lines[-1:]))
-                self._to_mark.append((owner, reason))
+                self._to_mark.append((owner, reason, worker.died))
                 self._wake.set()
 
     def _run(self) -> None:

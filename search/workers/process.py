@@ -46,6 +46,7 @@ class WorkerView:
         pid: of the process that runs; None while none does.
         note: one line that says how it last ended badly, and what follows; empty when it never did.
         last_lines: of its log at that moment.
+        died: whether its last process ended by a fault of its own or of its trial; not by an outage, nor with the run.
     """
 
     slot: Slot
@@ -55,6 +56,7 @@ class WorkerView:
     note: str
     last_lines: tuple[str, ...]
     log: Path
+    died: bool = True
 
 
 class WorkerProcess:
@@ -79,13 +81,14 @@ class WorkerProcess:
         self._crashes = 0  # in a row
         self._started = 0.0
         self._due = clock()
-        self._is_asked_to_end = False
+        self._is_asked_to_end = self._met_outage = False
 
     def view(self) -> WorkerView:
         """The worker as it is now."""
         pid = self._process.pid if self._process is not None else None
         restarts = max(0, self._starts - 1)
-        return WorkerView(self._slot, self.state, pid, restarts, self.note, self._last_lines, self._log)
+        died = not (self._is_asked_to_end or self._met_outage)
+        return WorkerView(self._slot, self.state, pid, restarts, self.note, self._last_lines, self._log, died)
 
     def poll(self) -> None:
         """Start the process when it is due; find out whether it has ended."""
@@ -141,7 +144,7 @@ class WorkerProcess:
         if status == 0 or (self._is_asked_to_end and status in _ENDED_AS_ASKED):
             self.state = "stopped" if self._is_asked_to_end else "done"
             return
-        self._last_lines = self._tail()
+        self._last_lines, self._met_outage = self._tail(), status == OUTAGE
         if status == USER_ERROR:
             self.state = "refused"
             self.note = (

@@ -123,7 +123,7 @@ def test_attempts_that_outages_ended_fail_no_trial(
         with pytest.raises(OutageError), claim:
             claim.report(0, 0.5, record_at(0, 0.5))
         away.start()
-        mark_orphaned(database, worker.owner, "its process ended with status 75")  # as its supervisor does
+        mark_orphaned(database, worker.owner, "taken for a crash", is_attempt=True)
 
     assert must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT)).attempt == 6
     assert not list((tmp_path / "outages").iterdir())
@@ -146,7 +146,7 @@ def test_a_release_that_an_outage_prevents_is_made_up_for(
     with pytest.raises(OutageError):
         claim.release()
     away.start()
-    mark_orphaned(database, worker.owner, "its process ended with status 75")
+    mark_orphaned(database, worker.owner, "taken for a crash", is_attempt=True)
 
     must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT))
 

@@ -24,7 +24,7 @@ class SilentDatabase:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.answers, self.refused, self.error = threading.Event(), threading.Event(), error
-        self.marked: list[tuple[str, str]] = []
+        self.marked: list[tuple[str, str, bool]] = []
 
     def read(self) -> StudyStatus | None:
         assert self.answers.wait(IN_VAIN)
@@ -34,9 +34,9 @@ class SilentDatabase:
             raise error
         return None
 
-    def mark_dead(self, owner: str, reason: str) -> None:
+    def mark_dead(self, owner: str, reason: str, is_attempt: bool) -> None:
         self.read()
-        self.marked.append((owner, reason))
+        self.marked.append((owner, reason, is_attempt))
 
     def poller(self, now: list[float]) -> StatusPoller:
         return StatusPoller(self.read, lambda slot: f"owner-{slot.index}", self.mark_dead, clock=lambda: now[0])
@@ -60,7 +60,7 @@ def test_workers_are_reaped_and_started_again_while_the_database_is_silent(tmp_p
     assert status == 1
     assert supervisor.snapshot().workers[0].restarts == 4
     assert "the database has not answered for 15 s" in stale_reason
-    assert [owner for owner, _ in database.marked] == ["owner-0"], "marked as soon as it answered"
+    assert [owner for owner, *_ in database.marked] == ["owner-0"], "marked as soon as it answered"
     assert poller.stale_reason == ""
 
 
@@ -74,18 +74,18 @@ def test_a_death_that_the_database_refused_is_marked_again(now: list[float]) -> 
         assert database.refused.wait(IN_VAIN)
         database.error = None
 
-    assert database.marked == [("owner-0", "worker 0 was ended: a line")]
+    assert database.marked == [("owner-0", "worker 0 was ended: a line", True)]
 
 
-def test_the_trial_of_a_worker_killed_with_its_run_is_freed(now: list[float]) -> None:
+def test_a_worker_killed_with_its_run_frees_its_trial_and_counts_as_no_attempt(now: list[float]) -> None:
     database = SilentDatabase()
     database.answers.set()
-    killed = replace(CRASHED.workers[0], state="stopped", note="", last_lines=())
+    killed = replace(CRASHED.workers[0], state="stopped", note="", last_lines=(), died=False)
 
     with database.poller(now) as poller:
         poller.observe(Snapshot((killed,), "a second signal came"))
 
-    assert database.marked == [("owner-0", "stopped with its run")]
+    assert database.marked == [("owner-0", "stopped with its run", False)]
 
 
 def test_an_error_that_lasts_is_the_reason_why_the_status_is_stale(now: list[float]) -> None:

@@ -144,6 +144,7 @@ if not been_here.exists():
     [worker] = run.last.workers
     assert (worker.state, worker.restarts, worker.last_lines) == ("done", 1, ("5", "6", "7", "8", "9"))
     assert "worker 0 (cpu) was ended by SIGKILL" in worker.note
+    assert worker.died
     assert "started again in 1 s" in worker.note
 
 
@@ -207,6 +208,7 @@ raise SystemExit({processes.OUTAGE} if len(starts.read_text()) < {2 * processes.
     [worker] = run.last.workers
     assert (worker.state, worker.restarts) == ("done", 2 * processes.CRASHES_IN_A_ROW - 1)
     assert worker.note == "worker 0 (cpu) waits for the database: started again in 10 s"
+    assert not worker.died
     assert worker.last_lines == ("no answer",)
 
 
@@ -248,6 +250,7 @@ def test_the_second_signal_kills_whoever_is_left_and_what_it_started(tmp_path: P
 
     assert "SIGINT came while the workers were stopping: worker 0 (cpu) killed" in run.last.stopping
     assert run.states() == ["stopped"]
+    assert not run.last.workers[0].died, "it was the user who ended it"
     _wait_for(lambda: not _group_lives(group))
 
 

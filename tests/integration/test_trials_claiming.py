@@ -317,7 +317,7 @@ def test_workers_that_die_while_they_claim_do_not_count(
     for _ in range(4):
         dead = WorkerIdentity()
         assert Trials(database, study, dead, heartbeat=NO_HEARTBEAT).claim() is not None
-        leases.mark_orphaned(database, dead.owner, "killed")
+        leases.mark_orphaned(database, dead.owner, "killed", is_attempt=True)
     for _ in range(4):
         patiently(trials_of(study), now)
     monkeypatch.undo()
@@ -405,15 +405,18 @@ def test_attempts_whose_worker_lives_never_count_though_others_took_it_for_dead(
     assert states(database) == ["RUNNING"]
 
 
+@pytest.mark.parametrize(("is_attempt", "fruitless"), [(True, 1), (False, 0)])
 def test_the_trial_of_a_worker_known_to_be_dead_is_adopted_at_once(
-    database: Database, make_study: MakeStudy, trials_of: View
+    database: Database, make_study: MakeStudy, trials_of: View, is_attempt: bool, fruitless: int
 ) -> None:
     study = make_study(trials=1)
     open_study(database, study)
     worker = WorkerIdentity()
     dead = must_claim(Trials(database, study, worker, heartbeat=NO_HEARTBEAT))
-    leases.mark_orphaned(database, worker.owner, "killed by signal 9")
+    leases.mark_orphaned(database, worker.owner, "killed by signal 9", is_attempt)
     assert must_claim(trials_of(study)).number == dead.number
+    with database.engine.connect() as connection:
+        assert connection.execute(sa.select(tables.leases.c.fruitless)).scalars().all() == [fruitless]
 
 
 def test_a_heart_beats_by_itself_and_stops_with_its_claim(database: Database, make_study: MakeStudy) -> None:

@@ -199,7 +199,7 @@ def test_a_worker_that_lives_takes_back_the_attempt_that_others_counted(
     heirs: list[Claim] = []
 
     def lose_the_trial(_: FoldRun) -> bool:
-        mark_orphaned(session.database, "frozen", "silent for too long")
+        mark_orphaned(session.database, "frozen", "silent for too long", is_attempt=True)
         heirs.append(must_claim(Trials(session.database, session.study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)))
         raise LeaseLost("another worker adopted it")
 
