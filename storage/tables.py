@@ -21,7 +21,7 @@ version = sa.Table(
 )
 
 # One row for each trial that has begun and not ended. `state`: claiming (its values are being drawn); held; released
-# (let go in good order); orphaned (its worker is known to be dead). `fruitless`: attempts in a row that left no new
+# (given back by its worker); orphaned (its worker is known to be dead). `fruitless`: attempts in a row that left no new
 # checkpoint or evaluation.
 leases = sa.Table(
     "foldrace_leases",

@@ -22,7 +22,7 @@ _REPORTS, _LEASES, _WORKERS = tables.trial_intermediate_values.c, tables.leases.
 _MAX_FAILURES = 20
 _PACE_TRIALS = 20  # those that ended last
 _ORPHANED_BECAUSE = {
-    "released": "let go in good order",
+    "released": "released",
     "orphaned": "its worker died",
     **dict.fromkeys(leases.OWNED, "its worker is silent"),
 }

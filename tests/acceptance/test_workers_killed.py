@@ -145,7 +145,7 @@ def test_pause_lets_a_trial_end_resume_goes_on_and_stop_leaves_a_checkpoint(star
     assert worker.exit_status() == 0
     assert checkpoints(tmp_path, "1")
     assert summary(url).control == "stopping"
-    assert [(orphan.number, orphan.why) for orphan in summary(url).orphans] == [(1, "let go in good order")]
+    assert [(orphan.number, orphan.why) for orphan in summary(url).orphans] == [(1, "released")]
 
 
 def looks_twice(folder: Path) -> None:

@@ -44,7 +44,7 @@ def test_an_old_database_says_how_its_study_stands(released: Database) -> None:
     assert found.best is not None
     assert (found.best.number, found.best.value) == (0, 0.75)
     assert [(orphan.number, orphan.why) for orphan in found.orphans] == [
-        (3, "let go in good order"),
+        (3, "released"),
         (4, "its worker is silent"),
     ]
     assert found.failures[0].reason == "the loss is nan"

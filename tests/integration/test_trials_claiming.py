@@ -35,7 +35,7 @@ def states(database: Database, name: str = "small") -> list[str]:
 
 
 def watch(trials: Trials, now: list[float], seconds: float = LEASE) -> None:
-    """Look at the leases every ten seconds; whatever is claimed meanwhile is let go again."""
+    """Look at the leases every ten seconds; whatever is claimed meanwhile is released again."""
     for _ in range(int(seconds // 10)):
         claim = trials.claim()
         if claim is not None:
@@ -286,7 +286,7 @@ def test_a_zombies_late_writes_are_refused(
     assert (trial.value, trial.intermediate_values, trial.user_attrs["fold0/eval0"]["best"]) == (0.9, {0: 0.9}, 0.9)
 
 
-def test_a_trial_let_go_is_adopted_at_once_and_never_counts(
+def test_a_released_trial_is_adopted_at_once_and_never_counts(
     database: Database, make_study: MakeStudy, trials_of: View
 ) -> None:
     study = make_study(trials=1)

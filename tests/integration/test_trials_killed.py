@@ -45,7 +45,7 @@ def run(claim: Claim) -> None:
 
 
 def begin(database: Database, study: Study) -> None:
-    """Two trials: one that was let go by another worker, one that waits."""
+    """Two trials: one that another worker released, one that waits."""
     open_study(database, study)
     claim = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT).claim()
     assert claim is not None

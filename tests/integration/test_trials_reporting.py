@@ -146,7 +146,7 @@ def test_the_summary_counts_in_the_database(database: Database, make_study: Make
     assert found.evaluations == {"PRUNED": 2, "RUNNING": 2}
     assert found.best == BestTrial(0, 0.8)
     assert found.failures == (FailedTrial(2, "its loss is not finite"),)
-    assert [(orphan.number, orphan.why) for orphan in found.orphans] == [(4, "let go in good order")]
+    assert [(orphan.number, orphan.why) for orphan in found.orphans] == [(4, "released")]
 
 
 def test_the_summary_shows_what_each_worker_does(database: Database, make_study: MakeStudy) -> None:

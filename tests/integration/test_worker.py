@@ -54,7 +54,7 @@ def test_a_worker_that_is_stopped_saves_its_trial_and_releases_it(session: Sessi
 
     left = read_status(session.database, "demo")
     assert left.trials == {"RUNNING": 1}
-    assert [orphan.why for orphan in left.orphans] == ["let go in good order"]
+    assert [orphan.why for orphan in left.orphans] == ["released"]
     assert list(session.workspace.folder.glob("trial-00000/fold-0/attempt-1/checkpoint-*.safetensors"))
 
 
@@ -85,7 +85,7 @@ def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, mo
 
     left = read_status(session.database, "demo")
     assert left.trials == {"RUNNING": 1}
-    assert [orphan.why for orphan in left.orphans] == ["let go in good order"]
+    assert [orphan.why for orphan in left.orphans] == ["released"]
 
 
 def test_a_device_without_room_for_a_checkpoint_costs_neither_it_nor_its_trial(
@@ -97,7 +97,7 @@ def test_a_device_without_room_for_a_checkpoint_costs_neither_it_nor_its_trial(
     with pytest.raises(NoRoomError):
         run_worker(session, CPU, never)
 
-    assert [orphan.why for orphan in read_status(session.database, "demo").orphans] == ["let go in good order"]
+    assert [orphan.why for orphan in read_status(session.database, "demo").orphans] == ["released"]
     assert list(session.workspace.folder.glob("trial-00000/fold-0/attempt-1/checkpoint-*.safetensors"))
 
 
