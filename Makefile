@@ -37,7 +37,7 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Measurements; docs/benchmarks.md and docs/racing.md hold what they gave.
+# Measurements; docs/benchmarks.md and docs/lab/ hold what they gave.
 KLUE ?= ../shared/data/klue_re/train.csv
 
 bench: bench-trainer bench-workers bench-racing bench-watching

@@ -1,4 +1,4 @@
-"""What else racing could do: each decision of docs/racing.md replayed beside its alternatives.
+"""What else racing could do: each decision of docs/lab/racing.md replayed beside its alternatives.
 
     python -m benchmarks.alternatives --curves benchmarks/curves/klue_re.jsonl [--orders 60] [--workers 4]
 

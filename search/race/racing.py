@@ -20,7 +20,7 @@ from foldrace.search.race.learning_curves import (
     read_learning_curves,
 )
 
-RISK = 0.05  # the share of all improvement that may be lost; chosen by replay, docs/racing.md
+RISK = 0.05  # the share of all improvement that may be lost; chosen by replay, docs/lab/racing.md
 MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before any trial is stopped
 PAIR_DEGREES_OF_FREEDOM = 4  # that the rows of one pair of trials count for, beside the variance of the whole study
 
