@@ -62,8 +62,14 @@ class RacingPruner(BasePruner):
     """Stops a trial behind the incumbent once its expected improvement is below `risk` times an unknown trial's.
 
     The incumbent is the trial with the best forecast, complete or still running. A trial is stopped once at most: so of
-    all that trials can be expected to gain, at most a share of `risk` is lost, however often each is judged, as far as
-    the forecasts are right.
+    all that trials can be expected to gain, at most a share of `risk` is lost, however often each is judged.
+
+    That bound holds on average over trials, and as far as the forecasts are right. They take the levels of trials and
+    the noise of folds to be normal, with the same variances for all trials, and know nothing of the sampler. On four
+    recordings of 37 to 45 random configurations the default lost up to 1.1 % of the best trial's lead on the seed that
+    it saw, and up to 0.17 accuracy points scored on another seed (0.8 on resampled configurations), for a third of the
+    compute. Of trials that are nearly alike it may well prune the best: on one recording in 59 % of all orders
+    (docs/lab/racing.md).
 
     Args:
         folds: of every trial.
