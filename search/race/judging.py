@@ -1,13 +1,11 @@
 """The study's pruner at work on one trial. It only reads: what a pruner wants to store, its caller stores."""
 
-from collections.abc import Container, Mapping
-from copy import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner
-from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.race.factory import reason_to_prune
 from foldrace.storage.database import Database
@@ -57,7 +55,7 @@ class Judge:
 
 
 class _CollectingStorage:
-    """Reads as Optuna's storage does. Keeps what is written to one trial, and shows it in that trial."""
+    """Reads as Optuna's storage does, and keeps what is written to one trial."""
 
     def __init__(self, storage: optuna.storages.BaseStorage) -> None:
         self._storage = storage
@@ -70,18 +68,3 @@ class _CollectingStorage:
         if trial_id != self.collected[0]:
             raise ValueError(f"a pruner writes to trial {trial_id} while it judges trial {self.collected[0]}")
         self.collected[1][key] = value
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        trials = self._storage.get_all_trials(study_id, deepcopy, states)
-        judged, attrs = self.collected
-        return [_with_system_attrs(trial, attrs) if trial._trial_id == judged else trial for trial in trials]
-
-
-def _with_system_attrs(trial: FrozenTrial, attrs: Mapping[str, Any]) -> FrozenTrial:
-    if not attrs:
-        return trial
-    known = copy(trial)
-    known.system_attrs = {**trial.system_attrs, **attrs}
-    return known

@@ -116,8 +116,8 @@ def fit(inputs: Inputs, targets: FloatArray, noise: FloatArray) -> GaussianProce
     mean = float(weights @ targets / weights.sum())
     scale = math.sqrt(float(weights @ (targets - mean) ** 2 / weights.sum())) or 1.0
     mean -= 0.0 if inputs.trend is None else float(weights @ inputs.trend / weights.sum())
-    told = np.sort(np.argsort(noise, kind="stable")[:MOST_ROWS])
-    likelihood = _Likelihood(inputs.at(told), targets[told], noise[told], mean, scale)
+    chosen = np.sort(np.argsort(noise, kind="stable")[:MOST_ROWS])
+    likelihood = _Likelihood(inputs.at(chosen), targets[chosen], noise[chosen], mean, scale)
     learnt, evidence = likelihood.highest()
     lengths, signal, nugget = np.exp(learnt[:-2]), math.exp(learnt[-2]), math.exp(learnt[-1])
     nothing = np.empty((0, 0)), np.empty(0)

@@ -113,8 +113,8 @@ class FoldRun:
 
     def _save(self, result: FoldResult) -> None:
         if result.cost.micro_batch < self._task.knobs.batch_size:
-            told = "%s: out of memory, so %d rows at a time went through the model"
-            logger.warning(told, self._files.folder, result.cost.micro_batch)
+            message = "%s: out of memory, so %d rows at a time went through the model"
+            logger.warning(message, self._files.folder, result.cost.micro_batch)
         self._files.save_result(result, self._setup.data)
 
 

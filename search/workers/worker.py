@@ -65,8 +65,8 @@ class Worker:
                 logger.warning("trial %d was taken over by another worker", claim.number)
                 claim.release()  # this worker lives, so the attempt was no fault of the trial
             except OutageError:
-                told = "trial %d could not be released, as the database does not answer; the attempt will not count"
-                logger.warning(told, claim.number)
+                message = "trial %d could not be released, as the database does not answer; the attempt will not count"
+                logger.warning(message, claim.number)
                 raise
             except (FoldraceError, NoRoomError):
                 claim.release()  # not the trial's fault: it waits for more room, or until the user has mended it

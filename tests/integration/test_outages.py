@@ -82,15 +82,24 @@ def open_waiting(away: Server | File, now: list[float], sleep: Callable[[float],
     return Database.open(away.url.render_as_string(), retries=retries)
 
 
-def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_would_tell(
-    away: Server | File, now: list[float], make_study: Callable[..., Study]
-) -> None:
+@pytest.fixture
+def opened(away: Server | File, now: list[float], make_study: Callable[..., Study]) -> Iterator[tuple[Database, Study]]:
+    """A database that waits on the test's clock, and a study of one trial in it."""
+
     def sleep(pause: float) -> None:
         now[0] += pause
 
     database = open_waiting(away, now, sleep)
     study = make_study(trials=1)
     open_study(database, study)
+    yield database, study
+    database.close()
+
+
+def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_would_tell(
+    away: Server | File, opened: tuple[Database, Study], now: list[float]
+) -> None:
+    database, study = opened
     trials = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
     claim = must_claim(trials)
     away.stop()
@@ -102,18 +111,12 @@ def test_a_worker_whose_database_stays_away_gives_up_once_not_for_each_thing_it_
 
     assert 600 - 10 < now[0] - before <= 600
     assert not claim.alive
-    database.close()
 
 
 def test_attempts_that_outages_ended_fail_no_trial(
-    away: Server | File, now: list[float], make_study: Callable[..., Study], tmp_path: Path
+    away: Server | File, opened: tuple[Database, Study], tmp_path: Path
 ) -> None:
-    def sleep(pause: float) -> None:
-        now[0] += pause
-
-    database = open_waiting(away, now, sleep)
-    study = make_study(trials=1)
-    open_study(database, study)
+    database, study = opened
     settings = TrialsSettings(outages=OutageNotes(tmp_path / "outages"))
     for attempt in range(1, 6):
         worker = WorkerIdentity()
@@ -127,18 +130,12 @@ def test_attempts_that_outages_ended_fail_no_trial(
 
     assert must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT)).attempt == 6
     assert not list((tmp_path / "outages").iterdir())
-    database.close()
 
 
 def test_a_release_that_an_outage_prevents_is_made_up_for(
-    away: Server | File, now: list[float], make_study: Callable[..., Study], tmp_path: Path
+    away: Server | File, opened: tuple[Database, Study], tmp_path: Path
 ) -> None:
-    def sleep(pause: float) -> None:
-        now[0] += pause
-
-    database = open_waiting(away, now, sleep)
-    study = make_study(trials=1)
-    open_study(database, study)
+    database, study = opened
     settings = TrialsSettings(outages=OutageNotes(tmp_path / "outages"))
     worker = WorkerIdentity()
     claim = must_claim(Trials(database, study, worker, settings, NO_HEARTBEAT))
@@ -152,7 +149,6 @@ def test_a_release_that_an_outage_prevents_is_made_up_for(
 
     fruitless = sa.select(tables.leases.c.fruitless)
     assert database.read(lambda connection: connection.execute(fruitless).scalar_one()) == 0
-    database.close()
 
 
 @pytest.mark.parametrize("seconds", [0.0, 20.0, 60.0])
