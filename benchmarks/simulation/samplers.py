@@ -1,37 +1,28 @@
 """What a simulated study samples its trials with."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from benchmarks.recordings import EVALUATIONS
-from benchmarks.simulation.prior import PriorStudy, Trend, most_credible
 from foldrace.search.race.learning_curves import LearningCurves, read_learning_curves
 from foldrace.search.race.space import SearchSpace
-from foldrace.search.sampler.acquisition import Describe
-from foldrace.search.sampler.cube import Cube
-from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs
-from foldrace.search.sampler.gp import STARTUP_TRIALS, GpSampler
+from foldrace.search.sampler.gp import GpSampler, Sample
 from foldrace.search.sampler.history import History
-from foldrace.search.sampler.readings import Readings
 from foldrace.search.sampler.sampling import Sampler
-from foldrace.trainer.arrays import FloatArray
+from foldrace.search.sampler.trends import NO_PRIORS, Priors
 
 if TYPE_CHECKING:
     from benchmarks.simulation.studies import MemoryHistory
-
-APART = 0.2  # the prior's second configuration lies so far from its first, in each knob on average (root mean square)
-LOOKED_AT = 4096  # configurations, among which the prior's best is taken
 
 
 class StudySampler(Protocol):
     """Samples the trials of one study."""
 
-    def sample(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+    def sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         """A value for each knob."""
 
 
@@ -61,19 +52,9 @@ def tpe(history: "MemoryHistory", seed: int) -> StudySampler:
     return Sampler(cast("History", history), seed)
 
 
-def gp(folds: int) -> MakeSampler:
-    """The product's Gaussian process, for studies of so many folds."""
-    return lambda history, seed: Sampler(cast("History", history), seed, GpSampler(MemoryCurves(folds)))
-
-
-def gp_with_priors(folds: int, priors: Sequence[PriorStudy]) -> MakeSampler:
-    """The same with what earlier studies promise."""
-
-    def make(history: "MemoryHistory", seed: int) -> StudySampler:
-        trends = [trend for prior in priors for trend in prior.trends(history.space)]
-        return Sampler(cast("History", history), seed, PriorSampler(MemoryCurves(folds), trends))
-
-    return make
+def gp(folds: int, priors: Priors = NO_PRIORS) -> MakeSampler:
+    """The product's Gaussian process, for studies of so many folds, with what is known beforehand."""
+    return lambda history, seed: Sampler(cast("History", history), seed, GpSampler(MemoryCurves(folds), lambda: priors))
 
 
 def stock(sampler: Callable[[], BaseSampler]) -> MakeSampler:
@@ -86,36 +67,9 @@ class _Stock:
         self._study = optuna.load_study(study_name=history.study_name, storage=history, sampler=sampler)
         self._sampler = sampler
 
-    def sample(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+    def sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         self._sampler.before_trial(self._study, trial)
         values = self._sampler.sample_relative(self._study, trial, space)
         rest = {knob: d for knob, d in space.items() if knob not in values}
-        return values | {k: self._sampler.sample_independent(self._study, trial, k, d) for k, d in rest.items()}
-
-
-class PriorSampler(GpSampler):
-    """Takes half of the first trials from earlier studies, and their trends for as long as they explain this one."""
-
-    def __init__(self, curves: MemoryCurves, trends: Sequence[Trend]) -> None:
-        super().__init__(curves)
-        self._trends = trends
-
-    def startup(self, cube: Cube, tried: FloatArray, number: int, seed: int) -> FloatArray:
-        """The first ones where the trends together promise most, away from what was tried."""
-        if not self._trends or number >= STARTUP_TRIALS // 2:
-            return super().startup(cube, tried, number, seed)
-        positions = cube.snapped(np.random.default_rng(seed).random((LOOKED_AT, cube.knobs)))
-        promised = np.mean([trend(positions) for trend in self._trends], axis=0)
-        for row in tried:
-            promised[np.sqrt(((positions - row) ** 2).mean(axis=1)) < APART] = -np.inf
-        best: FloatArray = positions[int(promised.argmax())]
-        return best
-
-    def learn(self, cube: Cube, tried: FloatArray, readings: Readings) -> tuple[GaussianProcess, Describe]:
-        process, trend = most_credible(cube.inputs(tried), tried, readings, self._trends)
-
-        def describe(positions: FloatArray) -> Inputs:
-            plain = cube.inputs(positions)
-            return plain if trend is None else Inputs(plain.columns, plain.knobs, trend(positions))
-
-        return process, describe
+        values |= {k: self._sampler.sample_independent(self._study, trial, k, d) for k, d in rest.items()}
+        return Sample(values)

@@ -9,10 +9,11 @@ from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import GPSampler
 
 from benchmarks.recordings import EVALUATIONS, read
-from benchmarks.simulation.prior import PriorStudy
-from benchmarks.simulation.samplers import MakeSampler, gp, gp_with_priors, stock, tpe
+from benchmarks.simulation.samplers import MakeSampler, gp, stock, tpe
 from benchmarks.simulation.worlds import open_recording
 from foldrace.search.race.racing import RacingPruner
+from foldrace.search.sampler.readings import Readings
+from foldrace.search.sampler.trends import Priors, PriorStudy
 
 RECORDED = Path(__file__).parents[1] / "curves"
 WHOLE_TRIALS = 36  # of a strategy that runs each trial to its end; more is never asked for
@@ -62,9 +63,8 @@ def earlier_study(curves: Path) -> PriorStudy:
     """A recording as a study that has come to its end, nothing pruned."""
     runs, recording = read(curves), open_recording(curves)
     values = np.array([run.value for run in runs])
-    return PriorStudy(
-        recording.space, [run.params for run in runs], values, np.full(len(runs), recording.levels.variance)
-    )
+    readings = Readings(values, np.full(len(runs), recording.levels.variance))
+    return PriorStudy(curves.stem, recording.space, [run.params for run in runs], readings, {})
 
 
 STRATEGIES: Mapping[str, Strategy] = {
@@ -73,8 +73,8 @@ STRATEGIES: Mapping[str, Strategy] = {
     "tpe_racing": Strategy(lambda folds, curves: tpe, _racing),
     "gpsampler": Strategy(lambda folds, curves: stock(lambda: GPSampler(seed=0)), _none, WHOLE_TRIALS),
     "foldrace": Strategy(lambda folds, curves: gp(folds), _racing),
-    "foldrace_prior": Strategy(lambda folds, curves: gp_with_priors(folds, _other_data(curves)), _racing),
+    "foldrace_prior": Strategy(lambda folds, curves: gp(folds, Priors(studies=_other_data(curves))), _racing),
     "foldrace_reversed": Strategy(
-        lambda folds, curves: gp_with_priors(folds, [prior.reversed() for prior in _other_data(curves)]), _racing
+        lambda folds, curves: gp(folds, Priors(studies=[prior.reversed() for prior in _other_data(curves)])), _racing
     ),
 }

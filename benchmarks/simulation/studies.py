@@ -96,7 +96,7 @@ class _Play:
     def _begin(self) -> "_Running":
         trial_id = self._history.create_new_trial(self._history.id)
         frozen = self._history.get_trial(trial_id)
-        params = self._sampler.sample(frozen, self._history.space)
+        params = self._sampler.sample(frozen, self._history.space).values
         for knob, value in params.items():
             distribution = self._world.space[knob]
             self._history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)

@@ -69,6 +69,13 @@ class GaussianProcess:
     factor: FloatArray = field(repr=False)  # lower triangular, of the rows' covariance
     dual: FloatArray = field(repr=False)  # the covariance's inverse times the targets
 
+    @property
+    def trend_factor(self) -> float:
+        """By how much the trend counts, given the rows; 1 was expected."""
+        return (
+            1.0 if self.inputs.trend is None else 1 + TREND_VARIANCE * float(self.inputs.trend @ self.dual) / self.scale
+        )
+
     def at(self, inputs: Inputs) -> tuple[FloatArray, FloatArray]:
         """(rows,) mean and variance of the function, without the noise of a row."""
         between = self._covariance(inputs, self.inputs)

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from foldrace.search.race.space import SearchSpace, single_value
 from foldrace.search.sampler.curves import StoredCurves
-from foldrace.search.sampler.gp import GpSampler
+from foldrace.search.sampler.gp import GpSampler, Sample
 from foldrace.search.sampler.history import History
 from foldrace.storage.database import Database
 from foldrace.studies.knobs import Value
@@ -32,18 +32,19 @@ class Sampler:
     def __init__(self, history: History, seed: int, process: GpSampler | None = None) -> None:
         self._history, self._seed, self._process = history, seed, process
 
-    def sample(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Value]:
+    def sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         """A value for each knob of `space`: the queued one where the trial has one, else a sampled one."""
         fixed: Mapping[str, Value] = trial.system_attrs.get("fixed_params", {})
-        values = {knob: fixed[knob] for knob in space if knob in fixed}
+        values: dict[str, Value] = {knob: fixed[knob] for knob in space if knob in fixed}
         values |= {knob: single_value(d) for knob, d in space.items() if knob not in values and d.single()}
         open_space = {knob: d for knob, d in space.items() if knob not in values}
-        return values | self._sample(trial, open_space) if open_space else values
+        sampled = self._sample(trial, open_space) if open_space else Sample({})
+        return Sample(values | sampled.values, sampled.priors)
 
-    def _sample(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+    def _sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         self._history.refresh()
         if self._process is None:
-            return self._sample_by_tpe(trial, space)
+            return Sample(self._sample_by_tpe(trial, space))
         return self._process.sample(self._history.get_all_trials(0, deepcopy=False), trial.number, space, self._seed)
 
     def _sample_by_tpe(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:

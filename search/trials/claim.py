@@ -12,9 +12,11 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
+from foldrace.search.prior_store import CREDIBLE_PRIORS
 from foldrace.search.race.judging import Judgement
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.race.space import SearchSpace, encode_params
+from foldrace.search.sampler.gp import Sample
 from foldrace.search.trials.held_lease import HeldLease, LeaseContext
 from foldrace.storage import leases, optuna_rows
 from foldrace.storage.leases import Lease, LeaseLost
@@ -62,16 +64,18 @@ class Claim(HeldLease):
         with self._database.read_only():
             return self._database.retry(lambda: optuna.trial.Trial(self._context.study, self._lease.trial_id))
 
-    def begin(self, space: SearchSpace, sampled: Mapping[str, Value]) -> None:
+    def begin(self, space: SearchSpace, sample: Sample) -> None:
         """Store all values that were drawn for this trial at once, and begin it. Raises LeaseLost."""
-        params = encode_params(space, sampled)
+        params = encode_params(space, sample.values)
 
         def work(connection: sa.Connection) -> None:
             optuna_rows.set_trial_params(connection, self._lease.trial_id, params)
+            if sample.priors is not None:
+                optuna_rows.set_trial_attr(connection, self._lease.trial_id, CREDIBLE_PRIORS, sample.priors)
             leases.mark_held(connection, self._lease)
 
         self._write(work)
-        self.sampled |= sampled
+        self.sampled |= sample.values
 
     def report(self, fold: int, running_estimate: float, record: EvaluationRecord) -> None:
         """Store one evaluation. Doing it again changes nothing: whoever computes it computes the same.

@@ -12,6 +12,7 @@ from optuna.pruners import BasePruner, NopPruner
 
 from foldrace.search.race.judging import Judge
 from foldrace.search.race.space import make_search_space
+from foldrace.search.sampler.gp import Sample
 from foldrace.search.sampler.sampling import make_sampler
 from foldrace.search.trials.claim import Claim, ClaimContext
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
@@ -118,6 +119,6 @@ class Trials:
             claim.keep_alive(self._heartbeat)
             # All values are stored at once, so a trial has either all of them or none.
             missing = self._space.keys() - trial.params.keys()
-            claim.begin(self._space, self._sampler.sample(trial, self._space) if missing else {})
+            claim.begin(self._space, self._sampler.sample(trial, self._space) if missing else Sample({}))
             stack.pop_all()
         return claim

@@ -87,7 +87,7 @@ def test_every_worker_samples_the_same_for_a_trial(
     run_some(trials_of(study), study, 7)
 
     assert worker.sample(waiting, space) == make_sampler(database, 1, study).sample(waiting, space)
-    assert worker.sample(waiting, space).keys() == space.keys()
+    assert worker.sample(waiting, space).values.keys() == space.keys()
 
 
 def test_a_study_samples_by_tpe_unless_it_names_another(make_study: MakeStudy) -> None:
