@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the training file; demo has its own")
     parser.add_argument("--model", default="tiny", help="a folder with an encoder, or its name on the hub")
     parser.add_argument("--output", type=Path, help="default: benchmarks/curves/SOURCE.jsonl")
-    parser.add_argument("--configs", type=int, default=60)
+    parser.add_argument("--configs", type=int, default=60, help="how many, by their numbers")
+    parser.add_argument("--first", type=int, default=0, metavar="NUMBER", help="of the configurations")
     parser.add_argument("--seeds", type=int, choices=range(1, len(SEEDS) + 1), default=len(SEEDS), help="of each one")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after so many")
     parser.add_argument("--workspace", type=Path, default=Path("runs/record-curves"))
@@ -55,7 +56,8 @@ def main() -> None:
     try:
         data = open_source(arguments.source, source, file, arguments.model, arguments.workspace)
         output = arguments.output or OUTPUT / f"{arguments.source}.jsonl"
-        record(data, output, arguments.configs, SEEDS[: arguments.seeds], arguments.minutes * 60)
+        configs = range(arguments.first, arguments.first + arguments.configs)
+        record(data, output, configs, SEEDS[: arguments.seeds], arguments.minutes * 60)
     except FoldraceError as error:
         sys.exit(str(error))
 
@@ -67,10 +69,10 @@ def open_source(name: str, source: Source, file: Path, model: str, folder: Path)
     return open_training_data(study_of(name, source, short, model), Workspace(folder, name))
 
 
-def record(data: TrainingData, output: Path, configs: int, seeds: Sequence[int], seconds: float) -> None:
-    """Append the runs that `output` does not hold yet, until `configs` are done or `seconds` are over."""
+def record(data: TrainingData, output: Path, configs: Sequence[int], seeds: Sequence[int], seconds: float) -> None:
+    """Append the runs that `output` does not hold yet, until all `configs` are done or `seconds` are over."""
     started, done = time.monotonic(), recorded(output)
-    for config in range(configs):
+    for config in configs:
         for seed in seeds:
             if time.monotonic() - started > seconds:
                 return

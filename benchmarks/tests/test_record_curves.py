@@ -20,9 +20,9 @@ def data(tmp_path: Path) -> TrainingData:
 def test_runs_are_recorded_whole_and_what_is_there_is_not_trained_again(data: TrainingData, tmp_path: Path) -> None:
     output = tmp_path / "demo.jsonl"
 
-    record(data, output, configs=1, seeds=SEEDS, seconds=600)
+    record(data, output, configs=[0], seeds=SEEDS, seconds=600)
     first = output.read_text(encoding="utf-8")
-    record(data, output, configs=1, seeds=SEEDS, seconds=600)
+    record(data, output, configs=[0], seeds=SEEDS, seconds=600)
 
     runs = read(output)
     assert output.read_text(encoding="utf-8") == first
