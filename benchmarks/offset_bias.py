@@ -67,7 +67,7 @@ def main() -> None:
 def report(pruned: Sequence[Sequence[LearningCurves]], truths: Sequence[FloatArray]) -> Iterator[str]:
     """The errors of each estimator over studies."""
     estimators: dict[str, Estimator] = {
-        "within trials": lambda trials: offsets_within_trials(np.stack([_ends(trial) for trial in trials])),
+        "within trials": lambda trials: offsets_within_trials(np.stack([trial.best[:, -1] for trial in trials])),
         "mixed model": lambda trials: ForecastModel.fit(trials).fold_offsets,
     }
     for name, estimate in estimators.items():
@@ -108,10 +108,6 @@ def pruned_curves(runs: Sequence[Run]) -> list[LearningCurves]:
     pruner = _StudyKeeper(folds, EVALUATIONS)
     replay(runs, pruner, report_estimate)
     return [read_learning_curves(trial, folds, EVALUATIONS) for trial in pruner.study.get_trials(deepcopy=False)]
-
-
-def _ends(trial: LearningCurves) -> FloatArray:
-    return np.where(np.arange(len(trial.best)) < trial.folds_done, trial.best[:, -1], np.nan)
 
 
 if __name__ == "__main__":

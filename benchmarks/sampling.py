@@ -60,14 +60,15 @@ def _study(world: World, count: int) -> tuple[list[FrozenTrial], list[LearningCu
     for number in range(count):
         params = cube.params(random.random(cube.knobs))
         run = world.train(params, 0, number)
-        best, done = run.best.copy(), world.folds
+        best = run.best.copy()
         if number % 4:
-            done = int(random.integers(2))
-            best[done, EVALUATIONS // 2 :], best[done + 1 :] = np.nan, np.nan
+            running = int(random.integers(2))
+            best[running, EVALUATIONS // 2 :], best[running + 1 :] = np.nan, np.nan
         trial = create_trial(value=run.value, params=params, distributions=space)
         trial.number = number
         trials.append(trial)
-        curves.append(LearningCurves(number, best, (np.empty(0, np.uint8),) * done, (0,) * done, {}))
+        nothing = (np.empty(0, np.uint8),) * world.folds
+        curves.append(LearningCurves(number, best, nothing, (0,) * world.folds, {}))
     return trials, curves
 
 

@@ -62,13 +62,13 @@ class EvaluationRecord:
         A field that another version left out, or stored as another type, has its default. Unknown keys are passed over.
 
         Raises:
-            RecordError: it holds no finite `best`.
+            RecordError: it holds no `best` from 0 to 1, as every metric has it.
         """
         found = _mapping(stored)
         best = _number(found.get("best"))
-        if best is None:
+        if best is None or not 0 <= best <= 1:
             raise RecordError(
-                f"not the record of an evaluation: expected a finite number as best, found {stored!r:.80}"
+                f"not the record of an evaluation: expected a number from 0 to 1 as best, found {stored!r:.80}"
             )
         scores = Scores(**_typed(_mapping(found.get("scores")), Scores))
         return cls(**_typed(found, cls) | {"best": best, "scores": scores})

@@ -84,7 +84,7 @@ class ForecastModel:
         within trials, which pruning biases. The second ones are final: further rounds change them by hundredths of a
         point.
         """
-        ends = np.stack([np.where(np.arange(len(t.best)) < t.folds_done, t.best[:, -1], np.nan) for t in trials])
+        ends = np.stack([trial.best[:, -1] for trial in trials])
         model = cls._regress(trials, offsets_within_trials(ends), *within_trial_variance(ends))
         return cls._regress(trials, _estimate_offsets(model, trials), model.fold_variance, model.degrees_of_freedom)
 
@@ -105,22 +105,20 @@ class ForecastModel:
         return cls(offsets, names, prior, regressions, variances, fold_variance, degrees_of_freedom, unknown_trial)
 
     def forecast(self, trial: LearningCurves, fold_variance: float | None = None) -> Forecast | None:
-        """The forecast of a trial from all that it has shown; None when that is nothing."""
-        if trial.is_complete:
-            return Forecast(trial.value, 0.0)
-        return None if trial.latest is None else self.forecast_at(trial, *trial.latest, fold_variance)
-
-    def forecast_at(self, trial: LearningCurves, fold: int, index: int, fold_variance: float | None = None) -> Forecast:
-        """The forecast of a trial that stands at evaluation `index` of `fold`, the folds before it done.
+        """The forecast of a trial from all that it has shown, in whichever folds; None when that is nothing.
 
         The ends of its folds are jointly Gaussian: they share the trial's level, and vary around it.
 
         Args:
             fold_variance: of this trial, where more is known than the average of the study.
         """
+        if trial.is_complete:
+            return Forecast(trial.value, 0.0)
+        if trial.is_empty:
+            return None
         fold_variance = self.fold_variance if fold_variance is None else fold_variance
         prior = self.prior_end(trial, fold_variance)
-        ends, noises = self.observe_ends(trial, fold, index, prior)
+        ends, noises = self.observe_ends(trial, prior)
         observed, folds = np.isfinite(noises), len(self.fold_offsets)
         covariance = np.full((folds, folds), prior.variance - fold_variance) + fold_variance * np.eye(folds)
         with_value = covariance[observed].mean(axis=1)
@@ -135,18 +133,18 @@ class ForecastModel:
         variance = self.prior.noise + self.prior.mean_variance(knobs) + float(self.end_variances[0])
         return Forecast(float(self.prior.predict(knobs)), max(variance, fold_variance))
 
-    def observe_ends(
-        self, trial: LearningCurves, fold: int, index: int, prior: Forecast
-    ) -> tuple[FloatArray, FloatArray]:
+    def observe_ends(self, trial: LearningCurves, prior: Forecast) -> tuple[FloatArray, FloatArray]:
         """The ends of the folds, (folds,), without their offsets, and the variance of the noise of each observation.
 
-        The folds before `fold` are done, and have no noise. The end of `fold` itself is read from its best so far. The
-        folds after it are not observed: infinite noise.
+        The end of a fold that is done has no noise. That of a fold that runs, or was stopped, is read from its best so
+        far. A fold that was not begun is not observed: `prior`'s mean with infinite noise.
         """
-        ends, noises = trial.best[:, -1] - self.fold_offsets, np.full(len(self.fold_offsets), np.inf)
-        noises[:fold] = 0.0
-        value = float(trial.best[fold, index] - self.fold_offsets[fold])
-        ends[fold], noises[fold] = self.read_end(value, index, knob_matrix([trial], self.knob_names)[0], prior)
+        ends, noises = np.full(len(self.fold_offsets), prior.mean), np.full(len(self.fold_offsets), np.inf)
+        knobs = knob_matrix([trial], self.knob_names)[0]
+        for fold, index in enumerate(trial.reached):
+            if index >= 0:
+                value = float(trial.best[fold, index] - self.fold_offsets[fold])
+                ends[fold], noises[fold] = self.read_end(value, int(index), knobs, prior)
         return ends, noises
 
     def read_end(self, value: float, index: int, knobs: FloatArray, prior: Forecast) -> tuple[float, float]:
@@ -180,10 +178,10 @@ def _estimate_offsets(model: ForecastModel, trials: Sequence[LearningCurves]) ->
     residuals, noises = np.full((2, len(trials), len(model.fold_offsets)), np.nan)
     level_variances = np.zeros(len(trials))
     for row, trial in enumerate(trials):
-        if trial.latest is not None:
+        if not trial.is_empty:
             prior = model.prior_end(trial, model.fold_variance)
             level_variances[row] = prior.variance - model.fold_variance
-            ends, noises[row] = model.observe_ends(trial, *trial.latest, prior)
+            ends, noises[row] = model.observe_ends(trial, prior)
             residuals[row] = ends + model.fold_offsets - prior.mean
     return estimate_fold_offsets(residuals, noises, level_variances, model.fold_variance)
 
@@ -197,7 +195,7 @@ def _regress_ends(curves: FloatArray, knobs: FloatArray) -> tuple[tuple[Bayesian
 
     Returns:
         the regressions in the order of evaluations; the variance of the end around each, (evaluations,); and the end
-        of each trial's first fold that was expected at its first evaluation, (trials,).
+        of the first fold that each trial has begun, as expected at its first evaluation, (trials,).
     """
     trials, folds, evaluations = curves.shape
     repeated = np.repeat(knobs[:, None, :], folds, axis=1)
@@ -212,4 +210,5 @@ def _regress_ends(curves: FloatArray, knobs: FloatArray) -> tuple[tuple[Bayesian
         regressions.insert(0, regression)
         variances[index] = variances[index + 1] + regression.noise
         expected = regression.predict(inputs)
-    return tuple(regressions), variances, expected[:, 0]
+    first = np.isfinite(expected).argmax(axis=1)
+    return tuple(regressions), variances, expected[np.arange(trials), first]

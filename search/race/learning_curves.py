@@ -27,14 +27,14 @@ _CELL_KEY = re.compile(r"fold(\d+)/eval(\d+)")
 
 @dataclass(frozen=True, eq=False)
 class LearningCurves:
-    """The curves of one trial.
+    """The curves of one trial, whose folds may be trained in any order, and several at a time.
 
     Attributes:
         number: the trial's.
         best: (folds, evaluations), the best so far in each fold; NaN where not seen. A fold that is done has no NaN.
-        right: of each fold that is done, bits of the rows that were right at its best evaluation; empty where the
-            worker reported none.
-        rows: validation rows of each of those folds; 0 without bits.
+        right: of each fold, bits of the rows that were right at its best evaluation; empty of a fold that is not done,
+            and where the worker reported none.
+        rows: validation rows of each fold; 0 without bits.
         knobs: the normalised knobs; see `normalise_knobs`.
     """
 
@@ -46,7 +46,18 @@ class LearningCurves:
 
     @property
     def folds_done(self) -> int:
-        return len(self.rows)
+        return int(np.isfinite(self.best[:, -1]).sum())
+
+    @property
+    def reached(self) -> NDArray[np.int_]:
+        """(folds,), the latest evaluation of each fold; -1 where none was seen."""
+        seen = np.isfinite(self.best)
+        return np.where(seen.any(axis=1), self.best.shape[1] - 1 - seen[:, ::-1].argmax(axis=1), -1)
+
+    @property
+    def is_empty(self) -> bool:
+        """No evaluation was seen."""
+        return not np.isfinite(self.best).any()
 
     @property
     def is_complete(self) -> bool:
@@ -58,22 +69,9 @@ class LearningCurves:
         """The mean over the folds of their best evaluations; NaN unless the trial is complete."""
         return float(self.best[:, -1].mean())
 
-    @property
-    def latest(self) -> EvaluationPoint | None:
-        """The latest evaluation; None where there is none, or where one of the folds before it was not seen."""
-        fold = min(self.folds_done, len(self.best) - 1)
-        if not np.isfinite(self.best[:fold, -1]).all():
-            return None
-        seen = np.flatnonzero(np.isfinite(self.best[fold]))
-        if len(seen):
-            return fold, int(seen[-1])
-        return (fold - 1, self.best.shape[1] - 1) if fold else None
-
-    def without_running_fold(self) -> "LearningCurves":
+    def without_running_folds(self) -> "LearningCurves":
         """The curves of the folds that are done."""
-        best = self.best.copy()
-        best[self.folds_done :] = np.nan
-        return replace(self, best=best)
+        return replace(self, best=np.where(np.isfinite(self.best[:, -1:]), self.best, np.nan))
 
 
 def read_evaluation(attributes: Mapping[str, Any], fold: int, index: int) -> EvaluationRecord | None:
@@ -97,20 +95,17 @@ def read_evaluations(attributes: Mapping[str, Any]) -> dict[EvaluationPoint, Eva
 def read_learning_curves(trial: FrozenTrial, folds: int, evaluations: int) -> LearningCurves:
     """The curves of a trial. In a fold that is done, an evaluation that is missing has the best so far before it."""
     best = np.full((folds, evaluations), np.nan)
-    right: list[NDArray[np.uint8]] = []
-    rows: list[int] = []
+    bits: list[tuple[NDArray[np.uint8], int]] = []
     seen = read_evaluations(trial.user_attrs)
     for fold in range(folds):
         curve = [seen.get((fold, index)) for index in range(evaluations)]
         best[fold] = [math.nan if record is None else record.best for record in curve]
-        is_over = trial.state == TrialState.COMPLETE or cell_key(fold + 1, 0) in trial.user_attrs
-        if curve[-1] is None and not (is_over and np.isfinite(best[fold]).any()):
-            break
-        _fill_forward(best[fold])
-        bits, count = _right_at_best([record for record in curve if record is not None])
-        right.append(bits)
-        rows.append(count)
-    return LearningCurves(trial.number, best, tuple(right), tuple(rows), normalise_knobs(trial))
+        is_done = curve[-1] is not None or trial.state == TrialState.COMPLETE
+        if is_done:
+            _fill_forward(best[fold])
+        bits.append(_right_at_best([record for record in curve if record is not None] if is_done else []))
+    right, rows = zip(*bits, strict=True)
+    return LearningCurves(trial.number, best, right, rows, normalise_knobs(trial))
 
 
 def running_estimate(ended: Sequence[float], best: Estimate, share: Estimate) -> Estimate:
@@ -135,7 +130,7 @@ def mcnemar_variance(one: LearningCurves, other: LearningCurves) -> float | None
     variance of d / m. Returned is the mean over the folds that both have done; None where no fold has bits of both.
     """
     variances = []
-    for mine, theirs, m, n in zip(one.right, other.right, one.rows, other.rows, strict=False):
+    for mine, theirs, m, n in zip(one.right, other.right, one.rows, other.rows, strict=True):
         if m == n > 0 and len(mine) == len(theirs) > 0:
             variances.append(int(np.bitwise_count(mine ^ theirs).sum()) / m**2)
     return float(np.mean(variances)) if variances else None

@@ -99,7 +99,7 @@ class RacingPruner(BasePruner):
         record = read_evaluation(trial.user_attrs, fold, index)
         curves = self._read(trial)
         undecided = Verdict(False, fold, index, math.nan if record is None else record.epoch)
-        if record is None or not all(map(math.isfinite, curves.best[:fold, -1])):
+        if record is None:
             return undecided
         ended, running = self._read_trials(study)
         model = self._fit(study.study_name, ended, running)
@@ -116,14 +116,13 @@ class RacingPruner(BasePruner):
         """The verdict on a trial that stands where `undecided` says."""
         fold, index = undecided.fold, undecided.evaluation
         fold_variance = fold_variance_of_pair(curves, incumbent, model)
-        mine, best = model.forecast_at(curves, fold, index, fold_variance), model.forecast(incumbent, fold_variance)
-        if best is None:
+        mine, best = model.forecast(curves, fold_variance), model.forecast(incumbent, fold_variance)
+        if mine is None or best is None:
             return undecided
         unknown_gain = model.unknown_trial.expected_improvement_over(best)
         relative_gain = mine.expected_improvement_over(best) / unknown_gain if unknown_gain > 0 else 1.0
         difference = mine.mean - best.mean  # above zero, the trial is the incumbent now
-        is_last = (fold, index) == (self._folds - 1, self._evaluations - 1)  # to stop here would save nothing
-        prune = relative_gain < self._risk and difference < 0 and not is_last
+        prune = relative_gain < self._risk and difference < 0 and not curves.is_complete
         probability = mine.probability_of_beating(best)
         return Verdict(prune, fold, index, undecided.epoch, incumbent.number, difference, probability, relative_gain)
 
@@ -153,7 +152,7 @@ class RacingPruner(BasePruner):
         done = len(ended), sum(trial.folds_done for trial in running)
         fitted = self._models.get(name)
         if fitted is None or fitted[0] != done:
-            fitted = done, ForecastModel.fit([*ended, *(trial.without_running_fold() for trial in running)])
+            fitted = done, ForecastModel.fit([*ended, *(trial.without_running_folds() for trial in running)])
             self._models[name] = fitted
         model = fitted[1]
         return model if model.degrees_of_freedom >= MIN_DEGREES_OF_FREEDOM or self._folds == 1 else None

@@ -15,8 +15,6 @@ from foldrace.search.race.forecast import Forecast, ForecastModel
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.trainer.arrays import FloatArray
 
-_NO_KNOBS = np.empty(0)
-
 
 @dataclass(frozen=True, eq=False)
 class Readings:
@@ -46,14 +44,7 @@ def _read_level(trial: LearningCurves, model: ForecastModel) -> tuple[float, flo
     """Each fold is a reading of the trial's level, as far as it went; they count by their precision."""
     variance = max(model.prior.noise + float(model.end_variances[0]), model.fold_variance)
     anyone = Forecast(model.prior.mean, variance)
-    values, precisions = [], []
-    for curve, offset in zip(trial.best, model.fold_offsets, strict=True):
-        seen = np.flatnonzero(np.isfinite(curve))
-        if len(seen):
-            value, noise = model.read_end(float(curve[seen[-1]] - offset), int(seen[-1]), _NO_KNOBS, anyone)
-            values.append(value)
-            precisions.append(1 / max(noise + model.fold_variance, 1e-12))
-    total = sum(precisions)
-    if total <= 0:
-        return anyone.mean, math.inf
-    return float(np.dot(values, precisions)) / total, 1 / total
+    ends, noises = model.observe_ends(trial, anyone)
+    precisions = 1 / np.maximum(noises + model.fold_variance, 1e-12)
+    total = float(precisions.sum())
+    return (float(ends @ precisions) / total, 1 / total) if total > 0 else (anyone.mean, math.inf)

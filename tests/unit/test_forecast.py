@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,14 +11,18 @@ from foldrace.search.race.learning_curves import LearningCurves
 FOLDS, EVALUATIONS = 4, 3
 
 
-def curves(
-    best: list[list[float]], number: int = 0, folds_done: int = FOLDS, knobs: dict[str, float] | None = None
-) -> LearningCurves:
+def curves(best: list[list[float]], number: int = 0, knobs: dict[str, float] | None = None) -> LearningCurves:
     cells = np.full((FOLDS, EVALUATIONS), np.nan)
     for fold, values in enumerate(best):
         cells[fold, : len(values)] = values
     nothing = np.empty(0, dtype=np.uint8)
-    return LearningCurves(number, cells, (nothing,) * folds_done, (0,) * folds_done, knobs or {})
+    return LearningCurves(number, cells, (nothing,) * FOLDS, (0,) * FOLDS, knobs or {})
+
+
+def forecast_of(trial: LearningCurves, model: ForecastModel) -> Forecast:
+    forecast = model.forecast(trial)
+    assert forecast is not None
+    return forecast
 
 
 def whole(ends: list[float], number: int = 0, **knobs: float) -> LearningCurves:
@@ -40,9 +46,9 @@ def test_a_forecast_is_the_exact_conditional_distribution() -> None:
     prior = flat(0.5, 0.001)
     regressions = (line(0.5, 0.8, 0.0014), line(0.52, 0.9, 0.0006))
     model = ForecastModel(np.zeros(FOLDS), (), prior, regressions, variances, fold_variance, 9, Forecast(0.5, 0.002))
-    trial = curves([[0.1, 0.2, 0.55], [0.1, 0.2, 0.57], [0.01, 0.02]], folds_done=2)
+    trial = curves([[0.1, 0.2, 0.55], [0.1, 0.2, 0.57], [0.01, 0.02]])
 
-    forecast = model.forecast_at(trial, fold=2, index=1)
+    forecast = forecast_of(trial, model)
 
     # An end varies by 0.003 around 0.5; the regression alone expects 0.538 with 0.0006: a reading with noise r.
     ends = np.full((4, 4), 0.003 - fold_variance) + fold_variance * np.eye(4)
@@ -54,13 +60,38 @@ def test_a_forecast_is_the_exact_conditional_distribution() -> None:
     assert forecast.variance == pytest.approx(ends.mean() - gains @ ends[:3].mean(axis=1))
 
 
+def test_folds_count_in_whichever_order_they_are_trained() -> None:
+    random = np.random.default_rng(1)
+    trials = [whole((level + random.normal(0, 0.01, FOLDS)).tolist(), n) for n, level in enumerate(random.random(20))]
+    model = replace(ForecastModel.fit(trials), fold_offsets=np.zeros(FOLDS))
+    orders: list[list[list[float]]] = [[[0.2, 0.4, 0.6], [0.2, 0.4]], [[], [0.2, 0.4], [], [0.2, 0.4, 0.6]]]
+
+    forecasts = [forecast_of(curves(order), model) for order in orders]
+    first_alone = forecast_of(curves(orders[0][:1]), model)
+
+    assert forecasts[0].mean == pytest.approx(forecasts[1].mean)
+    assert forecasts[0].variance == pytest.approx(forecasts[1].variance)
+    assert forecasts[0].variance < first_alone.variance
+
+
+def test_a_study_whose_trials_began_with_other_folds_teaches_the_same() -> None:
+    """The first fold that a trial began says what its knobs promise, whichever that is."""
+    levels = np.linspace(0.4, 0.7, 12)
+    first = [curves([[0.2, (0.2 + end) / 2, end]], n, {"lr": end}) for n, end in enumerate(levels)]
+    third = [replace(trial, best=trial.best[[1, 2, 0, 3]]) for trial in first]
+
+    priors = [ForecastModel.fit(trials).prior.predict(np.array([0.5])) for trials in (first, third)]
+
+    assert priors[0] == pytest.approx(priors[1])
+
+
 def test_an_evaluation_that_says_no_more_than_the_knobs_changes_nothing() -> None:
     prior = flat(0.5, 0.0)
     blind = (line(0.5, 0.0, 0.0), line(0.5, 0.0, 0.003))
     variances = np.array([0.003, 0.003, 0.0])
     model = ForecastModel(np.zeros(FOLDS), (), prior, blind, variances, 0.0009, 9, Forecast(0.5, 0.002))
 
-    forecast = model.forecast_at(curves([[0.1, 0.4]], folds_done=0), fold=0, index=1)
+    forecast = forecast_of(curves([[0.1, 0.4]]), model)
 
     assert forecast.mean == 0.5
     assert forecast.variance == pytest.approx(0.0021 + 0.0009 / 4)
@@ -86,7 +117,7 @@ def test_a_low_value_in_a_hard_fold_forecasts_a_good_trial() -> None:
     ends = [[level - 0.3, level, level, level] for level in np.linspace(0.6, 0.8, 30)]
     trials = [curves([[end - 0.4, end - 0.2, end] for end in folds], n) for n, folds in enumerate(ends)]
 
-    forecast = ForecastModel.fit(trials).forecast_at(curves([[0.0, 0.25]], folds_done=0), fold=0, index=1)
+    forecast = forecast_of(curves([[0.0, 0.25]]), ForecastModel.fit(trials))
 
     assert forecast.mean == pytest.approx(0.75 - 0.075, abs=0.02)
     assert forecast.variance < 0.015**2
@@ -97,7 +128,7 @@ def test_a_forecast_is_less_certain_where_no_trial_has_been() -> None:
     trials = [whole(random.normal(0.6, 0.05, FOLDS).tolist(), n) for n in range(5)]
     model = ForecastModel.fit(trials)
 
-    near, far = (model.forecast_at(curves([[0.2, at]], folds_done=0), 0, 1) for at in (0.4, 0.0))
+    near, far = (forecast_of(curves([[0.2, at]]), model) for at in (0.4, 0.0))
 
     assert far.variance > near.variance
 
@@ -107,7 +138,7 @@ def test_fold_variance_and_offsets_are_learnt_from_a_table_with_holes() -> None:
     offsets = np.array([0.05, -0.05, 0.02, -0.02])
     ends = random.uniform(0.4, 0.8, (300, 1)) + offsets + random.normal(0, 0.03, (300, FOLDS))
     trials = [whole(row[:done].tolist(), n) for n, (row, done) in enumerate(zip(ends, [2, 3, 4] * 100, strict=True))]
-    holes = [curves(t.best.tolist(), t.number, int(np.isfinite(t.best[:, -1]).sum())) for t in trials]
+    holes = [curves(t.best.tolist(), t.number) for t in trials]
 
     model = ForecastModel.fit(holes)
 
@@ -125,7 +156,7 @@ def test_pruning_by_the_first_fold_leaves_the_offsets_unbiased(index: int) -> No
     for number, values in enumerate(np.stack([0.2 + 0 * ends, half, ends], axis=2)):
         goes_on = values[0, index] > (0.635 if index == 1 else 0.67)
         folds = values.tolist() if goes_on else [values[0, : index + 1].tolist()]
-        trials.append(curves(folds, number, FOLDS if goes_on else int(index == 2)))
+        trials.append(curves(folds, number))
 
     offsets = ForecastModel.fit(trials).fold_offsets
 
@@ -142,7 +173,7 @@ def test_pruned_trials_leave_the_regressions_unbiased() -> None:
     trials = [
         whole([0.55, 0.56, 0.54, 0.55], 500),
         *(
-            curves([[0.2, s, t]] if s > 0.4 else [[0.2, s]], n, int(s > 0.4))
+            curves([[0.2, s, t]] if s > 0.4 else [[0.2, s]], n)
             for n, (s, t) in enumerate(zip(second, third, strict=True))
         ),
     ]

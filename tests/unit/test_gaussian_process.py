@@ -115,8 +115,8 @@ def test_positions_are_of_values_in_the_range(distribution: Any) -> None:
         assert cube.snapped(np.array([[unit]]))[0] == pytest.approx(position)
 
 
-def _curves(number: int, best: list[list[float]], done: int) -> LearningCurves:
-    return LearningCurves(number, np.array(best), (np.empty(0, np.uint8),) * done, (0,) * done, {"lr": number / 9})
+def _curves(number: int, best: list[list[float]]) -> LearningCurves:
+    return LearningCurves(number, np.array(best), (np.empty(0, np.uint8),) * 3, (0,) * 3, {"lr": number / 9})
 
 
 def _study(seed: int = 0) -> list[LearningCurves]:
@@ -124,13 +124,13 @@ def _study(seed: int = 0) -> list[LearningCurves]:
     random = np.random.default_rng(seed)
     levels = np.linspace(0.4, 0.7, 8)
     ends = levels[:, None] + random.normal(0, 0.02, (8, 3))
-    return [_curves(i, (e[:, None] * np.array([0.5, 0.8, 0.9, 1.0])).tolist(), 3) for i, e in enumerate(ends)]
+    return [_curves(i, (e[:, None] * np.array([0.5, 0.8, 0.9, 1.0])).tolist()) for i, e in enumerate(ends)]
 
 
 def test_a_reading_needs_no_order_of_folds() -> None:
     trials, third = _study(), np.full((3, 4), np.nan)
     third[2] = trials[5].best[2]  # the third fold alone
-    trials.append(_curves(8, third.tolist(), 0))
+    trials.append(_curves(8, third.tolist()))
 
     readings = read_levels(trials)
 
@@ -143,7 +143,7 @@ def test_a_reading_is_surer_the_further_a_fold_went() -> None:
     for seen in (1, 2, 4):
         running = np.full((3, 4), np.nan)
         running[0, :seen] = _study()[3].best[0, :seen]
-        variances.append(read_levels([*_study(), _curves(8, running.tolist(), int(seen == 4))]).variances[8])
+        variances.append(read_levels([*_study(), _curves(8, running.tolist())]).variances[8])
 
     assert variances == sorted(variances, reverse=True)
 
@@ -161,4 +161,4 @@ def test_nothing_is_read_before_a_fold_has_ended() -> None:
     running = np.full((3, 4), np.nan)
     running[0, 0] = 0.4
 
-    assert np.isinf(read_levels([_curves(0, running.tolist(), 0)]).variances).all()
+    assert np.isinf(read_levels([_curves(0, running.tolist())]).variances).all()

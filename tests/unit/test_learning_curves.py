@@ -25,26 +25,29 @@ def test_discordant_rows_give_the_variance_of_the_difference() -> None:
     assert mcnemar_variance(one, other) == pytest.approx(4 / 8 / 8)
 
 
-def test_a_fold_with_fewer_evaluations_is_done_when_the_next_one_has_begun() -> None:
-    attrs = {"fold0/eval0": {"best": 0.4}, "fold0/eval2": {"best": 0.6}, "fold1/eval0": {"best": 0.5}}
+def test_an_evaluation_that_is_missing_in_a_fold_that_is_done_has_the_best_so_far() -> None:
+    attrs = {"fold0/eval0": {"best": 0.4}, "fold0/eval2": {"best": 0.6}, "fold0/eval3": {"best": 0.6}}
 
     best = read_learning_curves(create_trial(state=TrialState.RUNNING, user_attrs=attrs), 2, 4).best
 
     assert best[0].tolist() == [0.4, 0.4, 0.6, 0.6]
-    assert np.isfinite(best[1]).tolist() == [True, False, False, False]
+    assert not np.isfinite(best[1]).any()
 
 
 @pytest.mark.parametrize(
-    ("reported", "latest"),
+    ("reported", "reached", "done"),
     [
-        ([], None),
-        (["fold0/eval0"], (0, 0)),
-        (["fold0/eval0", "fold0/eval1"], (0, 1)),
-        (["fold0/eval1", "fold1/eval0"], (1, 0)),
-        (["fold1/eval0"], None),
+        ([], [-1, -1], 0),
+        (["fold0/eval0"], [0, -1], 0),
+        (["fold0/eval0", "fold0/eval1"], [1, -1], 1),
+        (["fold1/eval0"], [-1, 0], 0),
+        (["fold0/eval0", "fold1/eval0"], [0, 0], 0),
+        (["fold1/eval0", "fold1/eval1", "fold0/eval0"], [0, 1], 1),
     ],
 )
-def test_the_latest_evaluation_has_all_folds_before_it(reported: list[str], latest: tuple[int, int] | None) -> None:
+def test_folds_are_seen_in_any_order_and_several_at_a_time(reported: list[str], reached: list[int], done: int) -> None:
     trial = create_trial(state=TrialState.RUNNING, user_attrs={key: {"best": 0.5} for key in reported})
 
-    assert read_learning_curves(trial, folds=2, evaluations=2).latest == latest
+    curves = read_learning_curves(trial, folds=2, evaluations=2)
+
+    assert (curves.reached.tolist(), curves.folds_done, curves.is_empty) == (reached, done, not reported)
