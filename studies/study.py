@@ -77,7 +77,7 @@ class Search(_Section):
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
-    sampler: Sampler = "tpe"
+    sampler: Sampler = "gp"
     pruner: Pruner = "racing"
     risk: float = Field(0.05, ge=0, le=1)
     stop_below_noise: bool = False
