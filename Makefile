@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: install demo test lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate \
-	bench-watching record-curves screenshots
+	bench-watching record-curves shipped-priors screenshots
 
 install: .venv/.installed
 
@@ -67,6 +67,10 @@ bench-watching: install
 # The pictures of the README; runs the demo for them.
 screenshots: install
 	$(BIN)/python -m benchmarks.screenshots
+
+# The priors that are shipped, from the recorded curves.
+shipped-priors: install
+	$(BIN)/python -m benchmarks.shipped_priors
 
 # The same search with two pruners, live.
 bench-search: install

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from foldrace.studies.messages import explain
-from foldrace.studies.overrides import apply_override, set_key
+from foldrace.studies.overrides import apply_override, set_key, with_absolute_files
 from foldrace.studies.study import NAME, NAME_RULE, PATH_KEYS, Study, StudyError
 
 SHIPPED = Path(__file__).parent
@@ -115,8 +115,12 @@ def _check_files(study: Study, source: Path) -> None:
 
 
 def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    data = raw.get("data")
-    if not isinstance(data, dict):
-        return dict(raw)
-    paths = {key: str((folder / data[key]).absolute()) for key in PATH_KEYS if isinstance(data.get(key), str)}
-    return {**raw, "data": {**data, **paths}}
+    found = dict(raw)
+    match raw.get("data"):
+        case dict(data):
+            paths = {key: str((folder / data[key]).absolute()) for key in PATH_KEYS if isinstance(data.get(key), str)}
+            found["data"] = {**data, **paths}
+    match raw:
+        case {"search": {"prior": list(priors), **rest}}:
+            found["search"] = {**rest, "prior": with_absolute_files(priors, folder)}
+    return found

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from foldrace.studies.study import PATH_KEYS, StudyError
+from foldrace.studies.study import PATH_KEYS, StudyError, is_file
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
@@ -18,6 +18,11 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     section, _, knob = key.partition(".")
     if section == "training" and not isinstance(value, dict):
         _drop_from_baseline(raw, knob)
+
+
+def with_absolute_files(priors: list[Any], folder: Path) -> list[Any]:
+    """The entries of `search.prior`, with files that begin at a folder."""
+    return [str((folder / one).absolute()) if isinstance(one, str) and is_file(one) else one for one in priors]
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -43,6 +48,7 @@ def _value(key: str, text: str) -> Any:
     if key in {f"data.{k}" for k in PATH_KEYS}:
         return str(Path(text).absolute())
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    return with_absolute_files(value, Path()) if key == "search.prior" and isinstance(value, list) else value

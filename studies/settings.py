@@ -95,13 +95,18 @@ def check_baseline(knob: str, value: Value, setting: Range | Choices) -> None:
 
     Optuna would run a value outside its range, and model it wrongly.
     """
+    if allows(setting, value):
+        return
     if isinstance(setting, Choices):
-        if value not in setting.choices:
-            raise ValueError(f"search.baseline.{knob}: {value!r} is not one of {list(setting.choices)}")
-    elif not setting.low <= float(value) <= setting.high:
-        raise ValueError(
-            f"search.baseline.{knob}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}"
-        )
+        raise ValueError(f"search.baseline.{knob}: {value!r} is not one of {list(setting.choices)}")
+    raise ValueError(f"search.baseline.{knob}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}")
+
+
+def allows(setting: Range | Choices, value: Value) -> bool:
+    """Whether a value is one of the choices, or a number inside the range."""
+    if isinstance(setting, Choices):
+        return value in setting.choices
+    return not isinstance(value, str) and setting.low <= value <= setting.high
 
 
 def explain_value(error: Any) -> str:

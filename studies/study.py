@@ -1,5 +1,6 @@
 """A study as frozen models, each value checked. `loading` reads one from a file. Nothing here looks inside the data."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,7 +28,13 @@ Tracker = Literal["neptune", "mlflow", "tensorboard"]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
+SHIPPED_PRIORS = "shipped"  # among the names of `search.prior`
 PATH_KEYS = ("train", "test", "labels")  # of [data]
+
+
+def is_file(prior: str) -> bool:
+    """Whether an entry of `search.prior` is a file; else it is the name of a run, or `shipped`."""
+    return prior.endswith(".json")
 
 
 class StudyError(FoldraceError):
@@ -67,6 +74,8 @@ class Search(_Section):
     """The budget, what is maximised, how trials are sampled and pruned, and where the study is stored.
 
     Attributes:
+        prior: earlier studies: names of runs, files of JSON, or `shipped`. Only the sampler gp reads them, so that one
+            is used where none is named.
         risk: of the racing pruner: the share of the expected improvement that it may lose.
         stop_below_noise: end the study when further trials can be expected to gain less than the noise of the folds.
         storage: the URL of a database; a relative SQLite path begins in the current folder. None: a file with the run.
@@ -77,7 +86,8 @@ class Search(_Section):
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
-    sampler: Sampler = "gp"
+    sampler: Sampler = "tpe"
+    prior: tuple[str, ...] = ()
     pruner: Pruner = "racing"
     risk: float = Field(0.05, ge=0, le=1)
     stop_below_noise: bool = False
@@ -87,6 +97,27 @@ class Search(_Section):
     checkpoint_minutes: float = Field(5.0, ge=0)
     lease_seconds: float = Field(60.0, gt=0)
     baseline: dict[str, Value] = {}
+
+    @field_validator("prior")
+    @classmethod
+    def _priors_have_names_of_their_own(cls, priors: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = next((prior for prior in priors if not (is_file(prior) or re.fullmatch(NAME, prior))), None)
+        if wrong is not None:
+            raise ValueError(f"expected the name of a run, a .json file, or {SHIPPED_PRIORS}; found {wrong!r}")
+        names = [Path(prior).name for prior in priors]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"{repeated} is listed twice")
+        return priors
+
+    @model_validator(mode="before")
+    @classmethod
+    def _priors_need_the_process(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or not raw.get("prior"):
+            return raw
+        if raw.get("sampler") == "tpe":
+            raise ValueError('sampler = "tpe" reads no prior; write sampler = "gp", or leave it out')
+        return {"sampler": "gp", **raw}
 
 
 class Final(_Section):
@@ -119,6 +150,8 @@ class Study(_Section):
 
     @model_validator(mode="after")
     def _knobs_are_known_and_within_bounds(self) -> Self:
+        if self.name in self.search.prior:
+            raise ValueError(f"search.prior: {self.name} is the study itself")
         for knob, setting in self.training.items():
             check_setting(knob, setting)
         for knob, value in self.search.baseline.items():
@@ -161,7 +194,7 @@ class Study(_Section):
     def with_fixed(self, sampled: Mapping[str, Value]) -> Self:
         """The same study with every searched knob fixed at the value that a trial `sampled`."""
         training = {knob: sampled.get(knob, setting) for knob, setting in self.training.items()}
-        search = self.search.model_copy(update={"baseline": {}})
+        search = self.search.model_copy(update={"baseline": {}, "prior": ()})
         return self.model_copy(update={"training": training, "search": search})
 
     def to_toml(self) -> str:

@@ -107,8 +107,7 @@ def _outcome(raw: dict[str, Any]) -> Outcome:
 
 
 def _fingerprint() -> str:
-    sources = [path for folder in _SOURCES for path in sorted(folder.glob("*.py")) if path.name != "report.py"]
-    return _digest([*_FILES, *sources])
+    return _digest([*_FILES, *(path for folder in _SOURCES for path in sorted(folder.glob("*.py")))])
 
 
 def _digest(paths: Iterable[Path]) -> str:

@@ -66,6 +66,9 @@ def export(
     study: StudyArgument,
     trial: Annotated[int | None, typer.Option("--trial", min=0, help="This trial instead of the best.")] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Where to write; final.toml with the run.")] = None,
+    prior: Annotated[
+        Path | None, typer.Option("--prior", help="Write only this: a .json file with all trials, for later studies.")
+    ] = None,
     set_: SetOption = [],
     name: NameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
@@ -73,8 +76,12 @@ def export(
     """Write the best complete trial as a final study file, with every knob fixed."""
     from foldrace.search.ensemble.export import export as write
     from foldrace.search.ensemble.export import select_trial
+    from foldrace.search.priors.sources import write_prior
 
     with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
+        if prior is not None:
+            typer.echo(f"prior     {write_prior(session, prior)}")
+            return
         best = select_trial(session.database, session.study, trial)
         path = output or session.workspace.folder / "final.toml"
         write(session.study, best, path)

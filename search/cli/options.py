@@ -1,5 +1,7 @@
 """The options that several commands share, and the study they name."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +24,10 @@ WorkersOption = Annotated[
 ]
 DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, or CUDA indices such as 0,1,3.")]
 PerDeviceOption = Annotated[int, typer.Option("--per-device", min=1, help="Workers that share each GPU.")]
+FromOption = Annotated[
+    list[str],
+    typer.Option("--from", metavar="RUN", help="Begin from an earlier run, a .json file, or shipped; repeatable."),
+]
 WaitOption = Annotated[
     float, typer.Option("--wait", min=0, help="Seconds to wait for a database that does not answer.")
 ]
@@ -30,10 +36,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 WORKSPACE = Path("runs")
 
 
-def load_study(study: str, overrides: list[str], trials: int | None = None, name: str | None = None) -> Study:
-    """The study of a file, or a shipped one, with `--set`, `--trials` and `--as` applied."""
-    budget = [] if trials is None else [f"search.trials={trials}"]
-    return load(study, [*overrides, *budget], name)
+def load_study(
+    study: str, overrides: list[str], trials: int | None = None, name: str | None = None, priors: Sequence[str] = ()
+) -> Study:
+    """The study of a file, or a shipped one, with `--set`, `--trials`, `--as` and `--from` applied."""
+    overrides = overrides if trials is None else [*overrides, f"search.trials={trials}"]
+    asked = load(study, overrides, name)
+    if not priors:
+        return asked
+    named = [*asked.search.prior, *(prior for prior in priors if prior not in asked.search.prior)]
+    return load(study, [*overrides, f"search.prior={json.dumps(named, ensure_ascii=False)}"], name)
 
 
 def load_run(study: str, overrides: list[str], name: str | None, workspace: Path) -> Study:

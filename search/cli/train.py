@@ -10,6 +10,7 @@ from foldrace.search.cli.durations import TimeLimit, parse_duration
 from foldrace.search.cli.options import (
     WORKSPACE,
     DevicesOption,
+    FromOption,
     NameOption,
     PerDeviceOption,
     SetOption,
@@ -54,6 +55,7 @@ def run(
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
+    from_: FromOption = [],
     hours: Annotated[
         float | None, typer.Option("--hours", min=0, help="Stop after so many hours; the same command continues.")
     ] = None,
@@ -61,16 +63,17 @@ def run(
     wait: WaitOption = 0.0,
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
-    from foldrace.search.launch.search import check_search, closing_lines, continue_search
+    from foldrace.search.launch.search import check_search, closing_lines, continue_search, prior_lines
     from foldrace.search.launch.supervision import run_workers
     from foldrace.storage.trackers.protocol import NOTICES
 
-    asked = load_study(study, set_, trials, name)
+    asked = load_study(study, set_, trials, name, from_)
     check_search(asked)
     places = slots(devices, workers, per_device)
     limit = TimeLimit(None if hours is None else hours * 3600)
     print_lines([f"tracker   {kind}: {NOTICES[kind]}" for kind in asked.search.trackers if kind in NOTICES])
     with open_session(asked, workspace, wait, retries=VIEW) as session:
+        print_lines(prior_lines(session))
         queued, wanted = continue_search(session), asked.search.trials
         if queued > wanted:
             typer.echo(f"budget    {queued} trials were asked for before; search.trials = {wanted} takes none back")

@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
+from foldrace.search.prior_store import KEYS
 from foldrace.search.ranking import best_trial
 from foldrace.search.trial_reader import TrialReader, local_time
 from foldrace.storage import tables
@@ -119,7 +120,9 @@ def _studies(connection: sa.Connection) -> list[FrozenStudy]:
     directions, system = tables.study_directions, tables.study_system_attrs
     directed = connection.execute(sa.select(directions.c.study_id, directions.c.direction)).all()
     user_attrs = connection.execute(sa.select(tables.study_attrs)).all()
-    system_attrs = connection.execute(sa.select(system).where(system.c.key.not_like(_NOTES))).all()
+    system_attrs = connection.execute(
+        sa.select(system).where(system.c.key.not_like(_NOTES), system.c.key.not_like(KEYS))
+    ).all()
     return [
         FrozenStudy(
             study_name=study.study_name,

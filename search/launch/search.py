@@ -2,6 +2,7 @@
 
 from foldrace.search.monitor.status_reader import find_status, read_status
 from foldrace.search.monitor.view import status_lines
+from foldrace.search.priors.copying import copy_new_priors, read_new_priors
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study, refuse_fixed, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
@@ -31,13 +32,24 @@ def continue_search(session: Session) -> int:
 
     Raises:
         StorageError: there is another study of this name.
+        FoldraceError: the source of a prior cannot be read.
     """
     study, database = session.study, session.database
     if not study_exists(database, study.name):
         return 0
     open_study(database, study)
+    copy_new_priors(session)
     set_control(database, study.name, "running", finals=False)
     return read_status(database, study.name).total
+
+
+def prior_lines(session: Session) -> list[str]:
+    """How the study will use each prior that it does not have yet, in lines.
+
+    Raises:
+        FoldraceError: the source of one cannot be read.
+    """
+    return [f"prior     {prior}" for prior in read_new_priors(session)]
 
 
 def closing_lines(session: Session) -> list[str]:

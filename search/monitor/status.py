@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from foldrace.search.compute import FoldEpochs
+from foldrace.search.prior_store import PriorStatus
 from foldrace.search.race.termination import ExpectedGain
 from foldrace.storage.optuna_rows import State
 from foldrace.storage.workers import Control
@@ -72,6 +73,7 @@ class StudyStatus:
         seconds_each: the mean wall time of the trials that ended last; None until one has.
         failures: the last of them.
         epochs: of a fold, by the number of each running trial.
+        priors: how the study uses each.
         expected_gain: of the trials that are still queued; None while too few are complete, and in a final job.
     """
 
@@ -88,6 +90,7 @@ class StudyStatus:
     orphans: tuple[OrphanedTrial, ...]
     fold_epochs: FoldEpochs
     epochs: dict[int, float]
+    priors: tuple[PriorStatus, ...] = ()
     expected_gain: ExpectedGain | None
 
     @property
@@ -158,6 +161,7 @@ class StudyStatus:
             "baseline": self.baseline,
             "seconds_left": self.seconds_left,
             "ahead": None if self.expected_gain is None else asdict(self.expected_gain),
+            "priors": [asdict(prior) for prior in self.priors],
         }
 
     @property

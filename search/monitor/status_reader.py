@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from foldrace.search.compute import read_compute, total_fold_epochs
 from foldrace.search.monitor.status import BestTrial, FailedTrial, OrphanedTrial, StudyStatus, WorkerStatus
+from foldrace.search.prior_store import read_prior_statuses
 from foldrace.search.race.termination import read_expected_gain
 from foldrace.search.ranking import select_ranked
 from foldrace.search.study_store import StoredStudy, find_study, read_study
@@ -67,6 +68,7 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         orphans=_orphans(connection, study_id, alive),
         fold_epochs=total_fold_epochs(compute, study),
         epochs={trial.number: trial.epochs for trial in compute if trial.state == "RUNNING"},
+        priors=read_prior_statuses(connection, study_id),
         expected_gain=read_expected_gain(connection, study_id, study) if stored.name == study.name else None,
     )
 

@@ -21,6 +21,7 @@ def status_lines(status: StudyStatus) -> list[str]:
         best = f"{status.study.search.metric} {status.best.value:.4f}{_against(status)}"
         lines.append(f"best      trial {status.best.number}: {best}")
     lines.append(f"compute   {_compute(status.fold_epochs)}")
+    lines += [f"prior     {prior}" for prior in status.priors]
     lines += [] if status.seconds_left is None else [f"left      {_duration(status.seconds_left)}"]
     lines += [] if status.expected_gain is None else [f"ahead     {status.expected_gain}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in status.workers if not worker.stopped]

@@ -3,8 +3,11 @@
 It writes nothing to the study. A study without a complete trial has a short report.
 """
 
+from collections.abc import Sequence
+
 from optuna.trial import FrozenTrial, TrialState
 
+from foldrace.search.prior_store import PriorStatus, read_prior_statuses
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.ranking import rank_trials
 from foldrace.search.recording.trajectory import SearchTrajectory, load_trajectory
@@ -28,6 +31,7 @@ def search_report(session: Session) -> str:
     trajectory = load_trajectory(session.database, study)
     parts = [
         _summary(trajectory),
+        _priors(session.database.read(lambda connection: read_prior_statuses(connection, stored.study_id))),
         *_pictures(trajectory),
         _best_trials(trajectory),
         _knobs(trajectory),
@@ -53,6 +57,10 @@ def _summary(trajectory: SearchTrajectory) -> Html:
             paragraph(best + " As the best of many it is a little optimistic; a final job says how good it is.")
         )
     return section("What came of it", *lines)
+
+
+def _priors(priors: Sequence[PriorStatus]) -> Html:
+    return section("What was known beforehand", *(paragraph(str(prior)) for prior in priors)) if priors else Html()
 
 
 def _best_trials(trajectory: SearchTrajectory) -> Html:

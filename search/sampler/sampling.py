@@ -16,6 +16,8 @@ from foldrace.search.race.space import SearchSpace, single_value
 from foldrace.search.sampler.curves import StoredCurves
 from foldrace.search.sampler.gp import GpSampler, Sample
 from foldrace.search.sampler.history import History
+from foldrace.search.sampler.stored_priors import StoredPriors
+from foldrace.search.sampler.trends import NO_PRIORS
 from foldrace.storage.database import Database
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
@@ -59,10 +61,10 @@ class Sampler:
 
 
 def make_sampler(database: Database, study_id: int, study: Study) -> Sampler:
-    """The sampler that a study names, over its trials in the database."""
-    process = None
-    if study.search.sampler == "gp":
-        process = GpSampler(StoredCurves(database, study.folds.count, study.defaults.evaluations))
+    """The sampler that a study names, over its trials in the database; only a process knows what to do with priors."""
+    process, priors = None, StoredPriors(database, study_id, study)
+    if study.search.sampler == "gp" or priors.read() is not NO_PRIORS:
+        process = GpSampler(StoredCurves(database, study.folds.count, study.defaults.evaluations), priors.read)
     return Sampler(History(database, study_id), study.search.seed, process)
 
 

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from foldrace.search.ensemble.job import fold_folder
+from foldrace.search.priors.copying import copy_new_priors
 from foldrace.search.race.factory import make_pruner
 from foldrace.search.race.termination import read_expected_gain
 from foldrace.search.recording.recorder import Recorder
@@ -80,6 +81,8 @@ def _open_search(session: Session, options: WorkerOptions) -> None:
     refuse_fixed(session.study)
     refuse_short_lease(session.study, options.heartbeat.seconds)
     open_study(session.database, session.study)
+    for prior in copy_new_priors(session):
+        logger.info("prior %s", prior)
     if options.owner is None:  # a supervisor would have written it
         atomic_write(session.workspace.study_file, public_toml(session.study))
 

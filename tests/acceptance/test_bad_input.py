@@ -71,6 +71,13 @@ def test_a_model_that_is_not_there_is_refused_before_the_study_is_made(foldrace:
     assert "no study demo" in refusal(foldrace("status", "demo"))
 
 
+def test_a_prior_that_is_not_there_is_refused_before_the_study_is_made(foldrace: Command, tmp_path: Path) -> None:
+    line = refusal(foldrace("run", "demo", "--from", "nowhere", "--from", "shipped"))
+
+    assert line == f"foldrace: search.prior: nowhere: no run of that name in {tmp_path / 'runs'}; there: none"
+    assert "no study demo" in refusal(foldrace("status", "demo"))
+
+
 def test_final_without_a_test_file_is_refused(finished: Finished, tmp_path: Path) -> None:
     text = (finished.workspace / "final.toml").read_text(encoding="utf-8")
     (tmp_path / "final.toml").write_text(re.sub(r'(?m)^test = ".*"\n', "", text), encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from foldrace.search.prior_store import EarlierStudy
 from foldrace.studies.loading import SHIPPED, parse
 from foldrace.studies.study import Study
 from tests.support import reference
@@ -50,6 +51,12 @@ def test_the_guide_has_every_key_and_its_default() -> None:
     for name in sections:
         named = {*said.get(name, {}), *used.get(name, {}), *re.findall(r"(?m)^# (\w+) = ", defaults)}
         assert type(getattr(study, name)).model_fields.keys() <= named, name
+
+
+def test_the_prior_in_the_guide_is_one() -> None:
+    (text,) = re.findall(r"^```json\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+    assert EarlierStudy.from_json(text, "guide").searched.keys() == {"lr", "entity_marking"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

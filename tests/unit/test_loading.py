@@ -163,6 +163,14 @@ def test_an_override_sets_any_key(file: Path) -> None:
     assert study.final.seeds == (1, 2)
 
 
+def test_a_file_of_a_prior_begins_at_the_folder_of_its_study_file(file: Path) -> None:
+    text = file.read_text(encoding="utf-8").replace("[search]", '[search]\nprior = ["old", "old.json"]')
+    file.write_text(text, encoding="utf-8")
+
+    assert load(file).search.prior == ("old", str(file.parent / "old.json"))
+    assert load(file, ['search.prior=["old.json"]']).search.prior == (str(Path.cwd() / "old.json"),)
+
+
 def test_an_override_may_search_a_knob_or_fix_one(file: Path) -> None:
     study = overridden(file, "training.lr={low = 1e-5, high = 1e-3, log = true}", "training.gamma=1.0")
 

@@ -64,7 +64,7 @@ def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
     told = json.loads(json.dumps(status.to_json()))
 
     keys = "name control trials evaluations best first seconds_each workers failures orphans metric fold_epochs state"
-    assert list(told) == [*keys.split(), "baseline", "seconds_left", "ahead"]
+    assert list(told) == [*keys.split(), "baseline", "seconds_left", "ahead", "priors"]
     assert told["best"] == {"number": 1, "value": 0.7}
     assert told["fold_epochs"] == {"spent": 30.0, "saved": 90.0}
     assert told["ahead"] == {"further": 5, "gain": 0.004, "noise": 0.01}

@@ -41,6 +41,16 @@ def refusal(**sections: Any) -> str:
         ({"search": {"trials": "many"}}, "search.trials: Input should be a valid integer"),
         ({"search": {"lease_seconds": float("nan")}}, "search.lease_seconds: Input should be"),
         ({"search": {"metric": "f1"}}, "search.metric: Input should be 'accuracy', 'micro_f1', 'macro_f1' or 'auprc'"),
+        (
+            {"search": {"prior": ["../runs/old"]}},
+            "search.prior: expected the name of a run, a .json file, or shipped; f",
+        ),
+        ({"search": {"prior": ["a/old.json", "b/old.json"]}}, "search.prior: old.json is listed twice"),
+        ({"search": {"prior": ["s"]}}, "search.prior: s is the study itself"),
+        (
+            {"search": {"prior": ["old"], "sampler": "tpe"}},
+            'search: sampler = "tpe" reads no prior; write sampler = "gp"',
+        ),
         ({"model": {"max_length": 4}}, "model.max_length: Input should be greater than or equal to 8, found 4"),
     ],
 )
@@ -131,6 +141,11 @@ def test_a_trial_has_a_value_for_every_knob() -> None:
 def test_a_searched_knob_without_a_value_is_no_trial() -> None:
     with pytest.raises(StudyError, match=r"training\.entity_marking is searched, so it has no one value; export first"):
         study(training=TRAINING).hyperparameters({"gamma": 0.5})
+
+
+def test_a_study_with_priors_is_sampled_by_the_process() -> None:
+    assert study(search={"prior": ["old"]}).search.sampler == "gp"
+    assert study(search={"prior": []}).search.sampler == "tpe"
 
 
 def test_fixing_a_trials_values_leaves_nothing_to_search() -> None:
