@@ -205,6 +205,13 @@ def read_priors(connection: sa.Connection, study_id: int) -> list[Prior]:
     ]
 
 
+def read_taken_over(connection: sa.Connection, study_id: int) -> dict[str, list[EarlierTrial]]:
+    """The trials that a study has taken over, by the name of their prior."""
+    return {
+        prior.name: list(prior.study.trials) for prior in read_priors(connection, study_id) if prior.use == "taken over"
+    }
+
+
 def read_prior_statuses(connection: sa.Connection, study_id: int) -> tuple[PriorStatus, ...]:
     """How a study has used each of its priors, by name."""
     abouts = {name: json.loads(text) for name, text in _read(connection, study_id, _ABOUT).items()}

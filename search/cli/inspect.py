@@ -64,7 +64,9 @@ def dashboard(
 
 def export(
     study: StudyArgument,
-    trial: Annotated[int | None, typer.Option("--trial", min=0, help="This trial instead of the best.")] = None,
+    trial: Annotated[
+        str | None, typer.Option("--trial", help="This trial instead of the best; RUN/NUMBER: one that was taken over.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="Where to write; final.toml with the run.")] = None,
     prior: Annotated[
         Path | None, typer.Option("--prior", help="Write only this: a .json file with all trials, for later studies.")
@@ -75,7 +77,7 @@ def export(
 ) -> None:
     """Write the best complete trial as a final study file, with every knob fixed."""
     from foldrace.search.ensemble.export import export as write
-    from foldrace.search.ensemble.export import select_trial
+    from foldrace.search.ensemble.export import select_trial, taken_over_trials
     from foldrace.search.priors.sources import write_prior
 
     with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
@@ -83,10 +85,13 @@ def export(
             typer.echo(f"prior     {write_prior(session, prior)}")
             return
         best = select_trial(session.database, session.study, trial)
+        taken_over = [] if trial is not None else taken_over_trials(session.database, session.study)
         path = output or session.workspace.folder / "final.toml"
         write(session.study, best, path)
     metric = session.study.search.metric
-    typer.echo(f"best      trial {best.number}: mean fold {metric} {best.value:.4f} (sd {best.deviation:.4f})")
+    typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} (sd {best.deviation:.4f})")
+    better = [one.name for one in taken_over if one.value > best.value]
+    print_lines([f"better    trial {name} was taken over; --trial {name} exports it" for name in better[:1]])
     typer.echo(f"exported  {path}")
 
 

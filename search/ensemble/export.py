@@ -8,11 +8,13 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from foldrace.errors import FoldraceError
+from foldrace.search.prior_store import EarlierTrial, read_taken_over
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.ranking import rank_trials
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.optuna_rows import find_study_id
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 
@@ -26,15 +28,23 @@ class SelectedTrial:
     """A complete trial to export.
 
     Attributes:
+        number: in its study.
         value: the mean of its folds' best evaluations.
         sampled: the value of each knob that was searched.
         folds: the best evaluation of each fold.
+        prior: the name of the prior that it was taken over from; None: it is a trial of the study itself.
     """
 
     number: int
     value: float
     sampled: dict[str, Value]
     folds: tuple[float, ...]
+    prior: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What `foldrace export --trial` calls it."""
+        return str(self.number) if self.prior is None else f"{self.prior}/{self.number}"
 
     @property
     def deviation(self) -> float:
@@ -42,14 +52,17 @@ class SelectedTrial:
         return statistics.stdev(self.folds) if len(self.folds) > 1 else 0.0
 
 
-def select_trial(database: Database, study: Study, number: int | None = None) -> SelectedTrial:
-    """The best trial of a study, or the complete one with the given number.
+def select_trial(database: Database, study: Study, name: str | None = None) -> SelectedTrial:
+    """The best trial of a study, or a complete one by its number, or by `PRIOR/NUMBER` where it was taken over.
 
     Raises:
         ExportError: no trial is complete, or not that one, or foldrace did not run it.
         StorageError: no such study, or one with other settings.
     """
     check_same(database, study)
+    if name is not None and not name.isdecimal():
+        return _select_taken_over(database, study, name)
+    number = None if name is None else int(name)
     with database.read_only():
         storage = database.storage
         stored = database.retry(lambda: optuna.load_study(study_name=study.name, storage=storage))
@@ -64,11 +77,37 @@ def select_trial(database: Database, study: Study, number: int | None = None) ->
     return _selected(ranked[number], study)
 
 
+def taken_over_trials(database: Database, study: Study) -> list[SelectedTrial]:
+    """The complete trials that a study has taken over, the best first."""
+    stored = database.read(lambda connection: read_taken_over(connection, find_study_id(connection, study.name)))
+    whole = [study.defaults.evaluations] * study.folds.count
+    found = [
+        _taken_over(prior, trial)
+        for prior, trials in stored.items()
+        for trial in trials
+        if [len(fold) for fold in trial.folds] == whole
+    ]
+    return sorted(found, key=lambda trial: trial.value, reverse=True)
+
+
+def _taken_over(prior: str, trial: EarlierTrial) -> SelectedTrial:
+    folds = tuple(fold[-1] for fold in trial.folds)
+    return SelectedTrial(trial.number or 0, statistics.fmean(folds), trial.params, folds, prior)
+
+
+def _select_taken_over(database: Database, study: Study, name: str) -> SelectedTrial:
+    found = {trial.name: trial for trial in taken_over_trials(database, study)}
+    if name not in found:
+        there = ", ".join([*found][:10]) or "none"
+        raise ExportError(f"study {study.name}: no complete trial {name} was taken over; there: {there}")
+    return found[name]
+
+
 def export(study: Study, trial: SelectedTrial, path: Path) -> None:
     """Write the final study file of a trial. Several writers at once leave one whole file."""
     folds = ", ".join(f"{value:.4f}" for value in trial.folds)
     header = (
-        f"# Trial {trial.number} of study {study.name}: {study.search.metric} {trial.value:.4f}, the mean of the best\n"
+        f"# Trial {trial.name} of study {study.name}: {study.search.metric} {trial.value:.4f}, the mean of the best\n"
         f"# evaluations of its folds ({folds}).\n"
         f"# Train the ensemble and write the submission: foldrace final {path}\n\n"
     )

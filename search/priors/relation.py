@@ -45,7 +45,7 @@ def relate(name: str, earlier: EarlierStudy, study: Study) -> Prior:
 def _first_difference(name: str, earlier: EarlierStudy, study: Study) -> str:
     """Why its trials are no trials of `study`, whatever the ranges of the knobs; empty: they are."""
     if not earlier.identity:
-        return "a file that does not say of which data"
+        return "not known to be of the same data"
     may_differ = {"search.seed", "search.baseline", *(f"training.{knob}" for knob in study.searched)}
     now, then = (
         Identity({key: value for key, value in identity.values.items() if key not in may_differ})
@@ -56,11 +56,12 @@ def _first_difference(name: str, earlier: EarlierStudy, study: Study) -> str:
 
 def _inside(earlier: EarlierStudy, study: Study) -> Iterator[EarlierTrial]:
     """The trials that `study` could have sampled, each with a value for each of its knobs."""
-    for trial in earlier.trials:
+    for place, trial in enumerate(earlier.trials):
         params = {knob: value for knob, value in (earlier.fixed | trial.params).items() if knob in study.searched}
         is_whole = trial.folds and params.keys() == study.searched.keys()
         if is_whole and all(allows(study.searched[knob], value) for knob, value in params.items()):
-            yield trial.model_copy(update={"params": params})
+            number = place if trial.number is None else trial.number
+            yield trial.model_copy(update={"params": params, "number": number})
 
 
 def _reason_for_no_trend(earlier: EarlierStudy, study: Study) -> str:

@@ -6,6 +6,7 @@ Optuna's own storage reads all queued trials again for each draw. Nothing here w
 from collections.abc import Container, Sequence
 from typing import Any
 
+import optuna
 import sqlalchemy as sa
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
@@ -29,6 +30,7 @@ class History(InMemoryStorage):
     study_name = "history"
 
     def __init__(self, database: Database, study_id: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of the study that is made here
         super().__init__()
         self._database, self._study = database, study_id
         self._finished: dict[int, FrozenTrial] = {}  # by trial id, without the passed over

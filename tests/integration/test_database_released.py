@@ -8,6 +8,8 @@ import pytest
 
 import foldrace
 from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.priors.relation import relate
+from foldrace.search.priors.sources import read_study
 from foldrace.search.study_store import open_study, queue_folds, stored_study
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.database import Database
@@ -64,6 +66,15 @@ def test_an_old_study_goes_on_where_it_stood(released: Database, now: list[float
 
     assert taken == [(3, 2, [(0, 0)]), (5, 1, []), (6, 1, []), (4, 2, [(0, 0)])]
     assert read_status(released, "old").trials == {"COMPLETE": 5, "PRUNED": 1, "FAIL": 1}
+    released.close()
+
+
+def test_an_old_study_is_a_prior_of_a_new_one(released: Database) -> None:
+    earlier = read_study(released, "old")
+
+    prior = relate("old", earlier, study().model_copy(update={"name": "new"}))
+
+    assert str(prior) == "old: 2 trials taken over; 2 still ran"
     released.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.errors import FoldraceError
+from foldrace.search.ensemble.export import export, select_trial, taken_over_trials
 from foldrace.search.launch.search import continue_search, prior_lines
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.monitor.view import status_lines
@@ -25,6 +26,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.loading import load
 from foldrace.studies.settings import Choices, Range
 from foldrace.studies.study import Folds, Study
 from tests.support.claims import NO_HEARTBEAT, must_claim
@@ -177,6 +179,25 @@ def test_a_prior_that_was_written_to_a_file_is_the_same(
     (from_run,) = read_new_priors(open_in(make_study("new", prior=["old"])))
 
     assert (from_file.study, from_file.name) == (from_run.study, "old.json")
+
+
+@on_sqlite
+def test_a_trial_that_was_taken_over_can_be_exported(
+    old: Session, open_in: Callable[[Study], Session], make_study: MakeStudy, tmp_path: Path
+) -> None:
+    best = select_trial(old.database, old.study)
+    new = open_in(with_knobs(make_study("new", prior=["old"]), dropout=Choices(choices=(0.0, 0.1))))
+    open_study(new.database, new.study)
+    copy_new_priors(new)
+    of_old = f"old/{best.number}"
+
+    assert next(trial.name for trial in taken_over_trials(new.database, new.study)) == of_old
+    export(new.study, select_trial(new.database, new.study, of_old), tmp_path / "final.toml")
+
+    assert load(tmp_path / "final.toml").fixed == {**best.sampled, "dropout": 0.1}
+    with pytest.raises(FoldraceError, match=f"no complete trial old/99 was taken over; there: {of_old}, old/"):
+        select_trial(new.database, new.study, "old/99")
+    assert taken_over_trials(old.database, old.study) == []
 
 
 # A prior mean
