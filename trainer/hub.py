@@ -3,9 +3,10 @@
 What comes from there is data. No code of it is ever executed, and nothing is sent.
 """
 
+import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transformers.utils import logging
 from foldrace.errors import FoldraceError
 
 HUB_TIMEOUT_SECONDS = 5.0  # for the answer to the first request
+_WEIGHTS = ("model.", "model-", "pytorch_model")  # with this a file of a whole model's weights begins
 
 # Otherwise transformers asks a service of the hub to convert a model that has its weights in the older format only.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -48,14 +50,68 @@ def load_pretrained(auto: Any, name: str | Path, what: str, **options: Any) -> A
 def load_failure(name: str, what: str, error: Exception) -> str:
     """One line that says what could not be loaded, why, and what would be right."""
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, ImportError):
+        return f"model.name: the {what} of {name} needs a package that is not installed: {reason}"
     if Path(name).is_dir():
-        return f"model.name: the folder {name} holds no {what} that loads ({reason}); save one with save_pretrained"
+        return _adapter(name) or _own_code(name, what) or _unreadable_folder(name, what, reason)
     if name.startswith(("/", ".", "~")):
         return f"model.name: no folder {name}; give one that save_pretrained wrote: --set model.name=FOLDER"
+    if "custom code" in reason:
+        return _needs_code(name, what)
     return (
         f"model.name: no {what} {name!r} here or on the hub ({reason}); "
         "without a connection, download it elsewhere and give its folder: --set model.name=FOLDER"
     )
+
+
+def refuse_adapter(name: str) -> None:
+    """Raise ModelError for a folder that holds an adapter and no model: with `peft`, its base model would load."""
+    if problem := _adapter(name):
+        raise ModelError(problem)
+
+
+def _adapter(folder: str) -> str:
+    """What is wrong with a folder that holds an adapter without a model; empty where that is not so."""
+    if not (Path(folder) / "adapter_config.json").is_file():
+        return ""
+    if any(file.name.startswith(_WEIGHTS) for file in Path(folder).iterdir()):
+        return ""
+    config = _read_config(folder, "adapter_config.json")
+    kind = config.get("peft_type", "no peft_type")
+    base = config.get("base_model_name_or_path") or config.get("model_name") or "its base model"
+    return (
+        f"model.name: the folder {folder} holds an adapter ({kind}) of {base}, not a "
+        "whole model; merge the two (peft: merge_and_unload), save model and tokenizer, and give that folder"
+    )
+
+
+def _own_code(folder: str, what: str) -> str:
+    """What is wrong with a folder whose model or tokenizer is code of its own; empty where it is not."""
+    config, code = (
+        ("tokenizer_config.json", "tokenization_*.py") if what == "tokenizer" else ("config.json", "*model*.py")
+    )
+    is_code = bool(_read_config(folder, config).get("auto_map")) or any(Path(folder).glob(code))
+    return _needs_code(folder, what) if is_code else ""
+
+
+def _needs_code(name: str, what: str) -> str:
+    return (
+        f"model.name: the {what} of {name} is code of its own (auto_map), which foldrace never executes; "
+        "give a model whose classes are in transformers, or write this one anew as such"
+        f"{', with a tokenizer.json' if what == 'tokenizer' else ''}"
+    )
+
+
+def _unreadable_folder(name: str, what: str, reason: str) -> str:
+    return f"model.name: the folder {name} holds no {what} that loads ({reason}); save one with save_pretrained"
+
+
+def _read_config(folder: str, file: str) -> dict[str, Any]:
+    """A JSON file of a folder; empty where it cannot be read."""
+    with suppress(OSError, ValueError):
+        found = json.loads((Path(folder) / file).read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 @cache

@@ -16,6 +16,8 @@ OUR_OWN = {"foldrace", "tests", "benchmarks", "_typeshed"}  # the last is of eve
 NOT_IMPORTED = {
     "pandas": "the Python interface returns it; an import takes half a second, so only a call makes it",
     "koreanize-matplotlib": "its font is read as a file",
+    "sentencepiece": "transformers reads SentencePiece models with it",
+    "protobuf": "sentencepiece's own description of its models needs it",
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PROVIDERS = packages_distributions()

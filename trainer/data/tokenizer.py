@@ -8,9 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    XLNetConfig,
+    XLNetTokenizer,
+)
 
-from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
+from foldrace.trainer.hub import ModelError, load_failure, load_pretrained, refuse_adapter
 
 TINY = "tiny"
 TINY_VOCABULARY = 6000  # pieces, at most
@@ -45,18 +52,35 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerBase:
 
 
 def _of_pretrained(name: str) -> PreTrainedTokenizerBase:
+    refuse_adapter(name)
     tokenizer = load_tokenizer(name)
     if len(tokenizer) < MIN_VOCABULARY:
         raise ModelError(
             f"model.name: the tokenizer of {name} has {len(tokenizer)} pieces; its vocabulary did not load"
         )
     config = load_pretrained(AutoConfig, name, "model")
+    if isinstance(tokenizer, XLNetTokenizer) and not isinstance(config, XLNetConfig):
+        tokenizer = _frame_as_bert(tokenizer)
     if getattr(config, "type_vocab_size", 0) < 2:
         # As klue/roberta: the tokenizer numbers the segments of a pair, but the model has a single segment.
         names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = names
         tokenizer.init_kwargs["model_input_names"] = names  # save_pretrained saves these
     return tokenizer
+
+
+def _frame_as_bert(tokenizer: XLNetTokenizer) -> PreTrainedTokenizerBase:
+    """The tokenizer of a BERT that names XLNet's for its pieces, as skt/kobert.
+
+    transformers' class takes Hangul apart into jamo, which such a vocabulary lacks, and frames a text as XLNet's own.
+    """
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Sequence([backend.normalizer, normalizers.NFC()])
+    backend.post_processor = processors.BertProcessing(
+        (tokenizer.sep_token, tokenizer.sep_token_id), (tokenizer.cls_token, tokenizer.cls_token_id)
+    )
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=names, **tokenizer.special_tokens_map)
 
 
 def _train_wordpiece(sentences: list[str]) -> PreTrainedTokenizerBase:
