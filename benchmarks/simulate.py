@@ -74,10 +74,10 @@ def main() -> None:
             read(path)  # a file that cannot be read is told before the work
         results, cases = Results(arguments.results), plan.cases()
         play_all(cases, results, arguments.jobs)
-        lines = rows({case: results.outcomes[case] for case in cases})
+        lines = rows({case: results.outcomes[case] for case in cases}, arguments.against)
     except CurveError as error:
         sys.exit(str(error))
-    print("\n".join(table(lines)))
+    print("\n".join(table(lines, arguments.against)))
     if arguments.json:
         alone = {line.strategy: line.as_json() for line in lines if line.workers == plan.workers[0]}
         print(json.dumps({"strategies": alone}))
@@ -89,6 +89,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--worlds", type=_positive, default=12, help="of each kind of truth and size of noise")
     parser.add_argument("--seeds", type=_positive, default=1, help="studies on each world")
     parser.add_argument("--strategies", type=_strategies, default=list(STRATEGIES), help=", ".join(STRATEGIES))
+    parser.add_argument("--against", default=BASELINE, help="the strategy that shortfalls are compared with")
     parser.add_argument("--truths", type=_truths, default=list(TRUTHS), help=", ".join(TRUTHS))
     parser.add_argument("--noises", type=float, nargs="+", default=[1.0, 0.5], help="sizes of the folds' noise")
     parser.add_argument("--workers", type=_positive, nargs="+", default=[1], help="numbers of simulated workers")
@@ -96,7 +97,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=_positive, default=2, help="processes")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where outcomes are kept")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.against not in (BASELINE, *arguments.strategies):
+        parser.error(f"--against {arguments.against}: expected of {', '.join((BASELINE, *arguments.strategies))}")
+    return arguments
 
 
 def _positive(text: str) -> int:

@@ -74,8 +74,7 @@ class Search(_Section):
     """The budget, what is maximised, how trials are sampled and pruned, and where the study is stored.
 
     Attributes:
-        prior: earlier studies: names of runs, files of JSON, or `shipped`. Only the sampler gp reads them, so that one
-            is used where none is named.
+        prior: earlier studies: names of runs, files of JSON, or `shipped`; only the sampler gp reads them.
         risk: of the racing pruner: the share of the expected improvement that it may lose.
         stop_below_noise: end the study when further trials can be expected to gain less than the noise of the folds.
         storage: the URL of a database; a relative SQLite path begins in the current folder. None: a file with the run.
@@ -86,7 +85,7 @@ class Search(_Section):
 
     trials: int = Field(60, ge=1)
     metric: Metric = "accuracy"
-    sampler: Sampler = "tpe"
+    sampler: Sampler = "gp"
     prior: tuple[str, ...] = ()
     pruner: Pruner = "racing"
     risk: float = Field(0.05, ge=0, le=1)
@@ -110,14 +109,11 @@ class Search(_Section):
             raise ValueError(f"{repeated} is listed twice")
         return priors
 
-    @model_validator(mode="before")
-    @classmethod
-    def _priors_need_the_process(cls, raw: Any) -> Any:
-        if not isinstance(raw, Mapping) or not raw.get("prior"):
-            return raw
-        if raw.get("sampler") == "tpe":
-            raise ValueError('sampler = "tpe" reads no prior; write sampler = "gp", or leave it out')
-        return {"sampler": "gp", **raw}
+    @model_validator(mode="after")
+    def _priors_need_the_process(self) -> Self:
+        if self.prior and self.sampler != "gp":
+            raise ValueError(f'sampler = "{self.sampler}" reads no prior; write sampler = "gp", or leave it out')
+        return self
 
 
 class Final(_Section):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +15,7 @@ from foldrace.trainer.arrays import FloatArray
 BASELINE = "tpe"
 FRACTIONS = (0.1, 0.15, 0.25, 0.35, 0.5, 0.75, 1.0)  # of the baseline's fold-epochs, at which shortfalls are shown
 GRID, MOST = 1200, 3.0  # points of a curve, up to so many times the baseline's fold-epochs
+RESAMPLES = 200  # of worlds
 TRIALS = (24, 36)  # of the baseline, whose shortfalls are to be reached
 
 Cell = tuple[str, str, float]  # curves, truth, noise
@@ -22,11 +23,12 @@ Cell = tuple[str, str, float]  # curves, truth, noise
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A strategy's outcome on one world with one seed, beside the baseline's."""
+    """A strategy's outcome on one world with one seed, beside the baseline's and another strategy's."""
 
     case: Case
     outcome: Outcome
     baseline: Outcome
+    other: Outcome
 
     def shortfall_at(self, spent: FloatArray) -> FloatArray:
         """The chosen configuration's, after so many fold-epochs."""
@@ -39,13 +41,17 @@ class Study:
 class Row:
     """A strategy's line: means over cells of files, truths and noise sizes.
 
+    A cell that is never reached counts `MOST`; with few worlds in a cell, `ratios` is mostly that. `pooled` says what
+    all worlds together say.
+
     Attributes:
         ratios: for each of `TRIALS`, fold-epochs to reach the baseline's shortfall after so many trials, over what the
             baseline spent on 24.
         error: the standard error of the first ratio, over worlds and seeds.
         worst: the highest first ratio of a cell.
+        pooled: the first ratio, of all worlds as one cell; with an 80 % interval by bootstrap over worlds.
         shortfalls: at `FRACTIONS` of what the baseline spends on 24 trials.
-        differences: paired, of these from the baseline's, with their standard errors.
+        differences: paired, of these from those of the strategy that it is compared with, with their standard errors.
         shortfall_24, fold_epochs_24, se: after 24 trials of its own.
         clock_24: fold-epochs on the clock until then.
     """
@@ -57,6 +63,7 @@ class Row:
     error: float
     worst: float
     fold_epochs_to: float
+    pooled: tuple[float, float, float]
     shortfalls: tuple[float, ...]
     differences: tuple[tuple[float, float], ...]
     shortfall_24: float
@@ -70,6 +77,9 @@ class Row:
             "ratio_to_tpe24": round(self.ratios[0], 4),
             "ratio_se": round(self.error, 4),
             "worst_ratio": round(self.worst, 4),
+            "pooled_ratio": round(self.pooled[0], 4),
+            "pooled_low": round(self.pooled[1], 4),
+            "pooled_high": round(self.pooled[2], 4),
             "fold_epochs_to_tpe24": round(self.fold_epochs_to, 1),
             "fold_epochs_24": round(self.fold_epochs_24, 1),
             "shortfall_24": round(self.shortfall_24, 3),
@@ -81,10 +91,21 @@ class Row:
         return found | {"shortfall_at": {f"{at:g}": round(value, 3) for at, value in shortfalls}}
 
 
-def rows(outcomes: Mapping[Case, Outcome]) -> list[Row]:
-    """A line for each strategy and number of workers, as far as the baseline was played on the same worlds."""
-    baselines = {_paired(case): o for case, o in outcomes.items() if case.strategy == BASELINE and case.workers == 1}
-    studies = [Study(c, o, baselines[_paired(c)]) for c, o in outcomes.items() if _paired(c) in baselines]
+def rows(outcomes: Mapping[Case, Outcome], against: str = BASELINE) -> list[Row]:
+    """A line for each strategy and number of workers, as far as the baseline was played on the same worlds.
+
+    Args:
+        against: the strategy that shortfalls are compared with, world by world.
+    """
+    baselines, others = (
+        {_paired(case): o for case, o in outcomes.items() if case.strategy == name and case.workers == 1}
+        for name in (BASELINE, against)
+    )
+    studies = [
+        Study(case, outcome, baselines[_paired(case)], others[_paired(case)])
+        for case, outcome in outcomes.items()
+        if _paired(case) in baselines and _paired(case) in others
+    ]
     names = list(dict.fromkeys((study.case.strategy, study.case.workers) for study in studies))
     return [_row(name, [s for s in studies if (s.case.strategy, s.case.workers) == name]) for name in names]
 
@@ -99,9 +120,8 @@ def _row(name: tuple[str, int], studies: list[Study]) -> Row:
     found = np.array([[_ratio(cell, trials) for trials in TRIALS] for cell in cells])
     spent = np.array([_spent_24(cell) for cell in cells])
     shortfalls = np.array([study.shortfall_at(np.array(FRACTIONS) * _spent_24([study])) for study in studies])
-    plain = np.array(
-        [Study(s.case, s.baseline, s.baseline).shortfall_at(np.array(FRACTIONS) * _spent_24([s])) for s in studies]
-    )
+    others = [replace(study, outcome=study.other) for study in studies]
+    compared = np.array([study.shortfall_at(np.array(FRACTIONS) * _spent_24([study])) for study in others])
     after = np.array([_after_24(study.outcome) for study in studies])
     return Row(
         *name,
@@ -110,8 +130,9 @@ def _row(name: tuple[str, int], studies: list[Study]) -> Row:
         _ratio_error(cells),
         float(found[:, 0].max()),
         float((found[:, 0] * spent).mean()),
+        _pooled(studies),
         tuple(shortfalls.mean(axis=0).tolist()),
-        tuple(zip((shortfalls - plain).mean(axis=0).tolist(), _error(shortfalls - plain).tolist(), strict=True)),
+        tuple(zip((shortfalls - compared).mean(axis=0).tolist(), _error(shortfalls - compared).tolist(), strict=True)),
         *(float(v) for v in (after[:, 0].mean(), _error(after[:, 0]), after[:, 1].mean(), after[:, 2].mean())),
     )
 
@@ -152,6 +173,16 @@ def _ratio_error(cells: Sequence[Sequence[Study]]) -> float:
     return float(np.sqrt(variance)) / len(cells)
 
 
+def _pooled(studies: Sequence[Study]) -> tuple[float, float, float]:
+    random = np.random.default_rng(0)
+    drawn = [
+        _ratio([studies[i] for i in random.integers(len(studies), size=len(studies))], TRIALS[0])
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.quantile(drawn, [0.1, 0.9])
+    return _ratio(studies, TRIALS[0]), float(low), float(high)
+
+
 def _error(values: FloatArray) -> FloatArray:
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
@@ -159,24 +190,26 @@ def _error(values: FloatArray) -> FloatArray:
     return found
 
 
-def table(lines: Sequence[Row]) -> list[str]:
+def table(lines: Sequence[Row], against: str = BASELINE) -> list[str]:
     """The lines of a report in text."""
-    head = "  ".join(f"{at:>5.0%}" for at in FRACTIONS)
+    head = "  ".join(f"{at:>6.0%}" for at in FRACTIONS)
     found = [
-        "fold-epochs to TPE-24's shortfall (ratio to TPE-24's own; standard error; worst cell) and to TPE-36's; after",
-        "24 trials of its own; shortfall in points at fractions of TPE-24's fold-epochs, and its paired difference",
-        "from TPE's at 35 %.",
-        f"{'strategy':20} {'workers':>7} {'studies':>7} {'ratio':>14} {'worst':>6} {'to 36':>6} "
-        f"{'at 24':>12} {'epochs':>7} {'clock':>7}   {head}   difference",
+        "fold-epochs to TPE-24's shortfall over TPE-24's own: of all worlds as one, with an 80 % interval; mean over",
+        "cells, its standard error, the worst cell; and to TPE-36's. Then what is had after 24 trials.",
+        f"{'strategy':20} {'workers':>7} {'studies':>7}  {'pooled':>18} {'cells':>14} {'worst':>6} {'to 36':>6} "
+        f"{'at 24':>12} {'epochs':>7} {'clock':>7}",
+        *(
+            f"{row.strategy:20} {row.workers:7} {row.studies:7}  {row.pooled[0]:5.3f} [{row.pooled[1]:.2f}, "
+            f"{row.pooled[2]:.2f}] {row.ratios[0]:6.3f} ± {row.error:.3f} {row.worst:6.2f} {row.ratios[1]:6.3f} "
+            f"{row.shortfall_24:5.2f} ± {row.se:.2f} {row.fold_epochs_24:7.0f} {row.clock_24:7.0f}"
+            for row in lines
+        ),
+        "",
+        f"shortfall in points at fractions of TPE-24's fold-epochs; below, less {against}'s, paired, and its error",
+        f"{'strategy':20} {'workers':>7}   {head}",
     ]
-    at = FRACTIONS.index(0.35)
     for row in lines:
-        difference, error = row.differences[at]
-        found.append(
-            f"{row.strategy:20} {row.workers:7} {row.studies:7} {row.ratios[0]:6.3f} ± {row.error:.3f} "
-            f"{row.worst:6.2f} {row.ratios[1]:6.3f} {row.shortfall_24:5.2f} ± {row.se:.2f} {row.fold_epochs_24:7.0f} "
-            f"{row.clock_24:7.0f}   "
-            + "  ".join(f"{v:5.2f}" for v in row.shortfalls)
-            + f"   {difference:+.2f} ± {error:.2f}"
-        )
+        found.append(f"{row.strategy:20} {row.workers:7}   " + "  ".join(f"{v:6.2f}" for v in row.shortfalls))
+        found.append(" " * 31 + "  ".join(f"{mean:+6.2f}" for mean, _ in row.differences))
+        found.append(" " * 31 + "  ".join(f"{f'±{error:.2f}':>6}" for _, error in row.differences))
     return found

@@ -17,7 +17,6 @@ from foldrace.search.sampler.curves import StoredCurves
 from foldrace.search.sampler.gp import GpSampler, Sample
 from foldrace.search.sampler.history import History
 from foldrace.search.sampler.stored_priors import StoredPriors
-from foldrace.search.sampler.trends import NO_PRIORS
 from foldrace.storage.database import Database
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
@@ -61,10 +60,11 @@ class Sampler:
 
 
 def make_sampler(database: Database, study_id: int, study: Study) -> Sampler:
-    """The sampler that a study names, over its trials in the database; only a process knows what to do with priors."""
-    process, priors = None, StoredPriors(database, study_id, study)
-    if study.search.sampler == "gp" or priors.read() is not NO_PRIORS:
-        process = GpSampler(StoredCurves(database, study.folds.count, study.defaults.evaluations), priors.read)
+    """The sampler that a study names, over its trials in the database."""
+    process = None
+    if study.search.sampler == "gp":
+        curves = StoredCurves(database, study.folds.count, study.defaults.evaluations)
+        process = GpSampler(curves, StoredPriors(database, study_id, study).read)
     return Sampler(History(database, study_id), study.search.seed, process)
 
 

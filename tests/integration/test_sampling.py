@@ -90,6 +90,6 @@ def test_every_worker_samples_the_same_for_a_trial(
     assert worker.sample(waiting, space).values.keys() == space.keys()
 
 
-def test_a_study_samples_by_tpe_unless_it_names_another(make_study: MakeStudy) -> None:
-    assert make_study().search.sampler == "tpe"
+def test_a_study_samples_by_the_process_unless_it_names_another(make_study: MakeStudy) -> None:
+    assert make_study().search.sampler == "gp"
     assert "sampler" not in make_study().to_toml()

@@ -143,11 +143,6 @@ def test_a_searched_knob_without_a_value_is_no_trial() -> None:
         study(training=TRAINING).hyperparameters({"gamma": 0.5})
 
 
-def test_a_study_with_priors_is_sampled_by_the_process() -> None:
-    assert study(search={"prior": ["old"]}).search.sampler == "gp"
-    assert study(search={"prior": []}).search.sampler == "tpe"
-
-
 def test_fixing_a_trials_values_leaves_nothing_to_search() -> None:
     searched = study(training=TRAINING, search={"baseline": {"gamma": 1.0}})
 
