@@ -69,7 +69,9 @@ def select_trial(database: Database, study: Study, name: str | None = None) -> S
         trials = database.retry(lambda: stored.get_trials(deepcopy=False))
     ranked = {trial.number: trial for trial in rank_trials(trials)}
     if not ranked:
-        raise ExportError(f"study {study.name}: no trial is complete yet, of {len(trials)}; nothing to export")
+        best = next(iter(taken_over_trials(database, study)), None)
+        rest = f"--trial {best.name} exports one that was taken over" if best is not None else "nothing to export"
+        raise ExportError(f"study {study.name}: no trial is complete yet, of {len(trials)}; {rest}")
     if number is None:
         number = next(iter(ranked))
     if number not in ranked:

@@ -3,22 +3,29 @@
 Optuna's own pruners see step = evaluations * fold + index, and a running estimate of the trial's value.
 """
 
+from collections.abc import Callable, Sequence
+
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.trial import FrozenTrial
 
+from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.racing import RacingPruner
 from foldrace.studies.study import Study
 
 STARTUP_TRIALS = 5  # at least, before the median pruner stops any
 
 
-def make_pruner(study: Study) -> BasePruner:
-    """The pruner of a search, with the same settings in every worker."""
+def make_pruner(study: Study, taken_over: Callable[[], Sequence[LearningCurves]] = tuple) -> BasePruner:
+    """The pruner of a search, with the same settings in every worker.
+
+    Args:
+        taken_over: the curves of trials that the study took over; racing alone looks at them.
+    """
     evaluations = study.defaults.evaluations
     half_a_fold = max(1, evaluations // 2)
     if study.search.pruner == "racing":
-        return RacingPruner(study.folds.count, evaluations, study.search.risk)
+        return RacingPruner(study.folds.count, evaluations, study.search.risk, taken_over)
     if study.search.pruner == "median":
         return MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=half_a_fold)
     if study.search.pruner == "successive_halving":

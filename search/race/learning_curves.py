@@ -105,7 +105,7 @@ def read_learning_curves(trial: FrozenTrial, folds: int, evaluations: int) -> Le
             _fill_forward(best[fold])
         bits.append(_right_at_best([record for record in curve if record is not None] if is_done else []))
     right, rows = zip(*bits, strict=True)
-    return LearningCurves(trial.number, best, right, rows, normalise_knobs(trial))
+    return LearningCurves(trial.number, best, right, rows, normalise_knobs(trial.params, trial.distributions))
 
 
 def running_estimate(ended: Sequence[float], best: Estimate, share: Estimate) -> Estimate:

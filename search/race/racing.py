@@ -5,7 +5,7 @@ raises: a record that it cannot read counts as one that is not there, and while 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import optuna
@@ -52,8 +52,9 @@ class Verdict:
             return "too little is known to compare it with another trial"
         where = f"fold {self.fold}, evaluation {self.evaluation}"
         where = where if math.isnan(self.epoch) else f"{where} (epoch {self.epoch:.1f})"
+        incumbent = f"trial {self.incumbent}" if self.incumbent >= 0 else "a trial that was taken over"
         return (
-            f"{where}: expected to end {self.difference:+.4f} against trial {self.incumbent}, probability of beating "
+            f"{where}: expected to end {self.difference:+.4f} against {incumbent}, probability of beating "
             f"it {self.probability:.3f}, expected gain {self.relative_gain:.1%} of an unknown trial's"
         )
 
@@ -74,15 +75,22 @@ class RacingPruner(BasePruner):
     Args:
         folds: of every trial.
         evaluations: points at which a fold is judged.
+        taken_over: the curves of trials of the same study that ran elsewhere; their numbers are negative.
         risk: accepted; 0 never stops a trial, and 1 stops every one that promises less than the next one.
     """
 
-    def __init__(self, folds: int, evaluations: int, risk: float = RISK) -> None:
+    def __init__(
+        self,
+        folds: int,
+        evaluations: int,
+        risk: float = RISK,
+        taken_over: Callable[[], Sequence[LearningCurves]] = tuple,
+    ) -> None:
         if folds < 1 or evaluations < 1:
             raise ValueError(f"a race needs folds and evaluations, found {folds} and {evaluations}")
         if not 0 <= risk <= 1:
             raise ValueError(f"the accepted risk lies between 0 and 1, found {risk}")
-        self._folds, self._evaluations, self._risk = folds, evaluations, risk
+        self._folds, self._evaluations, self._risk, self._taken_over = folds, evaluations, risk, taken_over
         self._ended: dict[tuple[str, int], LearningCurves] = {}  # by study and number; a trial that ended never changes
         self._models: dict[str, tuple[tuple[int, int], ForecastModel]] = {}  # by study, with what each was fitted to
 
@@ -129,7 +137,7 @@ class RacingPruner(BasePruner):
     def _read_trials(self, study: "optuna.study.Study") -> tuple[list[LearningCurves], list[LearningCurves]]:
         """The curves of the trials that ended, failed ones aside, and of those that are running."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        ended, running = [], []
+        ended, running = list(self._taken_over()), []
         for trial in study.get_trials(deepcopy=False, states=states):
             if trial.state == TrialState.RUNNING:
                 running.append(self._read(trial))

@@ -13,7 +13,6 @@ from optuna.distributions import (
     IntDistribution,
     distribution_to_json,
 )
-from optuna.trial import FrozenTrial
 
 from foldrace.studies.knobs import Value, is_integer
 from foldrace.studies.settings import Choices, Range
@@ -35,17 +34,17 @@ def single_value(distribution: BaseDistribution) -> Value:
     raise TypeError(f"a distribution that no knob has: {distribution!r}")
 
 
-def normalise_knobs(trial: FrozenTrial) -> dict[str, float]:
+def normalise_knobs(params: Mapping[str, Value], space: Mapping[str, BaseDistribution]) -> dict[str, float]:
     """The searched knobs of a trial, from 0 to 1: a number by its own scale (log or linear), each choice as 0 or 1."""
     found: dict[str, float] = {}
-    for knob, distribution in trial.distributions.items():
-        value = trial.params[knob]
+    for knob, distribution in space.items():
+        value = params[knob]
         if isinstance(distribution, CategoricalDistribution):
             found |= {f"{knob}={choice}": float(choice == value) for choice in distribution.choices}
         elif isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single():
             scale = math.log if distribution.log else float
             low, high = scale(distribution.low), scale(distribution.high)
-            inside = min(max(value, distribution.low), distribution.high)  # a queued value may lie anywhere
+            inside = min(max(float(value), distribution.low), distribution.high)  # a queued value may lie anywhere
             found[knob] = (scale(inside) - low) / (high - low)
     return found
 

@@ -1,13 +1,14 @@
 """Reads the priors of a study from its database, as its sampler uses them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 import numpy as np
 
 from foldrace.search.prior_store import EarlierStudy, EarlierTrial, Prior, read_prior_names, read_priors
 from foldrace.search.race.learning_curves import LearningCurves
-from foldrace.search.race.space import make_search_space
+from foldrace.search.race.space import make_search_space, normalise_knobs
 from foldrace.search.sampler.readings import Readings, read_levels
 from foldrace.search.sampler.trends import NO_PRIORS, Priors, PriorStudy, TakenOver
 from foldrace.storage.database import Database
@@ -49,11 +50,14 @@ def read_study_levels(earlier: EarlierStudy) -> Readings:
 
 def _priors(stored: Sequence[Prior], study: Study) -> Priors:
     folds, evaluations = study.folds.count, study.defaults.evaluations
+    space = make_search_space(study.searched)
+    trials = [trial for prior in stored if prior.use == "taken over" for trial in prior.study.trials]
     taken_over = [
-        TakenOver(trial.params, _curves(trial, folds, evaluations))
-        for prior in stored
-        if prior.use == "taken over"
-        for trial in prior.study.trials
+        TakenOver(
+            trial.params,
+            replace(_curves(trial, folds, evaluations), number=number, knobs=normalise_knobs(trial.params, space)),
+        )
+        for number, trial in enumerate(trials, start=-len(trials))
     ]
     return Priors(taken_over, [_prior_study(prior, study) for prior in stored if prior.use == "trend"])
 

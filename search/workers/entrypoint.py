@@ -5,11 +5,14 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
+from optuna.pruners import BasePruner
+
 from foldrace.search.ensemble.job import fold_folder
 from foldrace.search.priors.copying import copy_new_priors
 from foldrace.search.race.factory import make_pruner
 from foldrace.search.race.termination import read_expected_gain
 from foldrace.search.recording.recorder import Recorder
+from foldrace.search.sampler.stored_priors import StoredPriors
 from foldrace.search.session import Session
 from foldrace.search.study_store import FinalFold, final_name, open_study, public_toml, refuse_fixed
 from foldrace.search.trials.assignment import Assignment
@@ -64,7 +67,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     if options.final is None:
         assign = _search_assignment(session, data)
         _open_search(session, options)  # only now: nothing is left behind by a study that cannot run
-        settings = TrialsSettings(pruner=make_pruner(study), outages=outages)
+        settings = TrialsSettings(pruner=_make_pruner(session), outages=outages)
     else:
         assign = _final_assignment(session, data, options.final)
         settings = TrialsSettings(final_name(study.name, options.final), outages=outages)
@@ -85,6 +88,12 @@ def _open_search(session: Session, options: WorkerOptions) -> None:
         logger.info("prior %s", prior)
     if options.owner is None:  # a supervisor would have written it
         atomic_write(session.workspace.study_file, public_toml(session.study))
+
+
+def _make_pruner(session: Session) -> BasePruner:
+    study, database = session.study, session.database
+    priors = StoredPriors(database, database.read(lambda connection: find_study_id(connection, study.name)), study)
+    return make_pruner(study, lambda: [trial.curves for trial in priors.read().taken_over])
 
 
 def _reason_to_end(session: Session, options: WorkerOptions) -> Callable[[], str]:

@@ -197,6 +197,8 @@ def test_a_trial_that_was_taken_over_can_be_exported(
     assert load(tmp_path / "final.toml").fixed == {**best.sampled, "dropout": 0.1}
     with pytest.raises(FoldraceError, match=f"no complete trial old/99 was taken over; there: {of_old}, old/"):
         select_trial(new.database, new.study, "old/99")
+    with pytest.raises(FoldraceError, match=f"no trial is complete yet, of 3; --trial {of_old} exports one that"):
+        select_trial(new.database, new.study)
     assert taken_over_trials(old.database, old.study) == []
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -210,6 +211,19 @@ def test_every_worker_decides_alike_whatever_it_saw_before() -> None:
     old.judge(study, running([0.3, 0.3, 0.3], reports=5))
 
     assert old.judge(study, trial) == RacingPruner(folds=3, evaluations=EVALUATIONS).judge(study, trial)
+
+
+def test_a_trial_is_stopped_for_trials_that_were_taken_over() -> None:
+    trials = [read_learning_curves(t, 3, EVALUATIONS) for t in four_trials().get_trials()]
+    taken_over = [replace(curves, number=i - len(trials)) for i, curves in enumerate(trials)]
+    hopeless = running([0.3, 0.3, 0.3], reports=8)
+    alone = study_of(hopeless)
+
+    verdict = RacingPruner(3, EVALUATIONS, taken_over=lambda: taken_over).judge(alone, hopeless)
+
+    assert verdict.prune
+    assert "against a trial that was taken over, probability" in str(verdict)
+    assert not PRUNER.judge(alone, hopeless).prune
 
 
 def test_a_trial_that_is_completed_is_the_next_incumbent() -> None:

@@ -60,7 +60,7 @@ def test_a_trial_lies_in_its_space_by_each_knob_s_own_scale() -> None:
         value=0.5, params={"entity_marking": "concat", "epochs": 10, "lr": 1e-4, "seed": 7}, distributions=space
     )
 
-    assert normalise_knobs(trial) == pytest.approx(
+    assert normalise_knobs(trial.params, trial.distributions) == pytest.approx(
         {"entity_marking=none": 0.0, "entity_marking=concat": 1.0, "epochs": 0.25, "lr": 0.5}
     )
 
@@ -69,4 +69,4 @@ def test_a_value_queued_outside_its_range_lies_at_its_end() -> None:
     trial = create_trial(value=0.5, params={"lr": 1e-4}, distributions={"lr": FloatDistribution(1e-5, 1e-3, log=True)})
     trial.params["lr"] = 0.0
 
-    assert normalise_knobs(trial) == {"lr": 0.0}
+    assert normalise_knobs(trial.params, trial.distributions) == {"lr": 0.0}
