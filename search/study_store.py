@@ -239,4 +239,4 @@ def _folds(connection: sa.Connection, study_id: int, *states: optuna_rows.State)
     attrs: dict[int, dict[str, int]] = {}
     for trial_id, key, text in connection.execute(query):
         attrs.setdefault(trial_id, {})[key] = json.loads(text)
-    return {FinalFold(**found) for found in attrs.values()}
+    return {FinalFold(**found) for found in attrs.values() if len(found) == 2}  # another program's trial may lack one

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 MAX_FRUITLESS = 3  # attempts in a row without a new checkpoint or evaluation; then the trial fails
 OWNED = ("claiming", "held")  # the states of a lease whose owner works, or died
+FOREIGN = "plain Optuna"  # the owner of the lease of a trial that was begun without one
 _LEASES = tables.leases.c
 
 
@@ -127,6 +128,7 @@ class Leases:
         if before is not None:  # the commit had arrived when the connection dropped
             return Lease(self._study_id, before.trial_id, token, before.attempt)
         workers.report_alive(connection, self._worker, self._study_id, None, workers.Activity())
+        _lease_foreign(connection, self._study_id)
         dead = self._find_dead(connection)
         if workers.read_control(connection, self._study_id) != "running":
             return None
@@ -226,6 +228,22 @@ def mark_orphaned(database: Database, owner: str, reason: str, is_attempt: bool)
         workers.report_stopped(connection, owner)
 
     database.transact(work)
+
+
+def _lease_foreign(connection: sa.Connection, study_id: int) -> None:
+    """Lease each trial that runs without a lease, as `study.ask` or `copy_study` leaves it, to a worker that never was.
+
+    Nobody renews the lease, so the trial is adopted as any other whose worker is silent.
+    """
+    trials = tables.trials.c
+    of_trial = sa.and_(_LEASES.study_id == trials.study_id, _LEASES.trial_id == trials.trial_id)
+    query = sa.select(trials.trial_id).outerjoin(tables.leases, of_trial)
+    query = query.where(trials.study_id == study_id, trials.state == "RUNNING", _LEASES.trial_id.is_(None))
+    for trial_id in connection.execute(query).scalars().all():
+        row = {"study_id": study_id, "trial_id": trial_id, "owner": FOREIGN, "token": uuid.uuid4().hex}
+        row |= {"counter": 0, "state": "claiming", "attempt": 0, "fruitless": 0, "progressed": False, "note": None}
+        made = optuna_rows.dialect_insert(connection, tables.leases).values(row)
+        connection.execute(made.on_conflict_do_nothing())
 
 
 def _release(connection: sa.Connection, lease: Lease) -> None:

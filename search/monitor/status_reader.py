@@ -5,6 +5,7 @@ Never imports optuna or torch, and never reads the records of trials one by one.
 
 import json
 from collections import Counter
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -114,12 +115,21 @@ def _failures(connection: sa.Connection, study_id: int) -> tuple[FailedTrial, ..
 
 
 def _orphans(connection: sa.Connection, study_id: int, alive: set[str]) -> tuple[OrphanedTrial, ...]:
-    """The running trials whose lease is free, or whose owner is not among those alive."""
+    """The running trials without a lease, or whose lease is free, or whose owner is not among those alive."""
     query = sa.select(_TRIALS.number, _LEASES.attempt, _LEASES.owner, _LEASES.state)
-    query = query.join(tables.trials, _TRIALS.trial_id == _LEASES.trial_id).where(_LEASES.study_id == study_id)
-    found = connection.execute(query.where(_TRIALS.state == "RUNNING").order_by(_TRIALS.number))
+    of_trial = sa.and_(_LEASES.study_id == _TRIALS.study_id, _LEASES.trial_id == _TRIALS.trial_id)
+    query = query.select_from(tables.trials).outerjoin(tables.leases, of_trial)
+    found = connection.execute(
+        query.where(_TRIALS.study_id == study_id, _TRIALS.state == "RUNNING").order_by(_TRIALS.number)
+    )
     return tuple(
-        OrphanedTrial(row.number, row.attempt, row.owner, _ORPHANED_BECAUSE[row.state])
+        OrphanedTrial(row.number, row.attempt or 0, row.owner or leases.FOREIGN, _orphaned_because(row))
         for row in found
         if row.state not in leases.OWNED or row.owner not in alive
     )
+
+
+def _orphaned_because(row: Any) -> str:
+    if row.owner in (None, leases.FOREIGN):
+        return f"{leases.FOREIGN} began it, and no worker has it; one adopts it after a lease time"
+    return _ORPHANED_BECAUSE[row.state]

@@ -1,10 +1,16 @@
 """What a claimed trial asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-from foldrace.studies.knobs import Hyperparameters
+from optuna.trial import FrozenTrial
+
+from foldrace.studies.knobs import Hyperparameters, is_integer
+from foldrace.studies.settings import Choices, check_setting
+from foldrace.studies.study import Study
 from foldrace.trainer.data.folds import FoldPlan
 
 
@@ -22,3 +28,42 @@ class Assignment:
     folds: tuple[int, ...]
     folder: Callable[[int], Path]
     is_final: bool
+
+
+def refuse_impossible(trial: FrozenTrial, study: Study, is_final: bool) -> None:
+    """Refuse a trial that somebody queued with what cannot be run, or with a knob that the study would pass over.
+
+    A number outside of a knob's range is run as it was asked for; the knob must be able to have it.
+
+    Raises:
+        ValueError: it says which value, and what would be right.
+    """
+    given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    for knob, value in given.items():
+        if knob in study.searched:
+            _check_value(knob, value, study)
+        elif knob not in Hyperparameters.model_fields:
+            near = get_close_matches(knob, study.searched, 1) or sorted(study.searched)
+            raise ValueError(f"{knob}: unknown knob; is {' or '.join(near) or 'nothing'} meant?")
+        elif value != getattr(study.defaults, knob):
+            raise ValueError(
+                f"{knob}: the study fixes it at {getattr(study.defaults, knob)!r}, so it cannot be {value!r}"
+            )
+    if is_final:
+        _check_fold(trial.user_attrs, study)
+
+
+def _check_value(knob: str, value: Any, study: Study) -> None:
+    setting = study.searched[knob]
+    if isinstance(setting, Choices):
+        if value not in setting.choices:
+            raise ValueError(f"{knob}: {value!r} is not one of {list(setting.choices)}")
+    else:
+        is_whole = is_integer(knob) and isinstance(value, float) and value.is_integer()
+        check_setting(knob, int(value) if is_whole else value, where=knob)
+
+
+def _check_fold(attrs: Mapping[str, object], study: Study) -> None:
+    fold, seed = attrs.get("fold"), attrs.get("seed")
+    if type(fold) is not int or type(seed) is not int or not 0 <= fold < study.final.folds:
+        raise ValueError(f"fold {fold!r}, seed {seed!r}: not a fold of this final job, which has {study.final.folds}")

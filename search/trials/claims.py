@@ -3,6 +3,7 @@
 The protocol is in docs/design.md, section 5. Optuna's own heartbeat and retry callbacks are never used.
 """
 
+import logging
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from foldrace.search.race.judging import Judge
 from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.gp import Sample
 from foldrace.search.sampler.sampling import make_sampler
+from foldrace.search.trials.assignment import refuse_impossible
 from foldrace.search.trials.claim import Claim, ClaimContext
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
 from foldrace.search.trials.held_lease import LeaseContext
@@ -28,6 +30,7 @@ from foldrace.studies.study import Study
 __all__ = ["Claim", "LeaseLost", "Trials", "TrialsSettings"]
 
 _TRIALS = tables.trials.c
+logger = logging.getLogger("foldrace.worker")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Trials:
         refuse_short_lease(study, heartbeat.seconds)
         self.timer = ProtocolTimer()
         self._database, self._worker, self._heartbeat = database, worker, heartbeat
+        self._study, self._is_final = study, settings.name is not None
         name = settings.name or study.name
         self._study_id = database.read(lambda connection: optuna_rows.find_study_id(connection, name))
         self._leases = Leases(database, self._study_id, worker, study.search.lease_seconds, heartbeat.clock)
@@ -91,7 +95,8 @@ class Trials:
             self._context.lease.outages.settle(self._leases.release)
             while (lease := self._leases.acquire(only_adopt)) is not None:
                 with suppress(LeaseLost):  # the draw took so long that another worker has the trial by now
-                    return self._begin(lease)
+                    if (claim := self._begin(lease)) is not None:
+                        return claim
         return None
 
     def is_over(self, only_adopt: bool = False) -> bool:
@@ -110,15 +115,22 @@ class Trials:
         with suppress(sa.exc.SQLAlchemyError):
             self._database.transact_once(lambda connection: workers.report_stopped(connection, self._worker.owner))
 
-    def _begin(self, lease: Lease) -> Claim:
+    def _begin(self, lease: Lease) -> Claim | None:
+        """The claim, once its values are stored; None: the trial asked for what cannot be run, and has failed."""
         with self._database.read_only():
             trial = self._database.retry(lambda: self._database.storage.get_trial(lease.trial_id))
         claim = Claim(self._context, lease, trial)
         with ExitStack() as stack:
             stack.enter_context(claim)  # an error gives the claim up again
+            try:
+                refuse_impossible(trial, self._study, self._is_final)
+            except ValueError as error:
+                logger.warning("trial %d failed, as nobody can run it: %s", claim.number, error)
+                claim.fail(str(error))
+                return None
             claim.keep_alive(self._heartbeat)
-            # All values are stored at once, so a trial has either all of them or none.
-            missing = self._space.keys() - trial.params.keys()
-            claim.begin(self._space, self._sampler.sample(trial, self._space) if missing else Sample({}))
+            # All values are stored at once: only a trial that plain Optuna began has some of them.
+            missing = {knob: d for knob, d in self._space.items() if knob not in trial.params}
+            claim.begin(self._space, self._sampler.sample(trial, missing) if missing else Sample({}))
             stack.pop_all()
         return claim
