@@ -49,7 +49,7 @@ def load(
         set_key(raw, "search.storage", storage)
     for override in overrides:
         apply_override(raw, override)
-    is_of_run = runs is not None and source.parent.parent == runs
+    is_of_run = runs is not None and runs in source.parents
     study = parse_stored(raw, str(source)) if is_of_run and not overrides else parse(raw, str(source))
     if files:
         _check_files(study, source)
@@ -85,15 +85,22 @@ def find(path: str | Path, runs: Path | None = None) -> Path:
     if candidate.is_file():
         return candidate
     if candidate.name == str(path):
-        run = None if runs is None else runs / candidate / "study.toml"
-        if run is not None and run.is_file():
+        run = None if runs is None else _of_run(runs / candidate)
+        if run is not None:
             return run
         if shipped.is_file():
             return shipped
     names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
-    done = [] if runs is None else sorted(file.parent.name for file in runs.glob("*/study.toml"))
+    done = [] if runs is None else sorted(run.name for run in runs.glob("*") if _of_run(run) is not None)
     known = f"; runs in {runs}: {', '.join(done)}" if done else ""
     raise StudyError(f"{path}: no such study file; shipped studies: {names}{known}")
+
+
+def _of_run(folder: Path) -> Path | None:
+    """The study file in the folder of a run; that of its newest final job, where it was never searched."""
+    finals = [file for file in folder.glob("final-*/study.toml") if file.parent.name.removeprefix("final-").isdecimal()]
+    newest = sorted(finals, key=lambda file: int(file.parent.name.removeprefix("final-")))[-1:]
+    return next((file for file in (folder / "study.toml", *newest) if file.is_file()), None)
 
 
 def _read(source: Path) -> dict[str, Any]:

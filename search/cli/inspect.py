@@ -103,20 +103,19 @@ def report(
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Write one HTML file about a search or a final job, which opens without a network."""
+    from foldrace.search.ensemble.outcome import open_outcome
+    from foldrace.search.reports.final_report import final_report
+    from foldrace.search.reports.search_report import search_report
+    from foldrace.search.study_store import name_of_run
     from foldrace.storage.files.atomic import atomic_write
 
-    if Path(study).is_dir() and Path(study).name.startswith("final-"):
-        from foldrace.search.ensemble.outcome import open_outcome
-        from foldrace.search.reports.final_report import final_report
-
-        path, text = Path(study), final_report(open_outcome(Path(study)))
-    else:
-        from foldrace.search.reports.search_report import search_report
-
+    folder, text = Path(study), ""
+    if not (folder.name.startswith("final-") and folder.is_dir()):
         with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
-            path, text = session.workspace.folder, search_report(session)
-    path = output or path / "report.html"
-    atomic_write(path, text)
+            folder = session.workspace.root / name_of_run(session.database, session.study.name)
+            text = search_report(session) if folder == session.workspace.folder else ""
+    path = output or folder / "report.html"
+    atomic_write(path, text or final_report(open_outcome(folder, set_)))
     typer.echo(f"report    {path}")
 
 

@@ -1,5 +1,6 @@
 """The outcome of a final job, read from its folder: what each fold left, and their answers together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,8 +67,11 @@ def read_outcome(job: FinalJob, data: TrainingData) -> FinalOutcome:
     return FinalOutcome(job, data, results, out_of_fold(trained, data.labels, job.study.final.vote))
 
 
-def open_outcome(folder: Path) -> FinalOutcome:
+def open_outcome(folder: Path, overrides: Sequence[str] = ()) -> FinalOutcome:
     """The outcome of the final job in a folder such as runs/demo/final-1.
+
+    Args:
+        overrides: of its study file, as where its data lies by now.
 
     Raises:
         FinalError: there is no finished ensemble.
@@ -77,7 +81,7 @@ def open_outcome(folder: Path) -> FinalOutcome:
     number = folder.absolute().name.removeprefix("final-")
     if not number.isdigit():
         raise no_ensemble(folder)
-    study = load(folder / STUDY_FILE)
+    study = load(folder / STUDY_FILE, overrides)
     job = FinalJob(study, int(number), Workspace(folder.absolute().parent.parent, study.name))
     return read_outcome(job, open_training_data(study, job.workspace))
 

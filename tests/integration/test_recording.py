@@ -11,6 +11,7 @@ import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna_dashboard import get_note
 
+from foldrace.search.cli.inspect import report
 from foldrace.search.ensemble.job import FinalError, FinalJob, queue_final_job
 from foldrace.search.ensemble.outcome import open_outcome
 from foldrace.search.ensemble.result import make_ensemble
@@ -27,7 +28,7 @@ from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.leases import LeaseLost
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.settings import Range
-from foldrace.studies.study import Data, Study
+from foldrace.studies.study import Data, Study, StudyError
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores
 from foldrace.trainer.training_data import TrainingData, open_training_data
@@ -255,6 +256,22 @@ def test_a_final_job_is_reported_and_recorded(session: Session, data: TrainingDa
 def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FinalError, match="no finished ensemble there"):
         open_outcome(tmp_path / "final-1")
+
+
+@pytest.mark.parametrize("by", ["folder", "name"])
+def test_a_final_job_alone_is_reported_by_folder_or_name_wherever_its_data_is(
+    by: str, session: Session, data: TrainingData, tmp_path: Path
+) -> None:
+    job = final_of(session, data)
+    make_ensemble(job, data)
+    moved = job.study.data.train.rename(tmp_path / "moved.csv")
+    study, runs = str(job.folder) if by == "folder" else "small", session.workspace.root
+
+    with pytest.raises(StudyError, match=r"give one there or with --set data\.train=PATH"):
+        report(study, workspace=runs)
+    report(study, set_=[f"data.train={moved}", f"data.test={moved}"], workspace=runs)
+
+    assert "Out-of-fold accuracy" in (job.folder / "report.html").read_text(encoding="utf-8")
 
 
 def final_of(session: Session, data: TrainingData) -> FinalJob:

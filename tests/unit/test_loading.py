@@ -84,6 +84,16 @@ def test_no_such_run_names_the_runs_there_are(tmp_path: Path) -> None:
         load("thrid", runs=tmp_path)
 
 
+def test_a_run_that_has_final_jobs_alone_is_found_by_its_name(tmp_path: Path) -> None:
+    for number in (2, 10):
+        (tmp_path / "mine" / f"final-{number}").mkdir(parents=True)
+        (tmp_path / "mine" / f"final-{number}" / "study.toml").write_text(FILE, encoding="utf-8")
+
+    assert find("mine", runs=tmp_path) == tmp_path / "mine" / "final-10" / "study.toml"
+    with pytest.raises(StudyError, match=r"runs in .*: mine$"):
+        find("mien", runs=tmp_path)
+
+
 def test_a_file_goes_before_a_shipped_study_of_its_name(file: Path) -> None:
     Path("koelectra_re").write_text(FILE, encoding="utf-8")
 
