@@ -72,6 +72,7 @@ def open_study(database: Database, study: Study) -> None:
         workers.delete_old(connection)
 
     database.transact(work)
+    database.checkpoint()
 
 
 def refuse_fixed(study: Study) -> None:
@@ -110,6 +111,7 @@ def queue_folds(
             optuna_rows.enqueue_trial(connection, study_id, trial, {}, {"fold": fold.fold, "seed": fold.seed})
 
     database.transact(work)
+    database.checkpoint()
     return name
 
 

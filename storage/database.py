@@ -123,6 +123,10 @@ class Database:
         """Declare that this thread only reads meanwhile, through `engine` or `storage`."""
         return self._dialect.read_only()
 
+    def checkpoint(self) -> None:
+        """Let a copy of an SQLite file alone hold what was committed so far. It waits for nobody, and never fails."""
+        self._dialect.checkpoint(self.engine)
+
     def close(self) -> None:
         self.engine.dispose()
         if "_storage" in self.__dict__:

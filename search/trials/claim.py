@@ -155,6 +155,7 @@ class Claim(HeldLease):
         try:
             with self._timer.timing("ends"):
                 self._write(work)
+                self._database.checkpoint()
         except LeaseLost:
             # The first try may have arrived, with its answer lost.
             return self._database.read(lambda c: _has_ended(c, trial_id, state, self.attempt))

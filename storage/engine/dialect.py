@@ -26,3 +26,6 @@ class Dialect(Protocol):
 
     def hold_snapshot(self, connection: sa.Connection) -> None:
         """Let every statement of a transaction that begins here, and only reads, see the same state."""
+
+    def checkpoint(self, engine: sa.Engine) -> None:
+        """Bring what was committed into the database's own file, where that is another one; it waits for nobody."""

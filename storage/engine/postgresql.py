@@ -47,6 +47,9 @@ class Postgresql:
     def read_only(self) -> AbstractContextManager[None]:
         return nullcontext()  # readers and writers do not wait for each other here
 
+    def checkpoint(self, engine: sa.Engine) -> None:
+        """Nothing: nobody copies the server's files."""
+
     def hold_snapshot(self, connection: sa.Connection) -> None:
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
