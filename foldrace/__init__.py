@@ -1,3 +1,66 @@
-"""Hyperparameter search for K-fold fine-tuning."""
+"""Hyperparameter search for K-fold fine-tuning.
+
+Each command of `foldrace` is a function of this package: `foldrace.run("demo", workers=2)`. docs/guide.md has a tour.
+Nothing but this file is imported until a function is asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from foldrace.errors import FoldraceError
+
+if TYPE_CHECKING:
+    from foldrace.search.api.control import pause, resume, stop
+    from foldrace.search.api.inspect import (
+        best,
+        dashboard,
+        export,
+        export_prior,
+        predict,
+        predict_rows,
+        report,
+        status,
+        watch,
+    )
+    from foldrace.search.api.naming import load
+    from foldrace.search.api.train import check, final, run, worker
 
 __version__ = "0.1.0"
+__all__ = [
+    "FoldraceError",
+    "best",
+    "check",
+    "dashboard",
+    "export",
+    "export_prior",
+    "final",
+    "load",
+    "pause",
+    "predict",
+    "predict_rows",
+    "report",
+    "resume",
+    "run",
+    "status",
+    "stop",
+    "watch",
+    "worker",
+]
+
+_MODULES = {
+    "control": ("pause", "resume", "stop"),
+    "inspect": ("best", "dashboard", "export", "export_prior", "predict", "predict_rows", "report", "status", "watch"),
+    "naming": ("load",),
+    "train": ("check", "final", "run", "worker"),
+}
+_HOMES = {name: f"foldrace.search.api.{module}" for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -13,15 +13,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from foldrace.studies.messages import explain
-from foldrace.studies.overrides import apply_override, set_key, with_absolute_files
+from foldrace.studies.overrides import apply_override, parse_override, set_key, with_absolute_files
 from foldrace.studies.study import NAME, NAME_RULE, PATH_KEYS, Study, StudyError
 
 SHIPPED = Path(__file__).parent
+Overrides = Mapping[str, object] | Iterable[str]
+STORAGE_VARIABLE = "FOLDRACE_STORAGE"  # in the environment; replaces search.storage
 
 
 def load(
     path: str | Path,
-    overrides: Iterable[str] = (),
+    overrides: Overrides = (),
     name: str | None = None,
     runs: Path | None = None,
     files: bool = True,
@@ -30,8 +32,8 @@ def load(
 
     Args:
         path: a TOML file, or the name of a shipped study (`demo`).
-        overrides: `section.key=value` each; the value is TOML, or else taken as text; a path in it is
-            relative to the current folder.
+        overrides: values by key, as {"training.lr": 3e-5}; or `section.key=value` each, where the value is TOML, or
+            else taken as text. A path in it is relative to the current folder.
         name: another name for the study.
         files: refuse a study whose data files are missing.
         runs: a workspace; there, the name of a run means the study as it was run.
@@ -45,10 +47,10 @@ def load(
         if not re.fullmatch(NAME, name):
             raise StudyError(f"--as {name}: {NAME_RULE}")
         raw["name"] = name
-    if storage := os.environ.get("FOLDRACE_STORAGE"):
+    if storage := os.environ.get(STORAGE_VARIABLE):
         set_key(raw, "search.storage", storage)
-    for override in overrides:
-        apply_override(raw, override)
+    for key, value in overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides):
+        apply_override(raw, key, value)
     is_of_run = runs is not None and runs in source.parents
     study = parse_stored(raw, str(source)) if is_of_run and not overrides else parse(raw, str(source))
     if files:

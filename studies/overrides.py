@@ -1,4 +1,4 @@
-"""`--set KEY=VALUE`: a study file as plain data, changed key by key before it is checked."""
+"""Overrides (`--set KEY=VALUE`): a study file as plain data, changed key by key before it is checked."""
 
 import re
 import tomllib
@@ -7,13 +7,27 @@ from typing import Any
 
 from foldrace.studies.study import PATH_KEYS, StudyError, is_file
 
+_PATHS = {f"data.{key}" for key in PATH_KEYS}
 
-def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Change `raw` as `--set` asks; a knob that is fixed by it leaves the baseline. Raises StudyError."""
-    key, equals, text = override.partition("=")
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """The key and the value of `KEY=VALUE`, as `--set` takes it. Raises StudyError."""
+    key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
-        raise StudyError(f"--set {override}: expected KEY=VALUE, as in --set training.lr=3e-5")
-    value = _value(key, text)
+        raise StudyError(f"--set {text}: expected KEY=VALUE, as in --set training.lr=3e-5")
+    return key, value if key in _PATHS else _value(value)
+
+
+def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Set a key of `raw`, where a relative path starts at the current folder. A knob that it fixes leaves the baseline.
+
+    Raises:
+        StudyError: the key lies in a value.
+    """
+    if key in _PATHS and isinstance(value, str | Path):
+        value = str(Path(value).absolute())
+    elif key == "search.prior" and isinstance(value, list):
+        value = with_absolute_files(value, Path())
     set_key(raw, key, value)
     section, _, knob = key.partition(".")
     if section == "training" and not isinstance(value, dict):
@@ -44,11 +58,8 @@ def _drop_from_baseline(raw: dict[str, Any], knob: str) -> None:
             set_key(raw, "search.baseline", {name: value for name, value in baseline.items() if name != knob})
 
 
-def _value(key: str, text: str) -> Any:
-    if key in {f"data.{k}" for k in PATH_KEYS}:
-        return str(Path(text).absolute())
+def _value(text: str) -> Any:
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-    return with_absolute_files(value, Path()) if key == "search.prior" and isinstance(value, list) else value

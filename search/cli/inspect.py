@@ -7,17 +7,16 @@ from typing import Annotated
 import typer
 
 from foldrace.errors import FoldraceError
+from foldrace.search.api import inspect
+from foldrace.search.api.naming import WORKSPACE, is_final_folder
 from foldrace.search.cli.options import (
-    WORKSPACE,
     JsonOption,
     NameOption,
     SetOption,
     StudyArgument,
     WorkspaceOption,
     load_run,
-    print_lines,
 )
-from foldrace.search.session import open_session
 
 
 def status(
@@ -29,20 +28,14 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
 ) -> None:
     """Show a search: its trials, its best, what pruning saved, its workers."""
-    from foldrace.search.monitor.live import watch_status
-    from foldrace.search.monitor.status_reader import read_status
-    from foldrace.search.monitor.view import status_lines
-    from foldrace.search.study_store import name_of_run
-
     if watch and as_json:
         raise FoldraceError("--watch shows a search to people; --json without it gives it once")
-    with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
-        run_name = name_of_run(session.database, session.study.name)
-        if watch:
-            watch_status(session.database, run_name)
-            return
-        status = read_status(session.database, run_name)
-    print_lines([json.dumps(status.to_json(), ensure_ascii=False)] if as_json else status_lines(status))
+    run = load_run(study, set_, name, workspace)
+    if watch:
+        inspect.watch(run, workspace=workspace)
+        return
+    status = inspect.status(run, workspace=workspace)
+    typer.echo(json.dumps(status.to_json(), ensure_ascii=False) if as_json else status)
 
 
 def dashboard(
@@ -56,10 +49,8 @@ def dashboard(
     ] = False,
 ) -> None:
     """Show a search in the browser, in optuna-dashboard behind a link with a token."""
-    from foldrace.search.dashboard.server import serve_dashboard
-
-    with open_session(load_run(study, [], name, workspace), workspace, create=False) as session:
-        serve_dashboard(session, host, port, allow_edit, typer.echo)
+    run = load_run(study, [], name, workspace)
+    inspect.dashboard(run, host=host, port=port, allow_edit=allow_edit, workspace=workspace, say=typer.echo)
 
 
 def export(
@@ -76,23 +67,16 @@ def export(
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Write the best complete trial as a final study file, with every knob fixed."""
-    from foldrace.search.ensemble.export import export as write
-    from foldrace.search.ensemble.export import select_trial, taken_over_trials
-    from foldrace.search.priors.sources import write_prior
-
-    with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
-        if prior is not None:
-            typer.echo(f"prior     {write_prior(session, prior)}")
-            return
-        best = select_trial(session.database, session.study, trial)
-        taken_over = [] if trial is not None else taken_over_trials(session.database, session.study)
-        path = output or session.workspace.folder / "final.toml"
-        write(session.study, best, path)
-    metric = session.study.search.metric
+    run = load_run(study, set_, name, workspace)
+    if prior is not None:
+        typer.echo(f"prior     {inspect.export_prior(run, prior, workspace=workspace)}")
+        return
+    exported = inspect.export(run, trial=trial, output=output, workspace=workspace)
+    best, better, metric = exported.trial, exported.better, run.search.metric
     typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} (sd {best.deviation:.4f})")
-    better = [one.name for one in taken_over if one.value > best.value]
-    print_lines([f"better    trial {name} was taken over; --trial {name} exports it" for name in better[:1]])
-    typer.echo(f"exported  {path}")
+    if better is not None:
+        typer.echo(f"better    trial {better.name} was taken over; --trial {better.name} exports it")
+    typer.echo(f"exported  {exported.path}")
 
 
 def report(
@@ -103,20 +87,8 @@ def report(
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Write one HTML file about a search or a final job, which opens without a network."""
-    from foldrace.search.ensemble.outcome import open_outcome
-    from foldrace.search.reports.final_report import final_report
-    from foldrace.search.reports.search_report import search_report
-    from foldrace.search.study_store import name_of_run
-    from foldrace.storage.files.atomic import atomic_write
-
-    folder, text = Path(study), ""
-    if not (folder.name.startswith("final-") and folder.is_dir()):
-        with open_session(load_run(study, set_, name, workspace), workspace, create=False) as session:
-            folder = session.workspace.root / name_of_run(session.database, session.study.name)
-            text = search_report(session) if folder == session.workspace.folder else ""
-    path = output or folder / "report.html"
-    atomic_write(path, text or final_report(open_outcome(folder, set_)))
-    typer.echo(f"report    {path}")
+    run = study if is_final_folder(study) else load_run(study, set_, name, workspace)
+    typer.echo(f"report    {inspect.report(run, overrides=set_, output=output, workspace=workspace)}")
 
 
 def predict(
@@ -126,10 +98,10 @@ def predict(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Use a finished ensemble on new data."""
-    from foldrace.search.ensemble.predict import predict_file
-    from foldrace.trainer.modeling.devices import resolve_device
+    from foldrace.storage.files.atomic import atomic_write
 
     path = output or run_folder / "predictions.csv"
-    done = predict_file(run_folder, file, path, resolve_device(device))
+    done = inspect.predict_rows(run_folder, file, device=device)
+    atomic_write(path, done.submission())
     known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on the rows with a known label"
     typer.echo(f"{len(done.examples.rows)} rows predicted by {run_folder}, written to {path}{known}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from foldrace.studies.loading import load
+from foldrace.search.api.naming import load
 from foldrace.studies.study import Study
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
@@ -33,24 +33,22 @@ WaitOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-WORKSPACE = Path("runs")
-
 
 def load_study(
     study: str, overrides: list[str], trials: int | None = None, name: str | None = None, priors: Sequence[str] = ()
 ) -> Study:
     """The study of a file, or a shipped one, with `--set`, `--trials`, `--as` and `--from` applied."""
     overrides = overrides if trials is None else [*overrides, f"search.trials={trials}"]
-    asked = load(study, overrides, name)
+    asked = load(study, overrides, name=name)
     if not priors:
         return asked
     named = [*asked.search.prior, *(prior for prior in priors if prior not in asked.search.prior)]
-    return load(study, [*overrides, f"search.prior={json.dumps(named, ensure_ascii=False)}"], name)
+    return load(study, [*overrides, f"search.prior={json.dumps(named, ensure_ascii=False)}"], name=name)
 
 
 def load_run(study: str, overrides: list[str], name: str | None, workspace: Path) -> Study:
     """The study of a run; where only its name is given, with the settings that it was run with."""
-    return load(study, overrides, name, runs=workspace, files=False)
+    return load(study, overrides, name=name, workspace=workspace)
 
 
 def print_lines(lines: list[str]) -> None:

@@ -11,6 +11,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.prior_store import EarlierTrial, read_taken_over
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.ranking import rank_trials
+from foldrace.search.session import Session
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
@@ -103,6 +104,31 @@ def _select_taken_over(database: Database, study: Study, name: str) -> SelectedT
         there = ", ".join([*found][:10]) or "none"
         raise ExportError(f"study {study.name}: no complete trial {name} was taken over; there: {there}")
     return found[name]
+
+
+@dataclass(frozen=True)
+class ExportedTrial:
+    """A trial that was written as a final study file.
+
+    Attributes:
+        better: than the study's own best, the best one that was taken over; None where another trial was asked for.
+    """
+
+    trial: SelectedTrial
+    path: Path
+    better: SelectedTrial | None
+
+
+def export_trial(session: Session, name: str | None, output: Path | None) -> ExportedTrial:
+    """Write the best trial, or the one of that name, to `output`: by default to final.toml with the run.
+
+    Raises: as `select_trial`.
+    """
+    trial = select_trial(session.database, session.study, name)
+    taken_over = [] if name is not None else taken_over_trials(session.database, session.study)
+    path = output or session.workspace.folder / "final.toml"
+    export(session.study, trial, path)
+    return ExportedTrial(trial, path, next((one for one in taken_over if one.value > trial.value), None))
 
 
 def export(study: Study, trial: SelectedTrial, path: Path) -> None:

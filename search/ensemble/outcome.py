@@ -1,6 +1,5 @@
 """The outcome of a final job, read from its folder: what each fold left, and their answers together."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from foldrace.search.ensemble.job import STUDY_FILE, FinalError, FinalJob, no_ensemble, read_summary
 from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import Workspace
-from foldrace.studies.loading import load
+from foldrace.studies.loading import Overrides, load
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.ensemble import OutOfFold, out_of_fold
 from foldrace.trainer.figures import confusions, curves, png, reliability
@@ -67,7 +66,7 @@ def read_outcome(job: FinalJob, data: TrainingData) -> FinalOutcome:
     return FinalOutcome(job, data, results, out_of_fold(trained, data.labels, job.study.final.vote))
 
 
-def open_outcome(folder: Path, overrides: Sequence[str] = ()) -> FinalOutcome:
+def open_outcome(folder: Path, overrides: Overrides = ()) -> FinalOutcome:
     """The outcome of the final job in a folder such as runs/demo/final-1.
 
     Args:

@@ -8,13 +8,13 @@ import numpy as np
 
 from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, FinalError, final_folds, fold_folder, read_summary
 from foldrace.search.study_store import FinalFold
-from foldrace.storage.files.atomic import atomic_write
 from foldrace.studies.loading import load_stored
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import Float32Array, FloatArray
 from foldrace.trainer.data.encoding import encode
 from foldrace.trainer.data.examples import Examples, read_test
 from foldrace.trainer.data.labels import read_labels
+from foldrace.trainer.data.rows import Rows
 from foldrace.trainer.data.tokenizer import load_tokenizer, pad_id
 from foldrace.trainer.ensemble import vote
 from foldrace.trainer.modeling.devices import autocast_dtype
@@ -25,34 +25,43 @@ from foldrace.trainer.training.prediction import load_model, predict
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answers of an ensemble to the rows of a file.
+    """The answers of an ensemble to some rows.
 
     Attributes:
+        study: of the final job.
         votes: (rows, classes).
-        accuracy: over the rows with a known label; None where the file has none.
     """
 
+    study: Study
     examples: Examples
     votes: FloatArray
-    accuracy: float | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Over the rows whose true label is known and was not excluded; None where there are none."""
+        rows = zip(self.examples.rows, self.votes.argmax(axis=1), strict=True)
+        right = [row.label == best for row, best in rows if row.label is not None]
+        return sum(right) / len(right) if right else None
+
+    def submission(self) -> str:
+        """The rows' submission file, as the study asks for it."""
+        ids, excluded = [row.id for row in self.examples.rows], len(self.study.data.exclude_labels)
+        return submission_text(self.study.final.submission, ids, self.votes, self.examples.labels, excluded)
 
 
-def predict_file(run: Path, file: Path, output: Path, device: str) -> Prediction:
-    """Let the ensemble in the folder of a final job vote on a data file, and write its submission.
+def predict_rows(run: Path, rows: Path | Rows, device: str) -> Prediction:
+    """Let the ensemble in the folder of a final job vote on a data file, or on rows in memory.
 
     Raises:
         FinalError: there is no finished ensemble, or a model of it is missing.
-        DataError: the file cannot be read.
+        DataError: a row is malformed, or the file cannot be read.
     """
     summary = read_summary(run)
     study = load_stored(run / STUDY_FILE)
-    examples = read_test(file, read_labels(run / LABELS_FILE))
+    examples = read_test(rows, read_labels(run / LABELS_FILE))
     folders = _models(run, final_folds(study, summary.seeds))
     votes = vote(list(_predictions(folders, examples, study, device)), study.final.vote)
-    ids = [row.id for row in examples.rows]
-    excluded = len(study.data.exclude_labels)
-    atomic_write(output, submission_text(study.final.submission, ids, votes, examples.labels, excluded))
-    return Prediction(examples, votes, _accuracy(examples, votes))
+    return Prediction(study, examples, votes)
 
 
 def _models(run: Path, folds: Iterable[FinalFold]) -> list[Path]:
@@ -72,13 +81,3 @@ def _predictions(folders: list[Path], examples: Examples, study: Study, device: 
     for folder in folders:
         model = load_model(folder, device)
         yield predict(model, tokens, rows, pad_id(tokenizer), autocast_dtype(knobs, model.device))
-
-
-def _accuracy(examples: Examples, votes: FloatArray) -> float | None:
-    """Over the rows whose true label is known and was not excluded."""
-    known = [
-        (row.label, best)
-        for row, best in zip(examples.rows, votes.argmax(axis=1), strict=True)
-        if row.label is not None
-    ]
-    return sum(label == best for label, best in known) / len(known) if known else None

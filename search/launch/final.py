@@ -1,17 +1,36 @@
 """A final job before and after its workers run: what is checked, what is queued, what it gave."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import FinalJob, queue_final_job
-from foldrace.search.ensemble.result import FinalResult
+from foldrace.search.ensemble.result import FinalResult, make_ensemble
+from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.recording.final_recorder import record_final
 from foldrace.search.session import Session
 from foldrace.search.trials.heartbeat import refuse_short_lease
+from foldrace.search.workers.process import GIVEN_UP
+from foldrace.search.workers.slots import Slot
 from foldrace.storage.database import Database
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import read_test, read_training
 from foldrace.trainer.submission import check_codes
-from foldrace.trainer.training_data import TrainingData
+from foldrace.trainer.training_data import TrainingData, open_training_data
+
+
+@dataclass(frozen=True)
+class FinishedFinal:
+    """A final job whose ensemble is made. As text, it is what it gave, in lines."""
+
+    job: FinalJob
+    data: TrainingData
+    result: FinalResult
+
+    def __str__(self) -> str:
+        return "\n".join(result_lines(self.job, self.data, self.result))
 
 
 def check_final(study: Study) -> None:
@@ -27,6 +46,25 @@ def check_final(study: Study) -> None:
     if study.data.test is not None:
         read_test(study.data.test, examples.labels)
         check_codes(study.final.submission, examples.labels, len(study.data.exclude_labels))
+
+
+def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:
+    """Train what the final job of the session's study lacks, and make its ensemble.
+
+    Raises:
+        RunStopped: by a signal.
+        FoldraceError: something that the user has to mend; a fold that failed.
+    """
+    job = begin_final(session)
+    session = Session(job.study, session.workspace, session.database)
+    exit_status = supervision.run_workers(session, slots, job.number)
+    if exit_status > GIVEN_UP:  # without one worker, the others may have trained all folds
+        raise supervision.RunStopped(exit_status, f"{job.name}: stopped; the same command continues it")
+    refuse_untrained(job, session.database)
+    data = open_training_data(job.study, job.workspace)
+    result = make_ensemble(job, data)
+    record_final(session, job, data, result)
+    return FinishedFinal(job, data, result)
 
 
 def begin_final(session: Session) -> FinalJob:

@@ -1,15 +1,41 @@
 """A search before and after its workers run: what is checked, what is continued, its status at the end."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from foldrace.search.launch.durations import TimeLimit
+from foldrace.search.launch.supervision import RunStopped, run_workers
+from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import find_status, read_status
-from foldrace.search.monitor.view import status_lines
 from foldrace.search.priors.copying import copy_new_priors, read_new_priors
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study, refuse_fixed, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
+from foldrace.search.workers.process import GIVEN_UP
+from foldrace.search.workers.slots import Slot
 from foldrace.storage.errors import StorageError
+from foldrace.storage.trackers.protocol import NOTICES
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import read_training
+
+
+@dataclass(frozen=True)
+class FinishedSearch:
+    """A search whose workers have ended. As text, it is its status in lines.
+
+    Attributes:
+        exit_status: 0, or 1 where a worker crashed too often and was given up; the others went on.
+        status: None when no worker has made the study, or the database does not answer any more.
+        error: why the database does not answer; empty when it does.
+    """
+
+    exit_status: int
+    status: StudyStatus | None
+    error: str = ""
+
+    def __str__(self) -> str:
+        return self.error if self.status is None else str(self.status)
 
 
 def check_search(study: Study) -> None:
@@ -23,6 +49,33 @@ def check_search(study: Study) -> None:
     refuse_fixed(study)
     refuse_short_lease(study)
     read_training(study.data)
+
+
+def search(
+    session: Session, slots: Sequence[Slot], seconds: float | None, say: Callable[[str], None]
+) -> FinishedSearch:
+    """Run the workers of a search until nothing is left to do or so many seconds are over.
+
+    Args:
+        say: gets a line for the user, before the workers start.
+
+    Raises:
+        RunStopped: by a signal.
+        FoldraceError: something that the user has to mend.
+    """
+    limit, wanted = TimeLimit(seconds), session.study.search
+    for line in [f"tracker   {kind}: {NOTICES[kind]}" for kind in wanted.trackers if kind in NOTICES]:
+        say(line)
+    for line in prior_lines(session):
+        say(line)
+    queued = continue_search(session)
+    if queued > wanted.trials:
+        say(f"budget    {queued} trials were asked for before; search.trials = {wanted.trials} takes none back")
+    exit_status = run_workers(session, slots, seconds_left=limit.seconds_left)
+    finished = close_search(session, exit_status)
+    if exit_status > GIVEN_UP:
+        raise RunStopped(exit_status, str(finished))
+    return finished
 
 
 def continue_search(session: Session) -> int:
@@ -52,10 +105,10 @@ def prior_lines(session: Session) -> list[str]:
     return [f"prior     {prior}" for prior in read_new_priors(session)]
 
 
-def closing_lines(session: Session) -> list[str]:
-    """The status of a search whose workers have ended, in lines; none when no worker has made the study."""
+def close_search(session: Session, exit_status: int) -> FinishedSearch:
+    """What there is of a search whose workers have ended."""
+    name = session.study.name
     try:
-        status = find_status(session.database, session.study.name)
+        return FinishedSearch(exit_status, find_status(session.database, name))
     except StorageError as error:
-        return [f"study     {session.study.name}: {error}; the same command continues it"]
-    return [] if status is None else status_lines(status)
+        return FinishedSearch(exit_status, None, f"study     {name}: {error}; the same command continues it")

@@ -12,10 +12,22 @@ from foldrace.search.monitor.poller import StatusPoller
 from foldrace.search.monitor.status_reader import find_status
 from foldrace.search.session import Session
 from foldrace.search.study_store import final_name
-from foldrace.search.workers.command import WorkerCommand
+from foldrace.search.workers.command import WorkerCommand, storage_in_environment
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor
 from foldrace.storage.leases import mark_orphaned
+
+
+class RunStopped(KeyboardInterrupt):
+    """A signal stopped a run. Its workers saved and released what they had; the same call continues.
+
+    Attributes:
+        exit_status: 130 after SIGINT, 143 after SIGTERM.
+    """
+
+    def __init__(self, exit_status: int, message: str) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
 
 
 def run_workers(
@@ -41,7 +53,7 @@ def run_workers(
     command = WorkerCommand(session, final, seconds_left)
     supervisor = Supervisor(command, slots, workspace.folder / "logs")
     poller = _poller(session, name, command)
-    with open_view() as view:
+    with storage_in_environment(session), open_view() as view:
 
         def tick(snapshot: Snapshot) -> None:
             poller.observe(snapshot)

@@ -142,6 +142,12 @@ class StudyStatus:
         trials = self.trials.get("WAITING", 0) + self.trials.get("RUNNING", 0) / 2
         return trials * self.seconds_each / workers if workers and trials and self.seconds_each is not None else None
 
+    def __str__(self) -> str:
+        """The status in lines, as `foldrace status` prints it."""
+        from foldrace.search.monitor.view import status_lines
+
+        return "\n".join(status_lines(self))
+
     def to_json(self) -> dict[str, Any]:
         """The status as plain data: what `foldrace status --json` prints."""
         return {

@@ -1,14 +1,31 @@
-"""SIGTERM and SIGINT as a request that the worker's loop reads."""
+"""SIGTERM and SIGINT as a request that a loop reads."""
 
 import os
 import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 SAME_REQUEST_SECONDS = 2.0
 
 
+@contextmanager
+def handle_signals(handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Have SIGTERM and SIGINT call `handler` meanwhile; outside of the main thread, where Python forbids it, none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
 class StopSignals:
-    """Turns a first SIGTERM or SIGINT into a request to stop, and a later one into an exit at once.
+    """Turns a first signal into a request to stop, and a later one into an exit at once.
 
     A scheduler often signals every process of a job while the supervisor passes the signal on. What arrives within two
     seconds is therefore the same request.
@@ -16,15 +33,14 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._requested_at: float | None = None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
 
     @property
     def requested(self) -> bool:
         """Whether a signal has come."""
         return self._requested_at is not None
 
-    def _on_signal(self, number: int, frame: object) -> None:
+    def receive(self, number: int, _frame: object) -> None:
+        """Handle a signal; `handle_signals` calls it."""
         if self._requested_at is None:
             self._requested_at = time.monotonic()
         elif time.monotonic() - self._requested_at > SAME_REQUEST_SECONDS:

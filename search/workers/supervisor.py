@@ -8,12 +8,12 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from foldrace.search.workers.process import GIVEN_UP, USER_ERROR, SupervisorError, WorkerProcess, WorkerView
+from foldrace.search.workers.signals import handle_signals
 from foldrace.search.workers.slots import Slot
 
 __all__ = ["Snapshot", "Supervisor", "SupervisorError", "WorkerView"]
@@ -59,7 +59,7 @@ class Supervisor:
         self._deadline = 0.0
 
     def run(self, on_tick: Callable[[Snapshot], None]) -> int:
-        """Start the workers and return when none is left; called in the main thread, once.
+        """Start the workers and return when none is left; called once, and in the main thread where signals are heeded.
 
         `on_tick` gets a snapshot about four times a second, and a last one at the end. When it raises, the workers
         are stopped as by a signal, and then the error is raised.
@@ -76,7 +76,7 @@ class Supervisor:
         Raises:
             SupervisorError: a process cannot be started.
         """
-        with _collecting(self._signals):
+        with handle_signals(lambda number, _: self._signals.append(number)):
             try:
                 while self._advance():
                     on_tick(self.snapshot())
@@ -141,18 +141,3 @@ class Supervisor:
         if left:
             names = ", ".join(worker.name for worker in left)
             self._stopping = f"{why}: {names} killed; the same command continues each trial from its last checkpoint"
-
-
-@contextmanager
-def _collecting(signals: list[int]) -> Iterator[None]:
-    """Meanwhile SIGINT and SIGTERM do nothing but add their numbers to a list."""
-
-    def collect(signum: int, _frame: object) -> None:
-        signals.append(signum)
-
-    before = {signum: signal.signal(signum, collect) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

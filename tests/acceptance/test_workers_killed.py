@@ -166,10 +166,11 @@ def test_a_second_signal_ends_a_worker_at_once() -> None:
         "import os, signal, foldrace.search.workers.signals as session",
         "session.SAME_REQUEST_SECONDS = 0.0",
         "signals = session.StopSignals()",
-        "os.kill(os.getpid(), signal.SIGTERM)",
-        "print('requested', signals.requested, flush=True)",
-        "os.kill(os.getpid(), signal.SIGTERM)",
-        "print('still there', flush=True)",
+        "with session.handle_signals(signals.receive):",
+        "    os.kill(os.getpid(), signal.SIGTERM)",
+        "    print('requested', signals.requested, flush=True)",
+        "    os.kill(os.getpid(), signal.SIGTERM)",
+        "    print('still there', flush=True)",
     ]
     told = subprocess.run([sys.executable, "-c", "\n".join(program)], capture_output=True, text=True, check=False)
 

@@ -8,7 +8,7 @@ import pytest
 from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.launch.final import refuse_untrained
-from foldrace.search.launch.search import closing_lines, continue_search
+from foldrace.search.launch.search import close_search, continue_search
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study, queue_folds, study_exists
@@ -28,7 +28,7 @@ def session(database: Database, make_study: Callable[..., Study], tmp_path: Path
 def test_a_study_that_is_not_there_is_left_to_the_first_worker(session: Session) -> None:
     assert continue_search(session) == 0
     assert not study_exists(session.database, "small")
-    assert closing_lines(session) == []
+    assert close_search(session, 0).status is None
 
 
 def test_a_stopped_study_goes_on_with_all_trials_that_were_ever_asked_for(
@@ -39,7 +39,9 @@ def test_a_stopped_study_goes_on_with_all_trials_that_were_ever_asked_for(
 
     assert continue_search(session) == 5
     assert read_status(session.database, "small").control == "running"
-    assert closing_lines(session)[0] == "study     small (no workers): 0 of 5 trials done: 5 waiting"
+    assert (
+        str(close_search(session, 0)).splitlines()[0] == "study     small (no workers): 0 of 5 trials done: 5 waiting"
+    )
 
 
 @pytest.fixture

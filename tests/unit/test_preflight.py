@@ -2,7 +2,7 @@
 
 import pytest
 
-from foldrace.search.cli.preflight import expected_epochs
+from foldrace.search.launch.preflight import expected_epochs
 from foldrace.studies.loading import load
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.search.cli.durations import parse_duration
+from foldrace.search.launch.durations import parse_duration
 from foldrace.search.session import open_session
 from foldrace.studies.study import Study
 

@@ -12,7 +12,7 @@ from reprlib import repr as short_repr
 from foldrace.studies.study import Data
 from foldrace.trainer.data.formats import DataError
 from foldrace.trainer.data.labels import Labels, read_labels
-from foldrace.trainer.data.rows import Mention, Row, read_rows
+from foldrace.trainer.data.rows import Mention, Row, Rows, read_rows
 
 __all__ = ["DataError", "Entity", "Example", "Examples", "read_test", "read_training"]
 
@@ -80,13 +80,13 @@ def read_training(data: Data) -> Examples:
     return _examples(kept, labels)
 
 
-def read_test(path: Path, labels: Labels) -> Examples:
-    """The rows of a test file. A label that is hidden, excluded or unknown becomes None.
+def read_test(source: Path | Rows, labels: Labels) -> Examples:
+    """The rows of a test file, or some in memory. A label that is hidden, excluded or unknown becomes None.
 
     Raises:
-        DataError: the file is malformed.
+        DataError: a row is malformed.
     """
-    rows = read_rows(path)
+    rows = read_rows(source)
     return _examples([(_locate(row), None if row.label is None else labels.find(row.label)) for row in rows], labels)
 
 

@@ -37,11 +37,12 @@ class Place:
     """Where a row begins.
 
     Attributes:
-        line: its physical line, from 1.
+        path: None of rows in memory.
+        line: its physical line, from 1; of rows in memory its index, from 0.
         record: the number of the object in a JSON file, from 1, because all objects may stand in one line; else None.
     """
 
-    path: Path
+    path: Path | None
     line: int
     record: int | None = None
 
@@ -49,7 +50,8 @@ class Place:
         """The error of a value in this row."""
         record = "" if self.record is None else f" (object {self.record})"
         name = column if column.isprintable() and 0 < len(column) <= 40 else short_repr(column)
-        return DataError(f"{self.path}, line {self.line}{record}, column {name}: {problem}")
+        where = f"rows[{self.line}]" if self.path is None else f"{self.path}, line {self.line}{record}"
+        return DataError(f"{where}, column {name}: {problem}")
 
 
 def read_records(path: Path) -> Iterator[tuple[Place, Mapping[str, object]]]:
@@ -147,7 +149,7 @@ def _unbalanced(place: Place, text: str, delimiter: str, error: csv.Error) -> Da
 
 def _columns(place: Place, cells: list[str], delimiter: str) -> tuple[Sequence[str], bool]:
     """The names of the columns, and whether the first row of the file holds them."""
-    names = [_column(cell.strip().lower()) for cell in cells]
+    names = [column_name(cell.strip().lower()) for cell in cells]
     if "sentence" not in names and delimiter == "\t":
         return PSTAGE[:8] if len(cells) == 8 else PSTAGE, False  # a test file without labels has eight
     *needed, label = PSTAGE if "start1" in names else KLUE
@@ -160,7 +162,8 @@ def _columns(place: Place, cells: list[str], delimiter: str) -> tuple[Sequence[s
     return names, True
 
 
-def _column(name: str) -> str:
+def column_name(name: str) -> str:
+    """The name that a column has here, of one that a file gives it."""
     return _ALIASES.get(name, name)
 
 
@@ -187,7 +190,7 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, o
             raise _not_json(path, text, position, str(error)) from None
         if not isinstance(record, dict):
             raise _not_json(path, text, position, "expected an object")
-        yield Place(path, line, number), {_column(key): value for key, value in record.items()}
+        yield Place(path, line, number), {column_name(key): value for key, value in record.items()}
         position = _skip_space(text, end)
         if text[position : position + 1] != ",":
             break

@@ -7,13 +7,14 @@ out.
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
 
 from foldrace.trainer.data.formats import KLUE, PSTAGE, DataError, Place, read_records
+from foldrace.trainer.data.in_memory import records_of
 
 MAX_VALUE_LENGTH = 100_000  # characters; sentences are far shorter, and a cell with a stray quote is far longer
 MAX_ENTITY_LENGTH = 2_000  # characters of an entity that is written as a dictionary
@@ -22,6 +23,9 @@ MAX_ENTITY_LENGTH = 2_000  # characters of an entity that is written as a dictio
 _PLAIN_ENTITY = re.compile(
     r"\{'word': '([^'\\\r\n]*)', 'start_idx': (0|[1-9][0-9]{0,8}), 'end_idx': (0|[1-9][0-9]{0,8}), 'type': '([A-Z]*)'\}"
 )
+
+
+Rows = Iterable[str | Mapping[Any, object]]  # in memory; `in_memory.records_of` says what they are
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,21 @@ class Row:
     label: str | None
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Every row of a P-Stage TSV, a Boostcamp or KLUE CSV, or a KLUE JSON file.
+def read_rows(source: Path | Rows) -> list[Row]:
+    """Every row of a P-Stage TSV, a Boostcamp or KLUE CSV, or a KLUE JSON file; or of some in memory.
 
     Raises:
         DataError: the file cannot be read, or any row of it is malformed.
     """
     rows, lines = [], dict[str, int]()
-    for place, record in read_records(path):
+    for place, record in read_records(source) if isinstance(source, Path) else records_of(source):
         row = _row(place, record)
         if row.id in lines:
             raise place.error("id", f"{short_repr(row.id)} is also the id on line {lines[row.id]}; ids must differ")
         lines[row.id] = place.line
         rows.append(row)
     if not rows:
-        raise DataError(f"{path}: no rows")
+        raise DataError(f"{source if isinstance(source, Path) else 'rows'}: no rows")
     return rows
 
 

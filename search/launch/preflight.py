@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -40,6 +41,27 @@ class TimeEstimate:
     precision: str
     fold_epochs: float
     hours: float
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """A study before it runs, and the slots of the workers that would run it here. As text, it is all lines.
+
+    Raises:
+        DeviceError: at `estimate`, where the device does not work, or has no room for the model.
+    """
+
+    data: TrainingData
+    slots: tuple[Slot, ...]
+
+    @cached_property
+    def estimate(self) -> TimeEstimate:
+        """Measured when it is first asked for, by a few steps."""
+        return estimate_time(self.data, self.slots[0])
+
+    def __str__(self) -> str:
+        estimate = describe_estimate(self.data.study, self.estimate, self.slots)
+        return "\n".join([*describe_study(self.data), *estimate])
 
 
 def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:

@@ -1,0 +1,27 @@
+"""What reaches all workers of a study, on all machines, at their next heartbeat."""
+
+from pathlib import Path
+
+from foldrace.search.api.naming import WORKSPACE, Named, as_run
+from foldrace.search.session import open_session
+from foldrace.storage.workers import Control, set_control
+
+
+def pause(study: Named, *, workspace: str | Path = WORKSPACE) -> None:
+    """Let the workers finish the trials they run, and start no other."""
+    _ask(study, workspace, "paused")
+
+
+def resume(study: Named, *, workspace: str | Path = WORKSPACE) -> None:
+    """Let the workers of a paused study go on."""
+    _ask(study, workspace, "running")
+
+
+def stop(study: Named, *, workspace: str | Path = WORKSPACE) -> None:
+    """Let every worker save its trial, release it and end; `run`, or `resume` and new workers, continue."""
+    _ask(study, workspace, "stopping")
+
+
+def _ask(study: Named, workspace: str | Path, asked: Control) -> None:
+    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        set_control(session.database, session.study.name, asked)

@@ -1,0 +1,177 @@
+"""What reads: how a run stands, its best trial, its reports; and an ensemble's answers to new rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foldrace.search.api.naming import WORKSPACE, Named, as_run, is_final_folder
+from foldrace.search.session import open_session
+from foldrace.studies.loading import Overrides
+from foldrace.studies.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from foldrace.search.ensemble.export import ExportedTrial, SelectedTrial
+    from foldrace.search.ensemble.predict import Prediction
+    from foldrace.search.monitor.status import StudyStatus
+    from foldrace.trainer.data.rows import Rows
+
+
+def status(study: Named, *, workspace: str | Path = WORKSPACE) -> "StudyStatus":
+    """The status of a search: its trials, its best, what pruning saved, its workers. `print` shows it in lines.
+
+    Of a study that was never searched, it is that of its newest final job.
+
+    Raises:
+        StorageError: there is no such run.
+    """
+    from foldrace.search.monitor.status_reader import read_status
+    from foldrace.search.study_store import name_of_run
+
+    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        return read_status(session.database, name_of_run(session.database, session.study.name))
+
+
+def watch(study: Named, *, workspace: str | Path = WORKSPACE) -> None:
+    """Show the status of a search, read anew every few seconds, until interrupted."""
+    from foldrace.search.monitor.live import watch_status
+    from foldrace.search.study_store import name_of_run
+
+    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        watch_status(session.database, name_of_run(session.database, session.study.name))
+
+
+def best(study: Named, *, trial: int | str | None = None, workspace: str | Path = WORKSPACE) -> "SelectedTrial":
+    """The best trial of a search: its value, its knobs, its folds.
+
+    Args:
+        trial: the number of another complete one, or `PRIOR/NUMBER` of one that was taken over.
+
+    Raises:
+        ExportError: no trial is complete, or not that one.
+        StorageError: there is no such run, or one with other settings.
+    """
+    from foldrace.search.ensemble.export import select_trial
+
+    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        return select_trial(session.database, session.study, None if trial is None else str(trial))
+
+
+def export(
+    study: Named, *, trial: int | str | None = None, output: str | Path | None = None, workspace: str | Path = WORKSPACE
+) -> "ExportedTrial":
+    """Write the best complete trial as a study file with every knob fixed.
+
+    Args:
+        trial: the number of another complete one, or `PRIOR/NUMBER` of one that was taken over.
+        output: where to write; final.toml in the folder of the run.
+
+    Raises: as `best`.
+    """
+    from foldrace.search.ensemble.export import export_trial
+
+    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        name = None if trial is None else str(trial)
+        return export_trial(session, name, None if output is None else Path(output))
+
+
+def export_prior(study: Named, output: str | Path, *, workspace: str | Path = WORKSPACE) -> str:
+    """Write what a search found as a .json file that other studies begin from; returns what was written, in words."""
+    from foldrace.search.priors.sources import write_prior
+
+    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        return write_prior(session, Path(output))
+
+
+def report(
+    study: Named,
+    *,
+    overrides: Overrides = (),
+    output: str | Path | None = None,
+    workspace: str | Path = WORKSPACE,
+) -> Path:
+    """Write one HTML file about a search or a final job, which opens without a network, and return its path.
+
+    Args:
+        study: a run, or the folder of a final job.
+        overrides: of a final job's study, as `load` takes them: where its data is now.
+        output: where to write; report.html in the folder of the run.
+
+    Raises:
+        FinalError: the final job has no finished ensemble.
+        StorageError: there is no such run.
+    """
+    from foldrace.search.ensemble.outcome import open_outcome
+    from foldrace.search.reports.final_report import final_report
+    from foldrace.search.reports.search_report import search_report
+    from foldrace.search.study_store import name_of_run
+    from foldrace.storage.files.atomic import atomic_write
+
+    if not isinstance(study, Study) and is_final_folder(study):
+        folder, text = Path(study), ""
+    else:
+        with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+            folder = session.workspace.root / name_of_run(session.database, session.study.name)
+            text = search_report(session) if folder == session.workspace.folder else ""
+    path = Path(output or folder / "report.html")
+    atomic_write(path, text or final_report(open_outcome(folder, overrides)))
+    return path
+
+
+def dashboard(
+    study: Named,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    allow_edit: bool = False,
+    workspace: str | Path = WORKSPACE,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Serve a search in optuna-dashboard, behind a link with a token, until interrupted; `say` gets the link.
+
+    Args:
+        port: 0: any free one.
+        allow_edit: let everybody who has the link change notes, trials and studies.
+
+    Raises:
+        DashboardError: host and port cannot be listened on.
+    """
+    from foldrace.search.dashboard.server import serve_dashboard
+
+    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        serve_dashboard(session, host, port, allow_edit, say)
+
+
+def predict(run: str | Path, rows: "Rows | pd.DataFrame | str | Path", *, device: str = "auto") -> "pd.DataFrame":
+    """The answers of a finished ensemble to new rows: columns `label` and `probability`, a row for each.
+
+    Args:
+        run: the folder of a final job, such as runs/demo/final-1.
+        rows: the path of a data file in any format that a study reads; a DataFrame or dictionaries with its columns
+            (id and label may be missing); or sentences whose entities are marked, as in
+            `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        FinalError: there is no finished ensemble.
+        DataError: a row is malformed. The message names it, and the column.
+    """
+    import pandas as pd
+
+    if isinstance(rows, pd.DataFrame):
+        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        found, index = predict_rows(run, records, device=device), rows.index
+    else:
+        found, index = predict_rows(run, Path(rows) if isinstance(rows, str) else rows, device=device), None
+    names, votes = found.examples.labels.names, found.votes
+    labels = [names[best] for best in votes.argmax(axis=1)]
+    return pd.DataFrame({"label": labels, "probability": votes.max(axis=1)}, index=index)
+
+
+def predict_rows(run: str | Path, rows: "Rows | Path", *, device: str = "auto") -> "Prediction":
+    """The same with every class's probability, the accuracy where labels are known, and the text of a submission."""
+    from foldrace.search.ensemble.predict import predict_rows
+    from foldrace.trainer.modeling.devices import resolve_device
+
+    return predict_rows(Path(run), rows, resolve_device(device))

@@ -1,0 +1,125 @@
+"""What trains: a study is checked, searched, and made an ensemble."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foldrace.search.api.naming import WORKSPACE, Named, as_study
+from foldrace.search.session import VIEW, open_session
+from foldrace.search.workers.slots import slots
+from foldrace.storage.outages import RetryPolicy
+from foldrace.storage.workspace import Workspace
+
+if TYPE_CHECKING:
+    from foldrace.search.launch.final import FinishedFinal
+    from foldrace.search.launch.preflight import Preflight
+    from foldrace.search.launch.search import FinishedSearch
+
+
+def check(study: Named, *, devices: str = "auto", workspace: str | Path = WORKSPACE) -> "Preflight":
+    """What would be run, and how long it would take here. The time is measured when it is first asked for.
+
+    Raises:
+        StudyError, DataError: the study or its data has a fault.
+        SlotError: the devices asked for cannot be used.
+    """
+    from foldrace.search.launch.preflight import Preflight
+    from foldrace.trainer.training_data import open_training_data
+
+    asked, places = as_study(study), slots(devices)
+    return Preflight(open_training_data(asked, Workspace(workspace, asked.name)), places)
+
+
+def run(
+    study: Named,
+    *,
+    workers: int | None = None,
+    devices: str = "auto",
+    per_device: int = 1,
+    hours: float | None = None,
+    workspace: str | Path = WORKSPACE,
+    wait: float = 0.0,
+    say: Callable[[str], None] = print,
+) -> "FinishedSearch":
+    """Create or continue a search, with one worker process for each device slot; progress is printed.
+
+    Args:
+        workers: processes on the CPU; at most so many on GPUs.
+        devices: `auto`, `cpu`, or CUDA indices such as `0,1,3`.
+        per_device: workers that share each GPU.
+        hours: stop after so many; the same call continues.
+        wait: seconds to wait for a database that does not answer.
+        say: gets a line before the workers start: what priors give, say.
+
+    Raises:
+        FoldraceError: something that the user has to mend.
+        RunStopped: Ctrl-C, or SIGTERM. The workers saved and released their trials; the same call continues.
+    """
+    from foldrace.search.launch.search import check_search, search
+
+    asked = as_study(study)
+    check_search(asked)
+    places = slots(devices, workers, per_device)
+    with open_session(asked, Path(workspace), wait, retries=VIEW) as session:
+        return search(session, places, None if hours is None else hours * 3600, say)
+
+
+def final(
+    study: Named,
+    *,
+    workers: int | None = None,
+    devices: str = "auto",
+    per_device: int = 1,
+    workspace: str | Path = WORKSPACE,
+    wait: float = 0.0,
+) -> "FinishedFinal":
+    """Train every fold of a final job, join their votes, write the submission; continues where it was interrupted.
+
+    Args:
+        study: one with every knob fixed, as `export` writes it.
+
+    The others are those of `run`, and so is what is raised.
+    """
+    from foldrace.search.launch.final import check_final, finish
+
+    asked = as_study(study)
+    check_final(asked)
+    places = slots(devices, workers, per_device)
+    with open_session(asked, Path(workspace), wait, retries=VIEW) as session:
+        return finish(session, places)
+
+
+def worker(
+    study: Named,
+    *,
+    device: str = "auto",
+    seconds: float | None = None,
+    workspace: str | Path = WORKSPACE,
+    wait: float = 0.0,
+    final: int | None = None,
+    owner: str | None = None,
+) -> None:
+    """Be one worker of a study in this process; creates the study when it is the first.
+
+    It ends when nothing is left to do, and saves and releases its trial at Ctrl-C or SIGTERM. A second signal ends the
+    process at once.
+
+    Args:
+        device: `auto`, `cpu` or `cuda`.
+        seconds: stop after so many; the next worker continues.
+        final: the number of the final job whose folds it trains, instead of trials.
+        owner: its unique name; by default it makes one.
+    """
+    from foldrace.search.launch.durations import TimeLimit
+    from foldrace.search.workers.signals import StopSignals, handle_signals
+
+    asked, limit, signals = as_study(study), TimeLimit(seconds), StopSignals()
+
+    def should_stop() -> bool:
+        return signals.requested or limit.is_over()
+
+    retries = RetryPolicy(should_stop=should_stop)
+    with handle_signals(signals.receive), open_session(asked, Path(workspace), wait, retries=retries) as session:
+        from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
+
+        run_worker(session, WorkerOptions(device, final, owner), should_stop)
