@@ -55,7 +55,7 @@ class FinalFold:
 
 
 def open_study(database: Database, study: Study) -> None:
-    """Make a study, or find it again, and queue the trials that its budget lacks: the baseline first, then empty ones.
+    """Make a study, or find it again, and queue the trials that its budget lacks: baselines first, then empty ones.
 
     Repeating it, also from other processes, changes nothing. With a larger `search.trials` it queues the difference.
 
@@ -67,8 +67,10 @@ def open_study(database: Database, study: Study) -> None:
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(connection, study.name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
+        baselines = dict(enumerate(study.search.baseline))
         for number in range(there, study.search.trials):
-            optuna_rows.enqueue_trial(connection, study_id, number, study.search.baseline if number == 0 else {}, {})
+            attrs = {optuna_rows.RACES: True} if 0 < number < len(baselines) else {}
+            optuna_rows.enqueue_trial(connection, study_id, number, baselines.get(number, {}), attrs)
         workers.delete_old(connection)
 
     database.transact(work)

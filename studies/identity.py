@@ -86,8 +86,8 @@ def _settings(study: Study) -> dict[str, str]:
     plain = study.model_dump()["training"]
     # As the knobs have them: 1 and 1.0 are the same learning rate.
     training = Hyperparameters.model_validate(study.fixed).model_dump() | {k: plain[k] for k in study.searched}
-    chosen = study.search.baseline
-    baseline = Hyperparameters.model_validate(chosen).model_dump(include=set(chosen))
+    baselines = [Hyperparameters.model_validate(b).model_dump(include=set(b)) for b in study.search.baseline]
+    baseline = baselines if len(baselines) > 1 else next(iter(baselines), {})
     sections: dict[str, dict[str, Any]] = {
         "data": {"exclude_labels": study.data.exclude_labels},
         "model": study.model.model_dump(),

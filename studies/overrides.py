@@ -52,10 +52,17 @@ def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _drop_from_baseline(raw: dict[str, Any], knob: str) -> None:
-    """Take a knob out of the baseline. What is fixed is searched no more, and a baseline has searched knobs alone."""
+    """Take a knob out of the baselines. What is fixed is searched no more, and a baseline has searched knobs alone."""
     match raw:
-        case {"search": {"baseline": dict(baseline)}} if knob in baseline:
-            set_key(raw, "search.baseline", {name: value for name, value in baseline.items() if name != knob})
+        case {"search": {"baseline": dict(baseline)}}:
+            set_key(raw, "search.baseline", _without(baseline, knob))
+        case {"search": {"baseline": list(baselines)}}:
+            kept = [_without(baseline, knob) if isinstance(baseline, dict) else baseline for baseline in baselines]
+            set_key(raw, "search.baseline", kept)
+
+
+def _without(baseline: dict[str, Any], knob: str) -> dict[str, Any]:
+    return {name: value for name, value in baseline.items() if name != knob}
 
 
 def _value(text: str) -> Any:

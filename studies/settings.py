@@ -3,11 +3,14 @@
 Each is checked against the table of knobs.
 """
 
+import math
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from foldrace.studies.knobs import Hyperparameters, Value, bounds, is_integer, is_numeric, is_searchable
+
+GRID_TOLERANCE = 1e-6  # of a step, by which a value may miss the grid of its range
 
 
 class Range(BaseModel):
@@ -90,16 +93,25 @@ def _check_range(knob: str, setting: Range, where: str) -> None:
     check_setting(knob, int(setting.high) if is_integer(knob) else setting.high, where)
 
 
-def check_baseline(knob: str, value: Value, setting: Range | Choices) -> None:
-    """Raise ValueError unless the search could sample the baseline's `value`.
+def check_baseline(place: str, value: Value, setting: Range | Choices) -> None:
+    """Raise ValueError unless the search could sample the `value` of a baseline; `place` is named.
 
-    Optuna would run a value outside its range, and model it wrongly.
+    Optuna would run a value outside its range or off its grid, and model it wrongly.
     """
-    if allows(setting, value):
-        return
     if isinstance(setting, Choices):
-        raise ValueError(f"search.baseline.{knob}: {value!r} is not one of {list(setting.choices)}")
-    raise ValueError(f"search.baseline.{knob}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}")
+        if not allows(setting, value):
+            raise ValueError(f"{place}: {value!r} is not one of {list(setting.choices)}")
+        return
+    if not allows(setting, value):
+        raise ValueError(f"{place}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}")
+    if setting.step is not None:
+        steps = (float(value) - setting.low) / setting.step
+        if abs(steps - round(steps)) > GRID_TOLERANCE:
+            below, above = (setting.low + setting.step * whole for whole in (math.floor(steps), math.ceil(steps)))
+            raise ValueError(
+                f"{place}: {value!r} lies between {below:g} and {above:g}; the searched {setting.low:g} to "
+                f"{setting.high:g} has steps of {setting.step:g}"
+            )
 
 
 def allows(setting: Range | Choices, value: Value) -> bool:

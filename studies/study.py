@@ -80,7 +80,7 @@ class Search(_Section):
         storage: the URL of a database; a relative SQLite path begins in the current folder. None: a file with the run.
         checkpoint_minutes: between two checkpoints of a fold.
         lease_seconds: a worker that is silent for so long loses its trial.
-        baseline: the values of the first trial, by knob.
+        baseline: the values of the first trials, by knob: of one, or of several in their order.
     """
 
     trials: int = Field(60, ge=1)
@@ -95,7 +95,17 @@ class Search(_Section):
     trackers: tuple[Tracker, ...] = ()
     checkpoint_minutes: float = Field(5.0, ge=0)
     lease_seconds: float = Field(60.0, gt=0)
-    baseline: dict[str, Value] = {}
+    baseline: tuple[dict[str, Value], ...] = ()
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _one_may_stand_alone(cls, baseline: Any) -> Any:
+        baselines = [baseline] if isinstance(baseline, Mapping) else baseline
+        return [one for one in baselines if one != {}] if isinstance(baselines, list | tuple) else baselines
+
+    @field_serializer("baseline")
+    def _one_stands_alone(self, baseline: tuple[dict[str, Value], ...]) -> Any:
+        return baseline[0] if len(baseline) == 1 else list(baseline)
 
     @field_validator("prior")
     @classmethod
@@ -150,11 +160,13 @@ class Study(_Section):
             raise ValueError(f"search.prior: {self.name} is the study itself")
         for knob, setting in self.training.items():
             check_setting(knob, setting)
-        for knob, value in self.search.baseline.items():
-            if knob not in self.searched:
-                raise ValueError(f"search.baseline.{knob}: not a knob that [training] searches")
-            check_setting(knob, value, where=f"search.baseline.{knob}")
-            check_baseline(knob, value, self.searched[knob])
+        for number, baseline in enumerate(self.search.baseline):
+            place = "search.baseline" if len(self.search.baseline) == 1 else f"search.baseline[{number}]"
+            for knob, value in baseline.items():
+                if knob not in self.searched:
+                    raise ValueError(f"{place}.{knob}: not a knob that [training] searches")
+                check_setting(knob, value, where=f"{place}.{knob}")
+                check_baseline(f"{place}.{knob}", value, self.searched[knob])
         return self
 
     @field_serializer("training", "search")
@@ -190,7 +202,7 @@ class Study(_Section):
     def with_fixed(self, sampled: Mapping[str, Value]) -> Self:
         """The same study with every searched knob fixed at the value that a trial `sampled`."""
         training = {knob: sampled.get(knob, setting) for knob, setting in self.training.items()}
-        search = self.search.model_copy(update={"baseline": {}, "prior": ()})
+        search = self.search.model_copy(update={"baseline": (), "prior": ()})
         return self.model_copy(update={"training": training, "search": search})
 
     def to_toml(self) -> str:

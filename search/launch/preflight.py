@@ -110,7 +110,7 @@ def expected_epochs(study: Study) -> float:
 def typical_knobs(study: Study) -> Hyperparameters:
     """The knobs of a trial to time: the baseline, and the low end of each knob that it leaves open."""
     low = {knob: s.low if isinstance(s, Range) else s.choices[0] for knob, s in study.searched.items()}
-    return study.hyperparameters({**low, **study.search.baseline})
+    return study.hyperparameters({**low, **next(iter(study.search.baseline), {})})
 
 
 def describe_study(data: TrainingData) -> list[str]:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.racing import RacingPruner
+from foldrace.storage.optuna_rows import RACES
 from foldrace.studies.study import Study
 
 STARTUP_TRIALS = 5  # at least, before the median pruner stops any
@@ -38,9 +39,10 @@ def make_pruner(study: Study, taken_over: Callable[[], Sequence[LearningCurves]]
 def reason_to_prune(study: optuna.Study, trial: FrozenTrial) -> str | None:
     """The reason for which the study's pruner stops the trial after its last report; None if it goes on.
 
-    A trial whose values were given, as a baseline's are, is never stopped: its user wants to know what they give.
+    A trial whose values were given, as the first baseline's are, is never stopped: its user wants to know what they
+    give. Further baselines race.
     """
-    if trial.system_attrs.get("fixed_params"):
+    if trial.system_attrs.get("fixed_params") and RACES not in trial.user_attrs:
         return None
     pruner = study.pruner
     if isinstance(pruner, RacingPruner):

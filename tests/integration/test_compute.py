@@ -64,7 +64,7 @@ def test_epochs_may_be_searched_over_choices_or_fixed(
     epochs: int,
 ) -> None:
     study = make_study(trials=1)
-    baseline = {"epochs": 9} if isinstance(setting, Choices) else {}
+    baseline = ({"epochs": 9},) if isinstance(setting, Choices) else ()
     search = study.search.model_copy(update={"baseline": baseline})
     study = study.model_copy(update={"training": {**study.training, "epochs": setting}, "search": search})
     open_study(database, study)

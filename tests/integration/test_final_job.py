@@ -19,7 +19,7 @@ from tests.support.final_jobs import leave_results
 def fixed(*overrides: str) -> Study:
     """The demo with every knob fixed."""
     demo = load("demo", overrides)
-    return demo.with_fixed(demo.search.baseline)
+    return demo.with_fixed(demo.search.baseline[0])
 
 
 @pytest.fixture

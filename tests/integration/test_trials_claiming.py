@@ -57,6 +57,19 @@ def test_the_baseline_comes_first_and_the_rest_is_sampled(
     assert trials_of(study).claim() is None
 
 
+def test_further_baselines_come_next_and_race(database: Database, make_study: MakeStudy, trials_of: View) -> None:
+    baselines = [{"gamma": 0.5, "epochs": 7}, {"gamma": 0.6}, {"epochs": 9}]
+    study = make_study(trials=4, baseline=baselines)
+    open_study(database, study)
+
+    sampled = [must_claim(trials_of(study)).sampled for _ in range(4)]
+
+    assert sampled[0] == baselines[0]
+    assert (sampled[1]["gamma"], sampled[2]["epochs"]) == (0.6, 9)
+    races = [trial.user_attrs.get("races", False) for trial in database.storage.get_all_trials(1)]
+    assert races == [False, True, True, False]
+
+
 def queue_in_a_process(url: str, study: Study) -> None:
     database = Database.open(url)
     open_study(database, study)

@@ -20,10 +20,21 @@ def test_a_study_has_the_pruner_that_it_names(make_study: Callable[..., Study], 
     assert isinstance(make_pruner(make_study(pruner=name)), kind)
 
 
-@pytest.mark.parametrize(("fixed", "is_stopped"), [({}, True), ({"gamma": 0.5}, False)])
-def test_a_trial_whose_values_were_given_is_never_stopped(fixed: dict[str, float], is_stopped: bool) -> None:
+@pytest.mark.parametrize(
+    ("fixed", "attrs", "is_stopped"),
+    [({}, {}, True), ({"gamma": 0.5}, {}, False), ({"gamma": 0.5}, {"races": True}, True)],
+    ids=["sampled", "given", "a further baseline"],
+)
+def test_a_trial_whose_values_were_given_is_never_stopped_unless_it_races(
+    fixed: dict[str, float], attrs: dict[str, bool], is_stopped: bool
+) -> None:
     study = optuna.create_study(direction="maximize", pruner=ThresholdPruner(lower=0.9))
-    trial = create_trial(state=TrialState.RUNNING, system_attrs={"fixed_params": fixed}, intermediate_values={4: 0.3})
+    trial = create_trial(
+        state=TrialState.RUNNING,
+        system_attrs={"fixed_params": fixed},
+        user_attrs=attrs,
+        intermediate_values={4: 0.3},
+    )
 
     reason = reason_to_prune(study, trial)
 

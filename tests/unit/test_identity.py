@@ -77,6 +77,11 @@ def test_budgets_places_and_defaults_are_no_part_of_the_identity(train: Path, se
         ({"model": {"name": "models/koelectra"}}, 'model.name is "models/koelectra", was "tiny"'),
         ({"search": {"metric": "auprc"}}, 'search.metric is "auprc", was "accuracy"'),
         ({"search": {"baseline": {"gamma": 0.9}}}, 'search.baseline is {"gamma": 0.9}, was {}'),
+        ({"search": {"baseline": [{"gamma": 0.9}]}}, 'search.baseline is {"gamma": 0.9}, was {}'),
+        (
+            {"search": {"baseline": [{"gamma": 0.9}, {"gamma": 0.8}]}},
+            'search.baseline is [{"gamma": 0.9}, {"gamma": 0.8}], was {}',
+        ),
     ],
 )
 def test_what_decides_a_trial_is_the_identity(train: Path, sections: dict[str, Any], change: str) -> None:

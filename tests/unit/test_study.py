@@ -106,17 +106,41 @@ def test_a_setting_that_a_knob_cannot_have_is_refused(knob: str, setting: Any, m
         ),
         ({"dropout": 0.2}, "search.baseline.dropout: not a knob that [training] searches"),
         ({"warmup": 0.2}, "search.baseline.warmup: not a knob that [training] searches"),
+        (
+            {"label_smoothing": 0.15},
+            "search.baseline.label_smoothing: 0.15 lies between 0.1 and 0.2; the searched 0.1 to 0.3 has steps of 0.1",
+        ),
+        (
+            [{"gamma": 0.5}, {"gamma": 0.3}],
+            "search.baseline[1].gamma: 0.3 lies outside the searched 0.4 to 1",
+        ),
     ],
 )
-def test_a_baseline_that_the_search_could_not_reach_is_refused(baseline: dict[str, Any], message: str) -> None:
+def test_a_baseline_that_the_search_could_not_reach_is_refused(baseline: Any, message: str) -> None:
     training = {
         "gamma": {"low": 0.4, "high": 1.0},
         "loss": {"choices": ["cross_entropy", "focal"]},
         "entity_marking": {"choices": ["concat", "typed_markers"]},
+        "label_smoothing": {"low": 0.1, "high": 0.3, "step": 0.1},
         "dropout": 0.1,
     }
 
     assert refusal(training=training, search={"baseline": baseline}) == message
+
+
+@pytest.mark.parametrize("value", [0.1, 0.2, 0.3])
+def test_a_baseline_on_the_grid_is_accepted(value: float) -> None:
+    training = {"dropout": {"low": 0.1, "high": 0.3, "step": 0.1}}
+
+    assert study(training=training, search={"baseline": {"dropout": value}}).search.baseline == ({"dropout": value},)
+
+
+def test_one_baseline_is_stored_as_versions_before_stored_it() -> None:
+    one, two = ({"baseline": b} for b in ({"gamma": 1.0}, [{"gamma": 1.0}, {"gamma": 0.5}]))
+
+    assert "[search.baseline]" in study(training=TRAINING, search=one).to_toml()
+    stored = tomllib.loads(study(training=TRAINING, search=two).to_toml())
+    assert stored["search"] == two
 
 
 # What is asked for
