@@ -26,7 +26,7 @@ from benchmarks.recordings import CurveError, read
 from benchmarks.simulation.cases import Case, Outcome, Results
 from benchmarks.simulation.report import BASELINE, rows, table
 from benchmarks.simulation.strategies import STRATEGIES
-from benchmarks.simulation.studies import play
+from benchmarks.simulation.studies import Extent, play
 from benchmarks.simulation.truths import TRUTHS
 from benchmarks.simulation.worlds import make_world
 
@@ -160,7 +160,8 @@ def _outcomes(cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
     for case in cases:
         started, strategy = time.process_time(), STRATEGIES[case.strategy]
         sampler, pruner = strategy.sampler(world.folds, Path(case.curves)), strategy.pruner(world.folds)
-        steps = play(world, sampler, pruner, case.study_seed, case.trials, case.workers)
+        extent = Extent(case.trials, strategy.ends_converged)
+        steps = play(world, sampler, pruner, case.study_seed, extent, case.workers)
         outcome = Outcome(
             100 * (world.best - world.typical),
             tuple(step.spent for step in steps),

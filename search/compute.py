@@ -4,6 +4,7 @@ A fold-epoch is one pass over the training part of one fold. A fold counts up to
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,9 @@ from foldrace.storage import tables
 from foldrace.storage.optuna_rows import State
 from foldrace.studies.study import Study
 
+SECONDS = "seconds"  # the user attribute of a trial: those that workers held it, up to its last evaluation
+
+_ATTRS = tables.trial_attrs.c
 _TRIALS, _PARAMS, _REPORTS = tables.trials.c, tables.trial_params.c, tables.trial_intermediate_values.c
 
 
@@ -73,6 +77,18 @@ def total_fold_epochs(trials: Iterable[TrialCompute], study: Study) -> FoldEpoch
         if trial.state == "PRUNED":
             saved += study.folds.count * trial.epochs - trial.spent
     return FoldEpochs(spent, saved)
+
+
+def read_seconds(connection: sa.Connection, study_id: int) -> float:
+    """The seconds that workers have held the trials of a study; what somebody else wrote in their place counts as 0."""
+    query = sa.select(_ATTRS.value_json).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
+    found = connection.execute(query.where(_TRIALS.study_id == study_id, _ATTRS.key == SECONDS)).scalars()
+    return sum(seconds_of(json.loads(text)) for text in found)
+
+
+def seconds_of(stored: object) -> float:
+    """The seconds that are stored with a trial; 0 where there are none."""
+    return float(stored) if isinstance(stored, int | float) and math.isfinite(stored) and stored > 0 else 0.0
 
 
 def _evaluations_by_trial(study_id: int, per_fold: int) -> "sa.Select[int, int]":

@@ -260,5 +260,5 @@ def _fail(connection: sa.Connection, orphan: Any) -> None:
     last = orphan.note or f"its worker {orphan.owner} died and left no error"
     reason = f"{MAX_FRUITLESS} attempts in a row ended without a new checkpoint or evaluation; the last one: {last}"
     if optuna_rows.end_trial(connection, orphan.trial_id, "FAIL"):
-        optuna_rows.set_trial_attr(connection, orphan.trial_id, optuna_rows.FAILURE, reason)
-        optuna_rows.set_trial_attr(connection, orphan.trial_id, "attempts", orphan.attempt)
+        attrs = {optuna_rows.FAILURE: reason, "attempts": orphan.attempt}
+        optuna_rows.set_trial_attrs(connection, orphan.trial_id, attrs)

@@ -52,10 +52,11 @@ def upsert(connection: sa.Connection, table: sa.Table, key: Sequence[str], value
     connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=changed))
 
 
-def set_trial_attr(connection: sa.Connection, trial_id: int, key: str, value: object) -> None:
-    """Store a user attribute of a trial as JSON; a number that is not finite becomes null."""
-    row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(_finite(value), ensure_ascii=False)}
-    upsert(connection, tables.trial_attrs, ("trial_id", "key"), row)
+def set_trial_attrs(connection: sa.Connection, trial_id: int, attrs: Mapping[str, object]) -> None:
+    """Store user attributes of a trial as JSON; a number that is not finite becomes null."""
+    for key, value in attrs.items():
+        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(_finite(value), ensure_ascii=False)}
+        upsert(connection, tables.trial_attrs, ("trial_id", "key"), row)
 
 
 def read_trial_attr(connection: sa.Connection, trial_id: int, key: str) -> object:
@@ -151,8 +152,7 @@ def enqueue_trial(
         connection.execute(
             sa.insert(tables.trial_system_attrs).values(trial_id=trial_id, key="fixed_params", value_json=text)
         )
-    for key, value in attrs.items():
-        set_trial_attr(connection, trial_id, key, value)
+    set_trial_attrs(connection, trial_id, attrs)
 
 
 def _finite(value: object) -> object:

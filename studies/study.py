@@ -76,7 +76,11 @@ class Search(_Section):
     Attributes:
         prior: earlier studies: names of runs, files of JSON, or `shipped`; only the sampler gp reads them.
         risk: of the racing pruner: the share of the expected improvement that it may lose.
-        stop_below_noise: end the study when further trials can be expected to gain less than the noise of the folds.
+        stop: `trials`: when there are so many; `converged`: also when further ones can be expected to gain little.
+        min_gain: a gain that is little in any case, in the metric's units.
+        gpu_hours, fold_epochs: of all workers together, from the study's beginning; when they are used, it ends.
+        patience: so many trials end in a row without a better one, and the study ends.
+        target: a value of the metric that ends the study.
         storage: the URL of a database; a relative SQLite path begins in the current folder. None: a file with the run.
         checkpoint_minutes: between two checkpoints of a fold.
         lease_seconds: a worker that is silent for so long loses its trial.
@@ -89,13 +93,32 @@ class Search(_Section):
     prior: tuple[str, ...] = ()
     pruner: Pruner = "racing"
     risk: float = Field(0.05, ge=0, le=1)
-    stop_below_noise: bool = False
+    stop: Literal["trials", "converged"] = "trials"
+    min_gain: float = Field(0.0, ge=0, le=1)
+    gpu_hours: float | None = Field(None, gt=0)
+    fold_epochs: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
+    target: float | None = Field(None, ge=0, le=1)
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
     trackers: tuple[Tracker, ...] = ()
     checkpoint_minutes: float = Field(5.0, ge=0)
     lease_seconds: float = Field(60.0, gt=0)
     baseline: tuple[dict[str, Value], ...] = ()
+
+    @property
+    def may_end_early(self) -> bool:
+        """Whether anything but the number of trials ends the search."""
+        return self.stop != "trials" or any((self.gpu_hours, self.fold_epochs, self.patience, self.target is not None))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _below_the_noise_is_converged(cls, raw: Any) -> Any:
+        """A key of version 0.1.0, which named another rule for the same wish."""
+        if not isinstance(raw, Mapping) or not isinstance(asked := raw.get("stop_below_noise"), bool):
+            return raw
+        rest = {key: value for key, value in raw.items() if key != "stop_below_noise"}
+        return {"stop": "converged", **rest} if asked else rest
 
     @field_validator("baseline", mode="before")
     @classmethod

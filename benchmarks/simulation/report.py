@@ -53,6 +53,7 @@ class Row:
         shortfalls: at `FRACTIONS` of what the baseline spends on 24 trials.
         differences: paired, of these from those of the strategy that it is compared with, with their standard errors.
         shortfall_24, fold_epochs_24, se: after 24 trials of its own.
+        shortfall_end, fold_epochs_end: of the whole study.
         clock_24: fold-epochs on the clock until then.
     """
 
@@ -70,6 +71,8 @@ class Row:
     se: float
     fold_epochs_24: float
     clock_24: float
+    shortfall_end: float
+    fold_epochs_end: float
 
     def as_json(self) -> dict[str, Any]:
         """As `--json` prints it; null where one world alone tells no error."""
@@ -84,6 +87,8 @@ class Row:
             "fold_epochs_24": round(self.fold_epochs_24, 1),
             "shortfall_24": round(self.shortfall_24, 3),
             "se": round(self.se, 3),
+            "shortfall_end": round(self.shortfall_end, 3),
+            "fold_epochs_end": round(self.fold_epochs_end, 1),
             "ratio_to_tpe36": round(self.ratios[1], 4),
         }
         found = {key: None if math.isnan(value) else value for key, value in found.items()}
@@ -122,7 +127,7 @@ def _row(name: tuple[str, int], studies: list[Study]) -> Row:
     shortfalls = np.array([study.shortfall_at(np.array(FRACTIONS) * _spent_24([study])) for study in studies])
     others = [replace(study, outcome=study.other) for study in studies]
     compared = np.array([study.shortfall_at(np.array(FRACTIONS) * _spent_24([study])) for study in others])
-    after = np.array([_after_24(study.outcome) for study in studies])
+    after = np.array([(*_after_24(study.outcome), *_at_end(study.outcome)) for study in studies])
     return Row(
         *name,
         len(studies),
@@ -133,7 +138,7 @@ def _row(name: tuple[str, int], studies: list[Study]) -> Row:
         _pooled(studies),
         tuple(shortfalls.mean(axis=0).tolist()),
         tuple(zip((shortfalls - compared).mean(axis=0).tolist(), _error(shortfalls - compared).tolist(), strict=True)),
-        *(float(v) for v in (after[:, 0].mean(), _error(after[:, 0]), after[:, 1].mean(), after[:, 2].mean())),
+        *(float(v) for v in (after[:, 0].mean(), _error(after[:, 0]), *after[:, 1:].mean(axis=0))),
     )
 
 
@@ -141,6 +146,11 @@ def _after_24(outcome: Outcome) -> tuple[float, float, float]:
     """Shortfall, fold-epochs and clock after 24 trials, or after all where there are fewer."""
     at = min(24, len(outcome.spent)) - 1
     return outcome.shortfalls[at], outcome.spent[at], outcome.clock[at]
+
+
+def _at_end(outcome: Outcome) -> tuple[float, float]:
+    """Shortfall and fold-epochs."""
+    return outcome.shortfalls[-1], outcome.spent[-1]
 
 
 def _spent_24(cell: Sequence[Study]) -> float:
@@ -195,13 +205,14 @@ def table(lines: Sequence[Row], against: str = BASELINE) -> list[str]:
     head = "  ".join(f"{at:>6.0%}" for at in FRACTIONS)
     found = [
         "fold-epochs to TPE-24's shortfall over TPE-24's own: of all worlds as one, with an 80 % interval; mean over",
-        "cells, its standard error, the worst cell; and to TPE-36's. Then what is had after 24 trials.",
+        "cells, its standard error, the worst cell; and to TPE-36's. Then what is had after 24 trials, and at the end.",
         f"{'strategy':20} {'workers':>7} {'studies':>7}  {'pooled':>18} {'cells':>14} {'worst':>6} {'to 36':>6} "
-        f"{'at 24':>12} {'epochs':>7} {'clock':>7}",
+        f"{'at 24':>12} {'epochs':>7} {'clock':>7} {'at end':>6} {'epochs':>7}",
         *(
             f"{row.strategy:20} {row.workers:7} {row.studies:7}  {row.pooled[0]:5.3f} [{row.pooled[1]:.2f}, "
             f"{row.pooled[2]:.2f}] {row.ratios[0]:6.3f} ± {row.error:.3f} {row.worst:6.2f} {row.ratios[1]:6.3f} "
-            f"{row.shortfall_24:5.2f} ± {row.se:.2f} {row.fold_epochs_24:7.0f} {row.clock_24:7.0f}"
+            f"{row.shortfall_24:5.2f} ± {row.se:.2f} {row.fold_epochs_24:7.0f} {row.clock_24:7.0f} "
+            f"{row.shortfall_end:6.2f} {row.fold_epochs_end:7.0f}"
             for row in lines
         ),
         "",

@@ -27,11 +27,13 @@ class Strategy:
         sampler: for a study of so many folds, on a data set that was fitted to a curve file.
         pruner: for a study of so many folds.
         trials: of a study, at most; None: as many as are asked for.
+        ends_converged: it begins no trial more once it has converged.
     """
 
     sampler: Callable[[int, Path], MakeSampler]
     pruner: Callable[[int], BasePruner]
     trials: int | None = None
+    ends_converged: bool = False
 
 
 def _none(folds: int) -> BasePruner:
@@ -73,6 +75,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "tpe_racing": Strategy(lambda folds, curves: tpe, _racing),
     "gpsampler": Strategy(lambda folds, curves: stock(lambda: GPSampler(seed=0)), _none, WHOLE_TRIALS),
     "foldrace": Strategy(lambda folds, curves: gp(folds), _racing),
+    "foldrace_converged": Strategy(lambda folds, curves: gp(folds), _racing, ends_converged=True),
     "foldrace_prior": Strategy(lambda folds, curves: gp(folds, Priors(studies=_other_data(curves))), _racing),
     "foldrace_reversed": Strategy(
         lambda folds, curves: gp(folds, Priors(studies=[prior.reversed() for prior in _other_data(curves)])), _racing

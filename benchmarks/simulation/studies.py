@@ -4,6 +4,7 @@ Nothing is trained and nothing is stored. Several workers are simulated in time:
 """
 
 import heapq
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmarks.recordings import EVALUATIONS
 from benchmarks.replay import report_estimate
 from benchmarks.simulation.samplers import MakeSampler
 from benchmarks.simulation.worlds import World
+from foldrace.search.ending import IN_A_ROW, Outlook, has_converged
 from foldrace.search.race.learning_curves import running_estimate
 from foldrace.search.race.space import SearchSpace
 
@@ -36,6 +38,14 @@ class MemoryHistory(InMemoryStorage):
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How far a study goes: so many trials at most, and whether it ends when it has converged."""
+
+    trials: int
+    ends_converged: bool = False
+
+
+@dataclass(frozen=True)
 class Step:
     """What is had once a trial has ended.
 
@@ -51,14 +61,14 @@ class Step:
 
 
 def play(
-    world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, trials: int, workers: int = 1
+    world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, extent: Extent, workers: int = 1
 ) -> tuple[Step, ...]:
-    """Play a study of so many trials.
+    """Play a study.
 
     Returns:
         one step for each trial that ended, in their order.
     """
-    return _Play(world, sampler, pruner, seed).run(trials, workers)
+    return _Play(world, sampler, pruner, seed).run(extent, workers)
 
 
 class _Play:
@@ -72,13 +82,14 @@ class _Play:
         self._steps: list[Step] = []
         self._spent = 0.0
         self._chosen: tuple[float, int] | None = None
+        self._outlooks: deque[Outlook] = deque(maxlen=IN_A_ROW)
         self._level = world.typical  # before a trial is complete, any configuration is as good as another
 
-    def run(self, trials: int, workers: int) -> tuple[Step, ...]:
+    def run(self, extent: Extent, workers: int) -> tuple[Step, ...]:
         begun, now = 0, 0.0
         idle, events = list(reversed(range(workers))), list[tuple[float, int, "_Running"]]()
         while True:
-            while idle and begun < trials:
+            while idle and begun < extent.trials and not (extent.ends_converged and has_converged(self._outlooks)):
                 running = self._begin()
                 heapq.heappush(events, (now + running.cost, running.number, running))
                 idle.pop()
@@ -96,7 +107,9 @@ class _Play:
     def _begin(self) -> "_Running":
         trial_id = self._history.create_new_trial(self._history.id)
         frozen = self._history.get_trial(trial_id)
-        params = self._sampler.sample(frozen, self._history.space).values
+        sample = self._sampler.sample(frozen, self._history.space)
+        params = sample.values
+        self._outlooks += [] if sample.outlook is None else [sample.outlook]
         for knob, value in params.items():
             distribution = self._world.space[knob]
             self._history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)

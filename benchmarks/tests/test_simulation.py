@@ -13,7 +13,7 @@ from benchmarks.simulation.cases import Results
 from benchmarks.simulation.report import rows
 from benchmarks.simulation.samplers import tpe
 from benchmarks.simulation.strategies import STRATEGIES
-from benchmarks.simulation.studies import play
+from benchmarks.simulation.studies import Extent, play
 from benchmarks.simulation.worlds import World, make_world, open_recording
 from foldrace.search.race.racing import RacingPruner
 
@@ -94,7 +94,7 @@ def test_a_configuration_at_the_majority_class_stays_there(curves: Path) -> None
 
 
 def test_a_trial_costs_its_epochs(curves: Path) -> None:
-    steps = play(make_world(curves, "trees", 1.0, 0), tpe, NopPruner(), seed=0, trials=4)
+    steps = play(make_world(curves, "trees", 1.0, 0), tpe, NopPruner(), seed=0, extent=Extent(4))
 
     costs = np.diff([0.0, *(step.spent for step in steps)])
 
@@ -110,7 +110,7 @@ def test_the_highest_complete_value_is_chosen(curves: Path, monkeypatch: pytest.
         return runs[-1]
 
     monkeypatch.setattr(World, "train", watched)
-    steps = play(world, tpe, NopPruner(), seed=0, trials=8)
+    steps = play(world, tpe, NopPruner(), seed=0, extent=Extent(8))
 
     chosen = [max(runs[: i + 1], key=lambda run: run.value) for i in range(8)]
     assert [step.level for step in steps] == [world.level(run.params) for run in chosen]
@@ -121,7 +121,7 @@ def test_pruning_spends_less_and_four_workers_are_faster(curves: Path) -> None:
     world = make_world(curves, "trees", 1.0, 0)
 
     def last(pruner: Any, workers: int = 1) -> Any:
-        return play(world, tpe, pruner, seed=0, trials=12, workers=workers)[-1]
+        return play(world, tpe, pruner, seed=0, extent=Extent(12), workers=workers)[-1]
 
     whole, raced, parallel = last(NopPruner()), last(RacingPruner(FOLDS, 8)), last(NopPruner(), 4)
 
@@ -214,7 +214,16 @@ def test_a_file_that_is_none_is_told_in_a_line(tmp_path: Path, monkeypatch: pyte
 
 
 def test_every_strategy_that_is_promised_is_there() -> None:
-    promised = ["tpe", "tpe_halving", "tpe_racing", "gpsampler", "foldrace", "foldrace_prior", "foldrace_reversed"]
+    promised = [
+        "tpe",
+        "tpe_halving",
+        "tpe_racing",
+        "gpsampler",
+        "foldrace",
+        "foldrace_converged",
+        "foldrace_prior",
+        "foldrace_reversed",
+    ]
 
     assert list(STRATEGIES) == promised
 

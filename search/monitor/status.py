@@ -3,12 +3,12 @@
 Nothing here reads a database: `status_reader` does. Nothing here is for the eye: `view` is.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from foldrace.search.compute import FoldEpochs
+from foldrace.search.ending import SearchEnd, Usage, has_converged
 from foldrace.search.prior_store import PriorStatus
-from foldrace.search.race.termination import ExpectedGain
 from foldrace.storage.optuna_rows import State
 from foldrace.storage.workers import Control
 from foldrace.studies.study import Study
@@ -74,7 +74,8 @@ class StudyStatus:
         failures: the last of them.
         epochs: of a fold, by the number of each running trial.
         priors: how the study uses each.
-        expected_gain: of the trials that are still queued; None while too few are complete, and in a final job.
+        usage: of the budgets; None in a final job.
+        end: why the search begins no trial more; None while it goes on, and in a final job.
     """
 
     study: Study
@@ -91,7 +92,8 @@ class StudyStatus:
     fold_epochs: FoldEpochs
     epochs: dict[int, float]
     priors: tuple[PriorStatus, ...] = ()
-    expected_gain: ExpectedGain | None
+    usage: Usage | None = None
+    end: SearchEnd | None = None
 
     @property
     def is_final(self) -> bool:
@@ -122,7 +124,7 @@ class StudyStatus:
     @property
     def state(self) -> str:
         """`done`; what was asked of the workers (`paused`, `stopping`, `stopped`); `running`, or `no workers`."""
-        if self.total and (self.ended == self.total or self._is_below_noise):
+        if self.total and (self.ended == self.total or self._has_ended_early):
             return "done"
         if self.control == "stopping" and not self.alive:
             return "stopped"
@@ -134,6 +136,11 @@ class StudyStatus:
     def baseline(self) -> float | None:
         """The value of the baseline, where the study has one and it is complete."""
         return self.first if self.study.search.baseline else None
+
+    @property
+    def has_converged(self) -> bool:
+        """Whether further trials can be expected to gain little, whatever the study makes of that."""
+        return self.usage is not None and has_converged(self.usage.outlooks, self.study.search.min_gain)
 
     @property
     def seconds_left(self) -> float | None:
@@ -149,29 +156,13 @@ class StudyStatus:
         return "\n".join(status_lines(self))
 
     def to_json(self) -> dict[str, Any]:
-        """The status as plain data: what `foldrace status --json` prints."""
-        return {
-            "name": self.name,
-            "control": self.control,
-            "trials": self.trials,
-            "evaluations": self.evaluations,
-            "best": None if self.best is None else asdict(self.best),
-            "first": self.first,
-            "seconds_each": self.seconds_each,
-            "workers": [asdict(worker) for worker in self.workers],
-            "failures": [asdict(failure) for failure in self.failures],
-            "orphans": [asdict(orphan) for orphan in self.orphans],
-            "metric": self.study.search.metric,
-            "fold_epochs": asdict(self.fold_epochs),
-            "state": self.state,
-            "baseline": self.baseline,
-            "seconds_left": self.seconds_left,
-            "ahead": None if self.expected_gain is None else asdict(self.expected_gain),
-            "priors": [asdict(prior) for prior in self.priors],
-        }
+        """The status as plain data, as `foldrace status --json` prints it."""
+        from foldrace.search.monitor.view import status_json
+
+        return status_json(self)
 
     @property
-    def _is_below_noise(self) -> bool:
-        """Whether the study ends itself here: nothing runs, and it asked to stop below the noise."""
-        asked = self.study.search.stop_below_noise and not self.trials.get("RUNNING", 0)
-        return asked and self.expected_gain is not None and self.expected_gain.is_below_noise
+    def _has_ended_early(self) -> bool:
+        """Whether the search has ended and nobody works on it any more."""
+        at_work = [worker for worker in self.alive if worker.number is not None]
+        return self.end is not None and not (at_work if self.end.lets_go else self.trials.get("RUNNING", 0))

@@ -10,9 +10,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from foldrace.search.compute import read_compute, total_fold_epochs
+from foldrace.search.ending import find_end, read_usage
 from foldrace.search.monitor.status import BestTrial, FailedTrial, OrphanedTrial, StudyStatus, WorkerStatus
 from foldrace.search.prior_store import read_prior_statuses
-from foldrace.search.race.termination import read_expected_gain
 from foldrace.search.ranking import select_ranked
 from foldrace.search.study_store import StoredStudy, find_study, read_study
 from foldrace.storage import leases, optuna_rows, tables, workers
@@ -52,6 +52,8 @@ def find_status(database: Database, name: str) -> StudyStatus | None:
 def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
     study, study_id = stored.parse(), stored.study_id
     compute = read_compute(connection, study_id, study)
+    spent = total_fold_epochs(compute, study)
+    usage = read_usage(connection, study_id, spent.spent) if stored.name == study.name else None
     seen = _workers(connection, study_id)
     lease = study.search.lease_seconds
     alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= lease}
@@ -67,10 +69,11 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         workers=seen,
         failures=_failures(connection, study_id),
         orphans=_orphans(connection, study_id, alive),
-        fold_epochs=total_fold_epochs(compute, study),
+        fold_epochs=spent,
         epochs={trial.number: trial.epochs for trial in compute if trial.state == "RUNNING"},
         priors=read_prior_statuses(connection, study_id),
-        expected_gain=read_expected_gain(connection, study_id, study) if stored.name == study.name else None,
+        usage=usage,
+        end=None if usage is None else find_end(study.search, usage),
     )
 
 

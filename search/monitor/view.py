@@ -1,12 +1,15 @@
 """The words and the live view that show the status of a study to a person."""
 
+from dataclasses import asdict
+from typing import Any
+
 from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from foldrace.search.compute import FoldEpochs
+from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status import ENDED, BestTrial, StudyStatus, WorkerStatus
 from foldrace.search.workers.supervisor import Snapshot
 
@@ -20,14 +23,42 @@ def status_lines(status: StudyStatus) -> list[str]:
     if status.best is not None:
         best = f"{status.study.search.metric} {status.best.value:.4f}{_against(status)}"
         lines.append(f"best      trial {status.best.number}: {best}")
-    lines.append(f"compute   {_compute(status.fold_epochs)}")
+    lines.append(f"compute   {_compute(status)}")
     lines += [f"prior     {prior}" for prior in status.priors]
     lines += [] if status.seconds_left is None else [f"left      {_duration(status.seconds_left)}"]
-    lines += [] if status.expected_gain is None else [f"ahead     {status.expected_gain}"]
+    outlook = None if status.usage is None else status.usage.outlook
+    lines += [] if outlook is None else [f"ahead     {_ahead(outlook, status.has_converged)}"]
+    lines += [] if status.end is None else [f"ended     {status.end.reason}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in status.workers if not worker.stopped]
     lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in status.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in status.failures]
     return lines
+
+
+def status_json(status: StudyStatus) -> dict[str, Any]:
+    """The status as plain data."""
+    return {
+        "name": status.name,
+        "control": status.control,
+        "trials": status.trials,
+        "evaluations": status.evaluations,
+        "best": None if status.best is None else asdict(status.best),
+        "first": status.first,
+        "seconds_each": status.seconds_each,
+        "workers": [asdict(worker) for worker in status.workers],
+        "failures": [asdict(failure) for failure in status.failures],
+        "orphans": [asdict(orphan) for orphan in status.orphans],
+        "metric": status.study.search.metric,
+        "fold_epochs": asdict(status.fold_epochs),
+        "state": status.state,
+        "baseline": status.baseline,
+        "seconds_left": status.seconds_left,
+        "used": None if status.usage is None else status.usage.to_json(),
+        "ahead": None if status.usage is None or status.usage.outlook is None else asdict(status.usage.outlook),
+        "converged": status.has_converged,
+        "end": None if status.end is None else status.end.reason,
+        "priors": [asdict(prior) for prior in status.priors],
+    }
 
 
 def progress_line(status: StudyStatus | None) -> str:
@@ -72,7 +103,7 @@ def _head(status: StudyStatus) -> Table:
     if status.best is not None and not status.is_final:
         best = Text(f"{status.study.search.metric} ").append(f"{status.best.value:.4f}", style="bold green")
         lines.append(("best", best.append(f", trial {status.best.number}{_against(status)}")))
-    lines.append(("compute", Text(_compute(status.fold_epochs))))
+    lines.append(("compute", Text(_compute(status))))
     if status.seconds_left is not None:
         lines.append(("left", Text(_duration(status.seconds_left))))
     grid = Table.grid(padding=(0, 2))
@@ -123,10 +154,20 @@ def _against(status: StudyStatus) -> str:
     return "" if best is None or baseline is None else f", {best.value - baseline:+.4f} against the baseline"
 
 
-def _compute(spent: FoldEpochs) -> str:
+def _compute(status: StudyStatus) -> str:
+    spent, search, used = status.fold_epochs, status.study.search, status.usage
     whole = spent.spent + spent.saved
     saved = f", {spent.saved:.0f} ({spent.saved / whole:.0%}) saved by pruning" if spent.saved else ""
-    return f"{spent.spent:.0f} fold-epochs spent{saved}"
+    of = "" if search.fold_epochs is None else f" of {search.fold_epochs:g}"
+    hours = ""
+    if used is not None and search.gpu_hours is not None:
+        hours = f", {used.gpu_hours:.2f} of {search.gpu_hours:g} GPU hours"
+    return f"{spent.spent:.0f}{of} fold-epochs spent{saved}{hours}"
+
+
+def _ahead(outlook: Outlook, has_converged: bool) -> str:
+    says = "it has converged" if has_converged else "it has not converged"
+    return f"the next trial can be expected to gain {outlook.gain:.4f} (trials differ by {outlook.spread:.4f}): {says}"
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr  # type: ignore[import-untyped]
@@ -16,17 +17,33 @@ BEST, ROUNDS, STEP = 8, 2, 0.1
 Describe = Callable[[FloatArray], Inputs]
 
 
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Where to try next.
+
+    Attributes:
+        position: (knobs,).
+        gain: its expected improvement over the leader, in the targets' units.
+        error: the standard deviation of the leader.
+    """
+
+    position: FloatArray
+    gain: float
+    error: float
+
+
 def propose(
     process: GaussianProcess, cube: Cube, describe: Describe, tried: FloatArray, random: np.random.Generator
-) -> FloatArray:
-    """The position, (knobs,), with the highest expected improvement, whatever it costs to try it.
+) -> Proposal:
+    """The position with the highest expected improvement, whatever it costs to try it.
 
     Args:
         describe: positions, (rows, knobs), as the process takes them.
         tried: (trials, knobs), positions of the trials there are; the best of them by the process is its leader.
     """
-    means, _ = process.at(describe(tried))
-    leader = describe(tried[[int(means.argmax())]])
+    means, variances = process.at(describe(tried))
+    best_tried = int(means.argmax())
+    leader = describe(tried[[best_tried]])
 
     def value(positions: FloatArray) -> FloatArray:
         difference, variance = process.against(describe(positions), leader)
@@ -39,8 +56,8 @@ def propose(
         best = np.argsort(values)[-BEST:]
         near = _around(cube, positions[best], turn, random)
         positions, values = np.concatenate([positions[best], near]), np.concatenate([values[best], value(near)])
-    chosen: FloatArray = positions[int(values.argmax())]
-    return chosen
+    chosen, error = int(values.argmax()), math.sqrt(float(variances[best_tried]))
+    return Proposal(positions[chosen], math.exp(float(values[chosen])), error)
 
 
 def log_gain(difference: FloatArray, deviation: FloatArray) -> FloatArray:

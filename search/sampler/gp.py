@@ -8,6 +8,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc  # type: ignore[import-untyped]
 
+from foldrace.search.ending import OUTLOOK, Outlook
+from foldrace.search.prior_store import CREDIBLE_PRIORS
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.acquisition import propose
 from foldrace.search.sampler.cube import Cube
@@ -30,10 +32,18 @@ class Sample:
 
     Attributes:
         priors: the names of the earlier studies whose trends counted; None where there was none, or nothing to ask yet.
+        outlook: what the process expected; None before it was asked.
     """
 
     values: dict[str, Any]
     priors: tuple[str, ...] | None = None
+    outlook: Outlook | None = None
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What is stored beside the values: user attributes of the trial."""
+        outlook = None if self.outlook is None else self.outlook.to_json()
+        return {key: attr for key, attr in ((CREDIBLE_PRIORS, self.priors), (OUTLOOK, outlook)) if attr is not None}
 
 
 class GpSampler:
@@ -73,7 +83,8 @@ class GpSampler:
 
         process = _with_pending(process, describe(tried), readings)
         proposed = propose(process, cube, describe, tried, np.random.default_rng([seed, number]))
-        return Sample(cube.params(proposed), _names(credible) if trends else None)
+        outlook = Outlook(proposed.gain, proposed.error, process.scale, int(known.sum()))
+        return Sample(cube.params(proposed.position), _names(credible) if trends else None, outlook)
 
     def _trends(self, priors: Priors, space: SearchSpace) -> list[Trend]:
         """The trends of all earlier studies over a space; they are fitted once."""

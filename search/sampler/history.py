@@ -58,7 +58,9 @@ class History(InMemoryStorage):
         query = sa.select(tables.trials).where(beyond, _TRIALS.state.in_(_SEEN))
         begun = [row for row in connection.execute(query) if row.trial_id not in self._finished]
         trials = self._reader.read(connection, begun, beyond)
-        self._trials = newest_and_best(sorted((self._finished | trials).values(), key=lambda trial: trial.number))
+        self._trials = newest_and_best(
+            sorted((self._finished | trials).values(), key=lambda trial: trial.number), MOST_ENDED
+        )
         drawn_from = {trial._trial_id for trial in self._trials}
         ended = self._finished | {i: trial for i, trial in trials.items() if trial.state.is_finished()}
         # What was passed over will be so for ever; only one that would be read again has to be remembered.
@@ -74,7 +76,7 @@ class History(InMemoryStorage):
         return self._settled if last is None else int(last)
 
 
-def newest_and_best(trials: Sequence[FrozenTrial], most_ended: int = MOST_ENDED) -> list[FrozenTrial]:
+def newest_and_best(trials: Sequence[FrozenTrial], most_ended: int) -> list[FrozenTrial]:
     """Of trials by number: all that run, the newest that ended, and of the older ones the best that are complete."""
     ended = [trial for trial in trials if trial.state.is_finished()]
     older, newer = ended[:-most_ended], ended[-most_ended:]

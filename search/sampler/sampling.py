@@ -27,11 +27,12 @@ class Sampler:
 
     Args:
         history: of the study.
-        process: samples in place of TPE, where it is given.
+        process: what the study believes; None: TPE samples, and nothing is expected.
+        by_tpe: TPE samples, and the process says what it expects.
     """
 
-    def __init__(self, history: History, seed: int, process: GpSampler | None = None) -> None:
-        self._history, self._seed, self._process = history, seed, process
+    def __init__(self, history: History, seed: int, process: GpSampler | None = None, *, by_tpe: bool = False) -> None:
+        self._history, self._seed, self._process, self._by_tpe = history, seed, process, by_tpe
 
     def sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         """A value for each knob of `space`: the queued one where the trial has one, else a sampled one."""
@@ -40,13 +41,16 @@ class Sampler:
         values |= {knob: single_value(d) for knob, d in space.items() if knob not in values and d.single()}
         open_space = {knob: d for knob, d in space.items() if knob not in values}
         sampled = self._sample(trial, open_space) if open_space else Sample({})
-        return Sample(values | sampled.values, sampled.priors)
+        outlook = None if fixed else sampled.outlook  # with a knob held, the process saw a part of the space
+        return Sample(values | sampled.values, sampled.priors, outlook)
 
     def _sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         self._history.refresh()
         if self._process is None:
             return Sample(self._sample_by_tpe(trial, space))
-        return self._process.sample(self._history.get_all_trials(0, deepcopy=False), trial.number, space, self._seed)
+        trials = self._history.get_all_trials(0, deepcopy=False)
+        sampled = self._process.sample(trials, trial.number, space, self._seed)
+        return Sample(self._sample_by_tpe(trial, space), None, sampled.outlook) if self._by_tpe else sampled
 
     def _sample_by_tpe(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
         # A new study and sampler each time: nothing of an earlier trial's sampling is carried over.
@@ -61,11 +65,9 @@ class Sampler:
 
 def make_sampler(database: Database, study_id: int, study: Study) -> Sampler:
     """The sampler that a study names, over its trials in the database."""
-    process = None
-    if study.search.sampler == "gp":
-        curves = StoredCurves(database, study.folds.count, study.defaults.evaluations)
-        process = GpSampler(curves, StoredPriors(database, study_id, study).read)
-    return Sampler(History(database, study_id), study.search.seed, process)
+    curves = StoredCurves(database, study.folds.count, study.defaults.evaluations)
+    process = GpSampler(curves, StoredPriors(database, study_id, study).read)
+    return Sampler(History(database, study_id), study.search.seed, process, by_tpe=study.search.sampler == "tpe")
 
 
 def _seed(seed: int, number: int) -> int:

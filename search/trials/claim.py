@@ -12,7 +12,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
-from foldrace.search.prior_store import CREDIBLE_PRIORS
+from foldrace.search.compute import SECONDS, seconds_of
 from foldrace.search.race.judging import Judgement
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.race.space import SearchSpace, encode_params
@@ -34,12 +34,14 @@ class ClaimContext:
         study: as Optuna's object.
         evaluations: of each fold.
         judge: asks the study's pruner about the trial with this id.
+        clock: seconds, monotonic.
     """
 
     lease: LeaseContext
     study: optuna.Study
     evaluations: int
     judge: Callable[[int], Judgement]
+    clock: Callable[[], float]
 
 
 class Claim(HeldLease):
@@ -57,6 +59,7 @@ class Claim(HeldLease):
         self.sampled: dict[str, Value] = dict(trial.params)
         self.user_attrs: dict[str, Any] = dict(trial.user_attrs)
         self.evaluations = read_evaluations(trial.user_attrs)
+        self._held_since = context.clock() - seconds_of(trial.user_attrs.get(SECONDS))
 
     @property
     def trial(self) -> optuna.trial.Trial:
@@ -66,12 +69,11 @@ class Claim(HeldLease):
 
     def begin(self, space: SearchSpace, sample: Sample) -> None:
         """Store all values that were drawn for this trial at once, and begin it. Raises LeaseLost."""
-        params = encode_params(space, sample.values)
+        params, attrs = encode_params(space, sample.values), sample.attrs
 
         def work(connection: sa.Connection) -> None:
             optuna_rows.set_trial_params(connection, self._lease.trial_id, params)
-            if sample.priors is not None:
-                optuna_rows.set_trial_attr(connection, self._lease.trial_id, CREDIBLE_PRIORS, sample.priors)
+            optuna_rows.set_trial_attrs(connection, self._lease.trial_id, attrs)
             leases.mark_held(connection, self._lease)
 
         self._write(work)
@@ -91,7 +93,9 @@ class Claim(HeldLease):
         step, is_new = self._context.evaluations * fold + record.index, cell not in self.evaluations
 
         def work(connection: sa.Connection) -> None:
-            optuna_rows.set_trial_attr(connection, trial_id, optuna_rows.cell_key(*cell), record.to_json())
+            seconds = self._context.clock() - self._held_since
+            attrs = {optuna_rows.cell_key(*cell): record.to_json(), SECONDS: seconds}
+            optuna_rows.set_trial_attrs(connection, trial_id, attrs)
             optuna_rows.set_intermediate_value(connection, trial_id, step, float(running_estimate))
             if is_new:
                 leases.mark_progress(connection, self._lease)
@@ -104,7 +108,7 @@ class Claim(HeldLease):
 
     def set_attr(self, key: str, value: object) -> None:
         """Store a user attribute of the trial. Raises LeaseLost."""
-        self._write(lambda connection: optuna_rows.set_trial_attr(connection, self._lease.trial_id, key, value))
+        self._write(lambda connection: optuna_rows.set_trial_attrs(connection, self._lease.trial_id, {key: value}))
 
     def reason_to_prune(self) -> str | None:
         """Why the study's pruner stops the trial after the reports so far; None: it goes on.
@@ -144,8 +148,7 @@ class Claim(HeldLease):
         trial_id = self._lease.trial_id
 
         def work(connection: sa.Connection) -> None:
-            for key, attr in {**attrs, ATTEMPTS: self.attempt}.items():
-                optuna_rows.set_trial_attr(connection, trial_id, key, attr)
+            optuna_rows.set_trial_attrs(connection, trial_id, {**attrs, ATTEMPTS: self.attempt})
             last = optuna_rows.read_last_value(connection, trial_id) if state == "PRUNED" else value
             optuna_rows.end_trial(connection, trial_id, state, last)
             leases.delete(connection, self._lease)

@@ -79,7 +79,7 @@ class Trials:
             stored = database.retry(lambda: optuna.load_study(study_name=name, storage=database.storage))
         judge = Judge(database, name, settings.pruner).judge
         lease = LeaseContext(database, self._leases, self.timer, settings.outages)
-        self._context = ClaimContext(lease, stored, study.defaults.evaluations, judge)
+        self._context = ClaimContext(lease, stored, study.defaults.evaluations, judge, heartbeat.clock)
         self._sampler = make_sampler(database, self._study_id, study)
 
     def claim(self, only_adopt: bool = False) -> Claim | None:

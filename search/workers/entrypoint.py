@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from optuna.pruners import BasePruner
 
+from foldrace.search.ending import SearchEnd, read_end
 from foldrace.search.ensemble.job import fold_folder
 from foldrace.search.priors.copying import copy_new_priors
 from foldrace.search.race.factory import make_pruner
-from foldrace.search.race.termination import read_expected_gain
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.sampler.stored_priors import StoredPriors
 from foldrace.search.session import Session
@@ -61,7 +61,8 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     data = open_training_data(study, session.workspace)
     check_source(data.source)
     device = resolve_device(options.device)
-    setup = WorkerSetup(data, device, study.search.checkpoint_minutes * 60, should_stop)
+    find_end = _find_end(session, options)
+    setup = WorkerSetup(data, device, study.search.checkpoint_minutes * 60, should_stop, find_end)
     identity = WorkerIdentity(device=device_name(device), owner=options.owner or new_owner())
     outages = OutageNotes(session.workspace.folder / "outages")
     if options.final is None:
@@ -75,7 +76,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     with ExitStack() as stack:
         stack.callback(trials.leave)
         recorder = stack.enter_context(closing(Recorder(session, data, identity, options.final)))
-        Worker(trials, setup, assign, recorder, _reason_to_end(session, options)).run()
+        Worker(trials, setup, assign, recorder).run()
         recorder.draw_last()
         logger.info("%s", trials.timer)
 
@@ -96,16 +97,12 @@ def _make_pruner(session: Session) -> BasePruner:
     return make_pruner(study, lambda: [trial.curves for trial in priors.read().taken_over])
 
 
-def _reason_to_end(session: Session, options: WorkerOptions) -> Callable[[], str]:
-    """Says why the search should end with the trials that run; empty while it should go on."""
-
-    def below_noise() -> str:
-        study = session.study
-        ahead = session.database.read(lambda c: read_expected_gain(c, find_study_id(c, study.name), study))
-        return f"stop_below_noise: {ahead}" if ahead is not None and ahead.is_below_noise else ""
-
-    is_wanted = options.final is None and session.study.search.stop_below_noise
-    return below_noise if is_wanted else lambda: ""
+def _find_end(session: Session, options: WorkerOptions) -> Callable[[], SearchEnd | None]:
+    """Asks the database why the search should end; None while it should go on, as a final job always should."""
+    study = session.study
+    if options.final is not None or not study.search.may_end_early:
+        return lambda: None
+    return lambda: session.database.read(lambda c: read_end(c, find_study_id(c, study.name), study))
 
 
 def _search_assignment(session: Session, data: TrainingData) -> Callable[[Claim], Assignment]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
+from foldrace.search.ending import SearchEnd
 from foldrace.search.trials.fold_files import FoldFiles
 from foldrace.search.workers.trial_run import TrialRun
 from foldrace.storage.leases import LeaseLost
@@ -27,12 +28,14 @@ class WorkerSetup:
         device: `cpu` or `cuda`.
         checkpoint_seconds: between two checkpoints of a fold, at least.
         should_stop: whether the worker is asked to save its trial, release it, and end.
+        find_end: why the search ends; None while it goes on. It is asked after each evaluation.
     """
 
     data: TrainingData
     device: str
     checkpoint_seconds: float
     should_stop: Callable[[], bool]
+    find_end: Callable[[], SearchEnd | None]
 
 
 class FoldRun:
@@ -44,6 +47,7 @@ class FoldRun:
         self._files = FoldFiles(trial.assignment.folder(fold), self._task, trial.claim.attempt)
         self._setup, self._trial, self._fold = setup, trial, fold
         self._checkpoint_is_due = Interval(setup.checkpoint_seconds)
+        self._is_let_go = False
 
     def run(self) -> bool:
         """Bring the fold to its end; False when the trial was pruned, or released, before that.
@@ -81,6 +85,8 @@ class FoldRun:
                     self._trial.report(self._fold, event)
                     if self._trial.prune(self._fold):
                         return None
+                    end = self._setup.find_end()
+                    self._is_let_go = end is not None and end.lets_go
                 else:
                     self._save(event)
                     return event.best.best
@@ -102,7 +108,7 @@ class FoldRun:
         claim.progress(fold=self._fold, epoch=progress.epoch, rows_per_second=progress.rows_per_second)
         if not claim.alive:
             raise LeaseLost(f"trial {claim.number}")
-        is_leaving = self._setup.should_stop() or claim.stop_requested
+        is_leaving = self._setup.should_stop() or claim.stop_requested or self._is_let_go
         if is_leaving or self._checkpoint_is_due():
             self._files.save_checkpoint(progress.snapshot())
             claim.note_checkpoint()

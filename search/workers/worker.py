@@ -32,26 +32,27 @@ class Worker:
     Attributes:
         assign: what a claim asks for.
         recorder: is told of each trial before it ends.
-        reason_to_end: why no trial that waits should be begun; empty while one should.
     """
 
     trials: Trials
     setup: WorkerSetup
     assign: Callable[[Claim], Assignment]
     recorder: Recorder
-    reason_to_end: Callable[[], str]
 
     def run(self) -> None:
         """Work until nothing is left to do, or until asked to stop."""
         while not self.setup.should_stop():
-            reason = self.reason_to_end()
-            claim = self.trials.claim(only_adopt=bool(reason))
+            end = self.setup.find_end()
+            if end is not None and end.lets_go:
+                logger.info("the search ends: %s", end.reason)
+                return
+            claim = self.trials.claim(only_adopt=end is not None)
             if claim is not None:
                 self._run_claim(claim)
                 self.recorder.flush()
-            elif self.trials.is_over(only_adopt=bool(reason)):
+            elif self.trials.is_over(only_adopt=end is not None):
                 done = "nothing is left to do, or the study was stopped: then foldrace resume lets workers go on"
-                logger.info("%s", reason or done)
+                logger.info("%s", done if end is None else f"the search ends: {end.reason}")
                 return
             else:
                 time.sleep(IDLE_SECONDS)

@@ -7,8 +7,10 @@ import pytest
 import sqlalchemy as sa
 import torch
 
+from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording import recorder
+from foldrace.search.sampler.gp import Sample
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Claim, Trials
@@ -26,7 +28,6 @@ from foldrace.trainer.training import evaluator
 from foldrace.trainer.training import loop as training
 from foldrace.trainer.training.tasks import NoRoomError
 from tests.support.claims import NO_HEARTBEAT, must_claim
-from tests.support.records import record_at
 from tests.support.stopping import after_evaluations, never, once_it_has_a_trial
 
 CPU = WorkerOptions("cpu")
@@ -151,18 +152,15 @@ def test_a_checkpoint_stays_until_there_is_a_newer_one(
     assert list(folder.iterdir()) == before
 
 
-def test_a_search_that_has_come_below_the_noise_ends_what_runs_and_begins_nothing(
-    storage_url: str, tmp_path: Path
-) -> None:
-    below = ["search.trials=8", "search.stop_below_noise=true", "search.pruner=none"]
-    study = load("demo", [*ONE_TRIAL, *below, f"search.storage={storage_url}"])
+def test_a_search_that_has_converged_ends_what_runs_and_begins_nothing(storage_url: str, tmp_path: Path) -> None:
+    early = ["search.trials=8", "search.stop_below_noise=true", "search.pruner=none"]  # as version 0.1.0 called it
+    study = load("demo", [*ONE_TRIAL, *early, f"search.storage={storage_url}"])
     with open_session(study, tmp_path) as session:
         open_study(session.database, study)
         trials = Trials(session.database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
         for number in range(5):
             claim = must_claim(trials)
-            for fold in range(2):
-                claim.report(fold, 0.5, record_at(7, 0.2 if (number + fold) % 2 else 0.8))
+            claim.begin({}, Sample({}, None, Outlook(gain=0.05 / (number + 1) ** 3, error=0.01, spread=0.05, trials=9)))
             claim.finish(0.5)
         must_claim(trials).release()
 

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from foldrace.search.compute import FoldEpochs
+from foldrace.search.ending import Outlook, SearchEnd, Usage
 from foldrace.search.monitor.status import BestTrial, FailedTrial, OrphanedTrial, StudyStatus, WorkerStatus
 from foldrace.search.monitor.view import live_view, progress_line, status_lines
-from foldrace.search.race.termination import ExpectedGain
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
 from foldrace.storage.optuna_rows import State
@@ -39,7 +39,7 @@ def status(make_study: Callable[..., Study]) -> StudyStatus:
         orphans=(OrphanedTrial(6, 2, "host:2", "its worker died"),),
         fold_epochs=FoldEpochs(30.0, 90.0),
         epochs={4: 8.0},
-        expected_gain=ExpectedGain(5, 0.004, 0.01),
+        usage=Usage(1.5, 30.0, 2, 0.7, (Outlook(0.004, 0.01, 0.03, 9),)),
     )
 
 
@@ -48,26 +48,52 @@ def test_the_headline_counts_what_has_ended(status: StudyStatus) -> None:
     assert progress_line(None) == "preparing the data and the model"
 
 
-def test_status_tells_best_savings_expected_gain_workers_orphans_and_failures(status: StudyStatus) -> None:
+def test_status_tells_best_savings_outlook_workers_orphans_and_failures(status: StudyStatus) -> None:
     told = "\n".join(status_lines(status))
 
     assert "trial 1: accuracy 0.7000, +0.0500 against the baseline" in told
     assert "left      about 12 min" in told  # five trials that wait and half of two running ones, two minutes each
     assert "30 fold-epochs spent, 90 (75%) saved by pruning" in told
-    assert "5 more trials can be expected to gain 0.0040, below the noise" in told
+    assert "the next trial can be expected to gain 0.0040 (trials differ by 0.0300): it has not converged" in told
     assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, best 0.7100" in told
     assert "trial 6, attempt 2: its worker died" in told
     assert "trial 5: out of memory" in told
+
+
+def test_a_search_with_budgets_shows_what_is_used(status: StudyStatus) -> None:
+    search = status.study.search.model_copy(update={"gpu_hours": 2.0, "fold_epochs": 40.0})
+    status = replace(status, study=status.study.model_copy(update={"search": search}))
+
+    assert "30 of 40 fold-epochs spent, 90 (75%) saved by pruning, 1.50 of 2 GPU hours" in "\n".join(
+        status_lines(status)
+    )
+
+
+@pytest.mark.parametrize(
+    ("lets_go", "running", "number", "state"),
+    [(True, 2, 4, "running"), (True, 2, None, "done"), (False, 1, None, "running"), (False, 0, None, "done")],
+)
+def test_a_search_that_ends_early_is_done_when_nobody_works_on_it(
+    status: StudyStatus, lets_go: bool, running: int, number: int | None, state: str
+) -> None:
+    """Who lets go leaves trials that wait for more budget; else what runs goes on to its end."""
+    worker, trials = replace(status.workers[0], number=number), {**status.trials, "RUNNING": running}
+    status = replace(status, workers=(worker,), trials=trials, end=SearchEnd("2 of 2 GPU hours are used", lets_go))
+
+    assert status.state == state
+    assert "ended     2 of 2 GPU hours are used" in status_lines(status)
 
 
 def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
     told = json.loads(json.dumps(status.to_json()))
 
     keys = "name control trials evaluations best first seconds_each workers failures orphans metric fold_epochs state"
-    assert list(told) == [*keys.split(), "baseline", "seconds_left", "ahead", "priors"]
+    assert list(told) == [*keys.split(), "baseline", "seconds_left", "used", "ahead", "converged", "end", "priors"]
     assert told["best"] == {"number": 1, "value": 0.7}
     assert told["fold_epochs"] == {"spent": 30.0, "saved": 90.0}
-    assert told["ahead"] == {"further": 5, "gain": 0.004, "noise": 0.01}
+    assert told["ahead"] == {"gain": 0.004, "error": 0.01, "spread": 0.03, "trials": 9}
+    assert told["used"] == {"gpu_hours": 1.5, "fold_epochs": 30.0, "without_better": 2, "best": 0.7}
+    assert (told["converged"], told["end"]) == (False, None)
     assert told["orphans"] == [{"number": 6, "attempt": 2, "owner": "host:2", "why": "its worker died"}]
     assert told["workers"][0]["silent_seconds"] == 3
 

@@ -1,0 +1,162 @@
+"""When a search ends before its trials are used up: it has converged, or a budget of it is used.
+
+What a search has used is counted in its database, over all workers, machines and restarts.
+"""
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from foldrace.search.compute import read_compute, read_seconds, total_fold_epochs
+from foldrace.search.ranking import select_ranked
+from foldrace.storage import tables
+from foldrace.studies.study import Search, Study
+
+OUTLOOK = "outlook"  # the user attribute of a trial: what the search expected when its values were sampled
+GAIN_SHARE = 0.05  # of the spread of the trials: a gain below it is small
+IN_A_ROW = 3  # trials that promise a small gain, until the search has converged
+FEWEST_TRIALS = 8  # that are known, before the search may have converged
+_TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a search expected when it sampled a trial, in the metric's units.
+
+    Attributes:
+        gain: the expected improvement of the best configuration over the leader, each by the process.
+        error: the standard deviation of the leader's level.
+        spread: the standard deviation of the levels of all trials.
+        trials: how many it knew.
+    """
+
+    gain: float
+    error: float
+    spread: float
+    trials: int
+
+    def is_small(self, min_gain: float) -> bool:
+        """Whether the gain is hardly worth a trial."""
+        return self.trials >= FEWEST_TRIALS and self.gain < max(GAIN_SHARE * self.spread, min_gain)
+
+    def to_json(self) -> dict[str, Any]:
+        """The outlook as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a search has used, and what it has by that.
+
+    Attributes:
+        gpu_hours: of all workers, from the claim of a trial to its last evaluation.
+        fold_epochs: spent by trials in any state.
+        without_better: trials that ended after the best one; 0 while there is none.
+        best: the best value; None until a trial is complete.
+        outlooks: of the trials that were sampled last, the newest first.
+    """
+
+    gpu_hours: float
+    fold_epochs: float
+    without_better: int
+    best: float | None
+    outlooks: tuple[Outlook, ...] = ()
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """The newest."""
+        return next(iter(self.outlooks), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is used, as plain data, without the outlooks."""
+        return {name: value for name, value in asdict(self).items() if name != "outlooks"}
+
+
+@dataclass(frozen=True)
+class SearchEnd:
+    """Why a search begins no trial more.
+
+    Attributes:
+        lets_go: trials that run are released with a checkpoint; else they run to their ends.
+    """
+
+    reason: str
+    lets_go: bool
+
+
+def has_converged(outlooks: Collection[Outlook], min_gain: float = 0.0) -> bool:
+    """Whether the trials that were sampled last, `IN_A_ROW` of them, all promised little.
+
+    The rule was chosen among a dozen in simulation; docs/lab/search.md says what it loses and saves.
+    """
+    return len(outlooks) == IN_A_ROW and all(outlook.is_small(min_gain) for outlook in outlooks)
+
+
+def read_end(connection: sa.Connection, study_id: int, study: Study) -> SearchEnd | None:
+    """Why a search ends; None while it goes on."""
+    spent = total_fold_epochs(read_compute(connection, study_id, study), study).spent
+    return find_end(study.search, read_usage(connection, study_id, spent))
+
+
+def read_usage(connection: sa.Connection, study_id: int, fold_epochs: float) -> Usage:
+    """What a search has used; its `fold_epochs` are known."""
+    best = connection.execute(select_ranked(study_id).limit(1)).first()
+    return Usage(
+        gpu_hours=read_seconds(connection, study_id) / 3600,
+        fold_epochs=fold_epochs,
+        without_better=0 if best is None else _ended_after(connection, study_id, best.number),
+        best=None if best is None else best.value,
+        outlooks=_outlooks(connection, study_id),
+    )
+
+
+def find_end(search: Search, used: Usage) -> SearchEnd | None:
+    """Why a search that has used so much ends; None while it goes on."""
+    if search.target is not None and used.best is not None and used.best >= search.target:
+        reached = f"{search.metric} {used.best:.4f} has reached the target of {search.target:g}"
+        return SearchEnd(f"{reached}; {_to_go_on('target')}", lets_go=True)
+    if search.gpu_hours is not None and used.gpu_hours >= search.gpu_hours:
+        hours = f"{used.gpu_hours:.2f} of {search.gpu_hours:g} GPU hours are used"
+        return SearchEnd(f"{hours}; {_to_go_on('gpu_hours')}", lets_go=True)
+    if search.fold_epochs is not None and used.fold_epochs >= search.fold_epochs:
+        spent = f"{used.fold_epochs:.0f} of {search.fold_epochs:g} fold-epochs are spent"
+        return SearchEnd(f"{spent}; {_to_go_on('fold_epochs')}", lets_go=True)
+    if search.patience is not None and used.without_better >= search.patience:
+        ended = f"{used.without_better} trials ended without a better one"
+        return SearchEnd(f"{ended}; {_to_go_on('patience')}", lets_go=True)
+    if search.stop == "converged" and has_converged(used.outlooks, search.min_gain):
+        gain = used.outlooks[0].gain
+        converged = f"converged, as a further trial can be expected to gain {gain:.4f}"
+        return SearchEnd(f'{converged}; search.stop = "trials" goes on', lets_go=False)
+    return None
+
+
+def _to_go_on(budget: str) -> str:
+    return f"raise search.{budget} and run again to go on"
+
+
+def _ended_after(connection: sa.Connection, study_id: int, number: int) -> int:
+    of_best = sa.select(_TRIALS.datetime_complete).where(_TRIALS.study_id == study_id, _TRIALS.number == number)
+    query = sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
+    query = query.where(_TRIALS.state.in_(("COMPLETE", "PRUNED")), _TRIALS.number != number)
+    return int(connection.execute(query.where(_TRIALS.datetime_complete >= of_best.scalar_subquery())).scalar_one())
+
+
+def _outlooks(connection: sa.Connection, study_id: int) -> tuple[Outlook, ...]:
+    query = sa.select(_ATTRS.value_json).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
+    query = query.where(_TRIALS.study_id == study_id, _ATTRS.key == OUTLOOK)
+    found = connection.execute(query.order_by(_TRIALS.number.desc()).limit(IN_A_ROW)).scalars()
+    return tuple(outlook for text in found if (outlook := _outlook(json.loads(text))) is not None)
+
+
+def _outlook(stored: object) -> Outlook | None:
+    """None where somebody else wrote it."""
+    numbers: Sequence[str] = tuple(Outlook.__dataclass_fields__)
+    if not isinstance(stored, Mapping) or not all(isinstance(stored.get(name), int | float) for name in numbers):
+        return None
+    found = Outlook(**{name: stored[name] for name in numbers})
+    return found if math.isfinite(found.gain) else None
