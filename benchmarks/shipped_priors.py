@@ -30,10 +30,10 @@ def main() -> None:
 
 
 def shipped_prior(name: str) -> EarlierStudy:
-    """A recording as an earlier study."""
+    """The recordings of a data set as one earlier study."""
     path = CURVES / f"{name}.jsonl"
     runs: dict[int, list[Run]] = {}
-    for run in read(path):
+    for run in (*read(path), *read(CURVES / "one_seed" / f"{name}.jsonl")):
         runs.setdefault(run.config, []).append(run)
     deviation = math.sqrt(open_recording(path).levels.variance)
     trials = [_trial(config, of_config, deviation) for config, of_config in sorted(runs.items())]
