@@ -19,7 +19,7 @@ from foldrace.studies.identity import Identity
 from foldrace.studies.loading import parse_stored
 from foldrace.studies.study import Study, StudyError
 
-IDENTITY, TOML = "identity", "toml"  # user attributes of a study
+IDENTITY, TOML, TOKENS = "identity", "toml", "tokens"  # user attributes of a study
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 
 
@@ -75,6 +75,17 @@ def open_study(database: Database, study: Study) -> None:
 
     database.transact(work)
     database.checkpoint()
+
+
+def note_tokens(database: Database, name: str, text: str) -> None:
+    """Store what is said of the tokens of a study's data."""
+    database.transact(lambda c: _set_study_attr(c, optuna_rows.find_study_id(c, name), TOKENS, text))
+
+
+def read_tokens(database: Database, name: str) -> str:
+    """What is said of the tokens of a study's data; empty where nothing is stored."""
+    attrs = database.read(lambda c: _study_attrs(c, optuna_rows.find_study_id(c, name)))
+    return str(attrs.get(TOKENS, ""))
 
 
 def refuse_fixed(study: Study) -> None:

@@ -46,12 +46,17 @@ class _Section(BaseModel):
 
 
 class Data(_Section):
-    """Where the examples are. Paths are relative to the study file."""
+    """Where the examples are. Paths are relative to the study file.
+
+    Attributes:
+        max_unknown: the share of tokens unknown to the model's tokenizer above which data is refused.
+    """
 
     train: Path
     test: Path | None = None
     labels: Path | None = None
     exclude_labels: tuple[str, ...] = ()
+    max_unknown: float = Field(0.05, ge=0, le=1)
 
 
 class Model(_Section):

@@ -18,10 +18,10 @@ from foldrace.studies.knobs import EntityMarking, Hyperparameters
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.data.batching import Tokens
-from foldrace.trainer.data.encoding import encode, marker_tokens
-from foldrace.trainer.data.examples import Examples, read_test, read_training
+from foldrace.trainer.data.encoding import encode, marker_tokens, unknown_share
+from foldrace.trainer.data.examples import DataError, Examples, read_test, read_training
 from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds
-from foldrace.trainer.data.tokenizer import build_tokenizer, load_tokenizer, pad_id
+from foldrace.trainer.data.tokenizer import build_tokenizer, explain_unknown, load_tokenizer, pad_id
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.tasks import FoldTask
 
@@ -95,6 +95,21 @@ class TrainingData:
             self._encoded[key] = encode(examples.rows, self.tokenizer, marking, self.study.model.max_length)
         return self._encoded[key]
 
+    def unknown_share(self, of_test: bool = False) -> float:
+        """The share of the tokens of all rows, or of all test rows, that the tokenizer does not know."""
+        return unknown_share(self.encoded(self.study.defaults.entity_marking, of_test), self.tokenizer)
+
+    def describe_unknown(self) -> str:
+        """The shares of unknown tokens, in words."""
+        test = "" if self.test is None else f" ({self.unknown_share(of_test=True):.1%} in the test rows)"
+        return f"{self.unknown_share():.1%} unknown{test}"
+
+    def refuse_unknown(self) -> None:
+        """Raise DataError where the tokenizer knows less of the rows, or of the test rows, than the study allows."""
+        refuse_unknown(self.unknown_share(), self.study.data.train, self.study, self.tokenizer)
+        if self.study.data.test is not None:
+            refuse_unknown(self.unknown_share(of_test=True), self.study.data.test, self.study, self.tokenizer)
+
     def task(
         self, knobs: Hyperparameters, plan: FoldPlan, fold: int, device: str, predict_test: bool = False
     ) -> FoldTask:
@@ -112,6 +127,15 @@ class TrainingData:
             pad_id=pad_id(self.tokenizer),
             device=device,
             test=self.encoded(knobs.entity_marking, of_test=True) if predict_test else None,
+        )
+
+
+def refuse_unknown(share: float, rows: Path | str, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise DataError where `share`, of the tokens of some `rows`, is more than the study allows to be unknown."""
+    if share > study.data.max_unknown:
+        raise DataError(
+            f"{rows}: {share:.1%} of its tokens are unknown to the tokenizer of {study.model.name}: "
+            f"{explain_unknown(tokenizer)}; --set data.max_unknown=1 takes it as it is"
         )
 
 

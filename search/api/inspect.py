@@ -143,7 +143,13 @@ def dashboard(
         serve_dashboard(session, host, port, allow_edit, say)
 
 
-def predict(run: str | Path, rows: "Rows | pd.DataFrame | str | Path", *, device: str = "auto") -> "pd.DataFrame":
+def predict(
+    run: str | Path,
+    rows: "Rows | pd.DataFrame | str | Path",
+    *,
+    device: str = "auto",
+    overrides: Overrides = (),
+) -> "pd.DataFrame":
     """The answers of a finished ensemble to new rows: columns `label` and `probability`, a row for each.
 
     Args:
@@ -152,26 +158,30 @@ def predict(run: str | Path, rows: "Rows | pd.DataFrame | str | Path", *, device
             (id and label may be missing); or sentences whose entities are marked, as in
             `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame.
         device: `auto`, `cpu` or `cuda`.
+        overrides: of the final job's study, as `load` takes them; `data.max_unknown=1` allows any text.
 
     Raises:
         FinalError: there is no finished ensemble.
-        DataError: a row is malformed. The message names it, and the column.
+        DataError: a row is malformed (the message names it, and the column), or too many tokens are unknown.
     """
     import pandas as pd
 
     if isinstance(rows, pd.DataFrame):
         records = rows.astype(object).where(rows.notna(), None).to_dict("records")
-        found, index = predict_rows(run, records, device=device), rows.index
+        found, index = predict_rows(run, records, device=device, overrides=overrides), rows.index
     else:
-        found, index = predict_rows(run, Path(rows) if isinstance(rows, str) else rows, device=device), None
+        source = Path(rows) if isinstance(rows, str) else rows
+        found, index = predict_rows(run, source, device=device, overrides=overrides), None
     names, votes = found.examples.labels.names, found.votes
     labels = [names[best] for best in votes.argmax(axis=1)]
     return pd.DataFrame({"label": labels, "probability": votes.max(axis=1)}, index=index)
 
 
-def predict_rows(run: str | Path, rows: "Rows | Path", *, device: str = "auto") -> "Prediction":
+def predict_rows(
+    run: str | Path, rows: "Rows | Path", *, device: str = "auto", overrides: Overrides = ()
+) -> "Prediction":
     """The same with every class's probability, the accuracy where labels are known, and the text of a submission."""
     from foldrace.search.ensemble.predict import predict_rows
     from foldrace.trainer.modeling.devices import resolve_device
 
-    return predict_rows(Path(run), rows, resolve_device(device))
+    return predict_rows(Path(run), rows, resolve_device(device), overrides)

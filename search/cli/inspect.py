@@ -95,13 +95,15 @@ def predict(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a final job, as runs/demo/final-1.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to predict, in any format a study reads.")],
     output: Annotated[Path | None, typer.Option("--output", help="Where to write; predictions.csv in RUN.")] = None,
+    set_: SetOption = [],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Use a finished ensemble on new data."""
     from foldrace.storage.files.atomic import atomic_write
 
     path = output or run_folder / "predictions.csv"
-    done = inspect.predict_rows(run_folder, file, device=device)
+    done = inspect.predict_rows(run_folder, file, device=device, overrides=set_)
     atomic_write(path, done.submission())
     known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on the rows with a known label"
-    typer.echo(f"{len(done.examples.rows)} rows predicted by {run_folder}, written to {path}{known}")
+    tokens = f"; {done.unknown:.1%} of the tokens unknown"
+    typer.echo(f"{len(done.examples.rows)} rows predicted by {run_folder}, written to {path}{known}{tokens}")

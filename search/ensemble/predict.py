@@ -8,10 +8,11 @@ import numpy as np
 
 from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, FinalError, final_folds, fold_folder, read_summary
 from foldrace.search.study_store import FinalFold
-from foldrace.studies.loading import load_stored
+from foldrace.studies.loading import Overrides, load
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import Float32Array, FloatArray
-from foldrace.trainer.data.encoding import encode
+from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.data.encoding import encode, unknown_share
 from foldrace.trainer.data.examples import Examples, read_test
 from foldrace.trainer.data.labels import read_labels
 from foldrace.trainer.data.rows import Rows
@@ -21,6 +22,7 @@ from foldrace.trainer.modeling.devices import autocast_dtype
 from foldrace.trainer.results import MODEL_FOLDER
 from foldrace.trainer.submission import submission_text
 from foldrace.trainer.training.prediction import load_model, predict
+from foldrace.trainer.training_data import refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,13 @@ class Prediction:
     Attributes:
         study: of the final job.
         votes: (rows, classes).
+        unknown: the share of the tokens that the tokenizer does not know.
     """
 
     study: Study
     examples: Examples
     votes: FloatArray
+    unknown: float
 
     @property
     def accuracy(self) -> float | None:
@@ -49,19 +53,26 @@ class Prediction:
         return submission_text(self.study.final.submission, ids, self.votes, self.examples.labels, excluded)
 
 
-def predict_rows(run: Path, rows: Path | Rows, device: str) -> Prediction:
+def predict_rows(run: Path, rows: Path | Rows, device: str, overrides: Overrides = ()) -> Prediction:
     """Let the ensemble in the folder of a final job vote on a data file, or on rows in memory.
+
+    Args:
+        overrides: of the final job's study, as of `data.max_unknown`.
 
     Raises:
         FinalError: there is no finished ensemble, or a model of it is missing.
-        DataError: a row is malformed, or the file cannot be read.
+        DataError: a row is malformed, the file cannot be read, or the tokenizer knows too little of it.
     """
     summary = read_summary(run)
-    study = load_stored(run / STUDY_FILE)
+    study = load(run / STUDY_FILE, overrides, runs=run, files=False)
     examples = read_test(rows, read_labels(run / LABELS_FILE))
     folders = _models(run, final_folds(study, summary.seeds))
-    votes = vote(list(_predictions(folders, examples, study, device)), study.final.vote)
-    return Prediction(study, examples, votes)
+    tokenizer = load_tokenizer(folders[0])  # that of all models
+    tokens = encode(examples.rows, tokenizer, study.hyperparameters({}).entity_marking, study.model.max_length)
+    unknown = unknown_share(tokens, tokenizer)
+    refuse_unknown(unknown, rows if isinstance(rows, Path) else "rows", study, tokenizer)
+    votes = vote(list(_predictions(folders, tokens, study, device, pad_id(tokenizer))), study.final.vote)
+    return Prediction(study, examples, votes, unknown)
 
 
 def _models(run: Path, folds: Iterable[FinalFold]) -> list[Path]:
@@ -73,11 +84,9 @@ def _models(run: Path, folds: Iterable[FinalFold]) -> list[Path]:
     return folders
 
 
-def _predictions(folders: list[Path], examples: Examples, study: Study, device: str) -> Iterator[Float32Array]:
-    """The answers of each model, (rows, classes); all models have the same tokenizer."""
-    knobs, tokenizer = study.hyperparameters({}), load_tokenizer(folders[0])
-    tokens = encode(examples.rows, tokenizer, knobs.entity_marking, study.model.max_length)
-    rows = np.arange(len(examples.rows))
+def _predictions(folders: list[Path], tokens: Tokens, study: Study, device: str, pad: int) -> Iterator[Float32Array]:
+    """The answers of each model, (rows, classes)."""
+    rows = np.arange(len(tokens.lengths))
     for folder in folders:
         model = load_model(folder, device)
-        yield predict(model, tokens, rows, pad_id(tokenizer), autocast_dtype(knobs, model.device))
+        yield predict(model, tokens, rows, pad, autocast_dtype(study.hyperparameters({}), model.device))

@@ -88,6 +88,7 @@ def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list
     """What a final job gave, in lines."""
     metric, (low, high) = job.study.search.metric, result.interval
     lines = [
+        f"tokens    {data.describe_unknown()}",
         f"folds     {len(result.folds)}: mean {metric} {result.mean:.4f} (sd {result.deviation:.4f})",
         f"oof       out-of-fold accuracy {result.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
         "          a little optimistic: each model is the best of its evaluations on these very rows",

@@ -48,6 +48,7 @@ class Preflight:
     """A study before it runs, and the slots of the workers that would run it here. As text, it is all lines.
 
     Raises:
+        DataError: at `estimate`, where more of the tokens is unknown than the study allows.
         DeviceError: at `estimate`, where the device does not work, or has no room for the model.
     """
 
@@ -57,6 +58,7 @@ class Preflight:
     @cached_property
     def estimate(self) -> TimeEstimate:
         """Measured when it is first asked for, by a few steps."""
+        self.data.refuse_unknown()
         return estimate_time(self.data, self.slots[0])
 
     def __str__(self) -> str:
@@ -129,7 +131,8 @@ def describe_study(data: TrainingData) -> list[str]:
         f"{len(data.examples.mismatched)} that do not match their entity",
         f"          test: {'none' if data.test is None else f'{len(data.test.rows)} rows'}",
         f"model     {study.model.name}, {len(data.tokenizer)} pieces; "
-        f"{tokens.lengths.mean():.0f} tokens a row, {tokens.truncated} rows cut at {study.model.max_length}",
+        f"{tokens.lengths.mean():.0f} tokens a row, "
+        f"{data.describe_unknown()}; {tokens.truncated} rows cut at {study.model.max_length}",
         f"folds     {plan.count}: training {min(training)}-{max(training)} rows, validation "
         f"{min(validation)}-{max(validation)}"
         f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",

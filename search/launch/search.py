@@ -9,7 +9,7 @@ from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import find_status, read_status
 from foldrace.search.priors.copying import copy_new_priors, read_new_priors
 from foldrace.search.session import Session
-from foldrace.search.study_store import open_study, refuse_fixed, study_exists
+from foldrace.search.study_store import open_study, read_tokens, refuse_fixed, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.workers.process import GIVEN_UP
 from foldrace.search.workers.slots import Slot
@@ -28,14 +28,17 @@ class FinishedSearch:
         exit_status: 0, or 1 where a worker crashed too often and was given up; the others went on.
         status: None when no worker has made the study, or the database does not answer any more.
         error: why the database does not answer; empty when it does.
+        tokens: what is said of the tokens of its data; empty where nothing is.
     """
 
     exit_status: int
     status: StudyStatus | None
     error: str = ""
+    tokens: str = ""
 
     def __str__(self) -> str:
-        return self.error if self.status is None else str(self.status)
+        tokens = f"tokens    {self.tokens}\n" if self.tokens else ""
+        return self.error if self.status is None else f"{tokens}{self.status}"
 
 
 def check_search(study: Study) -> None:
@@ -109,6 +112,8 @@ def close_search(session: Session, exit_status: int) -> FinishedSearch:
     """What there is of a search whose workers have ended."""
     name = session.study.name
     try:
-        return FinishedSearch(exit_status, find_status(session.database, name))
+        status = find_status(session.database, name)
+        tokens = "" if status is None else read_tokens(session.database, name)
+        return FinishedSearch(exit_status, status, tokens=tokens)
     except StorageError as error:
         return FinishedSearch(exit_status, None, f"study     {name}: {error}; the same command continues it")

@@ -14,7 +14,7 @@ from foldrace.search.race.factory import make_pruner
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.sampler.stored_priors import StoredPriors
 from foldrace.search.session import Session
-from foldrace.search.study_store import FinalFold, final_name, open_study, public_toml, refuse_fixed
+from foldrace.search.study_store import FinalFold, final_name, note_tokens, open_study, public_toml, refuse_fixed
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials, TrialsSettings
@@ -60,6 +60,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     study = session.study
     data = open_training_data(study, session.workspace)
     check_source(data.source)
+    data.refuse_unknown()
     device = resolve_device(options.device)
     find_end = _find_end(session, options)
     setup = WorkerSetup(data, device, study.search.checkpoint_minutes * 60, should_stop, find_end)
@@ -67,7 +68,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     outages = OutageNotes(session.workspace.folder / "outages")
     if options.final is None:
         assign = _search_assignment(session, data)
-        _open_search(session, options)  # only now: nothing is left behind by a study that cannot run
+        _open_search(session, data, options)  # only now: nothing is left behind by a study that cannot run
         settings = TrialsSettings(pruner=_make_pruner(session), outages=outages)
     else:
         assign = _final_assignment(session, data, options.final)
@@ -81,10 +82,11 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
         logger.info("%s", trials.timer)
 
 
-def _open_search(session: Session, options: WorkerOptions) -> None:
+def _open_search(session: Session, data: TrainingData, options: WorkerOptions) -> None:
     refuse_fixed(session.study)
     refuse_short_lease(session.study, options.heartbeat.seconds)
     open_study(session.database, session.study)
+    note_tokens(session.database, session.study.name, data.describe_unknown())
     for prior in copy_new_priors(session):
         logger.info("prior %s", prior)
     if options.owner is None:  # a supervisor would have written it

@@ -91,6 +91,7 @@ def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path, se
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 trials done: 2 complete" in done.stdout
+    assert "tokens    0.0% unknown" in done.stdout
     log = "".join(file.read_text(encoding="utf-8") for file in (released / "runs" / "old" / "logs").iterdir())
     assert "trial 1, attempt 2" in log
     assert "trial 1 goes on in fold 1, at step 100 of 800" in log
@@ -118,3 +119,4 @@ def test_old_models_predict_what_they_predicted(released: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert (released / "again.csv").read_bytes() == submission.read_bytes()
+    assert done.stdout.endswith("; 0.0% of the tokens unknown\n")

@@ -49,6 +49,16 @@ def encode(
     return _truncate(columns, max_length, markers)
 
 
+def unknown_share(tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> float:
+    """The share of the tokens that stand for text which the tokenizer does not know; special tokens do not count."""
+    unknown = tokenizer.unk_token_id
+    framing = {tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.eos_token_id}
+    if unknown is None or unknown in framing:  # it knows every text
+        return 0.0
+    of_text = ~np.isin(tokens.ids, [number for number in tokenizer.all_special_ids if number != unknown])
+    return float((tokens.ids[of_text] == unknown).mean()) if of_text.any() else 0.0
+
+
 def mark(example: Example, known: Collection[str]) -> str:
     """The sentence with special tokens around its entities. One entity may lie within the other.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short_repr
+from unicodedata import normalize
 
 from foldrace.studies.study import Data
 from foldrace.trainer.data.formats import DataError
@@ -69,10 +70,11 @@ def read_training(data: Data) -> Examples:
     """
     rows = read_rows(data.train)
     every = _labels_of(rows) if data.labels is None else read_labels(data.labels)
-    for name in data.exclude_labels:
+    excluded = [normalize("NFC", name) for name in data.exclude_labels]
+    for name in excluded:
         if name not in every.names:
             raise DataError(f"data.exclude_labels: no label {short_repr(name)} in {data.labels or data.train}")
-    labels = every.without(data.exclude_labels)
+    labels = every.without(excluded)
     found = [(_locate(row), labels.index(every.names[_class(row, every)])) for row in rows]
     kept = [(placed, label) for placed, label in found if label is not None]
     if not kept:

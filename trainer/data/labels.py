@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
+from unicodedata import normalize
 
 from foldrace.trainer.data.formats import DataError, read_bytes, read_text
 
@@ -73,6 +74,7 @@ def read_labels(path: Path) -> Labels:
         names, codes = list(found), list(found.values())
     else:
         raise DataError(f"{path}: expected a list of names, or names with their integers, found {short_repr(found)}")
+    names = [normalize("NFC", name) if isinstance(name, str) else name for name in names]
     _check(path, names, codes)
     pairs = sorted(zip(codes, names, strict=True))
     return Labels(tuple(name for _, name in pairs), tuple(code for code, _ in pairs))

@@ -1,17 +1,18 @@
 """The rows of a data file, as the file has them. Every value is there, has its type, and has a sane size.
 
-An error names the line and the column of a value. This module repairs nothing, looks nothing up and leaves nothing
-out.
+An error names the line and the column of a value. This module looks nothing up and leaves nothing out. It repairs one
+thing: text whose characters are taken apart (NFD, as macOS writes Hangul) is composed, and the spans in it move along.
 """
 
 import ast
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
+from unicodedata import is_normalized, normalize
 
 from foldrace.trainer.data.formats import KLUE, PSTAGE, DataError, Place, read_records
 from foldrace.trainer.data.in_memory import records_of
@@ -91,14 +92,28 @@ def _row(place: Place, record: Mapping[str, object]) -> Row:
         subject, target = _from_columns(place, record, 1), _from_columns(place, record, 2)
     else:
         subject, target = _from_dict(place, record, "subject_entity"), _from_dict(place, record, "object_entity")
+    sentence = _text(place, "sentence", record["sentence"])
     return Row(
         place=place,
         id=_text(place, "id", str(identity) if type(identity) is int else identity),
-        sentence=_text(place, "sentence", record["sentence"]),
-        subject=subject,
-        object=target,
+        sentence=normalize("NFC", sentence),
+        subject=_composed(subject, sentence),
+        object=_composed(target, sentence),
         label=_label(place, record.get("label")),
     )
+
+
+def _composed(mention: Mention, sentence: str) -> Mention:
+    """The mention as it stands in the composed sentence; `sentence` is as the file has it."""
+    text, kind = normalize("NFC", mention.text), mention.type and normalize("NFC", mention.type)
+    composed = replace(mention, text=text, type=kind)
+    if is_normalized("NFC", sentence) or not 0 <= mention.start <= mention.end < len(sentence):
+        return composed
+    start, end = (len(normalize("NFC", sentence[:place])) for place in (mention.start, mention.end + 1))
+    whole = normalize("NFC", sentence)
+    # What took the characters apart may have left the spans as they were.
+    is_left = whole[start:end] != text == whole[mention.start : mention.end + 1]
+    return composed if is_left else replace(composed, start=start, end=end - 1)
 
 
 def _from_columns(place: Place, record: Mapping[str, object], number: int) -> Mention:
@@ -154,7 +169,7 @@ def _integer(place: Place, column: str, value: object) -> int:
 
 def _label(place: Place, value: object) -> str | None:
     if value is None or isinstance(value, str):
-        return (value or "").strip() or None
+        return normalize("NFC", value or "").strip() or None
     if type(value) is int:
         return str(value)
     raise place.error("label", f"expected a name or a whole number, found {short_repr(value)}")

@@ -117,6 +117,16 @@ def _wordpiece(vocabulary: dict[str, int]) -> Tokenizer:
     return wordpiece
 
 
+def explain_unknown(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Why a tokenizer may know little of a Korean text, and what would be right."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and backend.normalizer is not None and backend.normalizer.normalize_str("가") != "가":
+        return "it takes Hangul apart; set do_lower_case = false in the model's tokenizer_config.json"
+    if backend is not None and isinstance(backend.model, models.WordPiece) and "▁" in "".join(tokenizer.get_vocab()):
+        return "its vocab.txt holds SentencePiece pieces; give a folder with the SentencePiece model itself"
+    return "its vocabulary is not one of this text"
+
+
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id of the token that fills up the rows of a batch; 0 where the tokenizer has none."""
     return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
