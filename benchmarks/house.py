@@ -33,6 +33,7 @@ _COMMANDS = (
     "inspect.py:dashboard",
     "inspect.py:export",
     "inspect.py:status",
+    "lists.py:trials",
     "train.py:final",
     "train.py:run",
     "train.py:worker",

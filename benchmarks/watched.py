@@ -18,7 +18,7 @@ from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.recording.recorder import SECONDS
 from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
 from foldrace.search.study_store import open_study
-from foldrace.search.trials.claim import ATTEMPTS, REASON
+from foldrace.search.trials.claim import ATTEMPTS
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study
@@ -143,7 +143,7 @@ def _params(trial: _Ended, space: SearchSpace) -> list[Row]:
 def _attrs(trial: _Ended) -> list[Row]:
     attrs: Row = {optuna_rows.cell_key(fold, e.index): e.to_json() for fold, e in trial.cells}
     attrs |= {"worker": trial.outcome.worker, SECONDS: 0.312, ATTEMPTS: 1}
-    attrs |= {REASON: trial.outcome.reason} if trial.outcome.reason else {}
+    attrs |= {optuna_rows.REASON: trial.outcome.reason} if trial.outcome.reason else {}
     return [{"trial_id": trial.trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
 
 

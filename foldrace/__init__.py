@@ -16,10 +16,13 @@ if TYPE_CHECKING:
         dashboard,
         export,
         export_prior,
+        list_runs,
         predict,
         predict_rows,
         report,
         status,
+        trial_table,
+        trials,
         watch,
     )
     from foldrace.search.api.naming import load
@@ -34,6 +37,7 @@ __all__ = [
     "export",
     "export_prior",
     "final",
+    "list_runs",
     "load",
     "pause",
     "predict",
@@ -43,13 +47,18 @@ __all__ = [
     "run",
     "status",
     "stop",
+    "trial_table",
+    "trials",
     "watch",
     "worker",
 ]
 
 _MODULES = {
     "control": ("pause", "resume", "stop"),
-    "inspect": ("best", "dashboard", "export", "export_prior", "predict", "predict_rows", "report", "status", "watch"),
+    "inspect": (
+        *("best", "dashboard", "export", "export_prior", "list_runs", "predict", "predict_rows"),
+        *("report", "status", "trial_table", "trials", "watch"),
+    ),
     "naming": ("load",),
     "train": ("check", "final", "run", "worker"),
 }

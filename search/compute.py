@@ -7,10 +7,10 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import sqlalchemy as sa
 
+from foldrace.search.stored_knobs import decode
 from foldrace.storage import tables
 from foldrace.storage.optuna_rows import State
 from foldrace.studies.study import Study
@@ -64,7 +64,7 @@ def read_compute(connection: sa.Connection, study_id: int, study: Study) -> list
     )
     found = []
     for number, state, stored, distribution, count in connection.execute(query):
-        epochs = float(study.defaults.epochs if stored is None else _decoded(stored, distribution))
+        epochs = float(study.defaults.epochs if stored is None else decode(stored, distribution))
         found.append(TrialCompute(number, state, epochs, int(count or 0) * epochs / per_fold))
     return found
 
@@ -100,15 +100,3 @@ def _evaluations_by_trial(study_id: int, per_fold: int) -> "sa.Select[int, int]"
     passed = (sa.func.max(_REPORTS.step) + 1 - first_fold * per_fold).label("count")
     query = sa.select(_REPORTS.trial_id, passed).join(tables.trials, _TRIALS.trial_id == _REPORTS.trial_id)
     return query.where(_TRIALS.study_id == study_id).group_by(_REPORTS.trial_id)
-
-
-def _decoded(stored: float, distribution: str) -> float:
-    """The epochs behind the number that Optuna stores: it is an index where they are searched over choices."""
-    choices = _choices(distribution)
-    return stored if choices is None else choices[int(stored)]
-
-
-@lru_cache
-def _choices(distribution: str) -> tuple[float, ...] | None:
-    choices = json.loads(distribution)["attributes"].get("choices")
-    return None if choices is None else tuple(map(float, choices))

@@ -18,7 +18,7 @@ from foldrace.storage.address import without_password
 from foldrace.storage.errors import StorageError
 
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
-FAILURE = "failure"  # the user attribute with the reason of a trial that failed
+FAILURE, REASON = "failure", "reason"  # the user attributes that say why a trial failed, and why it was pruned
 RACES = "races"  # the user attribute of a queued trial that may be pruned though its values were given
 CELLS = "fold%/eval%"  # the pattern of SQL's LIKE that every `cell_key` matches
 UNFINISHED: tuple[State, ...] = ("RUNNING", "WAITING")

@@ -1,10 +1,11 @@
 """What reads: how a run stands, its best trial, its reports; and an ensemble's answers to new rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import WORKSPACE, Named, as_run, is_final_folder
+from foldrace.search.api.naming import WORKSPACE, Named, as_run, is_final_folder, split_final
 from foldrace.search.session import open_session
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
@@ -14,32 +15,83 @@ if TYPE_CHECKING:
 
     from foldrace.search.ensemble.export import ExportedTrial, SelectedTrial
     from foldrace.search.ensemble.predict import Prediction
+    from foldrace.search.monitor.run_list import RunSummary
     from foldrace.search.monitor.status import StudyStatus
+    from foldrace.search.monitor.trial_table import TrialTable
+    from foldrace.storage.database import Database
     from foldrace.trainer.data.rows import Rows
 
 
-def status(study: Named, *, workspace: str | Path = WORKSPACE) -> "StudyStatus":
-    """The status of a search: its trials, its best, what pruning saved, its workers. `print` shows it in lines.
+def status(study: Named, *, final: int | None = None, workspace: str | Path = WORKSPACE) -> "StudyStatus":
+    """The status of a search, or of a final job: its trials, its best, what pruning saved, its workers.
 
-    Of a study that was never searched, it is that of its newest final job.
+    `print` shows it in lines. Of a study that was never searched, it is that of its newest final job.
+
+    Args:
+        study: a run, or the final job `demo/final-1`.
+        final: the number of the final job that is meant.
 
     Raises:
         StorageError: there is no such run.
     """
     from foldrace.search.monitor.status_reader import read_status
-    from foldrace.search.study_store import name_of_run
 
-    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
-        return read_status(session.database, name_of_run(session.database, session.study.name))
+    with _opened(study, final, workspace) as (database, name):
+        return read_status(database, name)
 
 
-def watch(study: Named, *, workspace: str | Path = WORKSPACE) -> None:
-    """Show the status of a search, read anew every few seconds, until interrupted."""
+def watch(study: Named, *, final: int | None = None, workspace: str | Path = WORKSPACE) -> None:
+    """Show the status, read anew every few seconds, until interrupted."""
     from foldrace.search.monitor.live import watch_status
-    from foldrace.search.study_store import name_of_run
 
+    with _opened(study, final, workspace) as (database, name):
+        watch_status(database, name)
+
+
+def trial_table(
+    study: Named, *, final: int | None = None, top: int | None = None, workspace: str | Path = WORKSPACE
+) -> "TrialTable":
+    """The trials of a search, or the folds of a final job: state, score, folds, knobs, and why each was stopped.
+
+    Args:
+        top: only so many, the best first; by default all, by number.
+        The others are those of `status`.
+    """
+    from foldrace.search.monitor.trial_table import read_trial_table
+
+    with _opened(study, final, workspace) as (database, name):
+        table = read_trial_table(database, name)
+    return table if top is None else table.top(top)
+
+
+def trials(study: Named, *, top: int | None = None, workspace: str | Path = WORKSPACE) -> "pd.DataFrame":
+    """The same as a DataFrame: columns number, state, score, folds, one for each searched knob, and reason.
+
+    `score` is the mean of the folds; of a trial that is not complete, the estimate after its last evaluation.
+    """
+    import pandas as pd
+
+    table = trial_table(study, top=top, workspace=workspace)
+    return pd.DataFrame(table.records(), columns=table.columns())
+
+
+def list_runs(workspace: str | Path = WORKSPACE) -> "list[RunSummary]":
+    """The runs of a workspace, the one that changed last first; a run that cannot be read says why."""
+    from foldrace.search.monitor.run_list import read_runs
+
+    return read_runs(Path(workspace))
+
+
+@contextmanager
+def _opened(study: Named, final: int | None, workspace: str | Path) -> "Iterator[tuple[Database, str]]":
+    """The database of a run, and the name that the search or the final job which is meant has there."""
+    from foldrace.search.study_store import final_name, name_of_run
+
+    study, named = split_final(study)
+    final = named if final is None else final
     with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
-        watch_status(session.database, name_of_run(session.database, session.study.name))
+        name = session.study.name
+        yield session.database, name_of_run(session.database, name) if final is None else final_name(name, final)
 
 
 def best(study: Named, *, trial: int | str | None = None, workspace: str | Path = WORKSPACE) -> "SelectedTrial":

@@ -1,12 +1,15 @@
 """Which study, or which run, is meant."""
 
+import re
 from pathlib import Path
+from typing import TypeVar
 
 from foldrace.studies import loading
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
 
 Named = str | Path | Study  # a study file, the name of a shipped study or of a run, or a study that was loaded
+NamedT = TypeVar("NamedT", bound=Named)
 
 WORKSPACE = Path("runs")
 
@@ -44,3 +47,11 @@ def as_run(study: Named, workspace: str | Path) -> Study:
 def is_final_folder(study: Named) -> bool:
     """Whether the folder of a final job is meant, such as runs/demo/final-1."""
     return not isinstance(study, Study) and Path(study).is_dir() and Path(study).name.startswith("final-")
+
+
+def split_final(study: NamedT) -> tuple[NamedT | str, int | None]:
+    """The run and the number of its final job, of demo/final-1 or the folder of one; None where the run is meant."""
+    match = None if isinstance(study, Study) else re.fullmatch(r"(.+)/final-([1-9]\d*)/?", str(study))
+    if match is None:
+        return study, None
+    return (Path(match[1]).name if is_final_folder(str(study)) else match[1]), int(match[2])

@@ -4,6 +4,7 @@ import typer
 
 from foldrace.search.api import control
 from foldrace.search.api.naming import WORKSPACE
+from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
     NameOption,
     SetOption,
@@ -21,6 +22,7 @@ def pause(
     run = load_run(study, set_, name, workspace)
     control.pause(run, workspace=workspace)
     _say(run, "paused")
+    say_next("resume", study, workspace)
 
 
 def resume(
@@ -30,6 +32,7 @@ def resume(
     run = load_run(study, set_, name, workspace)
     control.resume(run, workspace=workspace)
     _say(run, "running")
+    say_next("status --watch", study, workspace)
 
 
 def stop(
@@ -39,6 +42,7 @@ def stop(
     run = load_run(study, set_, name, workspace)
     control.stop(run, workspace=workspace)
     _say(run, "stopping")
+    say_next("run", study, workspace)
 
 
 def _say(run: Study, asked: str) -> None:

@@ -8,10 +8,12 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
-from foldrace.search.api.naming import WORKSPACE, is_final_folder
+from foldrace.search.api.naming import WORKSPACE, is_final_folder, split_final
+from foldrace.search.cli.next_step import say_next, say_next_of_run
 from foldrace.search.cli.options import (
     JsonOption,
     NameOption,
+    RunArgument,
     SetOption,
     StudyArgument,
     WorkspaceOption,
@@ -20,22 +22,27 @@ from foldrace.search.cli.options import (
 
 
 def status(
-    study: StudyArgument,
+    study: RunArgument,
     set_: SetOption = [],
     name: NameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
 ) -> None:
-    """Show a search: its trials, its best, what pruning saved, its workers."""
+    """Show a search or a final job: its trials, its best and the knobs that won, what pruning saved, its workers."""
     if watch and as_json:
         raise FoldraceError("--watch shows a search to people; --json without it gives it once")
-    run = load_run(study, set_, name, workspace)
+    run, final = split_final(study)
+    asked = load_run(run, set_, name, workspace)
     if watch:
-        inspect.watch(run, workspace=workspace)
+        inspect.watch(asked, final=final, workspace=workspace)
         return
-    status = inspect.status(run, workspace=workspace)
-    typer.echo(json.dumps(status.to_json(), ensure_ascii=False) if as_json else status)
+    status = inspect.status(asked, final=final, workspace=workspace)
+    if as_json:
+        typer.echo(json.dumps(status.to_json(), ensure_ascii=False))
+        return
+    typer.echo(status)
+    say_next_of_run(status, study, workspace)
 
 
 def dashboard(
@@ -77,6 +84,7 @@ def export(
     if better is not None:
         typer.echo(f"better    trial {better.name} was taken over; --trial {better.name} exports it")
     typer.echo(f"exported  {exported.path}")
+    say_next("final", exported.path, workspace)
 
 
 def report(

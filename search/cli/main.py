@@ -12,6 +12,7 @@ import foldrace
 from foldrace.errors import FoldraceError
 from foldrace.search.cli.control import pause, resume, stop
 from foldrace.search.cli.inspect import dashboard, export, predict, report, status
+from foldrace.search.cli.lists import list_, trials
 from foldrace.search.cli.train import check, final, run, worker
 
 app = typer.Typer(
@@ -21,8 +22,9 @@ app = typer.Typer(
     help="Hyperparameter search for K-fold fine-tuning: race the trials, export the best, hand in the ensemble.",
 )
 
-for command in (check, run, worker, status, dashboard, export, final, report, predict, pause, resume, stop):
+for command in (check, run, worker, status, trials, dashboard, export, final, report, predict, pause, resume, stop):
     app.command()(command)
+app.command("list")(list_)
 
 
 def _print_version(asked: bool) -> None:

@@ -11,6 +11,9 @@ from foldrace.search.api.naming import load
 from foldrace.studies.study import Study
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, its study file, or a final job as demo/final-1.")
+]
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="The folder that holds the files of all runs.")]
 SetOption = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study file; repeatable.")

@@ -10,6 +10,7 @@ import typer
 from foldrace.errors import FoldraceError
 from foldrace.search.api import train
 from foldrace.search.api.naming import WORKSPACE
+from foldrace.search.cli.next_step import say_next, say_next_of_run
 from foldrace.search.cli.options import (
     DevicesOption,
     FromOption,
@@ -40,6 +41,7 @@ def check(
     found = train.check(load_study(study, set_, trials), devices=devices, workspace=workspace)
     print_lines(describe_study(found.data))
     print_lines(describe_estimate(found.data.study, found.estimate, found.slots))
+    say_next("run" if found.data.study.searched else "final", study, workspace)
 
 
 def run(
@@ -70,6 +72,8 @@ def run(
             say=typer.echo,
         )
     typer.echo(finished)
+    if finished.status is not None:
+        say_next_of_run(finished.status, finished.status.name, workspace)
     raise typer.Exit(finished.exit_status)
 
 
@@ -133,6 +137,7 @@ def final(
             asked, workers=workers, devices=devices, per_device=per_device, workspace=workspace, wait=wait
         )
     typer.echo(finished)
+    say_next("report", finished.job.folder, workspace)
 
 
 @contextmanager

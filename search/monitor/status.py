@@ -11,6 +11,7 @@ from foldrace.search.ending import SearchEnd, Usage, has_converged
 from foldrace.search.prior_store import PriorStatus
 from foldrace.storage.optuna_rows import State
 from foldrace.storage.workers import Control
+from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 
 ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
@@ -18,10 +19,33 @@ ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The best trial of a study."""
+    """The best trial of a study, and the value of each knob that is searched."""
 
     number: int
     value: float
+    knobs: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class FinalStatus:
+    """A final job of a study.
+
+    Attributes:
+        name: in the database, as demo/final-1.
+        ended: folds that are trained, or failed for good.
+        mean: of the folds' best evaluations, by the study's metric; None until one is trained.
+    """
+
+    name: str
+    folds: int
+    ended: int
+    failed: int
+    mean: float | None
+
+    def __str__(self) -> str:
+        failed = f", {self.failed} failed" if self.failed else ""
+        mean = "" if self.mean is None else f", mean {self.mean:.4f}"
+        return f"{self.name}: {self.ended} of {self.folds} folds done{failed}{mean}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,7 @@ class StudyStatus:
         best: None until a trial is complete.
         first: the value of trial 0, which is the baseline of a study that has one; None until it is complete.
         seconds_each: the mean wall time of the trials that ended last; None until one has.
+        finals: the final jobs of the study.
         failures: the last of them.
         epochs: of a fold, by the number of each running trial.
         priors: how the study uses each.
@@ -86,6 +111,7 @@ class StudyStatus:
     best: BestTrial | None
     first: float | None
     seconds_each: float | None
+    finals: tuple[FinalStatus, ...]
     workers: tuple[WorkerStatus, ...]
     failures: tuple[FailedTrial, ...]
     orphans: tuple[OrphanedTrial, ...]

@@ -11,15 +11,25 @@ import sqlalchemy as sa
 
 from foldrace.search.compute import read_compute, total_fold_epochs
 from foldrace.search.ending import find_end, read_usage
-from foldrace.search.monitor.status import BestTrial, FailedTrial, OrphanedTrial, StudyStatus, WorkerStatus
+from foldrace.search.monitor.status import (
+    ENDED,
+    BestTrial,
+    FailedTrial,
+    FinalStatus,
+    OrphanedTrial,
+    StudyStatus,
+    WorkerStatus,
+)
 from foldrace.search.prior_store import read_prior_statuses
 from foldrace.search.ranking import select_ranked
+from foldrace.search.stored_knobs import read_knobs
 from foldrace.search.study_store import StoredStudy, find_study, read_study
 from foldrace.storage import leases, optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.storage.optuna_rows import State
 
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
+_VALUES = tables.trial_values.c
 _REPORTS, _LEASES, _WORKERS = tables.trial_intermediate_values.c, tables.leases.c, tables.workers.c
 _MAX_FAILURES = 20
 _PACE_TRIALS = 20  # those that ended last
@@ -66,6 +76,7 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         best=_best(connection, study_id),
         first=_first_value(connection, study_id),
         seconds_each=_seconds_each(connection, study_id),
+        finals=_finals(connection, stored),
         workers=seen,
         failures=_failures(connection, study_id),
         orphans=_orphans(connection, study_id, alive),
@@ -86,7 +97,28 @@ def _evaluations(connection: sa.Connection, study_id: int) -> dict[State, int]:
 
 def _best(connection: sa.Connection, study_id: int) -> BestTrial | None:
     found = connection.execute(select_ranked(study_id).limit(1)).first()
-    return None if found is None else BestTrial(found.number, found.value)
+    if found is None:
+        return None
+    knobs = read_knobs(connection, sa.and_(_TRIALS.study_id == study_id, _TRIALS.number == found.number))
+    return BestTrial(found.number, found.value, knobs.get(found.number, {}))
+
+
+def _finals(connection: sa.Connection, stored: StoredStudy) -> tuple[FinalStatus, ...]:
+    """The final jobs of a study, in the order in which they were begun; a final job itself."""
+    states, studies = sa.case((_TRIALS.state.in_(ENDED), 1), else_=0), tables.studies.c
+    failed = sa.case((_TRIALS.state == "FAIL", 1), else_=0)
+    query = (
+        sa.select(
+            studies.study_name, sa.func.count(), sa.func.sum(states), sa.func.sum(failed), sa.func.avg(_VALUES.value)
+        )
+        .join(tables.trials, _TRIALS.study_id == studies.study_id)
+        .outerjoin(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
+        .where((studies.study_name == stored.name) | studies.study_name.startswith(f"{stored.name}/", autoescape=True))
+        .where(studies.study_name.contains("/"))
+        .group_by(studies.study_id, studies.study_name)
+        .order_by(studies.study_id)
+    )
+    return tuple(FinalStatus(*row) for row in connection.execute(query))
 
 
 def _first_value(connection: sa.Connection, study_id: int) -> float | None:

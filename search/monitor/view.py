@@ -1,5 +1,6 @@
 """The words and the live view that show the status of a study to a person."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.text import Text
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status import ENDED, BestTrial, StudyStatus, WorkerStatus
 from foldrace.search.workers.supervisor import Snapshot
+from foldrace.studies.knobs import Value
 
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "blue", "WAITING": "default"}
 
@@ -20,9 +22,11 @@ def status_lines(status: StudyStatus) -> list[str]:
     """The status as plain lines."""
     counts = ", ".join(f"{count} {called}" for _, count, called in _counts(status))
     lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} trials done: {counts}"]
-    if status.best is not None:
+    if status.best is not None and not status.is_final:
         best = f"{status.study.search.metric} {status.best.value:.4f}{_against(status)}"
         lines.append(f"best      trial {status.best.number}: {best}")
+        lines += [f"knobs     {knobs_text(status.best.knobs)}"] if status.best.knobs else []
+    lines += [f"final     {final}" for final in status.finals]
     lines.append(f"compute   {_compute(status)}")
     lines += [f"prior     {prior}" for prior in status.priors]
     lines += [] if status.seconds_left is None else [f"left      {_duration(status.seconds_left)}"]
@@ -45,6 +49,7 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "best": None if status.best is None else asdict(status.best),
         "first": status.first,
         "seconds_each": status.seconds_each,
+        "finals": [asdict(final) for final in status.finals],
         "workers": [asdict(worker) for worker in status.workers],
         "failures": [asdict(failure) for failure in status.failures],
         "orphans": [asdict(orphan) for orphan in status.orphans],
@@ -59,6 +64,12 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "end": None if status.end is None else status.end.reason,
         "priors": [asdict(prior) for prior in status.priors],
     }
+
+
+def knobs_text(knobs: Mapping[str, Value]) -> str:
+    """Knobs and their values in one line, numbers rounded."""
+    named = (f"{name} {value:.4g}" if type(value) is float else f"{name} {value}" for name, value in knobs.items())
+    return ", ".join(named)
 
 
 def progress_line(status: StudyStatus | None) -> str:

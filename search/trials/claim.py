@@ -23,7 +23,7 @@ from foldrace.storage.leases import Lease, LeaseLost
 from foldrace.studies.knobs import Value
 from foldrace.trainer.evaluation import EvaluationRecord
 
-ATTEMPTS, REASON = "attempts", "reason"  # user attributes of a trial that ended, beside optuna_rows.FAILURE
+ATTEMPTS = "attempts"  # a user attribute of a trial that ended, beside those of optuna_rows
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Claim(HeldLease):
 
     def prune(self, reason: str) -> bool:
         """PRUNED with the value reported last, as Optuna does it; returns as `finish` does."""
-        return self._end("PRUNED", {REASON: reason})
+        return self._end("PRUNED", {optuna_rows.REASON: reason})
 
     def fail(self, reason: str) -> bool:
         """FAIL, for good: nobody tries it again. Returns as `finish` does."""

@@ -31,7 +31,7 @@ def test_importing_the_package_imports_nothing_else() -> None:
 
 
 def test_every_command_is_a_function_and_every_function_is_documented() -> None:
-    assert set(COMMANDS) <= set(foldrace.__all__)
+    assert {"list_runs" if name == "list" else name for name in COMMANDS} <= set(foldrace.__all__)
     functions = [getattr(foldrace, name) for name in foldrace.__all__ if name != "FoldraceError"]
     for function in functions:
         assert inspect.getdoc(function), function
@@ -51,10 +51,23 @@ def test_a_run_is_looked_at_from_python(finished: Finished, tmp_path: Path) -> N
     exported = foldrace.export("demo", output=tmp_path / "final.toml", workspace=workspace)
 
     assert status.best is not None
-    assert (best.number, best.value) == (status.best.number, status.best.value)
+    assert (best.number, best.value, best.sampled) == (status.best.number, status.best.value, status.best.knobs)
     assert str(status).splitlines()[0] in finished.run
     assert exported.trial == best
     assert foldrace.load(exported.path).searched == {}
+    [listed] = foldrace.list_runs(workspace)
+    assert (listed.name, listed.state, listed.best, listed.finals) == ("demo", "done", best.value, 1)
+
+
+def test_the_trials_are_a_data_frame(finished: Finished) -> None:
+    frame = foldrace.trials("demo", workspace=finished.folder / "runs")
+
+    assert list(frame["number"]) == [0, 1, 2]
+    assert (
+        frame.sort_values("score").iloc[-1]["score"] == foldrace.best("demo", workspace=finished.folder / "runs").value
+    )
+    assert {"dropout", "epochs"} <= set(frame.columns)
+    assert len(foldrace.trials("demo/final-1", workspace=finished.folder / "runs")) == 3
 
 
 def test_overrides_are_values_by_key(tmp_path: Path) -> None:
@@ -65,7 +78,7 @@ def test_overrides_are_values_by_key(tmp_path: Path) -> None:
     as_texts = ["training.dropout=0.2", "training.epochs={low=1,high=9}", f"data.train={tmp_path}/mine.tsv"]
 
     assert study == foldrace.load("demo", as_texts, name="mine")
-    assert "dropout" not in {*study.searched, *study.search.baseline}
+    assert "dropout" not in {*study.searched, *study.search.baseline[0]}
     with pytest.raises(foldrace.FoldraceError, match=r"training.dropout: Input should be a valid number, found 'high'"):
         foldrace.load("demo", {"training.dropout": "high"})
 

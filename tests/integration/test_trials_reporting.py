@@ -8,7 +8,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from foldrace.search.monitor.status import BestTrial, FailedTrial
+from foldrace.search.monitor.status import FailedTrial
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.sampler.history import History
 from foldrace.search.study_store import open_study
@@ -144,7 +144,8 @@ def test_the_summary_counts_in_the_database(database: Database, make_study: Make
     found = read_status(database, "small")
     assert found.trials == {"COMPLETE": 1, "PRUNED": 1, "FAIL": 1, "RUNNING": 2, "WAITING": 1}
     assert found.evaluations == {"PRUNED": 2, "RUNNING": 2}
-    assert found.best == BestTrial(0, 0.8)
+    assert found.best is not None
+    assert (found.best.number, found.best.value, [*found.best.knobs]) == (0, 0.8, ["epochs", "gamma"])
     assert found.failures == (FailedTrial(2, "its loss is not finite"),)
     assert [(orphan.number, orphan.why) for orphan in found.orphans] == [(4, "released")]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import Outlook, SearchEnd, Usage
-from foldrace.search.monitor.status import BestTrial, FailedTrial, OrphanedTrial, StudyStatus, WorkerStatus
+from foldrace.search.monitor.status import BestTrial, FailedTrial, FinalStatus, OrphanedTrial, StudyStatus, WorkerStatus
 from foldrace.search.monitor.view import live_view, progress_line, status_lines
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
@@ -31,9 +31,10 @@ def status(make_study: Callable[..., Study]) -> StudyStatus:
         control="running",
         trials={"COMPLETE": 3, "PRUNED": 2, "FAIL": 1, "RUNNING": 2, "WAITING": 5},
         evaluations={"COMPLETE": 120, "PRUNED": 20},
-        best=BestTrial(1, 0.7),
+        best=BestTrial(1, 0.7, {"gamma": 0.51239, "epochs": 9}),
         first=0.65,
         seconds_each=120.0,
+        finals=(FinalStatus("small/final-1", 8, 3, 1, 0.71),),
         workers=(worker,),
         failures=(FailedTrial(5, "out of memory"),),
         orphans=(OrphanedTrial(6, 2, "host:2", "its worker died"),),
@@ -52,6 +53,8 @@ def test_status_tells_best_savings_outlook_workers_orphans_and_failures(status: 
     told = "\n".join(status_lines(status))
 
     assert "trial 1: accuracy 0.7000, +0.0500 against the baseline" in told
+    assert "knobs     gamma 0.5124, epochs 9" in told
+    assert "final     small/final-1: 3 of 8 folds done, 1 failed, mean 0.7100" in told
     assert "left      about 12 min" in told  # five trials that wait and half of two running ones, two minutes each
     assert "30 fold-epochs spent, 90 (75%) saved by pruning" in told
     assert "the next trial can be expected to gain 0.0040 (trials differ by 0.0300): it has not converged" in told
@@ -87,9 +90,11 @@ def test_a_search_that_ends_early_is_done_when_nobody_works_on_it(
 def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
     told = json.loads(json.dumps(status.to_json()))
 
-    keys = "name control trials evaluations best first seconds_each workers failures orphans metric fold_epochs state"
-    assert list(told) == [*keys.split(), "baseline", "seconds_left", "used", "ahead", "converged", "end", "priors"]
-    assert told["best"] == {"number": 1, "value": 0.7}
+    keys = "name control trials evaluations best first seconds_each finals workers failures orphans metric fold_epochs"
+    keys += " state baseline seconds_left used ahead converged end priors"
+    assert list(told) == keys.split()
+    assert told["best"] == {"number": 1, "value": 0.7, "knobs": {"gamma": 0.51239, "epochs": 9}}
+    assert told["finals"] == [{"name": "small/final-1", "folds": 8, "ended": 3, "failed": 1, "mean": 0.71}]
     assert told["fold_epochs"] == {"spent": 30.0, "saved": 90.0}
     assert told["ahead"] == {"gain": 0.004, "error": 0.01, "spread": 0.03, "trials": 9}
     assert told["used"] == {"gpu_hours": 1.5, "fold_epochs": 30.0, "without_better": 2, "best": 0.7}

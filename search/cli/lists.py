@@ -1,0 +1,57 @@
+"""The commands that list: `trials` of a run, the runs of a workspace."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from foldrace.errors import FoldraceError
+from foldrace.search.api import inspect
+from foldrace.search.api.naming import WORKSPACE, split_final
+from foldrace.search.cli.next_step import say_next
+from foldrace.search.cli.options import (
+    JsonOption,
+    NameOption,
+    RunArgument,
+    SetOption,
+    WorkspaceOption,
+    load_run,
+    print_lines,
+)
+
+
+def trials(
+    study: RunArgument,
+    top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best so many, the best first.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
+    as_json: JsonOption = False,
+    set_: SetOption = [],
+    name: NameOption = None,
+    workspace: WorkspaceOption = WORKSPACE,
+) -> None:
+    """List the trials of a search, or the folds of a final job: state, score, folds, knobs, why each was stopped."""
+    if as_csv and as_json:
+        raise FoldraceError("--csv and --json: one of them")
+    run, final = split_final(study)
+    table = inspect.trial_table(load_run(run, set_, name, workspace), final=final, top=top, workspace=workspace)
+    if as_csv:
+        typer.echo(table.to_csv(), nl=False)
+    elif as_json:
+        typer.echo(json.dumps(table.records(), ensure_ascii=False))
+    else:
+        typer.echo(table)
+        if final is None and any(row.state == "COMPLETE" for row in table.rows):
+            say_next("export", study, workspace)
+
+
+def list_(workspace: WorkspaceOption = WORKSPACE, as_json: JsonOption = False) -> None:
+    """List the runs of a workspace: state, trials, best, final jobs, when a trial began or ended last."""
+    from foldrace.search.monitor.run_list import run_lines
+
+    runs = inspect.list_runs(workspace)
+    if as_json:
+        typer.echo(json.dumps([run.to_json() for run in runs], ensure_ascii=False))
+        return
+    print_lines(run_lines(runs) or [f"no runs in {workspace}"])
+    if runs and not runs[0].error:
+        say_next("status", runs[0].name, workspace)

@@ -1,0 +1,29 @@
+"""The line after a command that says what comes next, for people: never in a pipe, never beside JSON."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+
+from foldrace.search.api.naming import WORKSPACE
+from foldrace.search.monitor.status import StudyStatus
+
+
+def say_next(command: str, study: str | Path, workspace: Path = WORKSPACE) -> None:
+    """Print `next: foldrace COMMAND STUDY`, at a terminal."""
+    if sys.stdout.isatty():
+        options = [] if workspace == WORKSPACE else ["--workspace", str(workspace)]
+        typer.echo(f"next: {shlex.join(['foldrace', *command.split(), str(study), *options])}")
+
+
+def say_next_of_run(status: StudyStatus, study: str | Path, workspace: Path = WORKSPACE) -> None:
+    """What comes next for a search or a final job: go on with it, watch it, or use what it gave."""
+    if status.state in ("running", "paused", "stopping"):
+        say_next("resume" if status.state == "paused" else "status --watch", study, workspace)
+    elif status.unfinished and not status.is_final:
+        say_next("run", study, workspace)
+    elif status.is_final:
+        say_next("report", workspace / status.name, workspace)
+    elif status.best is not None:
+        say_next("export", study, workspace)

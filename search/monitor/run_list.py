@@ -1,0 +1,108 @@
+"""The runs of a workspace, each as far as it can be read."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from foldrace.errors import FoldraceError
+from foldrace.search.monitor.columns import aligned
+from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.session import Session, open_session
+from foldrace.search.study_store import name_of_run
+from foldrace.storage import tables
+from foldrace.storage.outages import RetryPolicy
+from foldrace.studies.loading import load
+
+_ONCE = RetryPolicy(patience_seconds=0.0)
+_TRIALS = tables.trials.c
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in a list.
+
+    Attributes:
+        state: as `foldrace status` says it; `unreadable` with an `error`.
+        ended, total: trials; folds, where there are final jobs only.
+        best: the value of the best trial; None until one is complete.
+        finals: how many final jobs there are.
+        changed: when a trial began or ended last, in UTC; None where none has begun.
+        error: why the run cannot be read; empty otherwise.
+    """
+
+    name: str
+    state: str
+    ended: int = 0
+    total: int = 0
+    metric: str = ""
+    best: float | None = None
+    finals: int = 0
+    changed: datetime | None = None
+    error: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary as plain data."""
+        return asdict(self) | {"changed": None if self.changed is None else self.changed.isoformat()}
+
+
+def read_runs(workspace: Path) -> list[RunSummary]:
+    """The runs in a folder, the one that changed last first. All databases are asked at the same time, once each."""
+    folders = [folder for folder in sorted(workspace.glob("*/")) if _is_run(folder)]
+    with ThreadPoolExecutor(max(1, len(folders))) as pool:
+        runs = list(pool.map(_summary, folders))
+    never = datetime.min.replace(tzinfo=UTC)
+    return sorted(runs, key=lambda run: run.changed or never, reverse=True)
+
+
+def run_lines(runs: list[RunSummary]) -> list[str]:
+    """The runs in aligned lines under a header; those that cannot be read below them."""
+    rows = [("name", "state", "trials", "best", "final jobs", "changed")]
+    rows += [_cells(run) for run in runs if not run.error]
+    return [*(aligned(rows) if len(rows) > 1 else []), *(f"{run.name}: {run.error}" for run in runs if run.error)]
+
+
+def _cells(run: RunSummary) -> tuple[str, str, str, str, str, str]:
+    best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
+    changed = "" if run.changed is None else f"{run.changed.astimezone():%Y-%m-%d %H:%M}"
+    return run.name, run.state, f"{run.ended}/{run.total}", best, str(run.finals or ""), changed
+
+
+def _is_run(folder: Path) -> bool:
+    return any(folder.glob("study.*")) or any(folder.glob("final-*"))
+
+
+def _summary(folder: Path) -> RunSummary:
+    try:
+        study = load(folder.name, runs=folder.parent, files=False)
+        with open_session(study, folder.parent, create=False, retries=_ONCE) as session:
+            return _read(session)
+    except FoldraceError as error:
+        return RunSummary(folder.name, "unreadable", error=str(error))
+
+
+def _read(session: Session) -> RunSummary:
+    status = read_status(session.database, name_of_run(session.database, session.study.name))
+    return RunSummary(
+        session.study.name,
+        status.state,
+        status.ended,
+        status.total,
+        status.study.search.metric,
+        None if status.best is None or status.is_final else status.best.value,
+        len(status.finals),
+        session.database.read(lambda connection: _changed(connection, session.study.name)),
+    )
+
+
+def _changed(connection: sa.Connection, name: str) -> datetime | None:
+    """When a trial of the study, or of a final job of it, began or ended last."""
+    names = tables.studies.c.study_name
+    query = sa.select(sa.func.max(sa.func.coalesce(_TRIALS.datetime_complete, _TRIALS.datetime_start)))
+    query = query.join(tables.studies, tables.studies.c.study_id == _TRIALS.study_id)
+    found = query.where((names == name) | names.startswith(f"{name}/", autoescape=True))
+    last: datetime | None = connection.execute(found).scalar()
+    return None if last is None else last.replace(tzinfo=UTC)

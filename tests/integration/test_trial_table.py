@@ -1,0 +1,120 @@
+"""The table of trials, and the list of runs, read from either database."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from foldrace.search.monitor.run_list import read_runs, run_lines
+from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.monitor.trial_table import read_trial_table
+from foldrace.search.session import open_session
+from foldrace.search.study_store import FinalFold, open_study, public_toml, queue_folds
+from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.storage.database import Database
+from foldrace.studies.study import Study
+from tests.support.claims import must_claim
+from tests.support.records import record_at
+
+MakeStudy = Callable[..., Study]
+
+
+@pytest.fixture
+def searched(database: Database, make_study: MakeStudy, trials_of: Callable[..., Trials]) -> Study:
+    """Five trials: complete, pruned in its second fold, failed, running, and one that waits."""
+    study = make_study(trials=5, baseline={"gamma": 0.5, "epochs": 9})
+    open_study(database, study)
+    claims = [must_claim(trials_of(study)) for _ in range(4)]
+    claims[0].finish(0.7)
+    for fold, value in enumerate((0.8, 0.75)):
+        claims[1].report(fold, value, record_at(0, value))
+    claims[1].prune("it lies behind trial 0")
+    claims[2].fail("the training loss is nan")
+    claims[3].report(0, 0.6, record_at(0, 0.6))
+    return study
+
+
+def test_the_table_has_each_trial_in_whatever_state(database: Database, searched: Study) -> None:
+    rows = read_trial_table(database, searched.name).rows
+
+    assert [(row.state, row.score, row.folds, row.reason) for row in rows] == [
+        ("COMPLETE", 0.7, 0, ""),
+        ("PRUNED", 0.75, 2, "it lies behind trial 0"),
+        ("FAIL", None, 0, "the training loss is nan"),
+        ("RUNNING", 0.6, 1, ""),
+        ("WAITING", None, 0, ""),
+    ]
+    sampled = {trial.number: trial.params for trial in database.storage.get_all_trials(1)}
+    assert {row.number: row.knobs for row in rows} == sampled
+    assert len(rows[1].knobs) == 2
+    assert rows[4].knobs == {}
+    best = read_status(database, searched.name).best
+    assert best is not None
+    assert best.knobs == rows[0].knobs
+
+
+def test_the_top_are_complete_trials_first_then_the_others_by_what_they_promise(
+    database: Database, searched: Study
+) -> None:
+    assert [row.number for row in read_trial_table(database, searched.name).top(4).rows] == [0, 1, 3]
+
+
+def test_the_csv_keeps_every_digit_and_the_lines_round(database: Database, searched: Study) -> None:
+    table = read_trial_table(database, searched.name)
+    read = list(csv.DictReader(io.StringIO(table.to_csv())))
+    gamma, epochs = table.rows[1].knobs["gamma"], table.rows[1].knobs["epochs"]
+
+    assert list(read[0]) == ["number", "state", "score", "folds", "epochs", "gamma", "reason"]
+    assert (float(read[1]["gamma"]), read[1]["reason"]) == (gamma, "it lies behind trial 0")
+    assert str(table).splitlines()[2].split(maxsplit=6) == [
+        *("1", "PRUNED", "0.75", "2", str(epochs), f"{gamma:.4g}"),
+        "it lies behind trial 0",
+    ]
+
+
+def test_a_final_job_has_its_folds_and_is_listed_with_its_study(
+    database: Database, searched: Study, trials_of: Callable[..., Trials]
+) -> None:
+    study = searched.with_fixed({"gamma": 0.5, "epochs": 9})
+    job = queue_folds(database, study, [FinalFold(0, 77), FinalFold(1, 77)])
+    must_claim(trials_of(study, TrialsSettings(job))).finish(0.9)
+
+    assert [row.knobs for row in read_trial_table(database, job).rows] == [
+        {"seed": 77, "fold": 0},
+        {"seed": 77, "fold": 1},
+    ]
+    assert [str(final) for final in read_status(database, searched.name).finals] == [
+        "small/final-1: 1 of 2 folds done, mean 0.9000"
+    ]
+    assert read_status(database, job).finals == read_status(database, searched.name).finals
+
+
+def test_runs_are_listed_and_a_broken_one_is_named_in_a_line(make_study: MakeStudy, tmp_path: Path) -> None:
+    workspace = tmp_path / "runs"
+    for name, storage in (("good", None), ("far", "postgresql+psycopg://nobody@127.0.0.1:1/nowhere")):
+        study = make_study(name, storage=storage)
+        folder = workspace / name
+        folder.mkdir(parents=True)
+        (folder / "study.toml").write_text(public_toml(study), encoding="utf-8")
+    with open_session(make_study("good"), workspace) as session:
+        open_study(session.database, session.study)
+    with open_session(make_study("finals"), workspace) as session:
+        queue_folds(session.database, session.study.with_fixed({"gamma": 0.5, "epochs": 9}), [FinalFold(0, 77)])
+    (workspace / "finals/final-1").mkdir()
+    (workspace / "finals/final-1/study.toml").write_text(public_toml(make_study("finals")), encoding="utf-8")
+    (workspace / "torn").mkdir()
+    (workspace / "torn/study.toml").write_text("name = ", encoding="utf-8")
+    (workspace / "notes").mkdir()
+
+    lines = run_lines(read_runs(workspace))
+
+    assert lines[0].split() == ["name", "state", "trials", "best", "final", "jobs", "changed"]
+    assert [line.split() for line in lines[1:3]] == [
+        ["finals", "no", "workers", "0/1", "1"],
+        ["good", "no", "workers", "0/3"],
+    ]
+    assert lines[3].startswith("far: postgresql+psycopg://nobody@127.0.0.1:1/nowhere: ")
+    assert lines[4].startswith(f"torn: {workspace}/torn/study.toml: not a TOML file")
+    assert len(lines) == 5
