@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _TRIALS, _VALUES = tables.trials.c, tables.trial_values.c
 
+BY_HAND = "added by hand, without folds"  # what a complete trial is called that plain Optuna added
+
 
 def is_ranked(trial: "FrozenTrial") -> bool:
     """Whether a trial is complete and has a finite value."""

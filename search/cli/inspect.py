@@ -80,7 +80,7 @@ def export(
         return
     exported = inspect.export(run, trial=trial, output=output, workspace=workspace)
     best, better, metric = exported.trial, exported.better, run.search.metric
-    typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} (sd {best.deviation:.4f})")
+    typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} ({best.note})")
     if better is not None:
         typer.echo(f"better    trial {better.name} was taken over; --trial {better.name} exports it")
     typer.echo(f"exported  {exported.path}")

@@ -10,9 +10,10 @@ from optuna.trial import FrozenTrial
 from foldrace.errors import FoldraceError
 from foldrace.search.prior_store import EarlierTrial, read_taken_over
 from foldrace.search.race.learning_curves import read_evaluations
-from foldrace.search.ranking import rank_trials
+from foldrace.search.ranking import BY_HAND, rank_trials
 from foldrace.search.session import Session
 from foldrace.search.study_store import check_same, public_toml
+from foldrace.search.trials.assignment import check_values
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.optuna_rows import find_study_id
@@ -32,7 +33,7 @@ class SelectedTrial:
         number: in its study.
         value: the mean of its folds' best evaluations.
         sampled: the value of each knob that was searched.
-        folds: the best evaluation of each fold.
+        folds: the best evaluation of each fold; none of a trial that was added by hand without them.
         prior: the name of the prior that it was taken over from; None: it is a trial of the study itself.
     """
 
@@ -51,6 +52,11 @@ class SelectedTrial:
     def deviation(self) -> float:
         """The standard deviation between folds."""
         return statistics.stdev(self.folds) if len(self.folds) > 1 else 0.0
+
+    @property
+    def note(self) -> str:
+        """How its folds differ, in words; or that it was added by hand without them."""
+        return f"sd {self.deviation:.4f}" if self.folds else BY_HAND
 
 
 def select_trial(database: Database, study: Study, name: str | None = None) -> SelectedTrial:
@@ -134,9 +140,9 @@ def export_trial(session: Session, name: str | None, output: Path | None) -> Exp
 def export(study: Study, trial: SelectedTrial, path: Path) -> None:
     """Write the final study file of a trial. Several writers at once leave one whole file."""
     folds = ", ".join(f"{value:.4f}" for value in trial.folds)
+    origin = f"the mean of the best\n# evaluations of its folds ({folds})" if folds else BY_HAND
     header = (
-        f"# Trial {trial.name} of study {study.name}: {study.search.metric} {trial.value:.4f}, the mean of the best\n"
-        f"# evaluations of its folds ({folds}).\n"
+        f"# Trial {trial.name} of study {study.name}: {study.search.metric} {trial.value:.4f}, {origin}.\n"
         f"# Train the ensemble and write the submission: foldrace final {path}\n\n"
     )
     atomic_write(path, header + public_toml(study.with_fixed(trial.sampled)))
@@ -144,14 +150,19 @@ def export(study: Study, trial: SelectedTrial, path: Path) -> None:
 
 def _selected(trial: FrozenTrial, study: Study) -> SelectedTrial:
     last_bests = {fold: record.best for (fold, _), record in sorted(read_evaluations(trial.user_attrs).items())}
-    missing = next((fold for fold in range(study.folds.count) if fold not in last_bests), None)
-    if missing is not None or trial.value is None:
+    is_whole = last_bests.keys() >= set(range(study.folds.count))
+    sampled, missing = dict(trial.params), next((knob for knob in study.searched if knob not in trial.params), None)
+    try:
+        if missing is not None:
+            raise ValueError(f"it has no {missing}")
+        check_values(sampled, study)
+    except ValueError as error:
         raise ExportError(
-            f"study {study.name}: trial {trial.number} has no evaluation of fold {missing}: another program "
-            "completed it; --trial NUMBER exports another one"
-        )
-    folds = tuple(last_bests[fold] for fold in range(study.folds.count))
-    return SelectedTrial(trial.number, trial.value, dict(trial.params), folds)
+            f"study {study.name}: trial {trial.number} was added by hand, and cannot be exported: {error}; "
+            "--trial NUMBER exports another one"
+        ) from None
+    folds = tuple(last_bests[fold] for fold in range(study.folds.count)) if is_whole else ()
+    return SelectedTrial(trial.number, trial.value or 0.0, sampled, folds)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -19,11 +19,17 @@ ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The best trial of a study, and the value of each knob that is searched."""
+    """The best trial of a study.
+
+    Attributes:
+        knobs: the value of each that is searched.
+        by_hand: plain Optuna added it, without the evaluations of its folds.
+    """
 
     number: int
     value: float
     knobs: dict[str, Value]
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)

@@ -99,8 +99,11 @@ def _best(connection: sa.Connection, study_id: int) -> BestTrial | None:
     found = connection.execute(select_ranked(study_id).limit(1)).first()
     if found is None:
         return None
-    knobs = read_knobs(connection, sa.and_(_TRIALS.study_id == study_id, _TRIALS.number == found.number))
-    return BestTrial(found.number, found.value, knobs.get(found.number, {}))
+    of_best = sa.and_(_TRIALS.study_id == study_id, _TRIALS.number == found.number)
+    cells = sa.select(_ATTRS.key).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
+    cells = cells.where(of_best, _ATTRS.key.like(optuna_rows.CELLS)).limit(1)
+    knobs, by_hand = read_knobs(connection, of_best), connection.execute(cells).first() is None
+    return BestTrial(found.number, found.value, knobs.get(found.number, {}), by_hand)
 
 
 def _finals(connection: sa.Connection, stored: StoredStudy) -> tuple[FinalStatus, ...]:

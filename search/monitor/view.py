@@ -12,6 +12,7 @@ from rich.text import Text
 
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status import ENDED, BestTrial, StudyStatus, WorkerStatus
+from foldrace.search.ranking import BY_HAND
 from foldrace.search.workers.supervisor import Snapshot
 from foldrace.studies.knobs import Value
 
@@ -24,7 +25,8 @@ def status_lines(status: StudyStatus) -> list[str]:
     lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} trials done: {counts}"]
     if status.best is not None and not status.is_final:
         best = f"{status.study.search.metric} {status.best.value:.4f}{_against(status)}"
-        lines.append(f"best      trial {status.best.number}: {best}")
+        by_hand = f" ({BY_HAND})" if status.best.by_hand else ""
+        lines.append(f"best      trial {status.best.number}: {best}{by_hand}")
         lines += [f"knobs     {knobs_text(status.best.knobs)}"] if status.best.knobs else []
     lines += [f"final     {final}" for final in status.finals]
     lines.append(f"compute   {_compute(status)}")

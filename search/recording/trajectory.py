@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from foldrace.search.compute import FoldEpochs, TrialCompute, read_compute, total_fold_epochs
 from foldrace.search.race.forecast import ForecastModel
 from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
+from foldrace.search.race.space import SearchSpace, make_search_space
 from foldrace.search.ranking import best_trial, is_ranked
 from foldrace.storage.database import Database
 from foldrace.storage.optuna_rows import find_study_id
@@ -149,16 +150,14 @@ def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float
     A pruned trial counts with the value it was expected to end with: the worst values of a knob that matters are
     among those, and complete trials alone would make it look as if it did not.
     """
+    space = make_search_space(study.searched)
     curves = [read_learning_curves(trial, study.folds.count, study.defaults.evaluations) for trial in trials]
     if not any(curve.folds_done for curve in curves):
         return {}
     model = ForecastModel.fit(curves)
     ends = [model.forecast(curve) for curve in curves]
-    valued = [
-        create_trial(params=trial.params, distributions=trial.distributions, value=end.mean)
-        for trial, end in zip(trials, ends, strict=True)
-        if end is not None and math.isfinite(end.mean) and trial.params
-    ]
+    ended = [(trial, end.mean) for trial, end in zip(trials, ends, strict=True) if end is not None]
+    valued = [one for trial, mean in ended if (one := _within(space, trial, mean)) is not None]
     if len({trial.value for trial in valued}) < MIN_DISTINCT_VALUES:
         return {}
     forecast = optuna.create_study(direction="maximize")
@@ -167,3 +166,13 @@ def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float
         return dict(optuna.importance.get_param_importances(forecast, evaluator=FanovaImportanceEvaluator(seed=0)))
     except (ValueError, RuntimeError):  # a knob that took one value only, for one
         return {}
+
+
+def _within(space: SearchSpace, trial: FrozenTrial, value: float) -> FrozenTrial | None:
+    """The trial with another value; None where it could not be sampled: by hand, any number may be queued or added."""
+    if not math.isfinite(value):
+        return None
+    try:
+        return create_trial(params={knob: trial.params[knob] for knob in space}, distributions=space, value=value)
+    except (KeyError, ValueError):
+        return None

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.prior_store import PriorStatus, read_prior_statuses
 from foldrace.search.race.learning_curves import read_evaluations
-from foldrace.search.ranking import rank_trials
+from foldrace.search.ranking import BY_HAND, rank_trials
 from foldrace.search.recording.trajectory import SearchTrajectory, load_trajectory
 from foldrace.search.reports.charts import incumbent_chart, knob_chart, race_chart
 from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
@@ -52,7 +52,8 @@ def _summary(trajectory: SearchTrajectory) -> Html:
         ahead = trajectory.incumbent.value - (trajectory.baseline or 0.0)
         against = "" if trajectory.baseline is None else f", {ahead:+.4f} against the baseline (trial 0)"
         metric, number = trajectory.study.search.metric, trajectory.incumbent.number
-        best = f"The best is trial {number}: mean fold {metric} {trajectory.incumbent.value:.4f}{against}."
+        by_hand = "" if read_evaluations(trajectory.incumbent.user_attrs) else f" ({BY_HAND})"
+        best = f"The best is trial {number}{by_hand}: mean fold {metric} {trajectory.incumbent.value:.4f}{against}."
         lines.append(
             paragraph(best + " As the best of many it is a little optimistic; a final job says how good it is.")
         )
@@ -70,7 +71,7 @@ def _best_trials(trajectory: SearchTrajectory) -> Html:
     metric, knobs = trajectory.study.search.metric, list(trajectory.study.searched)
     rows = [[metric, *(f"{trial.value:.4f}" for trial in best)]]
     rows += [[f"fold {fold}", *(_fold(trial, fold) for trial in best)] for fold in range(trajectory.study.folds.count)]
-    rows += [[knob, *(_formatted(trial.params[knob]) for trial in best)] for knob in knobs]
+    rows += [[knob, *(_formatted(trial.params.get(knob, "")) for trial in best)] for knob in knobs]
     return section("The best trials", table(["trial", *(trial.number for trial in best)], rows))
 
 
@@ -80,7 +81,7 @@ def _pictures(trajectory: SearchTrajectory) -> list[Html]:
         found.append(image(png(incumbent_chart(trajectory)), "best value so far against compute spent"))
     if trajectory.gap_curves:
         found.append(image(png(race_chart(trajectory)), "difference of each trial to the incumbent"))
-    if trajectory.incumbent is not None:
+    if trajectory.incumbent is not None and read_evaluations(trajectory.incumbent.user_attrs):
         found.append(image(_curves(trajectory.incumbent, trajectory.study), "curves of the best trial"))
     return [section("Pictures", *found)] if found else []
 
@@ -97,7 +98,7 @@ def _knobs(trajectory: SearchTrajectory) -> Html:
         return Html()
     best = trajectory.incumbent
     rows = [
-        [knob, _range(setting), "" if best is None else _formatted(best.params[knob]), _share(trajectory, knob)]
+        [knob, _range(setting), "" if best is None else _formatted(best.params.get(knob, "")), _share(trajectory, knob)]
         for knob, setting in trajectory.study.searched.items()
     ]
     header = ["knob", "searched", "best trial", "importance"]

@@ -1,5 +1,6 @@
 """Values of a new trial's knobs by expected improvement over a Gaussian process, from what all trials have shown."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from scipy.stats import qmc  # type: ignore[import-untyped]
 from foldrace.search.ending import OUTLOOK, Outlook
 from foldrace.search.prior_store import CREDIBLE_PRIORS
 from foldrace.search.race.space import SearchSpace
+from foldrace.search.ranking import is_ranked
 from foldrace.search.sampler.acquisition import propose
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.curves import CurveReader
@@ -72,6 +74,8 @@ class GpSampler:
         if number < STARTUP_TRIALS and len(taken_over) < STARTUP_TRIALS:
             return _start(cube, tried, trends, number, seed)
         readings = read_levels([*self._curves.read(own), *(trial.curves for trial in taken_over)])
+        reported = [trial.value if is_ranked(trial) else math.nan for trial in own] + [math.nan] * len(taken_over)
+        readings = readings.with_reported(np.array(reported, dtype=np.float64))
         known = np.isfinite(readings.variances)
         if known.sum() < FEWEST_READINGS:
             return Sample(cube.params(spread_out(cube, number, seed)))

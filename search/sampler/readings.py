@@ -15,6 +15,8 @@ from foldrace.search.race.forecast import Forecast, ForecastModel
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.trainer.arrays import FloatArray
 
+REPORTED_DEVIATION = 0.01  # of the value of a trial that was added by hand, where no other trial tells the noise
+
 
 @dataclass(frozen=True, eq=False)
 class Readings:
@@ -25,6 +27,16 @@ class Readings:
 
     def of(self, trials: NDArray[np.bool_]) -> "Readings":
         return Readings(self.values[trials], self.variances[trials])
+
+    def with_reported(self, values: FloatArray) -> "Readings":
+        """The readings, and of trials that have shown nothing the `values` they ended with; NaN: none.
+
+        Nobody knows the noise of such a value: it counts as that of the trial which is known best.
+        """
+        reported = np.isinf(self.variances) & np.isfinite(values)
+        least = min(self.variances, default=np.inf)
+        variance = least if np.isfinite(least) else REPORTED_DEVIATION**2
+        return Readings(np.where(reported, values, self.values), np.where(reported, variance, self.variances))
 
 
 def read_levels(trials: Sequence[LearningCurves]) -> Readings:

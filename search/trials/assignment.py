@@ -38,7 +38,13 @@ def refuse_impossible(trial: FrozenTrial, study: Study, is_final: bool) -> None:
     Raises:
         ValueError: it says which value, and what would be right.
     """
-    given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    check_values({**trial.system_attrs.get("fixed_params", {}), **trial.params}, study)
+    if is_final:
+        _check_fold(trial.user_attrs, study)
+
+
+def check_values(given: Mapping[str, object], study: Study) -> None:
+    """Raise ValueError unless a trial of the study can have these values of knobs."""
     for knob, value in given.items():
         if knob in study.searched:
             _check_value(knob, value, study)
@@ -49,8 +55,6 @@ def refuse_impossible(trial: FrozenTrial, study: Study, is_final: bool) -> None:
             raise ValueError(
                 f"{knob}: the study fixes it at {getattr(study.defaults, knob)!r}, so it cannot be {value!r}"
             )
-    if is_final:
-        _check_fold(trial.user_attrs, study)
 
 
 def _check_value(knob: str, value: Any, study: Study) -> None:

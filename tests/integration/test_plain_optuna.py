@@ -1,16 +1,23 @@
 """A study that plain Optuna works on too: what it begins is adopted, what it queues is checked, nothing hangs."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from foldrace.search.ensemble.export import ExportError, export_trial
 from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.recording.recorder import draw_study
+from foldrace.search.reports.search_report import search_report
+from foldrace.search.session import Session
 from foldrace.search.study_store import FinalFold, open_study, queue_folds
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.storage.database import Database
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.loading import load_stored
 from foldrace.studies.settings import Choices
 from foldrace.studies.study import Study
 from tests.support.claims import must_claim
@@ -196,3 +203,102 @@ def test_a_trial_that_is_no_fold_of_a_final_job_fails(
 
     assert (claim.number, claim.user_attrs["fold"]) == (1, 1)
     assert "not a fold of this final job" in read_status(database, name).failures[0].reason
+
+
+# Trials that plain Optuna added
+
+
+def add(stored: optuna.Study, value: float, state: str = "COMPLETE", **params: Any) -> None:
+    """What the documented warm start of Optuna does."""
+    distributions: dict[str, Any] = {"gamma": FloatDistribution(0.4, 2.0), "epochs": IntDistribution(1, 99)}
+    distributions |= {"entity_marking": CategoricalDistribution(["none", "concat"])}
+    ended = optuna.trial.TrialState[state]
+    stored.add_trial(
+        optuna.create_trial(
+            state=ended,
+            params=params,
+            distributions={knob: d for knob, d in distributions.items() if knob in params},
+            value=value if state == "COMPLETE" else None,
+        )
+    )
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe"])
+def test_a_trial_that_was_added_counts_for_the_sampler(
+    sampler: str, database: Database, study: Study, stored: optuna.Study, trials_of: View
+) -> None:
+    asked = study.model_copy(update={"search": study.search.model_copy(update={"sampler": sampler, "trials": 40})})
+    for place in range(30):
+        gamma = 0.4 + 0.02 * place
+        add(stored, 0.9 - abs(gamma - 0.7), gamma=gamma, epochs=20, entity_marking="none" if place % 2 else "concat")
+    add(stored, 0.2, gamma=1.9, epochs=90, entity_marking="none")
+    add(stored, 0.95, gamma=0.5)
+    for state in ("FAIL", "PRUNED"):
+        add(stored, 0.0, state, gamma=0.5, epochs=20, entity_marking="none")
+    open_study(database, asked)
+
+    sampled = [float(must_claim(trials_of(asked)).sampled["gamma"]) for _ in range(6)]
+
+    assert sum(abs(gamma - 0.7) < 0.15 for gamma in sampled) >= 4
+
+
+def test_a_trial_that_was_added_is_named_exported_and_reported(
+    database: Database, study: Study, stored: optuna.Study, trials_of: View, tmp_path: Path
+) -> None:
+    claim = must_claim(trials_of(study))
+    claim.report(0, 0.7, record_at(7, 0.7, step=8, epoch=2.0))
+    claim.finish(0.7)
+    add(stored, 0.9, gamma=0.5, epochs=9, entity_marking="none")
+    session = Session(study, Workspace(tmp_path / "runs", study.name), database)
+
+    assert "best      trial 1: accuracy 0.9000 (added by hand, without folds)" in str(read_status(database, study.name))
+    assert "The best is trial 1 (added by hand, without folds): mean fold accuracy 0.9000" in search_report(session)
+    exported = export_trial(session, None, None)
+    assert exported.trial.note == "added by hand, without folds"
+    assert load_stored(exported.path).fixed == study.with_fixed(exported.trial.sampled).fixed
+    assert load_stored(exported.path).fixed["epochs"] == 9
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"gamma": 0.5, "epochs": 9}, "it has no entity_marking"),
+        ({}, "it has no gamma"),
+        ({"gamma": 1.5, "epochs": 9, "entity_marking": "none"}, "gamma: Input should be less than or equal to 1"),
+    ],
+)
+def test_a_trial_that_was_added_and_nobody_could_run_is_not_exported_and_breaks_nothing(
+    params: dict[str, Any],
+    reason: str,
+    database: Database,
+    study: Study,
+    stored: optuna.Study,
+    trials_of: View,
+    tmp_path: Path,
+) -> None:
+    must_claim(trials_of(study)).finish(0.7)
+    add(stored, 0.9, **params)
+    session = Session(study, Workspace(tmp_path / "runs", study.name), database)
+
+    with pytest.raises(ExportError, match=f"trial 1 was added by hand, and cannot be exported: {reason}.*; --trial"):
+        export_trial(session, None, None)
+    assert "The best is trial 1 (added by hand" in search_report(session)
+    draw_study(session)
+    assert "trial 1: accuracy 0.9000" in str(read_status(database, study.name))
+
+
+def test_values_that_no_trial_samples_break_no_figure(
+    database: Database, study: Study, stored: optuna.Study, trials_of: View, tmp_path: Path
+) -> None:
+    for gamma, epochs in ((0.1, 1), (0.3, 60), (0.9, 7), (0.5, 9), (0.6, 30)):
+        stored.enqueue_trial({"gamma": gamma, "epochs": epochs, "entity_marking": "none"})
+    must_claim(trials_of(study)).finish(0.5)
+    for value in (0.5, 0.6, 0.7, 0.65, 0.62):
+        claim = must_claim(trials_of(study))
+        for fold in range(study.folds.count):
+            claim.report(fold, value, record_at(7, value, step=8, epoch=2.0))
+        claim.finish(value)
+    session = Session(study, Workspace(tmp_path / "runs", study.name), database)
+
+    draw_study(session)
+    assert "The best is trial 3" in search_report(session)
