@@ -38,12 +38,13 @@ class StoredStudy:
     toml: str
 
     def parse(self) -> Study:
-        """The study as its workers run it, whatever its file says now.
+        """The study as its workers run it, whatever its file says now; under its own name where it is a copy.
 
         Raises:
             StudyError: a newer foldrace made it, with a key that this version does not know.
         """
-        return parse_stored(tomllib.loads(self.toml), f"study {self.name}")
+        study = parse_stored(tomllib.loads(self.toml), f"study {self.name}")
+        return study.model_copy(update={"name": self.name.partition("/")[0]})
 
 
 @dataclass(frozen=True)

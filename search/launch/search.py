@@ -113,7 +113,9 @@ def close_search(session: Session, exit_status: int) -> FinishedSearch:
     name = session.study.name
     try:
         status = find_status(session.database, name)
-        tokens = "" if status is None else read_tokens(session.database, name)
-        return FinishedSearch(exit_status, status, tokens=tokens)
+        if status is None:
+            gone = "not in its database: no worker has made it, or another program has deleted or renamed it"
+            return FinishedSearch(exit_status, None, f"study     {name}: {gone}")
+        return FinishedSearch(exit_status, status, tokens=read_tokens(session.database, name))
     except StorageError as error:
         return FinishedSearch(exit_status, None, f"study     {name}: {error}; the same command continues it")

@@ -9,6 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from foldrace.search.ensemble.export import ExportError, export_trial
+from foldrace.search.launch.search import close_search
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording.recorder import draw_study
 from foldrace.search.reports.search_report import search_report
@@ -95,6 +96,7 @@ def test_a_copy_of_a_running_study_goes_on_where_it_stood(
         from_study_name=study.name, from_storage=database.storage, to_storage=database.storage, to_study_name="copy"
     )
     copy = study.model_copy(update={"name": "copy"})
+    assert (read_status(database, "copy").is_final, read_status(database, "copy").study.name) == (False, "copy")
     open_study(database, copy)
 
     claim = claim_in(trials_of(copy), now, 90)
@@ -122,7 +124,7 @@ def test_status_names_a_trial_that_plain_optuna_began(
 
 
 def test_a_trial_whose_study_is_deleted_is_lost_and_the_worker_may_end(
-    database: Database, study: Study, stored: optuna.Study, trials_of: View
+    database: Database, study: Study, stored: optuna.Study, trials_of: View, tmp_path: Path
 ) -> None:
     worker = trials_of(study)
     claim = must_claim(worker)
@@ -132,6 +134,8 @@ def test_a_trial_whose_study_is_deleted_is_lost_and_the_worker_may_end(
         claim.report(0, 0.7, record_at(0, 0.7))
     assert claim.finish(0.7) is False
     assert (worker.claim(), worker.is_over()) == (None, True)
+    session = Session(study, Workspace(tmp_path / "runs", study.name), database)
+    assert "another program has deleted or renamed it" in str(close_search(session, 0))
 
 
 # Trials that somebody queued
