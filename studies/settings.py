@@ -3,6 +3,7 @@
 Each is checked against the table of knobs.
 """
 
+import json
 import math
 from typing import Annotated, Any, Self
 
@@ -22,6 +23,18 @@ class Range(BaseModel):
     high: float
     log: bool = False
     step: float | None = Field(None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_our_keys(cls, given: Any) -> Any:
+        if isinstance(given, list):
+            listed = f"{{ choices = {json.dumps(given, ensure_ascii=False)} }}"
+            right = f"{_spelt(*given)} for a range, or {listed}" if _is_pair(given) else listed
+            raise ValueError(f"expected {right}, found {given!r}")
+        if isinstance(given, dict) and not given.keys().isdisjoint(("min", "max")):
+            right = _spelt(given.get("min", given.get("low", "...")), given.get("max", given.get("high", "...")))
+            raise ValueError(f"a range has low and high: expected {right}, found {', '.join(given)}")
+        return given
 
     @model_validator(mode="after")
     def _right_way_up(self) -> Self:
@@ -49,10 +62,18 @@ class Choices(BaseModel):
         return self
 
 
+def _is_pair(given: list[Any]) -> bool:
+    return len(given) == 2 and all(isinstance(edge, int | float) and not isinstance(edge, bool) for edge in given)
+
+
+def _spelt(low: Any, high: Any) -> str:
+    return f"{{ low = {low}, high = {high} }}"
+
+
 def _kind(setting: Any) -> str:
     if isinstance(setting, Choices) or (isinstance(setting, dict) and "choices" in setting):
         return "choices"
-    return "range" if isinstance(setting, Range | dict) else "value"
+    return "range" if isinstance(setting, Range | dict | list) else "value"
 
 
 Setting = Annotated[

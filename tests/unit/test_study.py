@@ -69,7 +69,22 @@ def test_a_wrong_key_or_value_is_named(sections: dict[str, Any], message: str) -
         ("lr", "fast", "Input should be a valid number"),
         ("lr", 2.0, "Input should be less than or equal to 1, found 2.0"),
         ("lr", float("inf"), "expected a value, { low = ..., high = ... } or { choices = [...] }, found inf"),
-        ("gamma", [0.4, 1.0], "expected a value, { low = ..., high = ... } or { choices = [...] }, found [0.4, 1.0]"),
+        (
+            "gamma",
+            [0.4, 1.0],
+            "expected { low = 0.4, high = 1.0 } for a range, or { choices = [0.4, 1.0] }, found [0.4",
+        ),
+        ("optimizer", ["adam", "adamw"], 'expected { choices = ["adam", "adamw"] }, found ['),
+        (
+            "gamma",
+            {"min": 0.05, "max": 0.4},
+            "a range has low and high: expected { low = 0.05, high = 0.4 }, found min",
+        ),
+        (
+            "gamma",
+            {"low": 0.05, "max": 0.4},
+            "a range has low and high: expected { low = 0.05, high = 0.4 }, found low",
+        ),
         ("lr", "3e-5", "Input should be a valid number, found '3e-5'"),
         ("batch_size", True, "Input should be a valid integer, found True"),
         ("entity_marking", "bold", "Input should be 'none', 'concat' or 'typed_markers', found 'bold'"),
