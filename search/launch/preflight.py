@@ -11,6 +11,7 @@ from functools import cached_property
 
 import torch
 
+from foldrace.search.words import counted, duration, span
 from foldrace.search.workers.slots import Slot
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.settings import Range
@@ -31,16 +32,16 @@ class TimeEstimate:
     """The time that a study would take one worker, without pruning.
 
     Attributes:
-        rows_per_second: of training, from a few steps of the real model.
+        rows_per_second: of training, from a few steps of the real model; None where a fold has too few to time.
         precision: of the computation on this device, `bf16` or `fp32`.
         fold_epochs: passes over a training part, over all trials and folds, at the mean of the searched epochs.
-        hours: of one worker.
+        hours: of one worker; None without a speed.
     """
 
-    rows_per_second: float
+    rows_per_second: float | None
     precision: str
     fold_epochs: float
-    hours: float
+    hours: float | None
 
 
 @dataclass(frozen=True)
@@ -77,25 +78,29 @@ def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:
     torch.set_num_threads(slot.threads)
     task = data.task(typical_knobs(data.study), plan, 0, slot.device)
     try:
-        rate = min(task.knobs.batch_size, len(task.training)) / _seconds_per_step(task)
+        seconds = _seconds_per_step(task)
     except NoRoomError as error:
         raise DeviceError(str(error)) from None
     precision = "fp32" if autocast_dtype(task.knobs, torch.device(slot.device)) is None else "bf16"
     trials = data.study.search.trials if data.study.searched else len(data.study.final.seeds)
     fold_epochs = expected_epochs(data.study) * plan.count * trials
     rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
+    if seconds is None:
+        return TimeEstimate(None, precision, fold_epochs, None)
+    rate = min(task.knobs.batch_size, len(task.training)) / seconds
     return TimeEstimate(rate, precision, fold_epochs, fold_epochs * rows / rate / 3600)
 
 
 def describe_estimate(study: Study, estimate: TimeEstimate, slots: Sequence[Slot]) -> list[str]:
-    """The compute and the hours of a study, a line each; `slots` are those of the workers that would run here."""
-    budget = f"{study.search.trials} trials" if study.searched else "a final job"
-    together = f", {estimate.hours / len(slots):.2f} for the {len(slots)} that run here" if len(slots) > 1 else ""
+    """The compute and the time of a study, a line each; `slots` are those of the workers that would run here."""
+    budget = counted(study.search.trials, "trial") if study.searched else "a final job"
+    lines = [f"budget    {budget}, {estimate.fold_epochs:.0f} fold-epochs without pruning"]
+    if estimate.rows_per_second is None or estimate.hours is None:
+        return [*lines, "speed     not measured: a fold has too few steps to time"]
+    seconds = estimate.hours * 3600
+    together = f", {duration(seconds / len(slots))} for the {len(slots)} that run here" if len(slots) > 1 else ""
     speed = f"{estimate.rows_per_second:.0f} rows/s ({slots[0].device}, {estimate.precision})"
-    return [
-        f"budget    {budget}, {estimate.fold_epochs:.0f} fold-epochs without pruning",
-        f"speed     {speed}: {estimate.hours:.2f} hours for one worker{together}",
-    ]
+    return [*lines, f"speed     {speed}: {duration(seconds)} for one worker{together}"]
 
 
 def expected_epochs(study: Study) -> float:
@@ -126,15 +131,16 @@ def describe_study(data: TrainingData) -> list[str]:
     training = [len(plan.training(fold)) for fold in range(plan.count)]
     validation = [len(plan.validation(fold)) for fold in range(plan.count)]
     lines = [
-        f"data      {len(rows)} rows, {len(counts)} labels: {most} {many / len(rows):.1%} ... {least} {few} rows",
-        f"          {copies} repeated sentences; {data.examples.repaired} spans repaired, "
+        f"data      {counted(len(rows), 'row')}, {counted(len(counts), 'label')}: "
+        f"{most} {many / len(rows):.1%} ... {least} {counted(few, 'row')}",
+        f"          {counted(copies, 'repeated sentence')}; {counted(data.examples.repaired, 'span')} repaired, "
         f"{len(data.examples.mismatched)} that do not match their entity",
-        f"          test: {'none' if data.test is None else f'{len(data.test.rows)} rows'}",
+        f"          test: {'none' if data.test is None else counted(len(data.test.rows), 'row')}",
         f"model     {study.model.name}, {len(data.tokenizer)} pieces; "
         f"{tokens.lengths.mean():.0f} tokens a row, "
-        f"{data.describe_unknown()}; {tokens.truncated} rows cut at {study.model.max_length}",
-        f"folds     {plan.count}: training {min(training)}-{max(training)} rows, validation "
-        f"{min(validation)}-{max(validation)}"
+        f"{data.describe_unknown()}; {counted(tokens.truncated, 'row')} cut at {study.model.max_length}",
+        f"folds     {plan.count}: training {span(min(training), max(training))} rows, "
+        f"validation {span(min(validation), max(validation))}"
         f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",
     ]
     if data.invented_codes:
@@ -162,8 +168,8 @@ def _range(study: Study, knob: str) -> str:
     return ", ".join(str(choice) for choice in setting.choices)
 
 
-def _seconds_per_step(task: FoldTask) -> float:
-    """The median of a few steps after a warm-up; evaluations are not counted."""
+def _seconds_per_step(task: FoldTask) -> float | None:
+    """The median of a few steps after a warm-up; None without such steps. Evaluations are not counted."""
     seconds: list[float] = []
     before: object = None
     with closing(train_fold(task, progress_seconds=0)) as events:
@@ -175,4 +181,5 @@ def _seconds_per_step(task: FoldTask) -> float:
             if len(seconds) >= WARM_UP_STEPS + TIMED_STEPS:
                 break
             before, last = event, time.perf_counter()
-    return statistics.median(seconds[WARM_UP_STEPS:] or seconds or [float("nan")])
+    timed = seconds[WARM_UP_STEPS:] or seconds
+    return statistics.median(timed) if timed else None

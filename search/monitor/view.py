@@ -1,6 +1,5 @@
 """The words and the live view that show the status of a study to a person."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,8 +12,8 @@ from rich.text import Text
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status import ENDED, BestTrial, StudyStatus, WorkerStatus
 from foldrace.search.ranking import BY_HAND
+from foldrace.search.words import duration, knobs_text
 from foldrace.search.workers.supervisor import Snapshot
-from foldrace.studies.knobs import Value
 
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "blue", "WAITING": "default"}
 
@@ -31,7 +30,7 @@ def status_lines(status: StudyStatus) -> list[str]:
     lines += [f"final     {final}" for final in status.finals]
     lines.append(f"compute   {_compute(status)}")
     lines += [f"prior     {prior}" for prior in status.priors]
-    lines += [] if status.seconds_left is None else [f"left      {_duration(status.seconds_left)}"]
+    lines += [] if status.seconds_left is None else [f"left      about {duration(status.seconds_left)}"]
     outlook = None if status.usage is None else status.usage.outlook
     lines += [] if outlook is None else [f"ahead     {_ahead(outlook, status.has_converged)}"]
     lines += [] if status.end is None else [f"ended     {status.end.reason}"]
@@ -66,12 +65,6 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "end": None if status.end is None else status.end.reason,
         "priors": [asdict(prior) for prior in status.priors],
     }
-
-
-def knobs_text(knobs: Mapping[str, Value]) -> str:
-    """Knobs and their values in one line, numbers rounded."""
-    named = (f"{name} {value:.4g}" if type(value) is float else f"{name} {value}" for name, value in knobs.items())
-    return ", ".join(named)
 
 
 def progress_line(status: StudyStatus | None) -> str:
@@ -118,7 +111,7 @@ def _head(status: StudyStatus) -> Table:
         lines.append(("best", best.append(f", trial {status.best.number}{_against(status)}")))
     lines.append(("compute", Text(_compute(status))))
     if status.seconds_left is not None:
-        lines.append(("left", Text(_duration(status.seconds_left))))
+        lines.append(("left", Text(f"about {duration(status.seconds_left)}")))
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold cyan", no_wrap=True)
     for name, line in lines:
@@ -181,13 +174,6 @@ def _compute(status: StudyStatus) -> str:
 def _ahead(outlook: Outlook, has_converged: bool) -> str:
     says = "it has converged" if has_converged else "it has not converged"
     return f"the next trial can be expected to gain {outlook.gain:.4f} (trials differ by {outlook.spread:.4f}): {says}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "a minute or less"
-    return f"about {minutes} min" if minutes < 90 else f"about {seconds / 3600:.1f} h"
 
 
 def _worker_text(worker: WorkerStatus) -> str:

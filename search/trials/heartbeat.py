@@ -86,7 +86,8 @@ class Heartbeat:
     def once(self) -> bool:
         """Beat once; False when there is nothing left to keep alive. Errors of `beat` pass through."""
         if self.hangs:
-            _logger.error("the training loop has been silent for %.0f s: it hangs", self._silence())
+            told = "training has made no step for %.0f s, so this worker ends; another one continues the trial"
+            _logger.error(told, self._silence())
             self._settings.on_hang()
             return False
         try:
@@ -108,4 +109,4 @@ class Heartbeat:
             except Exception as error:
                 # Repeated soon at first, because an outage that ends must not cost the lease.
                 pause = min(self._settings.seconds, 1.0 if pause == self._settings.seconds else 2 * pause)
-                _logger.warning("a heartbeat failed and will be repeated: %s", type(error).__name__)
+                _logger.warning("the database did not take a sign of life; it is sent again (%s)", type(error).__name__)

@@ -114,7 +114,12 @@ class FoldRun:
             claim.note_checkpoint()
         if is_leaving:
             claim.release()
-            logger.info("trial %d released in fold %d, epoch %.1f", claim.number, self._fold, progress.epoch)
+            logger.info(
+                "trial %d is saved in fold %d, epoch %.1f, for the next worker",
+                claim.number,
+                self._fold,
+                progress.epoch,
+            )
         return not is_leaving
 
     def _save(self, result: FoldResult) -> None:

@@ -14,6 +14,7 @@ from foldrace.search.recording.recorder import Recorder
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
+from foldrace.search.words import knobs_text
 from foldrace.search.workers.fold_run import FoldRun, WorkerSetup
 from foldrace.search.workers.trial_run import TrialRun
 from foldrace.storage.errors import OutageError
@@ -51,14 +52,14 @@ class Worker:
                 self._run_claim(claim)
                 self.recorder.flush()
             elif self.trials.is_over(only_adopt=end is not None):
-                done = "nothing is left to do, or the study was stopped: then foldrace resume lets workers go on"
+                done = "this worker ends: no trial is left to run, or the study was stopped"
                 logger.info("%s", done if end is None else f"the search ends: {end.reason}")
                 return
             else:
                 time.sleep(IDLE_SECONDS)
 
     def _run_claim(self, claim: Claim) -> None:
-        logger.info("trial %d, attempt %d: %s", claim.number, claim.attempt, claim.sampled)
+        logger.info("trial %d, attempt %d: %s", claim.number, claim.attempt, knobs_text(claim.sampled))
         with claim:  # an error that nobody foresaw counts as an attempt, and ends this worker
             try:
                 self._run_trial(TrialRun(claim, self.assign(claim), self.recorder))

@@ -69,7 +69,7 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
         "too rare to score",
         "searched  dropout",
         "fold-epochs",
-        "hours for one worker",
+        "for one worker",
     ):
         assert word in told.stdout
     assert "in the order of their names" not in told.stdout  # the demo says its codes

@@ -2,7 +2,8 @@
 
 import pytest
 
-from foldrace.search.launch.preflight import expected_epochs
+from foldrace.search.launch.preflight import TimeEstimate, describe_estimate, expected_epochs
+from foldrace.search.workers.slots import Slot
 from foldrace.studies.loading import load
 
 
@@ -20,3 +21,20 @@ def test_the_epochs_of_a_random_trial_are_estimated(epochs: str, mean: float) ->
     study = load("demo", [f"training.epochs={epochs}", "search.baseline={}"])
 
     assert expected_epochs(study) == pytest.approx(mean, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("rate", "hours", "said"),
+    [
+        (413.2, 0.01, "speed     413 rows/s (cpu, fp32): 36 s for one worker"),
+        (None, None, "speed     not measured: a fold has too few steps to time"),
+    ],
+)
+def test_an_estimate_is_said_in_a_fitting_unit_or_not_at_all(
+    rate: float | None, hours: float | None, said: str
+) -> None:
+    study = load("demo", ["search.trials=1"])
+
+    lines = describe_estimate(study, TimeEstimate(rate, "fp32", 6.0, hours), [Slot(0, "cpu", 1)])
+
+    assert lines == ["budget    1 trial, 6 fold-epochs without pruning", said]

@@ -1,0 +1,28 @@
+"""Counts, ranges and durations as a person writes them."""
+
+from collections.abc import Mapping
+
+from foldrace.studies.knobs import Value
+
+
+def knobs_text(knobs: Mapping[str, Value]) -> str:
+    """Knobs with their values, numbers rounded: `lr 0.0001, epochs 6`."""
+    rounded = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in knobs.items()}
+    return ", ".join(f"{name} {value}" for name, value in rounded.items())
+
+
+def counted(count: int, thing: str) -> str:
+    """A count with its noun: `1 row`, `7 rows`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def span(low: int, high: int) -> str:
+    """A range of counts; one number where both ends are the same."""
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in the unit that fits it."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
