@@ -32,6 +32,7 @@ LIMITS = {Measure.FILE: 300, Measure.FUNCTION: 40, Measure.CLASS: 120, Measure.P
 _COMMANDS = (
     "inspect.py:dashboard",
     "inspect.py:export",
+    "inspect.py:predict",
     "inspect.py:status",
     "lists.py:trials",
     "train.py:final",

@@ -131,10 +131,6 @@ class Search(_Section):
         baselines = [baseline] if isinstance(baseline, Mapping) else baseline
         return [one for one in baselines if one != {}] if isinstance(baselines, list | tuple) else baselines
 
-    @field_serializer("baseline")
-    def _one_stands_alone(self, baseline: tuple[dict[str, Value], ...]) -> Any:
-        return baseline[0] if len(baseline) == 1 else list(baseline)
-
     @field_validator("prior")
     @classmethod
     def _priors_have_names_of_their_own(cls, priors: tuple[str, ...]) -> tuple[str, ...]:
@@ -199,8 +195,10 @@ class Study(_Section):
 
     @field_serializer("training", "search")
     def _as_plain(self, value: Any, info: SerializationInfo) -> Any:
-        if isinstance(value, BaseModel):
-            return value.model_dump(mode="json", exclude_defaults=True)
+        if isinstance(value, Search):
+            plain = value.model_dump(mode="json", exclude_defaults=True)
+            one_alone = {"baseline": value.baseline[0]} if len(value.baseline) == 1 else {}
+            return plain | one_alone  # as versions before stored it
         return {k: v.model_dump(exclude_defaults=True) if isinstance(v, BaseModel) else v for k, v in value.items()}
 
     @property
@@ -228,8 +226,9 @@ class Study(_Section):
         return Hyperparameters.model_validate({**self.fixed, **sampled})
 
     def with_fixed(self, sampled: Mapping[str, Value]) -> Self:
-        """The same study with every searched knob fixed at the value that a trial `sampled`."""
-        training = {knob: sampled.get(knob, setting) for knob, setting in self.training.items()}
+        """The same study with every knob fixed: at what a trial `sampled`, at the file's value, or at its default."""
+        own = {knob: sampled.get(knob, setting) for knob, setting in self.training.items()}
+        training = {**self.defaults.model_dump(mode="json"), **own}
         search = self.search.model_copy(update={"baseline": (), "prior": ()})
         return self.model_copy(update={"training": training, "search": search})
 

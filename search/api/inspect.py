@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import WORKSPACE, Named, as_run, is_final_folder, split_final
+from foldrace.search.api.naming import WORKSPACE, Named, as_run, final_folder, is_final_folder, split_final
 from foldrace.search.session import open_session
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from foldrace.search.ensemble.export import ExportedTrial, SelectedTrial
-    from foldrace.search.ensemble.predict import Prediction
+    from foldrace.search.ensemble.predict import Prediction, Track
     from foldrace.search.monitor.run_list import RunSummary
     from foldrace.search.monitor.status import StudyStatus
     from foldrace.search.monitor.trial_table import TrialTable
@@ -111,21 +111,27 @@ def best(study: Named, *, trial: int | str | None = None, workspace: str | Path 
 
 
 def export(
-    study: Named, *, trial: int | str | None = None, output: str | Path | None = None, workspace: str | Path = WORKSPACE
+    study: Named,
+    *,
+    trial: int | str | None = None,
+    output: str | Path | None = None,
+    force: bool = False,
+    workspace: str | Path = WORKSPACE,
 ) -> "ExportedTrial":
     """Write the best complete trial as a study file with every knob fixed.
 
     Args:
         trial: the number of another complete one, or `PRIOR/NUMBER` of one that was taken over.
         output: where to write; final.toml in the folder of the run.
+        force: overwrite the file that is there, even if it was edited.
 
-    Raises: as `best`.
+    Raises: as `best`; and StorageError when the file that is there was edited.
     """
     from foldrace.search.ensemble.export import export_trial
 
     with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
         name = None if trial is None else str(trial)
-        return export_trial(session, name, None if output is None else Path(output))
+        return export_trial(session, name, None if output is None else Path(output), force=force)
 
 
 def export_prior(study: Named, output: str | Path, *, workspace: str | Path = WORKSPACE) -> str:
@@ -201,11 +207,12 @@ def predict(
     *,
     device: str = "auto",
     overrides: Overrides = (),
+    workspace: str | Path = WORKSPACE,
 ) -> "pd.DataFrame":
     """The answers of a finished ensemble to new rows: columns `label` and `probability`, a row for each.
 
     Args:
-        run: the folder of a final job, such as runs/demo/final-1.
+        run: the folder of a final job, such as runs/demo/final-1, or the name of a run: then its newest final job.
         rows: the path of a data file in any format that a study reads; a DataFrame or dictionaries with its columns
             (id and label may be missing); or sentences whose entities are marked, as in
             `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame.
@@ -218,22 +225,33 @@ def predict(
     """
     import pandas as pd
 
+    folder = final_folder(run, workspace)
     if isinstance(rows, pd.DataFrame):
         records = rows.astype(object).where(rows.notna(), None).to_dict("records")
-        found, index = predict_rows(run, records, device=device, overrides=overrides), rows.index
+        found, index = predict_rows(folder, records, device=device, overrides=overrides), rows.index
     else:
         source = Path(rows) if isinstance(rows, str) else rows
-        found, index = predict_rows(run, source, device=device, overrides=overrides), None
+        found, index = predict_rows(folder, source, device=device, overrides=overrides), None
     names, votes = found.examples.labels.names, found.votes
     labels = [names[best] for best in votes.argmax(axis=1)]
     return pd.DataFrame({"label": labels, "probability": votes.max(axis=1)}, index=index)
 
 
 def predict_rows(
-    run: str | Path, rows: "Rows | Path", *, device: str = "auto", overrides: Overrides = ()
+    folder: Path,
+    rows: "Rows | Path",
+    *,
+    device: str = "auto",
+    overrides: Overrides = (),
+    track: "Track" = iter,
 ) -> "Prediction":
-    """The same with every class's probability, the accuracy where labels are known, and the text of a submission."""
+    """The same with every class's probability, the accuracy where labels are known, and the text of a submission.
+
+    Args:
+        folder: of a final job.
+        track: goes through the models, and may show how far it is.
+    """
     from foldrace.search.ensemble.predict import predict_rows
     from foldrace.trainer.modeling.devices import resolve_device
 
-    return predict_rows(Path(run), rows, resolve_device(device), overrides)
+    return predict_rows(folder, rows, resolve_device(device), overrides, track)

@@ -44,6 +44,19 @@ def as_run(study: Named, workspace: str | Path) -> Study:
     return study if isinstance(study, Study) else load(study, workspace=workspace)
 
 
+def final_folder(run: str | Path, workspace: str | Path) -> Path:
+    """The folder of a final job: runs/demo/final-1, demo/final-1 in the workspace, or the newest finished of `demo`.
+
+    One that is not there is returned as it was given.
+    """
+    from foldrace.search.ensemble.job import finished_jobs
+
+    inside = Path(workspace) / run
+    if is_final_folder(run) or is_final_folder(inside):
+        return Path(run) if is_final_folder(run) else inside
+    return next(iter(finished_jobs(inside)), Path(run))
+
+
 def is_final_folder(study: Named) -> bool:
     """Whether the folder of a final job is meant, such as runs/demo/final-1."""
     return not isinstance(study, Study) and Path(study).is_dir() and Path(study).name.startswith("final-")

@@ -1,6 +1,7 @@
 """The commands that read what was done: `status`, `dashboard`, `export`, `report`, `predict`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
-from foldrace.search.api.naming import WORKSPACE, is_final_folder, split_final
+from foldrace.search.api.naming import WORKSPACE, final_folder, is_final_folder, split_final
 from foldrace.search.cli.next_step import say_next, say_next_of_run
 from foldrace.search.cli.options import (
     JsonOption,
@@ -69,6 +70,7 @@ def export(
     prior: Annotated[
         Path | None, typer.Option("--prior", help="Write only this: a .json file with all trials, for later studies.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that was edited since.")] = False,
     set_: SetOption = [],
     name: NameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
@@ -78,7 +80,7 @@ def export(
     if prior is not None:
         typer.echo(f"prior     {inspect.export_prior(run, prior, workspace=workspace)}")
         return
-    exported = inspect.export(run, trial=trial, output=output, workspace=workspace)
+    exported = inspect.export(run, trial=trial, output=output, force=force, workspace=workspace)
     best, better, metric = exported.trial, exported.better, run.search.metric
     typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} ({best.note})")
     if better is not None:
@@ -100,18 +102,34 @@ def report(
 
 
 def predict(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a final job, as runs/demo/final-1.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The name of a run, for its newest final job; or demo/final-1.")
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to predict, in any format a study reads.")],
-    output: Annotated[Path | None, typer.Option("--output", help="Where to write; predictions.csv in RUN.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where to write; predictions.csv with the final job.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that foldrace did not write.")] = False,
     set_: SetOption = [],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Use a finished ensemble on new data."""
-    from foldrace.storage.files.atomic import atomic_write
+    from foldrace.storage.files.own_files import write_own
 
-    path = output or run_folder / "predictions.csv"
-    done = inspect.predict_rows(run_folder, file, device=device, overrides=set_)
-    atomic_write(path, done.submission())
+    folder = final_folder(run, workspace)
+    path = output or folder / "predictions.csv"
+    done = inspect.predict_rows(folder, file, device=device, overrides=set_, track=_show_models)
+    write_own(path, done.submission(), folder, force=force)
     known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on the rows with a known label"
     tokens = f"; {done.unknown:.1%} of the tokens unknown"
-    typer.echo(f"{len(done.examples.rows)} rows predicted by {run_folder}, written to {path}{known}{tokens}")
+    typer.echo(f"{len(done.examples.rows)} rows predicted by {folder}, written to {path}{known}{tokens}")
+
+
+def _show_models(models: list[Path]) -> Iterable[Path]:
+    """Each model in its turn; a terminal shows how many are done."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(models, "models", console=console, transient=True, disable=not console.is_terminal)

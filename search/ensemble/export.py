@@ -15,7 +15,7 @@ from foldrace.search.session import Session
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.search.trials.assignment import check_values
 from foldrace.storage.database import Database
-from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.files.own_files import write_own
 from foldrace.storage.optuna_rows import find_study_id
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
@@ -125,27 +125,30 @@ class ExportedTrial:
     better: SelectedTrial | None
 
 
-def export_trial(session: Session, name: str | None, output: Path | None) -> ExportedTrial:
+def export_trial(session: Session, name: str | None, output: Path | None, *, force: bool = False) -> ExportedTrial:
     """Write the best trial, or the one of that name, to `output`: by default to final.toml with the run.
 
-    Raises: as `select_trial`.
+    Args:
+        force: overwrite a file that was edited.
+
+    Raises: as `select_trial` and `write_own`.
     """
     trial = select_trial(session.database, session.study, name)
     taken_over = [] if name is not None else taken_over_trials(session.database, session.study)
     path = output or session.workspace.folder / "final.toml"
-    export(session.study, trial, path)
+    write_own(path, exported_text(session.study, trial, path), session.workspace.folder, force=force)
     return ExportedTrial(trial, path, next((one for one in taken_over if one.value > trial.value), None))
 
 
-def export(study: Study, trial: SelectedTrial, path: Path) -> None:
-    """Write the final study file of a trial. Several writers at once leave one whole file."""
+def exported_text(study: Study, trial: SelectedTrial, path: Path) -> str:
+    """The final study file of a trial, which will lie at `path`: every knob there is has its value."""
     folds = ", ".join(f"{value:.4f}" for value in trial.folds)
     origin = f"the mean of the best\n# evaluations of its folds ({folds})" if folds else BY_HAND
     header = (
         f"# Trial {trial.name} of study {study.name}: {study.search.metric} {trial.value:.4f}, {origin}.\n"
         f"# Train the ensemble and write the submission: foldrace final {path}\n\n"
     )
-    atomic_write(path, header + public_toml(study.with_fixed(trial.sampled)))
+    return header + public_toml(study.with_fixed(trial.sampled))
 
 
 def _selected(trial: FrozenTrial, study: Study) -> SelectedTrial:

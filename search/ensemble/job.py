@@ -94,6 +94,12 @@ def read_summary(folder: Path) -> EnsembleSummary:
     raise no_ensemble(folder)
 
 
+def finished_jobs(run: Path) -> list[Path]:
+    """The folders of a run's final jobs that are finished, the newest first."""
+    folders = [summary.parent for summary in run.glob(f"final-[1-9]*/{SUMMARY_FILE}")]
+    return sorted(folders, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+
+
 def no_ensemble(folder: Path) -> FinalError:
     """The error for a folder that is not that of a finished final job."""
     return FinalError(

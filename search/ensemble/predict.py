@@ -1,6 +1,6 @@
 """Predicts new data with a finished ensemble: the model of every fold votes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from foldrace.search.study_store import FinalFold
 from foldrace.studies.loading import Overrides, load
 from foldrace.studies.study import Study
 from foldrace.trainer.arrays import Float32Array, FloatArray
-from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.encoding import encode, unknown_share
 from foldrace.trainer.data.examples import Examples, read_test
 from foldrace.trainer.data.labels import read_labels
@@ -23,6 +22,8 @@ from foldrace.trainer.results import MODEL_FOLDER
 from foldrace.trainer.submission import submission_text
 from foldrace.trainer.training.prediction import load_model, predict
 from foldrace.trainer.training_data import refuse_unknown
+
+Track = Callable[[list[Path]], Iterable[Path]]
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,14 @@ class Prediction:
         return submission_text(self.study.final.submission, ids, self.votes, self.examples.labels, excluded)
 
 
-def predict_rows(run: Path, rows: Path | Rows, device: str, overrides: Overrides = ()) -> Prediction:
+def predict_rows(
+    run: Path, rows: Path | Rows, device: str, overrides: Overrides = (), track: Track = iter
+) -> Prediction:
     """Let the ensemble in the folder of a final job vote on a data file, or on rows in memory.
 
     Args:
         overrides: of the final job's study, as of `data.max_unknown`.
+        track: goes through the models, and may show how far it is.
 
     Raises:
         FinalError: there is no finished ensemble, or a model of it is missing.
@@ -71,7 +75,11 @@ def predict_rows(run: Path, rows: Path | Rows, device: str, overrides: Overrides
     tokens = encode(examples.rows, tokenizer, study.hyperparameters({}).entity_marking, study.model.max_length)
     unknown = unknown_share(tokens, tokenizer)
     refuse_unknown(unknown, rows if isinstance(rows, Path) else "rows", study, tokenizer)
-    votes = vote(list(_predictions(folders, tokens, study, device, pad_id(tokenizer))), study.final.vote)
+    knobs, each_row, found = study.hyperparameters({}), np.arange(len(tokens.lengths)), list[Float32Array]()
+    for folder in track(folders):
+        model = load_model(folder, device)
+        found.append(predict(model, tokens, each_row, pad_id(tokenizer), autocast_dtype(knobs, model.device)))
+    votes = vote(found, study.final.vote)
     return Prediction(study, examples, votes, unknown)
 
 
@@ -82,11 +90,3 @@ def _models(run: Path, folds: Iterable[FinalFold]) -> list[Path]:
     if missing is not None:
         raise FinalError(f"{missing}: missing, so the ensemble is not whole; run the final job again")
     return folders
-
-
-def _predictions(folders: list[Path], tokens: Tokens, study: Study, device: str, pad: int) -> Iterator[Float32Array]:
-    """The answers of each model, (rows, classes)."""
-    rows = np.arange(len(tokens.lengths))
-    for folder in folders:
-        model = load_model(folder, device)
-        yield predict(model, tokens, rows, pad, autocast_dtype(study.hyperparameters({}), model.device))

@@ -81,7 +81,7 @@ def test_final_again_trains_nothing_and_hands_in_the_same_file(finished: Finishe
 
 
 def test_predict_gives_the_rows_of_the_submission_again(finished: Finished) -> None:
-    told = foldrace_in(finished.folder, "predict", "runs/demo/final-1", str(SHIPPED / "demo/test.tsv"))
+    told = foldrace_in(finished.folder, "predict", "demo", str(SHIPPED / "demo/test.tsv"))
 
     assert told.returncode == 0, told.stderr
     predicted = read(finished.workspace / "final-1/predictions.csv")

@@ -3,7 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from foldrace.search.ensemble.export import SelectedTrial, export
+import pytest
+
+from foldrace.search.ensemble.export import SelectedTrial, exported_text
+from foldrace.storage.errors import StorageError
+from foldrace.storage.files.own_files import write_own
+from foldrace.studies.identity import Identity
+from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 from tests.support.killing import killed_at
@@ -16,27 +22,44 @@ def test_an_exported_study_has_every_knob_fixed_and_no_password(
 ) -> None:
     study = make_study(storage="postgresql+psycopg://me:canary@host/db", baseline={"epochs": 9})
 
-    export(study, SELECTED, tmp_path / "final.toml")
+    text = exported_text(study, SELECTED, tmp_path / "final.toml")
 
-    assert "canary" not in (tmp_path / "final.toml").read_text(encoding="utf-8")
+    assert "canary" not in text
+    (tmp_path / "final.toml").write_text(text, encoding="utf-8")
     exported = load(tmp_path / "final.toml")
     assert exported.hyperparameters({}).gamma == 0.5
     assert exported.hyperparameters({}).epochs == 7
+    assert exported.training.keys() == Hyperparameters.model_fields.keys()
+    assert Identity.of(exported) == Identity.of(study.with_fixed(SELECTED.sampled))
 
 
 def test_an_exporter_killed_at_any_step_leaves_one_whole_file(make_study: Callable[..., Study], tmp_path: Path) -> None:
     path, study = tmp_path / "final.toml", make_study(baseline={"epochs": 9})
-    export(study, SELECTED, path)
-    whole = path.read_text()
+    whole = exported_text(study, SELECTED, path)
     assert f"foldrace final {path}\n" in whole
-    path.write_text("the one before")
+    write_own(path, "the one before", tmp_path)
     step = 0
-    while killed_at(step, lambda: export(study, SELECTED, path)):
+    while killed_at(step, lambda: write_own(path, whole, tmp_path)):
         assert path.read_text() in ("the one before", whole)
         step += 1
 
     assert step > 8
     assert path.read_text() == whole
+
+
+def test_a_file_that_was_edited_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "final.toml"
+    for text in ("first", "second", "second"):
+        write_own(path, text, tmp_path / "run")
+    path.write_text("edited")
+
+    with pytest.raises(StorageError, match=r"final\.toml: was edited, or foldrace did not write it; --force"):
+        write_own(path, "third", tmp_path / "run")
+    assert path.read_text() == "edited"
+
+    write_own(path, "third", tmp_path / "run", force=True)
+    write_own(path, "fourth", tmp_path / "run")
+    assert path.read_text() == "fourth"
 
 
 def test_the_folds_of_a_winner_give_its_deviation() -> None:

@@ -1,0 +1,35 @@
+"""Files that foldrace writes where people look for them, and may edit them: what they edited is never overwritten."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from foldrace.storage.errors import StorageError, as_storage_error
+from foldrace.storage.files.atomic import atomic_write
+
+_DIGESTS = ".written"  # a folder in that of the run: the digest of each file as it was written, by its path's own
+
+
+def write_own(path: Path, text: str, run: Path, *, force: bool = False) -> None:
+    """Write a file, unless the one that is there was edited, or is somebody else's.
+
+    Args:
+        run: the folder of the run that writes it, which remembers what was written.
+        force: write it in any case.
+
+    Raises:
+        StorageError: the file that is there is not as foldrace wrote it; or it cannot be written.
+    """
+    known = run / _DIGESTS / _digest(str(path.absolute()).encode())
+    with as_storage_error(path):
+        there = _digest(path.read_bytes()) if path.exists() else None
+        written = known.read_text(encoding="utf-8") if known.exists() else None
+    if there not in (None, written, _digest(text.encode())) and not force:
+        raise StorageError(f"{path}: was edited, or foldrace did not write it; --force overwrites it")
+    with as_storage_error(known):
+        known.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, text)
+    atomic_write(known, _digest(text.encode()))
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:32]
