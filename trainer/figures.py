@@ -132,14 +132,15 @@ def legible(text: str) -> str:
 @cache
 def font() -> font_manager.FontProperties:
     """A font with Korean letters from an installed package; matplotlib's own font where the package is missing."""
-    path = _korean_font()
+    path = korean_font()
     if path is None:
         return font_manager.FontProperties(family=[_OTHERS])
     font_manager.fontManager.addfont(path)
     return font_manager.FontProperties(family=[_OTHERS, _KOREAN])  # small underscores of the Korean font vanish
 
 
-def _korean_font() -> Path | None:
+def korean_font() -> Path | None:
+    """The file of a font with Korean letters; None where its package is not installed."""
     # The package is not imported: its import changes the fonts of the whole process.
     package = importlib.util.find_spec("koreanize_matplotlib")
     folders = [] if package is None else list(package.submodule_search_locations or [])
@@ -149,7 +150,7 @@ def _korean_font() -> Path | None:
 
 @cache
 def _characters() -> frozenset[int]:
-    paths = [font_manager.findfont(_OTHERS), *([] if (path := _korean_font()) is None else [str(path)])]
+    paths = [font_manager.findfont(_OTHERS), *([] if (path := korean_font()) is None else [str(path)])]
     return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
 
 

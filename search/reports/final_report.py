@@ -6,9 +6,10 @@ import numpy as np
 
 from foldrace.search.ensemble.job import read_summary
 from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures
-from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
-from foldrace.search.reports.reproduction import reproduction
+from foldrace.search.reports.page import Picture, Table, render_page
+from foldrace.search.reports.reproduction import Reproduction
 from foldrace.search.study_store import public_toml
+from foldrace.search.words import counted, duration
 from foldrace.studies.identity import Identity
 from foldrace.trainer.metrics import per_class
 
@@ -22,31 +23,53 @@ _WORDS = {
 
 def final_report(outcome: FinalOutcome) -> str:
     """The HTML of the report."""
-    study = outcome.job.study
-    drawn = [image(png, _WORDS[name]) for name, png in outcome_pictures(outcome).items()]
-    parts = [_score(outcome), _folds(outcome), section("Pictures", *drawn), _classes(outcome), _hardest(outcome)]
-    commands = ["foldrace final study.toml"]
-    return html_page(
-        f"Final job {outcome.job.name}", [*parts, reproduction(public_toml(study), Identity.of(study), commands)]
+    study, folder = outcome.job.study, outcome.job.folder
+    scores = vars(outcome.scored.score(outcome.data.no_relation))
+    return render_page(
+        "final.html",
+        title=f"Final job {outcome.job.name}",
+        summary=_summary(outcome),
+        steps=[f"foldrace predict {folder.parent.parent.name}/{outcome.job.name} FILE"],
+        scores=Table(["score", "out of fold"], [[name, f"{value:.4f}"] for name, value in scores.items()]),
+        folds=_folds(outcome),
+        spread=_spread(outcome),
+        pictures=[Picture(png, _WORDS[name]) for name, png in outcome_pictures(outcome).items()],
+        classes=_classes(outcome),
+        hardest=_hardest(outcome),
+        reproduction=Reproduction.of(public_toml(study), Identity.of(study), ["foldrace final study.toml"]),
     )
 
 
-def _score(outcome: FinalOutcome) -> Html:
+def _summary(outcome: FinalOutcome) -> dict[str, list[str]]:
+    """The lines of the first screen, by what they tell."""
     scores, (low, high) = outcome.scored.score(outcome.data.no_relation), outcome.scored.accuracy_interval()
-    submission = read_summary(outcome.job.folder).submission
-    head = f"Out-of-fold accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), over "
-    head += f"{len(outcome.scored.labels)} rows, each scored by models that were not trained on it."
     plan = outcome.data.plan(outcome.job.study.final.folds, outcome.job.study.final.seeds[0])
-    lines = [paragraph(head)]
+    rows = counted(len(outcome.scored.labels), "row")
+    sure = [
+        f"Over {rows}, each scored by models that were not trained on it: 95 % interval {low:.4f} to {high:.4f}.",
+        _spread(outcome),
+    ]
     if plan.pinned_labels:
-        lines.append(paragraph(f"Trained on, but too rare to be scored: {', '.join(plan.pinned_labels)}."))
+        sure.append(f"Trained on, but too rare to be scored: {', '.join(plan.pinned_labels)}.")
     if plan.leaky:
-        lines.append(paragraph("leaky_oversampling: copies cross the folds, so these scores are optimistic."))
-    rows = [[name, f"{value:.4f}"] for name, value in vars(scores).items()]
-    return section("The score", *lines, table(["score", "out of fold"], rows), paragraph(f"Handed in: {submission}"))
+        sure.append("leaky_oversampling: copies cross the folds, so these scores are optimistic.")
+    seconds = sum(result.cost.seconds for result in outcome.results.values())
+    submission = read_summary(outcome.job.folder).submission
+    return {
+        "found": [f"Out-of-fold accuracy {scores.accuracy:.4f}."],
+        "how sure": sure,
+        "cost": [f"{counted(len(outcome.results), 'model')}, trained in {duration(seconds)} of their workers' time."],
+        "next": [f"Hand in: {submission}", "Or predict other rows with the same models:"],
+    }
 
 
-def _folds(outcome: FinalOutcome) -> Html:
+def _spread(outcome: FinalOutcome) -> str:
+    bests = [result.best.best for result in outcome.results.values()]
+    metric = outcome.job.study.search.metric
+    return f"Mean fold {metric} {statistics.mean(bests):.4f}, standard deviation {statistics.stdev(bests):.4f}."
+
+
+def _folds(outcome: FinalOutcome) -> Table:
     metric = outcome.job.study.search.metric
     there = [] if metric == "accuracy" else ["accuracy there"]
     header = ["seed", "fold", f"best {metric}", *there, "best epoch", "last", "seconds", "rows/s"]
@@ -63,24 +86,20 @@ def _folds(outcome: FinalOutcome) -> Html:
         ]
         for fold, result in outcome.results.items()
     ]
-    bests = [result.best.best for result in outcome.results.values()]
-    mean = f"Mean {statistics.mean(bests):.4f}, standard deviation {statistics.stdev(bests):.4f}. Each is the best of "
-    return section(
-        "The folds", table(header, rows), paragraph(mean + "its fold's evaluations, so a little optimistic.")
-    )
+    return Table(header, rows)
 
 
-def _classes(outcome: FinalOutcome) -> Html:
+def _classes(outcome: FinalOutcome) -> Table:
     found = per_class(outcome.scored.probabilities, outcome.scored.labels)
     rows = [
         [name, *(f"{value:.3f}" if one.support else "-" for value in (one.precision, one.recall, one.f1)), one.support]
         for name, one in zip(outcome.class_names, found, strict=True)
     ]
-    return section("The classes", table(["class", "precision", "recall", "F1", "rows"], rows))
+    return Table(["class", "precision", "recall", "F1", "rows"], rows)
 
 
-def _hardest(outcome: FinalOutcome) -> Html:
-    """The section with the rows whose true class got the least probability."""
+def _hardest(outcome: FinalOutcome) -> Table:
+    """The rows whose true class got the least probability."""
     scored, names = outcome.scored, outcome.class_names
     true = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
     header = ["id", "sentence", "subject", "object", "true class", "taken for", "probability of the true class"]
@@ -90,5 +109,4 @@ def _hardest(outcome: FinalOutcome) -> Html:
         answer = names[int(scored.probabilities[i].argmax())]
         entities = example.subject.text, example.object.text
         rows.append([example.id, example.sentence, *entities, names[scored.labels[i]], answer, f"{true[i]:.4f}"])
-    words = "The rows whose true class got the least probability out of fold: hard, or wrongly labelled."
-    return section("The hardest rows", paragraph(words), table(header, rows))
+    return Table(header, rows)

@@ -1,21 +1,23 @@
-"""The report of a search in one HTML file: pictures, the best trials, the knobs, what pruning saved, the commands.
+"""The report of a search in one HTML file: what was found, how sure, at what cost; pictures, trials, knobs, commands.
 
 It writes nothing to the study. A study without a complete trial has a short report.
 """
 
-from collections.abc import Sequence
+import statistics
 
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.prior_store import PriorStatus, read_prior_statuses
+from foldrace.search.compute import SECONDS
+from foldrace.search.prior_store import read_prior_statuses
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.ranking import BY_HAND, rank_trials
 from foldrace.search.recording.trajectory import SearchTrajectory, load_trajectory
 from foldrace.search.reports.charts import incumbent_chart, knob_chart, race_chart
-from foldrace.search.reports.html import Html, html_page, image, paragraph, section, table
-from foldrace.search.reports.reproduction import reproduction
+from foldrace.search.reports.page import Picture, Table, render_page
+from foldrace.search.reports.reproduction import Reproduction
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study
+from foldrace.search.words import counted, duration, knobs_text
 from foldrace.storage.optuna_rows import FAILURE
 from foldrace.studies.settings import Choices, Range
 from foldrace.studies.study import Study
@@ -29,61 +31,93 @@ def search_report(session: Session) -> str:
     stored = stored_study(session.database, session.study.name)
     study = stored.parse()
     trajectory = load_trajectory(session.database, study)
-    parts = [
-        _summary(trajectory),
-        _priors(session.database.read(lambda connection: read_prior_statuses(connection, stored.study_id))),
-        *_pictures(trajectory),
-        _best_trials(trajectory),
-        _knobs(trajectory),
-        _pruning(trajectory),
-    ]
-    return html_page(f"Study {study.name}", [*parts, reproduction(stored.toml, stored.identity, _commands(trajectory))])
+    best, knobs = trajectory.incumbent, bool(trajectory.trials and study.searched)
+    return render_page(
+        "search.html",
+        title=f"Study {study.name}",
+        summary=_summary(trajectory),
+        steps=_next_commands(trajectory),
+        priors=session.database.read(lambda connection: read_prior_statuses(connection, stored.study_id)),
+        pictures=_pictures(trajectory),
+        best=None if best is None else _best_trials(trajectory),
+        knobs=_knobs(trajectory) if knobs else None,
+        knob_picture=Picture(png(knob_chart(trajectory)), "value of each trial over each knob") if knobs else None,
+        stopped=_stopped(trajectory),
+        reproduction=Reproduction.of(stored.toml, stored.identity, _commands(trajectory)),
+    )
 
 
-def _summary(trajectory: SearchTrajectory) -> Html:
+def _summary(trajectory: SearchTrajectory) -> dict[str, list[str]]:
+    """The lines of the first screen, by what they tell."""
+    best = trajectory.incumbent
+    if best is None or best.value is None:
+        nothing = "No trial is complete yet, so there is no best one and no race to show."
+        return {"found": [nothing], "cost": _cost(trajectory), "next": ["Go on with the search."]}
+    baseline = trajectory.baseline
+    against = "" if baseline is None else f", {best.value - baseline:+.4f} against the baseline (trial 0)"
+    by_hand = "" if read_evaluations(best.user_attrs) else f" ({BY_HAND})"
+    metric = trajectory.study.search.metric
+    return {
+        "found": [
+            f"The best is trial {best.number}{by_hand}: mean fold {metric} {best.value:.4f}{against}.",
+            f"Its knobs: {knobs_text(best.params)}.",
+        ],
+        "how sure": [*_certainty(trajectory, best), "As the best of many it is a little optimistic."],
+        "cost": _cost(trajectory),
+        "next": ["Train the best trial on every fold: the final job says how good it is, and writes the submission."],
+    }
+
+
+def _certainty(trajectory: SearchTrajectory, best: FrozenTrial) -> list[str]:
+    """How the folds of the best trial agree, among each other and with the baseline's."""
+    folds, first = _fold_bests(best), next((trial for trial in trajectory.trials if trial.number == 0), None)
+    lines = []
+    if len(folds) > 1:
+        lines.append(
+            f"Its {len(folds)} folds differ by a standard deviation of {statistics.stdev(folds.values()):.4f}."
+        )
+    if trajectory.baseline is not None and first is not None and best.number:
+        base = _fold_bests(first)
+        ahead = [score > base[fold] for fold, score in folds.items() if fold in base]
+        lines += [f"It is ahead of the baseline in {sum(ahead)} of {len(ahead)} folds."] if ahead else []
+    return lines
+
+
+def _cost(trajectory: SearchTrajectory) -> list[str]:
     counts = {state: sum(t.state == state for t in trajectory.trials) for state in TrialState if state.is_finished()}
     words = {TrialState.FAIL: "failed"}
     ended = ", ".join(f"{count} {words.get(state, state.name.lower())}" for state, count in counts.items())
-    spent = f"{trajectory.fold_epochs.spent:.0f} fold-epochs were spent."
-    lines = [paragraph(f"{len(trajectory.trials)} trials ended: {ended}. {spent}")]
-    if trajectory.incumbent is None or trajectory.incumbent.value is None:
-        lines.append(paragraph("No trial is complete yet, so there is no best one and no race to show."))
-    else:
-        ahead = trajectory.incumbent.value - (trajectory.baseline or 0.0)
-        against = "" if trajectory.baseline is None else f", {ahead:+.4f} against the baseline (trial 0)"
-        metric, number = trajectory.study.search.metric, trajectory.incumbent.number
-        by_hand = "" if read_evaluations(trajectory.incumbent.user_attrs) else f" ({BY_HAND})"
-        best = f"The best is trial {number}{by_hand}: mean fold {metric} {trajectory.incumbent.value:.4f}{against}."
-        lines.append(
-            paragraph(best + " As the best of many it is a little optimistic; a final job says how good it is.")
-        )
-    return section("What came of it", *lines)
+    spent, seconds = trajectory.fold_epochs, sum(trial.user_attrs.get(SECONDS, 0) for trial in trajectory.trials)
+    whole = spent.spent + spent.saved
+    share = f" ({spent.saved / whole:.0%} of what all trials would have cost whole)" if whole else ""
+    time = [f"The trials took {duration(seconds)} of their workers' time."] if seconds else []
+    return [
+        f"{counted(len(trajectory.trials), 'trial')} ended: {ended}.",
+        f"{spent.spent:.0f} fold-epochs were spent, {spent.saved:.0f} saved by pruning{share}.",
+        *time,
+    ]
 
 
-def _priors(priors: Sequence[PriorStatus]) -> Html:
-    return section("What was known beforehand", *(paragraph(str(prior)) for prior in priors)) if priors else Html()
-
-
-def _best_trials(trajectory: SearchTrajectory) -> Html:
+def _best_trials(trajectory: SearchTrajectory) -> Table:
     best = rank_trials(trajectory.trials)[:MAX_BEST]
-    if not best:
-        return Html()
     metric, knobs = trajectory.study.search.metric, list(trajectory.study.searched)
+    bests = [_fold_bests(trial) for trial in best]
     rows = [[metric, *(f"{trial.value:.4f}" for trial in best)]]
-    rows += [[f"fold {fold}", *(_fold(trial, fold) for trial in best)] for fold in range(trajectory.study.folds.count)]
+    for fold in range(trajectory.study.folds.count):
+        rows.append([f"fold {fold}", *(f"{found[fold]:.4f}" if fold in found else "" for found in bests)])
     rows += [[knob, *(_formatted(trial.params.get(knob, "")) for trial in best)] for knob in knobs]
-    return section("The best trials", table(["trial", *(trial.number for trial in best)], rows))
+    return Table(["trial", *(trial.number for trial in best)], rows)
 
 
-def _pictures(trajectory: SearchTrajectory) -> list[Html]:
+def _pictures(trajectory: SearchTrajectory) -> list[Picture]:
     found = []
     if trajectory.steps:
-        found.append(image(png(incumbent_chart(trajectory)), "best value so far against compute spent"))
+        found.append(Picture(png(incumbent_chart(trajectory)), "best value so far against compute spent"))
     if trajectory.gap_curves:
-        found.append(image(png(race_chart(trajectory)), "difference of each trial to the incumbent"))
+        found.append(Picture(png(race_chart(trajectory)), "difference of each trial to the incumbent"))
     if trajectory.incumbent is not None and read_evaluations(trajectory.incumbent.user_attrs):
-        found.append(image(_curves(trajectory.incumbent, trajectory.study), "curves of the best trial"))
-    return [section("Pictures", *found)] if found else []
+        found.append(Picture(_curves(trajectory.incumbent, trajectory.study), "curves of the best trial"))
+    return found
 
 
 def _curves(trial: FrozenTrial, study: Study) -> bytes:
@@ -93,48 +127,40 @@ def _curves(trial: FrozenTrial, study: Study) -> bytes:
     return png(curves(dict(sorted(folds.items())), study.hyperparameters(trial.params), study.search.metric, title))
 
 
-def _knobs(trajectory: SearchTrajectory) -> Html:
-    if not trajectory.trials or not trajectory.study.searched:
-        return Html()
+def _knobs(trajectory: SearchTrajectory) -> Table:
     best = trajectory.incumbent
     rows = [
         [knob, _range(setting), "" if best is None else _formatted(best.params.get(knob, "")), _share(trajectory, knob)]
         for knob, setting in trajectory.study.searched.items()
     ]
-    header = ["knob", "searched", "best trial", "importance"]
-    words = (
-        "Importance: the share of the variance of all trials' values that a knob explains (fANOVA); a pruned trial "
-        "counts with the value it was expected to end with."
-    )
-    drawn = image(png(knob_chart(trajectory)), "value of each trial over each knob")
-    return section("The knobs", table(header, rows), paragraph(words), drawn)
+    return Table(["knob", "searched", "best trial", "importance"], rows)
 
 
-def _pruning(trajectory: SearchTrajectory) -> Html:
-    spent = trajectory.fold_epochs
-    whole = spent.spent + spent.saved
-    share = f" ({spent.saved / whole:.0%} of what all trials would have cost whole)" if whole else ""
-    saved = paragraph(f"{spent.spent:.0f} fold-epochs were spent, {spent.saved:.0f} saved by pruning{share}.")
+def _stopped(trajectory: SearchTrajectory) -> Table:
     early = [trial for trial in trajectory.trials if trial.state in (TrialState.PRUNED, TrialState.FAIL)]
     rows = [
         [trial.number, trial.state.name.lower(), len(trial.intermediate_values), _reason(trial)]
         for trial in sorted(early, key=lambda trial: trial.number)
     ]
-    return section("What was stopped", saved, table(["trial", "ended", "evaluations", "why"], rows) if rows else Html())
+    return Table(["trial", "ended", "evaluations", "why"], rows)
 
 
 def _commands(trajectory: SearchTrajectory) -> list[str]:
+    ran = "foldrace run study.toml"
+    return [ran] if trajectory.incumbent is None else [ran, *_next_commands(trajectory)]
+
+
+def _next_commands(trajectory: SearchTrajectory) -> list[str]:
     name = trajectory.study.name
-    lines = ["foldrace run study.toml"]
-    if trajectory.incumbent is not None:
-        lines.append(f"foldrace export {name} --trial {trajectory.incumbent.number}")
-        lines.append(f"foldrace final runs/{name}/final.toml")
-    return lines
+    if trajectory.incumbent is None:
+        return [f"foldrace run {name}"]
+    export = f"foldrace export {name} --trial {trajectory.incumbent.number}"
+    return [export, f"foldrace final runs/{name}/final.toml"]
 
 
-def _fold(trial: FrozenTrial, fold: int) -> str:
-    bests = [record.best for cell, record in sorted(read_evaluations(trial.user_attrs).items()) if cell[0] == fold]
-    return f"{bests[-1]:.4f}" if bests else ""
+def _fold_bests(trial: FrozenTrial) -> dict[int, float]:
+    """The best score of each fold of a trial that was evaluated."""
+    return {fold: record.best for (fold, _), record in sorted(read_evaluations(trial.user_attrs).items())}
 
 
 def _reason(trial: FrozenTrial) -> str:

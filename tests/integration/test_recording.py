@@ -1,6 +1,7 @@
 """What the recorder stores of trials in a real database and workspace, and what the reports show of it."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -229,7 +230,8 @@ def test_a_report_has_the_best_trial_the_ledger_and_the_commands(trials: Trials,
     text = search_report(session)
 
     assert "The best is trial 0: mean fold accuracy 0.7000" in text
-    assert '<td class="n">1</td><td>pruned</td><td class="n">1</td><td>no better</td>' in text
+    assert '<td class="n">1</td><td class="t">pruned</td><td class="n">1</td><td class="t">no better</td>' in text
+    assert re.findall("<dt>(.*?)</dt>", text) == ["found", "how sure", "cost", "next"]
     assert "foldrace export small --trial 0" in text
     assert text.count("data:image/png;base64,") == 4
     assert_harmless(text)
@@ -295,7 +297,7 @@ def assert_harmless(text: str) -> None:
     tags = _Tags()
     tags.feed(text)
     ours = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "table", "tr", "th", "td", "pre", "img"}
-    ours |= {"div", "details", "summary"}
+    ours |= {"div", "details", "summary", "thead", "tbody", "dl", "dt", "dd"}
     assert {tag for tag, _ in tags.found} <= ours
     assert all(str(attrs["src"]).startswith("data:image/png;base64,") for tag, attrs in tags.found if tag == "img")
     assert not any(name.startswith("on") or name == "href" for _, attrs in tags.found for name in attrs)
