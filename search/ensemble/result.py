@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
 
+import numpy as np
+
 from foldrace.search.ensemble.job import LABELS_FILE, SUMMARY_FILE, FinalJob
 from foldrace.search.ensemble.outcome import FinalOutcome, read_outcome
 from foldrace.storage.files.atomic import PARTIAL, atomic_write
@@ -28,12 +30,16 @@ class FinalResult:
     Attributes:
         folds: each model's best evaluation, by the study's metric.
         accuracy: out of fold, and its 95 % interval.
+        scored: the number of rows that it is of.
+        unscored_labels: the classes without a scored row: too rare to be in every fold, they are only trained on.
         submission: the submission file.
     """
 
     folds: tuple[float, ...]
     accuracy: float
     interval: tuple[float, float]
+    scored: int
+    unscored_labels: tuple[str, ...]
     submission: Path
 
     @property
@@ -62,10 +68,17 @@ def make_ensemble(job: FinalJob, data: TrainingData) -> FinalResult:
             folds=tuple(trained.best.best for trained in outcome.results.values()),
             accuracy=outcome.scored.score(data.no_relation).accuracy,
             interval=outcome.scored.accuracy_interval(),
+            scored=len(np.unique(outcome.scored.scored)),
+            unscored_labels=_unscored(outcome),
             submission=_write_submission(outcome, votes),
         )
         _write_summary(outcome, result)
         return result
+
+
+def _unscored(outcome: FinalOutcome) -> tuple[str, ...]:
+    scored = set(outcome.scored.labels.tolist())
+    return tuple(name for label, name in enumerate(outcome.data.examples.labels.names) if label not in scored)
 
 
 def _write_tables(outcome: FinalOutcome, votes: FloatArray) -> None:
@@ -95,6 +108,7 @@ def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
 def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
     job, scores = outcome.job, outcome.scored.score(outcome.data.no_relation)
     summary = asdict(scores) | {"interval": result.interval, "folds": result.folds}
+    summary |= {"scored": result.scored, "unscored_labels": result.unscored_labels}
     summary |= {"mean": result.mean, "sd": result.deviation, "vote": job.study.final.vote}
     submission = str(result.submission.relative_to(job.workspace.folder))
     summary |= {"seeds": job.study.final.seeds, "submission": submission}

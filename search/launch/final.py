@@ -92,6 +92,7 @@ def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list
         f"folds     {len(result.folds)}: mean {metric} {result.mean:.4f} (sd {result.deviation:.4f})",
         f"oof       out-of-fold accuracy {result.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
         "          a little optimistic: each model is the best of its evaluations on these very rows",
+        *_scope_lines(data, result),
         f"files     {job.folder}",
         f"submit    {result.submission}",
     ]
@@ -99,4 +100,24 @@ def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list
         lines.append(f"labels    {data.invented_codes}")
     if job.study.folds.leaky_oversampling:
         lines.append("leaky_oversampling: copies cross the folds, so these scores are optimistic")
+    return lines
+
+
+def _scope_lines(data: TrainingData, result: FinalResult) -> list[str]:
+    """Which rows the out-of-fold score is of, and which test rows cannot be right."""
+    rows, classes, unscored = len(data.examples.rows), len(data.examples.labels.names), result.unscored_labels
+    lines = []
+    if result.scored < rows:
+        lines.append(f"          of {result.scored} of {rows} rows: the others are only trained on, beside each fold")
+    if unscored:
+        lines.append(f"          {len(unscored)} of {classes} classes are too rare to score: {', '.join(unscored)}")
+    lines.append("          other folds than the search's, so not comparable with its score")
+    test, excluded = data.test, ", ".join(data.study.data.exclude_labels)
+    if excluded:
+        every = rows + data.examples.outside
+        lines.append(
+            f"excluded  {excluded}: {data.examples.outside / every:.1%} of the training rows; no test row is given it"
+        )
+    if test is not None and test.outside:
+        lines.append(f"          {test.outside} of {len(test.rows)} test rows have such a label, and cannot be right")
     return lines

@@ -1,16 +1,18 @@
 """Which final job a study is: the same one again, or one of its own."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from foldrace.search.ensemble.job import queue_final_job
 from foldrace.search.ensemble.result import make_ensemble
+from foldrace.search.launch.final import result_lines
 from foldrace.search.study_store import public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
-from foldrace.studies.loading import load
+from foldrace.studies.loading import SHIPPED, load
 from foldrace.studies.study import Study
 from foldrace.trainer.training_data import open_training_data
 from tests.support.final_jobs import leave_results
@@ -69,3 +71,28 @@ def test_an_ensemble_leaves_every_folder_of_the_user_alone(tmp_path: Path, works
     database.close()
 
     assert mine.is_dir()
+
+
+def test_a_final_job_says_which_rows_its_score_is_of(tmp_path: Path) -> None:
+    """Two rows of a class cannot be in every one of three folds; and what is excluded, no test row can be given."""
+    lines = (SHIPPED / "demo/train.tsv").read_text(encoding="utf-8").splitlines()
+    names = [line.rsplit("\t", 1)[1] for line in lines]
+    rare, common = (name for name, _ in (Counter(names).most_common()[-1], Counter(names).most_common(2)[1]))
+    kept = [i for i, name in enumerate(names) if name != rare][:300] + [i for i, n in enumerate(names) if n == rare][:2]
+    (tmp_path / "train.tsv").write_text("\n".join(lines[i] for i in kept) + "\n", encoding="utf-8")
+    (tmp_path / "test.tsv").write_text("\n".join(lines[i] for i in kept[:50]) + "\n", encoding="utf-8")
+    files = [f"data.train={tmp_path}/train.tsv", f"data.test={tmp_path}/test.tsv", f'data.exclude_labels=["{common}"]']
+    excluded = [names[i] for i in kept].count(common), [names[i] for i in kept[:50]].count(common)
+    database, workspace = Database.open(f"sqlite:///{tmp_path}/study.db"), Workspace(tmp_path, "demo")
+    job = queue_final_job(fixed("final.folds=3", *files), database, workspace)
+    data = open_training_data(job.study, workspace)
+    leave_results(job, data)
+
+    told = result_lines(job, data, make_ensemble(job, data))
+    database.close()
+
+    rows = len(kept) - excluded[0]
+    assert f"          of {rows - 2} of {rows} rows: the others are only trained on, beside each fold" in told
+    assert any(line.endswith(f"classes are too rare to score: {rare}") for line in told)
+    assert f"excluded  {common}: {excluded[0] / len(kept):.1%} of the training rows; no test row is given it" in told
+    assert f"          {excluded[1]} of 50 test rows have such a label, and cannot be right" in told

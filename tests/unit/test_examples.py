@@ -142,10 +142,13 @@ def test_labels_that_are_all_numbers_are_their_own_codes(write: Write) -> None:
     assert found.labels == Labels(("9", "10"), (9, 10))
 
 
-@pytest.mark.parametrize("hidden", ["blind", "100", "", " ", "없는이름", "7"])
-def test_a_test_label_that_is_hidden_or_unknown_is_none(write: Write, hidden: str) -> None:
+@pytest.mark.parametrize(
+    ("hidden", "outside"), [("blind", 0), ("100", 0), ("", 0), (" ", 0), ("없는이름", 1), ("7", 1)]
+)
+def test_a_test_label_that_is_hidden_or_unknown_is_none(write: Write, hidden: str, outside: int) -> None:
     found = read_test(write(CSV.replace("직함", hidden)), LABELS)
     assert [row.label for row in found.rows] == [None, 0]
+    assert found.outside == outside
 
 
 @pytest.mark.parametrize("hidden", [100, None])

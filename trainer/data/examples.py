@@ -5,7 +5,7 @@ A file is read and checked as a whole before any of it is used, so a run never s
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as short_repr
 from unicodedata import normalize
@@ -51,12 +51,14 @@ class Examples:
         rows: in the order of the file.
         repaired: the number of spans that were moved to the text of their entity.
         mismatched: the ids of the rows with a span that holds another text than its entity's. They were left so.
+        outside: the number of rows whose label is none of `labels`: of a training file they are left out.
     """
 
     rows: tuple[Example, ...]
     labels: Labels
     repaired: int
     mismatched: tuple[str, ...]
+    outside: int = 0
 
 
 _LocatedRow = tuple[Row, Entity, Entity]
@@ -79,7 +81,7 @@ def read_training(data: Data) -> Examples:
     kept = [(placed, label) for placed, label in found if label is not None]
     if not kept:
         raise DataError(f"{data.train}: data.exclude_labels leaves no rows")
-    return _examples(kept, labels)
+    return replace(_examples(kept, labels), outside=len(found) - len(kept))
 
 
 def read_test(source: Path | Rows, labels: Labels) -> Examples:
@@ -89,7 +91,11 @@ def read_test(source: Path | Rows, labels: Labels) -> Examples:
         DataError: a row is malformed.
     """
     rows = read_rows(source)
-    return _examples([(_locate(row), None if row.label is None else labels.find(row.label)) for row in rows], labels)
+    classes = [None if row.label is None else labels.find(row.label) for row in rows]
+    named = [row.label is not None and row.label not in HIDDEN_LABELS for row in rows]
+    outside = sum(is_named and label is None for is_named, label in zip(named, classes, strict=True))
+    located = [(_locate(row), label) for row, label in zip(rows, classes, strict=True)]
+    return replace(_examples(located, labels), outside=outside)
 
 
 def _labels_of(rows: Iterable[Row]) -> Labels:
