@@ -1,6 +1,8 @@
 """What `import foldrace` offers: what the commands do, from Python."""
 
 import inspect
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Hashable
@@ -14,6 +16,7 @@ import foldrace
 from foldrace.studies.loading import SHIPPED
 from foldrace.trainer.data.formats import DataError
 from tests.support.commands import Finished
+from tests.support.notebook import NOTEBOOK
 from tests.support.reference import COMMANDS
 
 IMPORT = """
@@ -119,3 +122,27 @@ def _marked(sentence: str, *spans: tuple[str, int, int]) -> str:
     for name, start, end in sorted(spans, key=lambda span: -span[1]):
         sentence = f"{sentence[:start]}[{name}]{sentence[start : end + 1]}[/{name}]{sentence[end + 1 :]}"
     return sentence
+
+
+def test_the_notebook_runs_without_a_main_guard(finished: Finished, tmp_path: Path) -> None:
+    """Its search and its final job are finished: the workers that it starts find nothing left to do."""
+    shutil.copytree(finished.folder / "runs", tmp_path / "runs")
+    environment = {name: value for name, value in os.environ.items() if name != "FOLDRACE_STORAGE"}
+
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.support.notebook"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(NOTEBOOK.parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert told.returncode == 0, told.stdout + told.stderr
+    cells = told.stdout.split("\n[")
+    assert cells[1].endswith("'done'")
+    assert "'epochs': " in cells[2]
+    assert [line.split()[:2] for line in cells[3].splitlines()[2:]] == [[str(n), str(n)] for n in range(3)]
+    assert cells[4].endswith("'3fold_tiny1.csv'")
+    assert cells[5].splitlines()[1].split() == ["label", "probability"]
+    assert cells[6].strip() == "7]\n'report.html'"
