@@ -1,16 +1,17 @@
-"""How long a person waits to see a study of 1,000 trials: `foldrace status`, and the dashboard in a real browser.
+"""How long a person waits to see a study of 1,000 trials: in Python, by commands, and in a real browser.
 
-    python -m benchmarks.watching [--trials 1000] [--rounds 7] [--only status page] [--json]
+    python -m benchmarks.watching [--trials 1000] [--rounds 7] [--only commands page] [--json]
 
-`status` is timed in turns with `foldrace --help`. A page is timed from the moment it is opened, by a browser that was
-never there, until the study's first points are drawn, or its name stands in the list of studies: `first` right after
-the server printed its link, `next` by another such browser. PostgreSQL is a server of our own. The last line is one
-JSON object with `--json`.
+`import foldrace`, `foldrace status` and `foldrace trials` are timed in turns with `python -c pass`. A page is timed
+from the moment it is opened, by a browser that was never there, until the study's first points are drawn, or its name
+stands in the list of studies: `first` right after the server printed its link, `next` by another such browser.
+PostgreSQL is a server of our own. The last line is one JSON object with `--json`.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -64,16 +65,28 @@ def main() -> None:
         print(json.dumps(found))
 
 
-def status(folder: Path, rounds: int) -> Times:
-    """`foldrace status` and `foldrace --help`, in turns."""
-    found: Times = {"--help": [], "status": []}
-    for _ in range(rounds + 1):
-        for name, command in (("--help", ["--help"]), ("status", ["status", NAME, "--workspace", str(folder)])):
-            begun = time.perf_counter()
-            subprocess.run([*FOLDRACE, *command], check=True, stdout=subprocess.DEVNULL)
-            found[name].append(time.perf_counter() - begun)
-    kept = {name: times[1:] for name, times in found.items()}  # the first one reads all files
-    return kept | {"status less --help": [s - h for s, h in zip(kept["status"], kept["--help"], strict=True)]}
+def commands(folder: Path, rounds: int) -> Times:
+    """What `import foldrace`, `foldrace status` and `foldrace trials` take more than `python -c pass`, in turns."""
+    options = [NAME, "--workspace", str(folder)]
+    each = {"import": [sys.executable, "-c", "import foldrace"]}
+    each |= {name: [*FOLDRACE, name, *options] for name in ("status", "trials")}
+    found: Times = {f"{name}{kind}": [] for name in each for kind in ("", ", CPU")}
+    for number in range(rounds + 1):
+        bare = _seconds([sys.executable, "-c", "pass"])
+        for name, command in each.items():
+            more = [seconds - least for seconds, least in zip(_seconds(command), bare, strict=True)]
+            if number:  # the first one reads all files
+                found[name].append(more[0])
+                found[f"{name}, CPU"].append(more[1])
+    return found
+
+
+def _seconds(command: list[str]) -> tuple[float, float]:
+    """The seconds that a command takes: of the clock, and of the processors, which a busy machine changes less."""
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    elapsed, after = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return elapsed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def page(folder: Path, rounds: int) -> Times:
@@ -132,7 +145,7 @@ def _show(kind: str, found: Times) -> None:
         )
 
 
-MEASUREMENTS: dict[str, Callable[[Path, int], Times]] = {"status": status, "page": page}
+MEASUREMENTS: dict[str, Callable[[Path, int], Times]] = {"commands": commands, "page": page}
 
 if __name__ == "__main__":
     main()

@@ -3,11 +3,14 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from foldrace.search.api.naming import WORKSPACE
-from foldrace.search.monitor.status import StudyStatus
+
+if TYPE_CHECKING:
+    from foldrace.search.monitor.status import StudyStatus
 
 
 def say_next(command: str, study: str | Path, workspace: Path = WORKSPACE) -> None:
@@ -17,7 +20,7 @@ def say_next(command: str, study: str | Path, workspace: Path = WORKSPACE) -> No
         typer.echo(f"next: {shlex.join(['foldrace', *command.split(), str(study), *options])}")
 
 
-def say_next_of_run(status: StudyStatus, study: str | Path, workspace: Path = WORKSPACE) -> None:
+def say_next_of_run(status: "StudyStatus", study: str | Path, workspace: Path = WORKSPACE) -> None:
     """What comes next for a search or a final job: go on with it, watch it, or use what it gave."""
     if status.state in ("running", "paused", "stopping"):
         say_next("resume" if status.state == "paused" else "status --watch", study, workspace)
