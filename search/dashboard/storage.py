@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.prior_store import KEYS
 from foldrace.search.ranking import best_trial
+from foldrace.search.study_store import IDENTITY, TOML
 from foldrace.search.trial_reader import TrialReader, local_time
 from foldrace.storage import tables
 from foldrace.storage.database import Database
@@ -41,7 +42,10 @@ class DashboardStorage(_CachedStorage):
         self._reader = TrialReader(in_full=True)
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """All studies by id, without the notes of their trials: `StudyDetailPlugin` puts those where they belong."""
+        """All studies by id, without the text of their files, and without the notes of their trials.
+
+        `StudyDetailPlugin` puts those where they belong.
+        """
         return self._database.read(_studies)
 
     def get_all_trials(
@@ -128,7 +132,11 @@ def _studies(connection: sa.Connection) -> list[FrozenStudy]:
             study_name=study.study_name,
             direction=None,
             directions=[StudyDirection[d.direction] for d in directed if d.study_id == study.study_id],
-            user_attrs={a.key: json.loads(a.value_json) for a in user_attrs if a.study_id == study.study_id},
+            user_attrs={
+                a.key: json.loads(a.value_json)
+                for a in user_attrs
+                if a.study_id == study.study_id and a.key not in (IDENTITY, TOML)
+            },
             system_attrs={a.key: json.loads(a.value_json) for a in system_attrs if a.study_id == study.study_id},
             study_id=study.study_id,
         )

@@ -101,12 +101,16 @@ def test_a_study_without_a_complete_trial_has_no_best(database: Database, make_s
         DashboardStorage(database).get_best_trial(1)
 
 
-def test_the_studies_are_those_of_optuna_without_the_notes_of_trials(database: Database, study: Study) -> None:
+def test_the_studies_are_those_of_optuna_without_the_notes_of_trials_and_the_text_of_files(
+    database: Database, study: Study
+) -> None:
     save_note(optuna.load_study(study_name=study.name, storage=database.storage), "of the study")
     (before,) = database.storage.get_all_studies()
     save_note(running(database), "of a trial")
     (storage,) = DashboardStorage(database).get_all_studies()
-    assert vars(storage) == vars(before)
+    shown = {key: value for key, value in before.user_attrs.items() if key not in ("identity", "toml")}
+    assert len(shown) == len(before.user_attrs) - 2
+    assert vars(storage) == vars(before) | {"user_attrs": shown}
 
 
 def test_the_notes_are_put_where_they_belong(database: Database, study: Study) -> None:
