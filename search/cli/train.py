@@ -60,9 +60,11 @@ def run(
     wait: WaitOption = 0.0,
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
+    asked = load_study(study, set_, trials, name, from_)
+    typer.echo(f"preparing {asked.name}")
     with _exit_when_stopped():
         finished = train.run(
-            load_study(study, set_, trials, name, from_),
+            asked,
             workers=workers,
             devices=devices,
             per_device=per_device,
@@ -132,6 +134,7 @@ def final(
 ) -> None:
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     asked = load_study(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
+    typer.echo(f"preparing the final job of {asked.name}")
     with _exit_when_stopped():
         finished = train.final(
             asked, workers=workers, devices=devices, per_device=per_device, workspace=workspace, wait=wait

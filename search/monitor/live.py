@@ -1,7 +1,7 @@
 """The live view of a study: a screen that is redrawn at a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -11,10 +11,11 @@ from rich.text import Text
 
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.monitor.view import live_view, progress_line, worker_problems
+from foldrace.search.monitor.view import live_view, minute_line, progress_line, worker_problems
 from foldrace.search.workers.supervisor import Snapshot
 from foldrace.storage.database import Database
 
+MINUTE = 60.0  # seconds between two lines of what the workers do, where there is no screen
 _NO_WORKERS = Snapshot((), "")
 
 
@@ -36,7 +37,7 @@ def open_view(refresh_per_second: float = 4.0, *, transient: bool = True) -> Ite
         with Live(console=console, refresh_per_second=refresh_per_second, transient=transient) as live:
             yield _Screen(live)
     else:
-        yield _Lines()
+        yield LineView()
 
 
 def watch_status(database: Database, name: str, seconds: float = 2.0) -> None:
@@ -49,17 +50,21 @@ def watch_status(database: Database, name: str, seconds: float = 2.0) -> None:
             status = read_status(database, name)
 
 
-class _Lines:
-    """A line whenever one changes."""
+class LineView:
+    """A line whenever one changes, and one a minute of what each worker does."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._shown: set[str] = set()
+        self._clock, self._next = clock, clock() + MINUTE
 
     def show(self, status: StudyStatus | None, snapshot: Snapshot, stale_reason: str) -> None:
         for line in (progress_line(status), stale_reason, *worker_problems(snapshot)):
             if line and line not in self._shown:
                 self._shown.add(line)
                 print(line, flush=True)  # noqa: T201, this is the view
+        if status is not None and status.alive and self._clock() >= self._next:
+            self._next = self._clock() + MINUTE
+            print(f"{time.strftime('%H:%M')} {minute_line(status)}", flush=True)  # noqa: T201
 
     def leave_problems(self, snapshot: Snapshot, stale_reason: str) -> None:
         pass  # they were printed

@@ -78,6 +78,22 @@ def progress_line(status: StudyStatus | None) -> str:
     return counts if best is None else f"{counts}, best {best.value:.4f} (trial {best.number})"
 
 
+def minute_line(status: StudyStatus) -> str:
+    """What each worker does and how long the rest takes, in one line for a log."""
+    at_work = [worker for worker in status.alive if worker.number is not None]
+    parts = [_place_text(worker, status) for worker in at_work] or ["all workers are idle"]
+    left = "" if status.seconds_left is None else f"; about {duration(status.seconds_left)} left"
+    return "; ".join(parts) + left
+
+
+def _place_text(worker: WorkerStatus, status: StudyStatus) -> str:
+    if worker.number is None or worker.fold is None or worker.epoch is None:
+        return f"trial {worker.number}, starting"
+    score = "" if worker.accuracy is None else f", {status.study.search.metric} {worker.accuracy:.4f}"
+    epochs = status.epochs.get(worker.number, worker.epoch)
+    return f"trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f} of {epochs:g}{score}"
+
+
 def worker_problems(snapshot: Snapshot) -> list[str]:
     """Lines that say why the run ends early and how its workers failed, with the last lines of their logs."""
     refused = any(worker.state == "refused" for worker in snapshot.workers)

@@ -69,8 +69,9 @@ def _font(characters: frozenset[int]) -> str:
     if path is None or not characters:
         return ""
     with TTFont(path) as font:
-        options = Options(layout_features=[], hinting=False, notdef_outline=True)
-        subsetter = Subsetter(options)
+        outlines = ("cmap", "glyf", "head", "hhea", "hmtx", "loca", "maxp", "name", "OS/2", "post")
+        unneeded = [table for table in font.keys() if table not in outlines]  # noqa: SIM118, a font has keys, no iterator
+        subsetter = Subsetter(Options(layout_features=[], hinting=False, drop_tables=unneeded))
         subsetter.populate(unicodes=characters)
         subsetter.subset(font)
         font.flavor = "woff"

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import Outlook, SearchEnd, Usage
+from foldrace.search.monitor.live import LineView
 from foldrace.search.monitor.status import BestTrial, FailedTrial, FinalStatus, OrphanedTrial, StudyStatus, WorkerStatus
-from foldrace.search.monitor.view import live_view, progress_line, status_lines
+from foldrace.search.monitor.view import live_view, minute_line, progress_line, status_lines
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
 from foldrace.storage.optuna_rows import State
@@ -61,6 +62,19 @@ def test_status_tells_best_savings_outlook_workers_orphans_and_failures(status: 
     assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, best 0.7100" in told
     assert "trial 6, attempt 2: its worker died" in told
     assert "trial 5: out of memory" in told
+
+
+def test_a_log_is_told_each_minute_what_the_workers_do(status: StudyStatus, capsys: pytest.CaptureFixture[str]) -> None:
+    line, now = "trial 4, fold 2, epoch 3.1 of 8, accuracy 0.7100; about 12 min left", [0.0]
+    view = LineView(lambda: now[0])
+
+    for now[0] in (0.0, 59.0, 61.0, 62.0, 122.0):
+        view.show(status, QUIET, "")
+
+    assert minute_line(status) == line
+    head, *minutes = capsys.readouterr().out.splitlines()
+    assert head == progress_line(status)
+    assert [minute[5:] for minute in minutes] == [f" {line}"] * 2
 
 
 def test_a_search_with_budgets_shows_what_is_used(status: StudyStatus) -> None:
