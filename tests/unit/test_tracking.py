@@ -60,7 +60,7 @@ def test_mlflow_has_a_run_for_the_study_and_below_it_one_for_the_trial(study: Tr
         trackers.log(record)
         trackers.close()
 
-    client = MlflowClient(tracking_uri=(study.folder / "mlflow").as_uri())
+    client = MlflowClient(tracking_uri=f"sqlite:///{study.folder.parent}/mlflow.db")
     experiment = client.get_experiment_by_name("foldrace")
     assert experiment is not None
     first, second, parent = sorted(
