@@ -6,8 +6,8 @@ from foldrace.search.api import control
 from foldrace.search.api.naming import WORKSPACE
 from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
-    NameOption,
-    SetOption,
+    RunNameOption,
+    RunSetOption,
     StudyArgument,
     WorkspaceOption,
     load_run,
@@ -16,7 +16,7 @@ from foldrace.studies.study import Study
 
 
 def pause(
-    study: StudyArgument, set_: SetOption = [], name: NameOption = None, workspace: WorkspaceOption = WORKSPACE
+    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = WORKSPACE
 ) -> None:
     """Let the workers finish the trials they run, and start no other."""
     run = load_run(study, set_, name, workspace)
@@ -26,7 +26,7 @@ def pause(
 
 
 def resume(
-    study: StudyArgument, set_: SetOption = [], name: NameOption = None, workspace: WorkspaceOption = WORKSPACE
+    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = WORKSPACE
 ) -> None:
     """Let the workers of a paused study go on."""
     run = load_run(study, set_, name, workspace)
@@ -36,7 +36,7 @@ def resume(
 
 
 def stop(
-    study: StudyArgument, set_: SetOption = [], name: NameOption = None, workspace: WorkspaceOption = WORKSPACE
+    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = WORKSPACE
 ) -> None:
     """Let every worker save its trial, release it and end; `foldrace run`, or `resume` and new workers, continue."""
     run = load_run(study, set_, name, workspace)

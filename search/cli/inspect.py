@@ -13,9 +13,9 @@ from foldrace.search.api.naming import WORKSPACE, final_folder, is_final_folder,
 from foldrace.search.cli.next_step import say_next, say_next_of_run
 from foldrace.search.cli.options import (
     JsonOption,
-    NameOption,
     RunArgument,
-    SetOption,
+    RunNameOption,
+    RunSetOption,
     StudyArgument,
     WorkspaceOption,
     load_run,
@@ -24,8 +24,8 @@ from foldrace.search.cli.options import (
 
 def status(
     study: RunArgument,
-    set_: SetOption = [],
-    name: NameOption = None,
+    set_: RunSetOption = [],
+    name: RunNameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
@@ -48,7 +48,8 @@ def status(
 
 def dashboard(
     study: StudyArgument,
-    name: NameOption = None,
+    set_: RunSetOption = [],
+    name: RunNameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
     host: Annotated[str, typer.Option("--host", help="The name or address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8080,
@@ -57,7 +58,7 @@ def dashboard(
     ] = False,
 ) -> None:
     """Show a search in the browser, in optuna-dashboard behind a link with a token."""
-    run = load_run(study, [], name, workspace)
+    run = load_run(study, set_, name, workspace)
     inspect.dashboard(run, host=host, port=port, allow_edit=allow_edit, workspace=workspace, say=typer.echo)
 
 
@@ -71,8 +72,8 @@ def export(
         Path | None, typer.Option("--prior", help="Write only this: a .json file with all trials, for later studies.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that was edited since.")] = False,
-    set_: SetOption = [],
-    name: NameOption = None,
+    set_: RunSetOption = [],
+    name: RunNameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Write the best complete trial as a final study file, with every knob fixed."""
@@ -92,8 +93,11 @@ def export(
 def report(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a final job.")],
     output: Annotated[Path | None, typer.Option("--output", help="Where to write; report.html with the run.")] = None,
-    set_: SetOption = [],
-    name: NameOption = None,
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Where data is now, as data.train=PATH; repeatable."),
+    ] = [],
+    name: RunNameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Write one HTML file about a search or a final job, which opens without a network."""
@@ -110,7 +114,10 @@ def predict(
         Path | None, typer.Option("--output", help="Where to write; predictions.csv with the final job.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that foldrace did not write.")] = False,
-    set_: SetOption = [],
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Override how the final job reads files; repeatable."),
+    ] = [],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:

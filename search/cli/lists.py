@@ -11,9 +11,9 @@ from foldrace.search.api.naming import WORKSPACE, split_final
 from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
     JsonOption,
-    NameOption,
     RunArgument,
-    SetOption,
+    RunNameOption,
+    RunSetOption,
     WorkspaceOption,
     load_run,
     print_lines,
@@ -25,8 +25,8 @@ def trials(
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best so many, the best first.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     as_json: JsonOption = False,
-    set_: SetOption = [],
-    name: NameOption = None,
+    set_: RunSetOption = [],
+    name: RunNameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """List the trials of a search, or the folds of a final job: state, score, folds, knobs, why each was stopped."""

@@ -18,10 +18,17 @@ WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="The folder t
 SetOption = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study file; repeatable.")
 ]
+RunSetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="A key that the run has otherwise than its file; repeatable."),
+]
 TrialsOption = Annotated[
     int | None, typer.Option("--trials", min=1, help="How many trials; more than before are queued.")
 ]
 NameOption = Annotated[str | None, typer.Option("--as", metavar="NAME", help="Run it under another name.")]
+RunNameOption = Annotated[
+    str | None, typer.Option("--as", metavar="NAME", help="The run's name, where it was started with --as.")
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes on the CPU; at most so many on GPUs.")
 ]

@@ -31,8 +31,12 @@ from foldrace.search.launch.durations import parse_duration
 def check(
     study: StudyArgument,
     set_: SetOption = [],
-    trials: TrialsOption = None,
-    devices: DevicesOption = "auto",
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Reckon with so many trials, not the file's.")
+    ] = None,
+    devices: Annotated[
+        str, typer.Option("--devices", help="Where to time a few steps: auto, cpu, or CUDA indices such as 0,1,3.")
+    ] = "auto",
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
     """Say what would be run, and how long it would take here."""
@@ -124,7 +128,9 @@ def final(
         str, typer.Argument(metavar="FILE", help="A study file with every knob fixed, as export writes it.")
     ],
     set_: SetOption = [],
-    name: NameOption = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Keep the final job with the run of this name.")
+    ] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Train all folds with each, as in 77,78.")] = None,
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
