@@ -1,12 +1,13 @@
 """Files that foldrace writes where people look for them, and may edit them: what they edited is never overwritten."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
 from foldrace.storage.errors import StorageError, as_storage_error
 from foldrace.storage.files.atomic import atomic_write
 
-_DIGESTS = ".written"  # a folder in that of the run: the digest of each file as it was written, by its path's own
+_DIGESTS = ".written"  # a folder in that of the run: the digest of each file as it was written, by its path from there
 
 
 def write_own(path: Path, text: str, run: Path, *, force: bool = False) -> None:
@@ -19,7 +20,7 @@ def write_own(path: Path, text: str, run: Path, *, force: bool = False) -> None:
     Raises:
         StorageError: the file that is there is not as foldrace wrote it; or it cannot be written.
     """
-    known = run / _DIGESTS / _digest(str(path.absolute()).encode())
+    known = run / _DIGESTS / _digest(os.path.relpath(path, run).encode())  # the same where the run was moved or copied
     with as_storage_error(path):
         there = _digest(path.read_bytes()) if path.exists() else None
         written = known.read_text(encoding="utf-8") if known.exists() else None

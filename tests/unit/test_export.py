@@ -1,5 +1,6 @@
 """An exported study file is whole, fixes every knob and holds no password."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_a_file_that_was_edited_is_not_overwritten(tmp_path: Path) -> None:
     write_own(path, "third", tmp_path / "run", force=True)
     write_own(path, "fourth", tmp_path / "run")
     assert path.read_text() == "fourth"
+
+
+def test_a_run_that_was_copied_knows_its_files(tmp_path: Path) -> None:
+    write_own(tmp_path / "run/final.toml", "first", tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+
+    write_own(tmp_path / "copy/final.toml", "second", tmp_path / "copy")
+
+    assert (tmp_path / "copy/final.toml").read_text() == "second"
 
 
 def test_the_folds_of_a_winner_give_its_deviation() -> None:
