@@ -34,6 +34,7 @@ def check(
     trials: Annotated[
         int | None, typer.Option("--trials", min=1, help="Reckon with so many trials, not the file's.")
     ] = None,
+    name: NameOption = None,
     devices: Annotated[
         str, typer.Option("--devices", help="Where to time a few steps: auto, cpu, or CUDA indices such as 0,1,3.")
     ] = "auto",
@@ -42,7 +43,7 @@ def check(
     """Say what would be run, and how long it would take here."""
     from foldrace.search.launch.preflight import describe_estimate, describe_study
 
-    found = train.check(load_study(study, set_, trials), devices=devices, workspace=workspace)
+    found = train.check(load_study(study, set_, trials, name), devices=devices, workspace=workspace)
     print_lines(describe_study(found.data))
     print_lines(describe_estimate(found.data.study, found.estimate, found.slots))
     say_next("run" if found.data.study.searched else "final", study, workspace)
