@@ -35,6 +35,7 @@ _COMMANDS = (
     "inspect.py:predict",
     "inspect.py:status",
     "lists.py:trials",
+    "train.py:check",
     "train.py:final",
     "train.py:run",
     "train.py:worker",
