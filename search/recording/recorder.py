@@ -13,10 +13,12 @@ from pathlib import Path
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
-from optuna_dashboard import save_note, save_plotly_graph_object
+from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from optuna_dashboard.artifact import get_artifact_path
 
+from foldrace.search.ending import read_end
 from foldrace.search.recording.plots import plots
+from foldrace.search.recording.study_note import is_ours, render_study_note
 from foldrace.search.recording.tracker_records import trial_record
 from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
@@ -211,12 +213,16 @@ def name_metric(stored: optuna.Study, metric: str) -> None:
 
 
 def draw_study(session: Session) -> None:
-    """Draw the figures of a study's page in the dashboard, and store them."""
+    """Draw the figures of a study's page in the dashboard, and store them, with a note unless a user wrote one."""
     storage = session.database.storage
     stored = session.database.retry(lambda: optuna.load_study(study_name=session.study.name, storage=storage))
     name_metric(stored, session.study.search.metric)
-    for name, figure in plots(load_trajectory(session.database, session.study)).items():
+    trajectory = load_trajectory(session.database, session.study)
+    for name, figure in plots(trajectory).items():
         save_plotly_graph_object(stored, figure, graph_object_id=name)
+    if is_ours(get_note(stored)):
+        end = session.database.read(lambda connection: read_end(connection, stored._study_id, session.study))
+        save_note(stored, render_study_note(trajectory, stored._study_id, "" if end is None else end.reason))
 
 
 def _pictures(

@@ -10,14 +10,14 @@ from typing import Any
 import optuna
 import pytest
 from optuna.artifacts import get_all_artifact_meta
-from optuna_dashboard import get_note
+from optuna_dashboard import get_note, save_note
 
 from foldrace.search.cli.inspect import report
 from foldrace.search.ensemble.job import FinalError, FinalJob, queue_final_job
 from foldrace.search.ensemble.outcome import open_outcome
 from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.recording.final_recorder import record_final
-from foldrace.search.recording.recorder import SECONDS, Recorder
+from foldrace.search.recording.recorder import SECONDS, Recorder, draw_study
 from foldrace.search.reports.final_report import final_report
 from foldrace.search.reports.search_report import search_report
 from foldrace.search.session import Session, open_session
@@ -208,6 +208,12 @@ def test_one_worker_draws_the_study_when_it_ends(
     attributes = session.database.storage.get_study_system_attrs(stored(session)._study_id)
     drawn = {key.split(":")[2] for key in attributes if key.startswith("dashboard:plot_data:")}
     assert drawn == {"incumbent", "race"}
+    note = get_note(stored(session))
+    assert "**Best: accuracy 0.7000**" in note
+    assert "[trial 0](/dashboard/studies/1/trials?numbers=0)" in note
+    save_note(stored(session), "mine")
+    draw_study(session)
+    assert get_note(stored(session)) == "mine"
     assert caplog.messages[0].startswith("recording took ")
 
 
