@@ -15,7 +15,7 @@ from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 
-Control = Literal["running", "paused", "stopping"]
+Control = Literal["running", "paused", "pausing", "stopping"]  # pausing: what runs is released, too
 _FORGET_SECONDS = 86_400.0
 
 

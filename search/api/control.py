@@ -7,9 +7,13 @@ from foldrace.search.session import open_session
 from foldrace.storage.workers import Control, set_control
 
 
-def pause(study: Named, *, workspace: str | Path = WORKSPACE) -> None:
-    """Let the workers finish the trials they run, and start no other."""
-    _ask(study, workspace, "paused")
+def pause(study: Named, *, now: bool = False, workspace: str | Path = WORKSPACE) -> None:
+    """Let the workers finish the trials they run, and begin no other.
+
+    Args:
+        now: trials that run are saved and released instead; `resume` continues them where they stood.
+    """
+    _ask(study, workspace, "pausing" if now else "paused")
 
 
 def resume(study: Named, *, workspace: str | Path = WORKSPACE) -> None:

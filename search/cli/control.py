@@ -1,5 +1,7 @@
 """The commands that control all workers of a study: `pause`, `resume`, `stop`."""
 
+from typing import Annotated
+
 import typer
 
 from foldrace.search.api import control
@@ -16,12 +18,17 @@ from foldrace.studies.study import Study
 
 
 def pause(
-    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = WORKSPACE
+    study: StudyArgument,
+    now: Annotated[bool, typer.Option("--now", help="Save and release the trials that run, too.")] = False,
+    set_: RunSetOption = [],
+    name: RunNameOption = None,
+    workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
-    """Let the workers finish the trials they run, and start no other."""
+    """Let the workers finish the trials they run, and begin no other."""
     run = load_run(study, set_, name, workspace)
-    control.pause(run, workspace=workspace)
-    _say(run, "paused")
+    control.pause(run, now=now, workspace=workspace)
+    ends = "trials that run are saved and released" if now else "trials that run go on to their ends (--now: not)"
+    _say(run, f"paused: no trial is begun, and {ends}")
     say_next("resume", study, workspace)
 
 
@@ -41,7 +48,7 @@ def stop(
     """Let every worker save its trial, release it and end; `foldrace run`, or `resume` and new workers, continue."""
     run = load_run(study, set_, name, workspace)
     control.stop(run, workspace=workspace)
-    _say(run, "stopping")
+    _say(run, "stopping: trials that run are saved and released, and the workers end")
     say_next("run", study, workspace)
 
 

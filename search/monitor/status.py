@@ -155,11 +155,13 @@ class StudyStatus:
 
     @property
     def state(self) -> str:
-        """`done`; what was asked of the workers (`paused`, `stopping`, `stopped`); `running`, or `no workers`."""
+        """`done`; what was asked (`pausing`, `paused`, `stopping`, `stopped`); `running`, or `no workers`."""
         if self.total and (self.ended == self.total or self._has_ended_early):
             return "done"
         if self.control == "stopping" and not self.alive:
             return "stopped"
+        if self.control == "pausing" and all(worker.number is None for worker in self.alive):
+            return "paused"
         if self.control != "running":
             return self.control
         return "running" if self.alive else "no workers"

@@ -72,9 +72,11 @@ def progress_line(status: StudyStatus | None) -> str:
     if status is None:
         return "preparing the data and the model"
     trials, best = status.trials, status.best
+    asked = "" if status.control == "running" else f"{status.state}: "
     if status.is_final:
-        return f"{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
-    counts = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned, {trials.get('FAIL', 0)} failed"
+        return f"{asked}{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
+    ended = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned"
+    counts = f"{asked}{ended}, {trials.get('FAIL', 0)} failed"
     return counts if best is None else f"{counts}, best {best.value:.4f} (trial {best.number})"
 
 
@@ -118,8 +120,9 @@ def _head(status: StudyStatus) -> Table:
     bar = ProgressBar(
         total=max(status.total, 1), completed=status.ended, width=20, complete_style="cyan", finished_style="green"
     )
+    asked = "" if status.control == "running" else f", {status.state}"
     lines: list[tuple[str, RenderableType]] = [
-        (status.name, Columns([bar, Text(f"{status.ended} of {status.total} done", style="bold")])),
+        (status.name, Columns([bar, Text(f"{status.ended} of {status.total} done{asked}", style="bold")])),
         ("", Text(", ").join(counts)),
     ]
     if status.best is not None and not status.is_final:

@@ -75,9 +75,9 @@ class HeldLease:
         return self._lease.attempt
 
     @property
-    def stop_requested(self) -> bool:
-        """Whether `foldrace stop` asked all workers to write a checkpoint and release their trials."""
-        return self._control == "stopping"
+    def release_requested(self) -> bool:
+        """Whether `stop` or `pause --now` asked all workers to write a checkpoint and release their trials."""
+        return self._control in ("pausing", "stopping")
 
     def keep_alive(self, settings: HeartbeatSettings) -> None:
         """Beat in a thread until the lease is given up or lost; with an interval of 0, do nothing."""

@@ -108,7 +108,7 @@ class FoldRun:
         claim.progress(fold=self._fold, epoch=progress.epoch, rows_per_second=progress.rows_per_second)
         if not claim.alive:
             raise LeaseLost(f"trial {claim.number}")
-        is_leaving = self._setup.should_stop() or claim.stop_requested or self._is_let_go
+        is_leaving = self._setup.should_stop() or claim.release_requested or self._is_let_go
         if is_leaving or self._checkpoint_is_due():
             self._files.save_checkpoint(progress.snapshot())
             claim.note_checkpoint()

@@ -79,7 +79,7 @@ def wait(look: Callable[[], T | None], explain: Callable[[], str]) -> T:
 
 
 def checkpoints(folder: Path, number: str) -> list[Path]:
-    return list(folder.glob(f"runs/demo/trial-{int(number):05}/fold-*/attempt-1/checkpoint-*"))
+    return list(folder.glob(f"runs/demo/trial-{int(number):05}/fold-*/attempt-*/checkpoint-*"))
 
 
 def summary(url: str) -> StudyStatus:
@@ -125,11 +125,13 @@ def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(
     assert not summary(storage_url).orphans
 
 
-def test_pause_lets_a_trial_end_resume_goes_on_and_stop_leaves_a_checkpoint(start: Start, tmp_path: Path) -> None:
+def test_pause_lets_a_trial_end_or_releases_it_resume_goes_on_and_stop_leaves_a_checkpoint(
+    start: Start, tmp_path: Path
+) -> None:
     url = f"sqlite:///{tmp_path}/runs/demo/study.db"
 
-    def ask(control: str) -> None:
-        told = foldrace_in(tmp_path, control, "demo")
+    def ask(*control: str) -> None:
+        told = foldrace_in(tmp_path, *control, "demo")
         assert told.returncode == 0, told.stderr
 
     worker = start(epochs=4, url=url)
@@ -140,6 +142,12 @@ def test_pause_lets_a_trial_end_resume_goes_on_and_stop_leaves_a_checkpoint(star
     assert "trial 1" not in worker.log
     ask("resume")
     worker.wait_for("trial (1), attempt 1")
+    ask("pause", "--now")
+    worker.wait_for("trial (1) is saved")
+    looks_twice(tmp_path)
+    assert checkpoints(tmp_path, "1")
+    ask("resume")
+    worker.wait_for("trial (1), attempt 2")
     ask("stop")
 
     assert worker.exit_status() == 0

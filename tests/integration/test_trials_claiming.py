@@ -178,10 +178,13 @@ def test_pause_and_stop_reach_all_and_resume_goes_on(
     trials, claim = trials_of(study), must_claim(trials_of(study))
     set_control(database, "small", "paused")
     assert (trials.claim(), trials.is_over()) == (None, False)
-    assert (claim.beat(), claim.stop_requested) == (True, False)
+    assert (claim.beat(), claim.release_requested) == (True, False)
+    set_control(database, "small", "pausing")
+    assert (trials.claim(), trials.is_over()) == (None, False)
+    assert (claim.beat(), claim.release_requested) == (True, True)
     set_control(database, "small", "stopping")
     assert (trials.claim(), trials.is_over()) == (None, True)
-    assert (claim.beat(), claim.stop_requested) == (True, True)
+    assert (claim.beat(), claim.release_requested) == (True, True)
     set_control(database, "small", "running")
     assert must_claim(trials).number == 1
 

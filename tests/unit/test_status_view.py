@@ -47,6 +47,7 @@ def status(make_study: Callable[..., Study]) -> StudyStatus:
 
 def test_the_headline_counts_what_has_ended(status: StudyStatus) -> None:
     assert progress_line(status) == "6/13 trials, 2 pruned, 1 failed, best 0.7000 (trial 1)"
+    assert progress_line(replace(status, control="paused")).startswith("paused: 6/13 trials")
     assert progress_line(None) == "preparing the data and the model"
 
 
@@ -126,6 +127,8 @@ def test_status_says_what_goes_on(status: StudyStatus) -> None:
     left: dict[State, int] = {"COMPLETE": 3, "WAITING": 1}
     assert state(left) == "running"
     assert state(left, "paused") == "paused"
+    assert state(left, "pausing") == "pausing"  # its worker is still in a trial
+    assert state(left, "pausing", stopped=True) == "paused"
     assert state(left, silent=61) == "no workers"
     assert state(left, stopped=True) == "no workers"
     assert state(left, "stopping") == "stopping"
