@@ -155,8 +155,9 @@ def test_trials_outside_of_a_narrower_study_are_left_out(
 
 
 def test_a_run_with_a_database_of_its_own_is_found_in_the_workspace_and_never_asked_again(
-    database: Database, make_study: MakeStudy, tmp_path: Path
+    database: Database, storage_url: str, make_study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FOLDRACE_STORAGE", storage_url)  # as a supervisor sets it for its workers
     with open_session(make_study("old", trials=TRIALS), tmp_path / "runs") as old:
         search(old, TRIALS)
     new = Session(make_study("new", prior=["old"]), Workspace(tmp_path / "runs", "new"), database)
