@@ -2,14 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate \
+.PHONY: install install-dev demo test lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate \
 	bench-watching record-curves shipped-priors screenshots
 
+# What a user needs; `make test` and `make lint` install what a developer needs beside it.
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv: downloads about 0.5 GB, takes about 1.8 GB on the disk."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --constraint constraints.txt torch
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
+	touch $@
+
+install-dev: .venv/.installed-dev
+
+.venv/.installed-dev: .venv/.installed
+	@echo "Installing what tests and checks need: downloads about 0.2 GB more, takes about 0.7 GB more."
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -19,10 +28,10 @@ demo: install
 	$(BIN)/foldrace export demo
 	$(BIN)/foldrace final runs/demo/final.toml --workers 2
 
-test: install
+test: install-dev
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-lint: install
+lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -30,10 +39,10 @@ lint: install
 	$(BIN)/python -m benchmarks.house
 
 # How large the parts of the code are, and which are above their limits.
-house: install
+house: install-dev
 	$(BIN)/python -m benchmarks.house
 
-format: install
+format: install-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -46,37 +55,37 @@ bench: bench-trainer bench-workers bench-racing bench-watching
 check-gpu:
 	$(PYTHON) -m benchmarks.check_gpu
 
-bench-trainer: install
+bench-trainer: install-dev
 	$(BIN)/python -m benchmarks.trainer
 
-bench-workers: install
+bench-workers: install-dev
 	$(BIN)/python -m benchmarks.workers
 
-bench-racing: install
+bench-racing: install-dev
 	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.racing --curves $$file || exit 1; done
 
 # Searches in memory, on data sets fitted to the recorded curves; goes on where it was cut off.
-bench-simulate: install
+bench-simulate: install-dev
 	$(BIN)/python -m benchmarks.sampling
 	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.simulate --curves $$file || exit 1; done
 
 # Needs chromium, as the tests of the dashboard do.
-bench-watching: install
+bench-watching: install-dev
 	$(BIN)/python -m benchmarks.watching
 
 # The pictures of the README; runs the demo for them.
-screenshots: install
+screenshots: install-dev
 	$(BIN)/python -m benchmarks.screenshots
 
 # The priors that are shipped, from the recorded curves.
-shipped-priors: install
+shipped-priors: install-dev
 	$(BIN)/python -m benchmarks.shipped_priors
 
 # The same search with two pruners, live.
-bench-search: install
+bench-search: install-dev
 	$(BIN)/python -m benchmarks.search --data $(KLUE)
 
 # Goes on where the recordings end.
-record-curves: install
+record-curves: install-dev
 	$(BIN)/python -m benchmarks.record_curves klue_re --data $(KLUE)
 	$(BIN)/python -m benchmarks.record_curves demo --configs 40

@@ -14,7 +14,7 @@ from foldrace.studies.study import Study
 from tests.support import reference
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").rglob("*.md"))]
 GUIDE = ROOT / "docs/guide.md"
 EXAMPLE_DATA = {"data": {"train": "train.tsv"}}
 
@@ -25,6 +25,17 @@ def toml_blocks(page: Path) -> list[str]:
 
 def test_the_reference_has_the_help_of_every_command_and_every_knob() -> None:
     assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), "python -m tests.support.reference writes it"
+
+
+def test_the_korean_readme_has_the_same_commands_results_and_study_files() -> None:
+    def shown(page: Path) -> list[str]:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        blocks = [line for block in toml_blocks(page) for line in block.splitlines()]
+        return [line.partition("#")[0].rstrip() for line in lines if line.startswith("    ")] + [
+            line.partition("#")[0].rstrip() for line in blocks
+        ]
+
+    assert shown(ROOT / "README.ko.md") == shown(ROOT / "README.md")
 
 
 BLOCKS = {f"{page.relative_to(ROOT)}-{i}": block for page in PAGES for i, block in enumerate(toml_blocks(page))}
