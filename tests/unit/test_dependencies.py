@@ -14,7 +14,6 @@ ROOT = Path(__file__).parents[2]
 OUR_OWN = {"foldrace", "tests", "benchmarks", "_typeshed"}  # the last is of every type checker, and never imported
 # What the product declares and its modules do not import.
 NOT_IMPORTED = {
-    "pandas": "the Python interface returns it; an import takes half a second, so only a call makes it",
     "koreanize-matplotlib": "its font is read as a file",
     "sentencepiece": "transformers reads SentencePiece models with it",
     "protobuf": "sentencepiece's own description of its models needs it",
