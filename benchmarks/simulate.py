@@ -159,7 +159,7 @@ def _outcomes(cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
     world = make_world(Path(first.curves), first.truth, first.noise, first.world)
     for case in cases:
         started, strategy = time.process_time(), STRATEGIES[case.strategy]
-        sampler, pruner = strategy.sampler(world.folds, Path(case.curves)), strategy.pruner(world.folds)
+        sampler, pruner = strategy.sampler(world, Path(case.curves)), strategy.pruner(world.folds)
         extent = Extent(case.trials, strategy.ends_converged)
         steps = play(world, sampler, pruner, case.study_seed, extent, case.workers)
         outcome = Outcome(

@@ -9,13 +9,15 @@ from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import GPSampler
 
 from benchmarks.recordings import EVALUATIONS, read
-from benchmarks.simulation.samplers import MakeSampler, gp, stock, tpe
-from benchmarks.simulation.worlds import open_recording
+from benchmarks.simulation.samplers import MakeSampler, StudySampler, gp, stock, tpe
+from benchmarks.simulation.studies import Extent, MemoryHistory, played_study
+from benchmarks.simulation.worlds import World, open_recording
 from foldrace.search.race.racing import RacingPruner
 from foldrace.search.sampler.readings import Readings
 from foldrace.search.sampler.trends import Priors, PriorStudy
 
 RECORDED = Path(__file__).parents[1] / "curves"
+EARLIER_TRIALS = 24  # of an earlier study of the same data
 WHOLE_TRIALS = 36  # of a strategy that runs each trial to its end; more is never asked for
 
 
@@ -24,13 +26,13 @@ class Strategy:
     """A way to search.
 
     Attributes:
-        sampler: for a study of so many folds, on a data set that was fitted to a curve file.
+        sampler: for a study on a simulated data set, which was fitted to a curve file.
         pruner: for a study of so many folds.
         trials: of a study, at most; None: as many as are asked for.
         ends_converged: it begins no trial more once it has converged.
     """
 
-    sampler: Callable[[int, Path], MakeSampler]
+    sampler: Callable[[World, Path], MakeSampler]
     pruner: Callable[[int], BasePruner]
     trials: int | None = None
     ends_converged: bool = False
@@ -54,6 +56,10 @@ def _other_data(curves: Path) -> list[PriorStudy]:
     return [earlier_study(path) for path in files]
 
 
+def _reversed(curves: Path) -> list[PriorStudy]:
+    return [prior.reversed() for prior in _other_data(curves)]
+
+
 def data_set(curves: Path) -> str:
     """What a file recorded; one with another model, or with another encoder of the same texts, is of the same data."""
     if curves.stem.startswith(("klue_re", "pretrained")):
@@ -69,15 +75,24 @@ def earlier_study(curves: Path) -> PriorStudy:
     return PriorStudy(curves.stem, recording.space, [run.params for run in runs], readings, {})
 
 
+def _after_an_earlier_study(world: World) -> MakeSampler:
+    """A study of 24 trials of the same data, of another model say, goes before: a trend, not evidence itself."""
+
+    def make(history: MemoryHistory, seed: int) -> StudySampler:
+        earlier = played_study(world, gp(world.folds), _racing(world.folds), seed + 1, Extent(EARLIER_TRIALS))
+        return gp(world.folds, Priors(studies=[earlier]))(history, seed)
+
+    return make
+
+
 STRATEGIES: Mapping[str, Strategy] = {
-    "tpe": Strategy(lambda folds, curves: tpe, _none, WHOLE_TRIALS),
-    "tpe_halving": Strategy(lambda folds, curves: tpe, _halving),
-    "tpe_racing": Strategy(lambda folds, curves: tpe, _racing),
-    "gpsampler": Strategy(lambda folds, curves: stock(lambda: GPSampler(seed=0)), _none, WHOLE_TRIALS),
-    "foldrace": Strategy(lambda folds, curves: gp(folds), _racing),
-    "foldrace_converged": Strategy(lambda folds, curves: gp(folds), _racing, ends_converged=True),
-    "foldrace_prior": Strategy(lambda folds, curves: gp(folds, Priors(studies=_other_data(curves))), _racing),
-    "foldrace_reversed": Strategy(
-        lambda folds, curves: gp(folds, Priors(studies=[prior.reversed() for prior in _other_data(curves)])), _racing
-    ),
+    "tpe": Strategy(lambda world, curves: tpe, _none, WHOLE_TRIALS),
+    "tpe_halving": Strategy(lambda world, curves: tpe, _halving),
+    "tpe_racing": Strategy(lambda world, curves: tpe, _racing),
+    "gpsampler": Strategy(lambda world, curves: stock(lambda: GPSampler(seed=0)), _none, WHOLE_TRIALS),
+    "foldrace": Strategy(lambda world, curves: gp(world.folds), _racing),
+    "foldrace_converged": Strategy(lambda world, curves: gp(world.folds), _racing, ends_converged=True),
+    "foldrace_prior": Strategy(lambda world, curves: gp(world.folds, Priors(studies=_other_data(curves))), _racing),
+    "foldrace_again": Strategy(lambda world, curves: _after_an_earlier_study(world), _racing),
+    "foldrace_reversed": Strategy(lambda world, curves: gp(world.folds, Priors(studies=_reversed(curves))), _racing),
 }

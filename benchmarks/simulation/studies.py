@@ -19,8 +19,10 @@ from benchmarks.replay import report_estimate
 from benchmarks.simulation.samplers import MakeSampler
 from benchmarks.simulation.worlds import World
 from foldrace.search.ending import IN_A_ROW, Outlook, has_converged
-from foldrace.search.race.learning_curves import running_estimate
+from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
 from foldrace.search.race.space import SearchSpace
+from foldrace.search.sampler.readings import read_levels
+from foldrace.search.sampler.trends import PriorStudy
 
 
 class MemoryHistory(InMemoryStorage):
@@ -71,6 +73,15 @@ def play(
     return _Play(world, sampler, pruner, seed).run(extent, workers)
 
 
+def played_study(world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, extent: Extent) -> PriorStudy:
+    """A study that was played before, as another one may begin from it."""
+    played = _Play(world, sampler, pruner, seed)
+    played.run(extent, workers=1)
+    trials = played.trials()
+    curves = [read_learning_curves(trial, world.folds, EVALUATIONS) for trial in trials]
+    return PriorStudy("earlier", dict(world.space), [trial.params for trial in trials], read_levels(curves), {})
+
+
 class _Play:
     def __init__(self, world: World, sampler: MakeSampler, pruner: BasePruner, seed: int) -> None:
         self._world, self._pruner, self._seed = world, pruner, seed
@@ -84,6 +95,10 @@ class _Play:
         self._chosen: tuple[float, int] | None = None
         self._outlooks: deque[Outlook] = deque(maxlen=IN_A_ROW)
         self._level = world.typical  # before a trial is complete, any configuration is as good as another
+
+    def trials(self) -> list[FrozenTrial]:
+        """All that there are by now."""
+        return self._history.get_all_trials(self._history.id, deepcopy=False)
 
     def run(self, extent: Extent, workers: int) -> tuple[Step, ...]:
         begun, now = 0, 0.0
@@ -131,7 +146,7 @@ class _Play:
         return False
 
     def _frozen(self, running: "_Running") -> FrozenTrial:
-        return self._history.get_all_trials(self._history.id, deepcopy=False)[running.number]
+        return self.trials()[running.number]
 
 
 class _Running:

@@ -222,6 +222,7 @@ def test_every_strategy_that_is_promised_is_there() -> None:
         "foldrace",
         "foldrace_converged",
         "foldrace_prior",
+        "foldrace_again",
         "foldrace_reversed",
     ]
 
