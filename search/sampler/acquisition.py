@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr  # type: ignore[import-untyped]
 
 from foldrace.search.sampler.cube import Cube
@@ -13,6 +14,7 @@ from foldrace.trainer.arrays import FloatArray
 
 ANYWHERE, NEAR = 512, 192  # configurations that are looked at: all over the cube, and near the best ones
 BEST, ROUNDS, STEP = 8, 2, 0.1
+SAME = 1e-9  # positions that are nearer in every knob are the same
 
 Describe = Callable[[FloatArray], Inputs]
 
@@ -37,6 +39,8 @@ def propose(
 ) -> Proposal:
     """The position with the highest expected improvement, whatever it costs to try it.
 
+    One that was tried promises nothing: trained again with the same seed, it would give the same bits.
+
     Args:
         describe: positions, (rows, knobs), as the process takes them.
         tried: (trials, knobs), positions of the trials there are; the best of them by the process is its leader.
@@ -47,7 +51,7 @@ def propose(
 
     def value(positions: FloatArray) -> FloatArray:
         difference, variance = process.against(describe(positions), leader)
-        return log_gain(difference, np.sqrt(variance))
+        return np.where(_are_among(positions, tried), -np.inf, log_gain(difference, np.sqrt(variance)))
 
     starts = tried[np.argsort(means)[-BEST:]]
     positions = np.concatenate([cube.snapped(random.random((ANYWHERE, cube.knobs))), _around(cube, starts, 0, random)])
@@ -58,6 +62,13 @@ def propose(
         positions, values = np.concatenate([positions[best], near]), np.concatenate([values[best], value(near)])
     chosen, error = int(values.argmax()), math.sqrt(float(variances[best_tried]))
     return Proposal(positions[chosen], math.exp(float(values[chosen])), error)
+
+
+def _are_among(positions: FloatArray, tried: FloatArray) -> NDArray[np.bool_]:
+    """(rows,), whether a position is one of those that were tried."""
+    apart = np.abs(positions[:, None, :] - tried).max(axis=2)
+    among: NDArray[np.bool_] = (apart < SAME).any(axis=1)
+    return among
 
 
 def log_gain(difference: FloatArray, deviation: FloatArray) -> FloatArray:

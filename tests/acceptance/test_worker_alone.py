@@ -41,7 +41,8 @@ def test_the_first_worker_makes_the_study_and_ends_when_nothing_is_left(foldrace
 
 def test_a_worker_that_should_end_in_an_outage_does_not_wait_for_the_database(tmp_path: Path) -> None:
     file = tmp_path / "study.db"
-    settings = ("--set", "training.epochs=40", "--set", f"search.storage=sqlite:///{file}", "--device", "cpu")
+    long = ("--set", "training.epochs=40", "--set", "training.evaluations=1")  # it is stopped before it has a report
+    settings = (*long, "--set", f"search.storage=sqlite:///{file}", "--device", "cpu")
     command = [sys.executable, "-m", "foldrace", "worker", "demo", *SMALL_RUN, *settings]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
         assert worker.stderr is not None

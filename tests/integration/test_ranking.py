@@ -77,7 +77,7 @@ def foreign(session: Session) -> Session:
 
 
 def test_a_trial_that_another_program_completed_is_not_exported(foreign: Session) -> None:
-    with pytest.raises(ExportError, match="trial 5 has no evaluation of fold 0: another program completed it"):
+    with pytest.raises(ExportError, match="trial 5 was added by hand, and cannot be exported: it has no gamma"):
         select_trial(foreign.database, foreign.study)
 
 

@@ -76,7 +76,7 @@ def queue_in_a_process(url: str, study: Study) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("processes", [1, 4, 16])
+@pytest.mark.parametrize("processes", [1, 16])
 def test_the_budget_is_exact_however_many_queue_it(
     database: Database, storage_url: str, make_study: MakeStudy, forks: ForkContext, processes: int
 ) -> None:
