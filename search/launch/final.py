@@ -110,7 +110,7 @@ def _scope_lines(data: TrainingData, result: FinalResult) -> list[str]:
     if result.scored < rows:
         lines.append(f"          of {result.scored} of {rows} rows: the others are only trained on, beside each fold")
     if unscored:
-        lines.append(f"          {len(unscored)} of {classes} classes are too rare to score: {', '.join(unscored)}")
+        lines.append(f"          too rare to score: {len(unscored)} of {classes} classes ({', '.join(unscored)})")
     lines.append("          other folds than the search's, so not comparable with its score")
     test, excluded = data.test, ", ".join(data.study.data.exclude_labels)
     if excluded:

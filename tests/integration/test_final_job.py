@@ -93,6 +93,6 @@ def test_a_final_job_says_which_rows_its_score_is_of(tmp_path: Path) -> None:
 
     rows = len(kept) - excluded[0]
     assert f"          of {rows - 2} of {rows} rows: the others are only trained on, beside each fold" in told
-    assert any(line.endswith(f"classes are too rare to score: {rare}") for line in told)
+    assert any("too rare to score: 1 of" in line and line.endswith(f"({rare})") for line in told)
     assert f"excluded  {common}: {excluded[0] / len(kept):.1%} of the training rows; no test row is given it" in told
     assert f"          {excluded[1]} of 50 test rows have such a label, and cannot be right" in told
