@@ -130,7 +130,7 @@ class TrainingData:
         )
 
 
-def refuse_unknown(share: float, rows: Path | str, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
+def refuse_unknown(share: float, rows: Path, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise DataError where `share`, of the tokens of some `rows`, is more than the study allows to be unknown."""
     if share > study.data.max_unknown:
         raise DataError(

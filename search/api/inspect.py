@@ -215,13 +215,14 @@ def predict(
         run: the folder of a final job, such as runs/demo/final-1, or the name of a run: then its newest final job.
         rows: the path of a data file in any format that a study reads; a DataFrame or dictionaries with its columns
             (id and label may be missing); or sentences whose entities are marked, as in
-            `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame.
+            `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame; in their
+            `attrs["unknown"]` is the share of the tokens that the tokenizer does not know.
         device: `auto`, `cpu` or `cuda`.
         overrides: of the final job's study, as `load` takes them; `data.max_unknown=1` allows any text.
 
     Raises:
         FinalError: there is no finished ensemble.
-        DataError: a row is malformed (the message names it, and the column), or too many tokens are unknown.
+        DataError: a row is malformed (the message names it, and the column), or too many tokens of a file are unknown.
     """
     import pandas as pd
 
@@ -234,7 +235,9 @@ def predict(
         found, index = predict_rows(folder, source, device=device, overrides=overrides), None
     names, votes = found.examples.labels.names, found.votes
     labels = [names[best] for best in votes.argmax(axis=1)]
-    return pd.DataFrame({"label": labels, "probability": votes.max(axis=1)}, index=index)
+    answers = pd.DataFrame({"label": labels, "probability": votes.max(axis=1)}, index=index)
+    answers.attrs["unknown"] = found.unknown
+    return answers
 
 
 def predict_rows(

@@ -65,7 +65,7 @@ def predict_rows(
 
     Raises:
         FinalError: there is no finished ensemble, or a model of it is missing.
-        DataError: a row is malformed, the file cannot be read, or the tokenizer knows too little of it.
+        DataError: a row is malformed, or the file cannot be read, or the tokenizer knows too little of it.
     """
     summary = read_summary(run)
     study = load(run / STUDY_FILE, overrides, runs=run, files=False)
@@ -74,7 +74,8 @@ def predict_rows(
     tokenizer = load_tokenizer(folders[0])  # that of all models
     tokens = encode(examples.rows, tokenizer, study.hyperparameters({}).entity_marking, study.model.max_length)
     unknown = unknown_share(tokens, tokenizer)
-    refuse_unknown(unknown, rows if isinstance(rows, Path) else "rows", study, tokenizer)
+    if isinstance(rows, Path):  # of a few rows in memory, the share says little
+        refuse_unknown(unknown, rows, study, tokenizer)
     knobs, each_row, found = study.hyperparameters({}), np.arange(len(tokens.lengths)), list[Float32Array]()
     for folder in track(folders):
         model = load_model(folder, device)

@@ -106,6 +106,13 @@ def test_an_ensemble_answers_a_file_a_frame_dictionaries_and_marked_sentences_al
         pd.testing.assert_frame_equal(foldrace.predict(job, rows).set_axis(range(100, 120)), answers)
 
 
+def test_a_sentence_of_unknown_words_is_answered_and_says_so(finished: Finished) -> None:
+    answer = foldrace.predict(finished.workspace / "final-1", ["[S]이순신[/S]은 [O]조선[/O]의 장수다."])
+
+    assert len(answer) == 1
+    assert answer.attrs["unknown"] > 0.2
+
+
 def test_a_sentence_without_both_entities_is_refused(finished: Finished) -> None:
     sentences = ["[S]이순신[/S]은 [O]조선[/O]의 장수다.", "[S]이순신[/S]은 조선의 장수다."]
 
