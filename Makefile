@@ -9,7 +9,7 @@ BIN := .venv/bin
 install: .venv/.installed
 
 .venv/.installed: pyproject.toml constraints.txt
-	@echo "Installing into .venv: downloads about 0.5 GB, takes about 1.8 GB on the disk."
+	@echo "Installing into .venv: downloads several hundred MB, takes about 1.8 GB on the disk."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --constraint constraints.txt torch
 	$(BIN)/python -m pip install --constraint constraints.txt --editable .

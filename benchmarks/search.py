@@ -1,4 +1,5 @@
-"""The same search with two pruners, live: what each finds, for how many fold-epochs and seconds.
+"""The same search, live, by the product's defaults and by TPE with a pruner of Optuna's: what each finds, for how many
+fold-epochs and seconds.
 
     python -m benchmarks.search --data train.csv [--trials 24] [--workers 2] [--output runs/bench-search]
 
@@ -90,6 +91,7 @@ def run(pruner: str, seed: int, arguments: argparse.Namespace) -> Search:
         "data.train": arguments.data.absolute(),
         "data.test": arguments.data.absolute().with_name("test.csv"),
         "search.pruner": pruner,
+        "search.sampler": "gp" if pruner == "racing" else "tpe",
         "search.seed": seed,
         "folds.seed": 77 + seed,
         "search.storage": storage,

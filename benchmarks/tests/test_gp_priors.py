@@ -38,8 +38,8 @@ def test_a_weak_prior_does_no_harm() -> None:
     assert regret(Priors(studies=[earlier(trials=3)]), 8) < 1.3 * regret(NO_PRIORS, 8)
 
 
-def test_a_reversed_prior_costs_its_two_trials_and_little_more() -> None:
-    assert regret(Priors(studies=[earlier().reversed()]), 14) < 2 * regret(NO_PRIORS, 12)
+def test_a_reversed_prior_costs_at_most_half_a_point_after_24_trials() -> None:
+    assert regret(Priors(studies=[earlier().reversed()]), 24) - regret(NO_PRIORS, 24) <= 0.005
 
 
 def credible_priors(priors: Priors, trials: int = 10) -> list[tuple[str, ...] | None]:
