@@ -20,10 +20,11 @@ from foldrace.search.race.fold_offsets import (
     offsets_within_trials,
     within_trial_variance,
 )
-from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance
 from foldrace.trainer.arrays import FloatArray
 
 CURVE_PENALTY = 0.5  # precision of the prior, in rows, that the best so far says nothing about the end of a fold
+PAIR_DEGREES_OF_FREEDOM = 4  # that the rows of one pair of trials count for, beside the variance of the whole study
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,19 @@ def knob_matrix(trials: Sequence[LearningCurves], names: Sequence[str]) -> Float
     """(trials, names), the normalised knobs of each trial; one that a trial does not have is in the middle, 0.5."""
     rows = [[trial.knobs.get(name, 0.5) for name in names] for trial in trials]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
+
+
+def fold_variance_of_pair(trial: LearningCurves, incumbent: LearningCurves, model: ForecastModel) -> float:
+    """The variance of a fold's end around its trial's level, as it counts between these two trials.
+
+    Two trials that are right on nearly the same rows are compared more sharply than two that are not: the variance
+    from their discordant rows is weighed with that of the whole study, by degrees of freedom.
+    """
+    of_difference = mcnemar_variance(trial, incumbent)
+    if of_difference is None:
+        return model.fold_variance
+    study, pair = model.degrees_of_freedom, PAIR_DEGREES_OF_FREEDOM
+    return (study * model.fold_variance + pair * of_difference / 2) / (study + pair)
 
 
 def _estimate_offsets(model: ForecastModel, trials: Sequence[LearningCurves]) -> FloatArray:

@@ -9,16 +9,17 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.race.space import normalise_knobs
 from foldrace.storage.optuna_rows import cell_key
 from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.evaluation import EvaluationRecord, RecordError, first_best
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 Estimate = TypeVar("Estimate", float, FloatArray)
 EvaluationPoint = tuple[int, int]  # a fold and an evaluation in it, both from 0
@@ -92,20 +93,42 @@ def read_evaluations(attributes: Mapping[str, Any]) -> dict[EvaluationPoint, Eva
     return found
 
 
-def read_learning_curves(trial: FrozenTrial, folds: int, evaluations: int) -> LearningCurves:
-    """The curves of a trial. In a fold that is done, an evaluation that is missing has the best so far before it."""
-    best = np.full((folds, evaluations), np.nan)
+def read_learning_curves(trial: "FrozenTrial", folds: int, evaluations: int) -> LearningCurves:
+    """The curves of a trial, with its knobs; see `join_evaluations`."""
+    from foldrace.search.race.space import normalise_knobs  # it needs optuna, which `foldrace status` does without
+
+    seen, is_complete = read_evaluations(trial.user_attrs), trial.state.name == "COMPLETE"
+    curves = join_evaluations(trial.number, seen, (folds, evaluations), is_complete=is_complete)
+    return replace(curves, knobs=normalise_knobs(trial.params, trial.distributions))
+
+
+def join_evaluations(
+    number: int,
+    seen: Mapping[EvaluationPoint, EvaluationRecord],
+    shape: tuple[int, int],
+    *,
+    is_complete: bool = False,
+) -> LearningCurves:
+    """The curves of a trial without its knobs, from its evaluations.
+
+    In a fold that is done, an evaluation that is missing has the best so far before it.
+
+    Args:
+        shape: folds, and evaluations of each.
+        is_complete: every fold is done.
+    """
+    folds, evaluations = shape
+    best = np.full(shape, np.nan)
     bits: list[tuple[NDArray[np.uint8], int]] = []
-    seen = read_evaluations(trial.user_attrs)
     for fold in range(folds):
         curve = [seen.get((fold, index)) for index in range(evaluations)]
         best[fold] = [math.nan if record is None else record.best for record in curve]
-        is_done = curve[-1] is not None or trial.state == TrialState.COMPLETE
+        is_done = curve[-1] is not None or is_complete
         if is_done:
             _fill_forward(best[fold])
         bits.append(_right_at_best([record for record in curve if record is not None] if is_done else []))
     right, rows = zip(*bits, strict=True)
-    return LearningCurves(trial.number, best, right, rows, normalise_knobs(trial.params, trial.distributions))
+    return LearningCurves(number, best, right, rows, {})
 
 
 def running_estimate(ended: Sequence[float], best: Estimate, share: Estimate) -> Estimate:

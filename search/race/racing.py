@@ -12,17 +12,15 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.race.forecast import ForecastModel
+from foldrace.search.race.forecast import ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import (
     LearningCurves,
-    mcnemar_variance,
     read_evaluation,
     read_learning_curves,
 )
 
 RISK = 0.05  # the share of all improvement that may be lost; chosen by replay, docs/lab/racing.md
 MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before any trial is stopped
-PAIR_DEGREES_OF_FREEDOM = 4  # that the rows of one pair of trials count for, beside the variance of the whole study
 
 
 @dataclass(frozen=True)
@@ -174,16 +172,3 @@ def find_incumbent(trials: Sequence[LearningCurves], model: ForecastModel) -> Le
     forecasts = [(trial, model.forecast(trial)) for trial in trials]
     known = [(forecast.mean, -trial.number, trial) for trial, forecast in forecasts if forecast is not None]
     return max(known, key=lambda one: one[:2])[2] if known else None
-
-
-def fold_variance_of_pair(trial: LearningCurves, incumbent: LearningCurves, model: ForecastModel) -> float:
-    """The variance of a fold's end around its trial's level, as it counts between these two trials.
-
-    Two trials that are right on nearly the same rows are compared more sharply than two that are not: the variance
-    from their discordant rows is weighed with that of the whole study, by degrees of freedom.
-    """
-    of_difference = mcnemar_variance(trial, incumbent)
-    if of_difference is None:
-        return model.fold_variance
-    study, pair = model.degrees_of_freedom, PAIR_DEGREES_OF_FREEDOM
-    return (study * model.fold_variance + pair * of_difference / 2) / (study + pair)

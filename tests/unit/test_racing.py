@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from foldrace.search.race.forecast import ForecastModel
+from foldrace.search.race.forecast import PAIR_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import read_learning_curves
-from foldrace.search.race.racing import PAIR_DEGREES_OF_FREEDOM, RacingPruner, fold_variance_of_pair
+from foldrace.search.race.racing import RacingPruner
 
 EVALUATIONS = 8
 RISE = np.array([0.0, 0.2, 0.5, 0.7, 0.85, 0.95, 1.0, 1.0])

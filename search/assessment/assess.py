@@ -1,0 +1,196 @@
+"""How good the trial that a search chose really is: the score that chose it, one that did not, and what luck gave.
+
+The score of the best of many is optimistic twice: its folds chose the trial, and their rows chose the best of its
+evaluations. Folds of a rescore chose nothing. Each of them scores the trial that leads by all other folds, so that no
+fold scores the trial that it helped to choose (cross-fitting), by `half_splits` where the metric allows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from foldrace.search.assessment.belief import Belief, Lead, believe
+from foldrace.search.assessment.intervals import (
+    Interval,
+    kfold_interval,
+    nadeau_bengio_variance,
+    row_variance,
+    student_interval,
+)
+from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.trainer.arrays import FloatArray
+
+MIN_FRESH = 2  # folds, before they have a variance
+
+
+@dataclass(frozen=True, eq=False)
+class StudyScores:
+    """The scores of a study's trials in the folds of its search, and in fresh ones.
+
+    Attributes:
+        metric: by its name.
+        trials: their curves; first the folds of the search, then the fresh ones of all repeats.
+        folds: of the search, and of each repeat.
+        candidates: the numbers of the trials that may be exported.
+        unbiased: by number, (all folds,), each fold's score without the luck of its best evaluation; NaN where it is
+            not known.
+        baseline: the number of the trial that others are compared with; None: there is none.
+    """
+
+    metric: str
+    trials: tuple[LearningCurves, ...]
+    folds: int
+    candidates: tuple[int, ...]
+    unbiased: Mapping[int, FloatArray]
+    baseline: int | None = None
+
+    @cached_property
+    def belief(self) -> Belief | None:
+        """What is believed of the trials by all folds; None while too little is known."""
+        return believe(self.trials, self.folds)
+
+    @cached_property
+    def leader(self) -> int | None:
+        """The number of the trial to export: of the candidates, the one with the highest level by all folds."""
+        return None if self.belief is None else self.belief.leader(self.candidates)
+
+    def trial(self, number: int) -> LearningCurves:
+        return next(trial for trial in self.trials if trial.number == number)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How good a trial is. As text, it is three lines.
+
+    Attributes:
+        trial: its number.
+        chosen: the mean of the search's folds, which chose it.
+        honest: its score on fresh folds, or else what is believed of it.
+        fresh_folds: of how many fresh folds that is; 0: it is believed.
+        leads: over the best of the other candidates, and over the baseline.
+        picked: the metric, where its best evaluations were picked by the very rows that score them; else empty.
+    """
+
+    trial: int
+    chosen: float
+    honest: Interval
+    fresh_folds: int
+    leads: tuple[Lead, ...] = ()
+    picked: str = ""
+
+    @property
+    def luck(self) -> float:
+        return self.chosen - self.honest.mean
+
+    def lead_over(self, number: int | None) -> Lead | None:
+        """The lead over a trial; None where it is not compared with it."""
+        return next((lead for lead in self.leads if lead.over == number), None)
+
+    @property
+    def lines(self) -> list[str]:
+        """The three lines that `export`, `status` and the report show."""
+        name = "folds that did not choose it" if self.fresh_folds else "believed"
+        biased = f"; {self.picked} of the best evaluation, picked on the same rows" if self.picked else ""
+        return [
+            f"{'chosen on these folds':28} {self.chosen:.4f}, optimistic",
+            f"{name:28} {self.honest}{biased}",
+            f"{'taken by luck':28} {self.luck:.4f}",
+        ]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The assessment as plain data."""
+        return asdict(self) | {
+            "luck": self.luck,
+            "leads": [asdict(lead) | {"clear": lead.is_clear} for lead in self.leads],
+        }
+
+
+def assess(scores: StudyScores, number: int | None = None) -> Assessment | None:
+    """How good the leader of a study is, or the candidate of that number.
+
+    None while too little is known: without two folds that are done, say, or of a trial that was added by hand.
+    """
+    belief = scores.belief
+    number = scores.leader if number is None else number
+    if belief is None or number is None or number not in belief.order:
+        return None
+    chosen = float(scores.trial(number).best[: scores.folds, -1].mean())
+    fresh = _fresh_scores(scores, number)
+    honest = _believed(scores, belief, number) if len(fresh) < MIN_FRESH else _scored(scores, belief, fresh)
+    picked = "" if _is_unbiased(scores, number) else scores.metric
+    fresh_folds = len(fresh) if len(fresh) >= MIN_FRESH else 0
+    return Assessment(number, chosen, honest, fresh_folds, _leads(scores, belief, number), picked)
+
+
+def _fresh_scores(scores: StudyScores, number: int) -> dict[int, float]:
+    """By fresh fold, the score of the trial that leads by all others; of a trial that does not lead, its own score."""
+    found = {}
+    for fold in range(scores.folds, scores.trials[0].best.shape[0]):
+        scored = [one for one in scores.candidates if np.isfinite(scores.trial(one).best[fold, -1])]
+        if number == scores.leader:
+            belief = believe(scores.trials, scores.folds, without=fold)
+            scorer = None if belief is None else belief.leader(scored)
+        else:
+            scorer = number if number in scored else None
+        if scorer is not None:
+            found[fold] = _score(scores, scorer, fold)
+    return found
+
+
+def _score(scores: StudyScores, number: int, fold: int) -> float:
+    unbiased = float(scores.unbiased[number][fold]) if number in scores.unbiased else np.nan
+    return unbiased if np.isfinite(unbiased) else float(scores.trial(number).best[fold, -1])
+
+
+def _scored(scores: StudyScores, belief: Belief, fresh: Mapping[int, float]) -> Interval:
+    """The mean of fresh folds, and its interval.
+
+    Where rows can be told apart, its variance has two parts: which rows the folds were scored on, each of them once in
+    a repeat, and how models differ, which Nadeau and Bengio's factor is for. The second one is pooled over the study.
+    """
+    values = list(fresh.values())
+    rows = [max((trial.rows[fold] for trial in scores.trials), default=0) for fold in fresh]
+    if not all(rows):
+        return kfold_interval(values, scores.folds)
+    repeats = len({(fold - scores.folds) // scores.folds for fold in fresh})
+    mean = float(np.average(values, weights=rows))
+    variance = nadeau_bengio_variance(belief.model_variance, len(values), scores.folds)
+    variance += row_variance(mean, round(sum(rows) / repeats))
+    return student_interval(mean, variance, belief.model.degrees_of_freedom)
+
+
+def _believed(scores: StudyScores, belief: Belief, number: int) -> Interval:
+    """What is believed of a trial: its level, shrunken towards those of the others, less the luck of evaluations."""
+    mean, variance = belief.level(number)
+    of_trial = scores.trial(number)
+    rows = sum(of_trial.rows[: scores.folds])
+    if rows:
+        mean -= _evaluation_bias(scores)
+        variance += row_variance(mean, rows)
+    else:
+        ends = of_trial.best[: scores.folds, -1]
+        variance += nadeau_bengio_variance(float(np.var(ends, ddof=1)), len(ends), scores.folds)
+    return student_interval(mean, variance, belief.model.degrees_of_freedom)
+
+
+def _evaluation_bias(scores: StudyScores) -> float:
+    """By how much the best evaluation of a fold is too good, on average over all folds where it is known."""
+    found = [scores.trial(number).best[:, -1] - unbiased for number, unbiased in scores.unbiased.items()]
+    known = np.concatenate(found) if found else np.empty(0)
+    return float(np.nanmean(known)) if np.isfinite(known).any() else 0.0
+
+
+def _is_unbiased(scores: StudyScores, number: int) -> bool:
+    return number in scores.unbiased and bool(np.isfinite(scores.unbiased[number]).any())
+
+
+def _leads(scores: StudyScores, belief: Belief, number: int) -> tuple[Lead, ...]:
+    second = belief.leader([one for one in scores.candidates if one != number])
+    others = dict.fromkeys([second, scores.baseline])
+    return tuple(belief.lead(number, one) for one in others if one not in (None, number) and one in belief.order)

@@ -1,0 +1,56 @@
+"""Intervals of a mean over folds, which share their training rows.
+
+The scores of K folds are not independent: each pair of folds is trained on mostly the same rows. Their variance alone
+says too little of how the mean would differ on other data. Nadeau and Bengio 2003, "Inference for the Generalization
+Error", section 3: the variance of the mean is (1/J + test rows / training rows) times that of the J scores.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit  # type: ignore[import-untyped]  # scipy.stats takes a second to import
+
+COVERAGE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f}, 95 % interval {self.low:.3f} to {self.high:.3f}"
+
+
+def nadeau_bengio_variance(variance: float, scores: int, folds: int) -> float:
+    """The variance of a mean of scores.
+
+    Args:
+        variance: of the scores around their mean.
+        scores: how many; of several splits, all of them.
+        folds: of each split: a fold tests one row for each `folds - 1` that it trains on.
+    """
+    return variance * (1 / scores + 1 / (folds - 1))
+
+
+def kfold_interval(scores: Sequence[float], folds: int) -> Interval:
+    """The interval of the mean of at least two scores, by nothing but themselves: Student's t, one degree fewer."""
+    variance = nadeau_bengio_variance(float(np.var(scores, ddof=1)), len(scores), folds)
+    return student_interval(float(np.mean(scores)), variance, len(scores) - 1)
+
+
+def student_interval(mean: float, variance: float, degrees_of_freedom: int) -> Interval:
+    """The interval around a mean that lies between 0 and 1."""
+    half = float(stdtrit(degrees_of_freedom, (1 + COVERAGE) / 2)) * math.sqrt(variance)
+    return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))
+
+
+def row_variance(accuracy: float, rows: int) -> float:
+    """The variance of an accuracy by which rows were drawn; never zero (Agresti and Coull 1998: four rows more)."""
+    share = (accuracy * rows + 2) / (rows + 4)
+    return share * (1 - share) / rows
