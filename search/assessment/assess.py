@@ -20,6 +20,7 @@ from foldrace.search.assessment.intervals import (
     row_variance,
     student_interval,
 )
+from foldrace.search.assessment.levels import MIN_VARIANCE
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.trainer.arrays import FloatArray
 
@@ -172,6 +173,9 @@ def _believed(scores: StudyScores, belief: Belief, number: int) -> Interval:
     rows = sum(of_trial.rows[: scores.folds])
     if rows:
         mean -= _evaluation_bias(scores)
+        of_models = nadeau_bengio_variance(belief.model_variance, of_trial.folds_done, scores.folds)
+        of_rows = (belief.model.fold_variance - belief.model_variance) / of_trial.folds_done
+        variance *= of_models / max(of_models + of_rows, MIN_VARIANCE)  # the part by rows is counted whole below
         variance += row_variance(mean, rows)
     else:
         ends = of_trial.best[: scores.folds, -1]

@@ -11,14 +11,14 @@ from statistics import NormalDist
 
 import numpy as np
 
-from foldrace.search.assessment.intervals import nadeau_bengio_variance
 from foldrace.search.assessment.levels import MIN_VARIANCE, LevelPrior
 from foldrace.search.race.forecast import ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance
-from foldrace.search.sampler.readings import fit_without_knobs, read_levels_by
+from foldrace.search.sampler.readings import read_levels
 from foldrace.trainer.arrays import FloatArray
 
 MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before anything is believed
+COMPARED = 8  # of the trials with the best readings, each with each
 CLEAR = 0.95  # the probability of a lead that is more than chance
 
 
@@ -53,6 +53,7 @@ class Belief:
     Attributes:
         trials: their curves, the best first by `means`.
         folds: of one split of the rows.
+        model_variance: of a trial's models, without the variance by which rows each was scored on.
         values, noises: (trials,), readings of their levels, and the variances of their noise.
         means, variances: (trials,), of the levels, given the readings of all.
     """
@@ -60,6 +61,7 @@ class Belief:
     trials: tuple[LearningCurves, ...]
     folds: int
     model: ForecastModel
+    model_variance: float
     prior: LevelPrior
     values: FloatArray
     noises: FloatArray
@@ -88,9 +90,7 @@ class Belief:
         shared = np.isfinite(one.best[:, -1]) & np.isfinite(other.best[:, -1])
         noises = self.noises[rows]
         if shared.sum() > 1 and one.folds_done == other.folds_done == shared.sum():
-            variance = nadeau_bengio_variance(
-                fold_variance_of_pair(one, other, self.model), int(shared.sum()), self.folds
-            )
+            variance = fold_variance_of_pair(one, other, self.model) / shared.sum() + self.shared_variance
             noises = np.full(2, max(variance * _tail(self.model), MIN_VARIANCE))
         means, variances = self.prior.posterior(self.values[rows], noises)
         believed = float(means[0] - means[1])
@@ -98,22 +98,12 @@ class Belief:
         return Lead(over, difference, NormalDist().cdf(believed / math.sqrt(float(variances.sum()))))
 
     @property
-    def model_variance(self) -> float:
-        """The variance between models of one trial, without that by which validation rows each was scored on."""
-        known = [trial for number in self.order for trial in self.trials if trial.number == number][:COMPARED]
-        of_rows = [
-            variance / 2
-            for i, one in enumerate(known)
-            for other in known[:i]
-            if (variance := mcnemar_variance(one, other)) is not None
-        ]
-        return max(self.model.fold_variance - (float(np.mean(of_rows)) if of_rows else 0.0), 0.0)
+    def shared_variance(self) -> float:
+        """The variance of the mean of any number of folds by the training rows that they share."""
+        return _shared_variance(self.model_variance, self.folds)
 
     def _row(self, number: int) -> int:
         return {trial.number: row for row, trial in enumerate(self.trials)}[number]
-
-
-COMPARED = 8  # of the best trials, each with each
 
 
 def believe(trials: Sequence[LearningCurves], folds: int, without: int | None = None) -> Belief | None:
@@ -127,16 +117,39 @@ def believe(trials: Sequence[LearningCurves], folds: int, without: int | None = 
     if without is not None:
         trials = [_without_fold(trial, without) for trial in trials]
     begun = tuple(trial for trial in trials if not trial.is_empty)
-    model = fit_without_knobs(begun)
-    if model is None or model.degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
+    if not any(trial.folds_done for trial in begun):
         return None
-    readings = read_levels_by(model, begun)
-    noises = (readings.variances + model.fold_variance / (folds - 1)) * _tail(model)
+    model = ForecastModel.fit([replace(trial, knobs={}) for trial in begun])
+    if model.degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
+        return None
+    readings = read_levels(begun)
+    of_models = _model_variance([begun[row] for row in np.argsort(-readings.values)], model)
+    noises = (readings.variances + _shared_variance(of_models, folds)) * _tail(model)
     known = np.isfinite(noises)
     begun = tuple(trial for trial, is_known in zip(begun, known, strict=True) if is_known)
     values, noises = readings.values[known], np.maximum(noises[known], MIN_VARIANCE)
     prior = LevelPrior.fit(values, noises)
-    return Belief(begun, folds, model, prior, values, noises, *prior.posterior(values, noises))
+    return Belief(begun, folds, model, of_models, prior, values, noises, *prior.posterior(values, noises))
+
+
+def _model_variance(trials: Sequence[LearningCurves], model: ForecastModel) -> float:
+    """The variance between folds that is left when that of their rows is taken off; the best trials come first.
+
+    A pair of trials that are scored on the same rows differs by which of them each gets right (McNemar), half of that
+    for each. Where no rows are known, all of the variance may be that of models.
+    """
+    known = [trial for trial in trials if any(trial.rows)][:COMPARED]
+    pairs = [mcnemar_variance(one, other) for i, one in enumerate(known) for other in known[:i]]
+    of_rows = [variance / 2 for variance in pairs if variance is not None]
+    return max(model.fold_variance - (float(np.mean(of_rows)) if of_rows else 0.0), 0.0)
+
+
+def _shared_variance(model_variance: float, folds: int) -> float:
+    """Nadeau and Bengio's correction of the variance of a mean, apart from the mean's own: test over training rows.
+
+    It is of what training rows can change: rows that a fold is scored on are no other fold's.
+    """
+    return model_variance / (folds - 1)
 
 
 def _tail(model: ForecastModel) -> float:

@@ -44,21 +44,11 @@ def read_levels(trials: Sequence[LearningCurves]) -> Readings:
 
     The noise of a fold's end is pooled over all trials: five folds of one trial tell next to nothing of it.
     """
-    model = fit_without_knobs(trials)
-    if model is None:
-        return Readings(np.zeros(len(trials)), np.full(len(trials), np.inf))
-    return read_levels_by(model, trials)
-
-
-def fit_without_knobs(trials: Sequence[LearningCurves]) -> ForecastModel | None:
-    """What the curves of trials say of each other, whatever their knobs are; None while no fold is done."""
     blind = [replace(trial, knobs={}) for trial in trials]
-    return ForecastModel.fit(blind) if any(trial.folds_done for trial in blind) else None
-
-
-def read_levels_by(model: ForecastModel, trials: Sequence[LearningCurves]) -> Readings:
-    """Readings of trials by what `fit_without_knobs` has found."""
-    found = [_read_level(replace(trial, knobs={}), model) for trial in trials]
+    if not any(trial.folds_done for trial in blind):
+        return Readings(np.zeros(len(blind)), np.full(len(blind), np.inf))
+    model = ForecastModel.fit(blind)
+    found = [_read_level(trial, model) for trial in blind]
     return Readings(np.array([value for value, _ in found]), np.array([variance for _, variance in found]))
 
 
