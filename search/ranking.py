@@ -5,7 +5,7 @@ Nothing here imports optuna: `foldrace status` does without.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -34,6 +34,20 @@ def rank_trials(trials: Iterable["FrozenTrial"]) -> list["FrozenTrial"]:
 def best_trial(trials: Iterable["FrozenTrial"]) -> "FrozenTrial | None":
     """The best of some trials; None when none of them is ranked."""
     return next(iter(rank_trials(trials)), None)
+
+
+def lead_trial(ranked: Sequence[int], leaders: Sequence[int]) -> int | None:
+    """The number of the trial to export: the first leader by all folds, those of a rescore too; None: there is none.
+
+    Without a rescore it is the best one. So it is with one where the best was added by hand, without folds: nobody
+    knows how much of its value is luck.
+
+    Args:
+        ranked: numbers of ranked trials, the best first.
+        leaders: those of them that have folds, by what is believed of their levels.
+    """
+    best = next(iter(ranked), None)
+    return next(iter(leaders), None) if best in leaders else best
 
 
 def select_ranked(study_id: int) -> "sa.Select[int, float]":

@@ -5,8 +5,8 @@ A study is made and its trials are queued in one transaction that locks its row:
 
 import json
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,9 +16,14 @@ from foldrace.storage.address import without_password, without_secrets
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.studies.identity import Identity
+from foldrace.studies.knobs import Value
 from foldrace.studies.loading import parse_stored
 from foldrace.studies.study import Study, StudyError
 
+RESCORE = "rescore-1"  # the job that scores a study's leaders again: there is one, which grows
+FoldKey = tuple[tuple[str, int], ...]  # what tells a fold of a job from its others: sorted names and numbers
+Fixed = Mapping[str, Value]  # the values of knobs that a trial is given
+_FOLD_ATTRS = ("trial", "repeat", "fold", "seed")
 IDENTITY, TOML, TOKENS = "identity", "toml", "tokens"  # user attributes of a study
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 
@@ -113,6 +118,25 @@ def queue_folds(
         StorageError: this final job was begun with other settings.
     """
     name = final_name(study.name, number)
+    wanted: dict[FoldKey, Fixed] = {fold_key(asdict(fold)): {} for fold in folds}
+    queue_job(database, name, study, wanted, {fold_key(asdict(fold)) for fold in lost})
+    return name
+
+
+def queue_job(
+    database: Database, name: str, study: Study, wanted: Mapping[FoldKey, Fixed], lost: Collection[FoldKey] = ()
+) -> None:
+    """Queue each fold of a job beside a search once, as a trial, and again where it failed or its files are lost.
+
+    Args:
+        name: of the job's study.
+        study: as the job's workers run it.
+        wanted: by what tells a fold from the others, which becomes its trial's user attributes, the knobs it is given.
+        lost: folds without files; their trials may be complete.
+
+    Raises:
+        StorageError: this job was begun with other settings.
+    """
     identity, text = Identity.of(study), public_toml(study)
 
     def work(connection: sa.Connection) -> None:
@@ -120,17 +144,26 @@ def queue_folds(
         there = connection.execute(_count(study_id)).scalar_one()
         kept = _folds(connection, study_id, "WAITING", "RUNNING")
         kept |= _folds(connection, study_id, "COMPLETE").difference(lost)
-        missing = [fold for fold in folds if fold not in kept]
+        missing = [fold for fold in wanted if fold not in kept]
         for trial, fold in enumerate(missing, start=there):
-            optuna_rows.enqueue_trial(connection, study_id, trial, {}, {"fold": fold.fold, "seed": fold.seed})
+            optuna_rows.enqueue_trial(connection, study_id, trial, wanted[fold], dict(fold))
 
     database.transact(work)
     database.checkpoint()
-    return name
+
+
+def trained_folds(database: Database, name: str) -> set[FoldKey]:
+    """The folds of a job that are trained."""
+    return database.read(lambda c: _folds(c, optuna_rows.find_study_id(c, name), "COMPLETE"))
+
+
+def job_name(name: str, job: str) -> str:
+    """The name in the database of a job beside a search, such as final-1 or rescore-1."""
+    return f"{name}/{job}"
 
 
 def final_name(name: str, final: int) -> str:
-    return f"{name}/final-{final}"
+    return job_name(name, f"final-{final}")
 
 
 def public_toml(study: Study) -> str:
@@ -246,13 +279,18 @@ def _count(study_id: int) -> "sa.Select[int]":
     return sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
 
 
-def _folds(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> set[FinalFold]:
-    """The folds of a final job whose trials are in these states."""
+def _folds(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> set[FoldKey]:
+    """The folds of a job whose trials are in these states; another program's trial may lack what names one."""
     query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json).join(
         tables.trials, _TRIALS.trial_id == _ATTRS.trial_id
     )
-    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(("fold", "seed")))
+    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(_FOLD_ATTRS))
     attrs: dict[int, dict[str, int]] = {}
     for trial_id, key, text in connection.execute(query):
         attrs.setdefault(trial_id, {})[key] = json.loads(text)
-    return {FinalFold(**found) for found in attrs.values() if len(found) == 2}  # another program's trial may lack one
+    return {fold_key(found) for found in attrs.values()}
+
+
+def fold_key(attrs: Mapping[str, int]) -> FoldKey:
+    """What tells a fold of a job from its others, by the user attributes of its trial."""
+    return tuple(sorted(attrs.items()))

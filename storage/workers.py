@@ -84,24 +84,24 @@ def read_control(connection: sa.Connection, study_id: int) -> Control:
 
 
 def set_control(database: Database, name: str, asked: Control, *, finals: bool = True) -> None:
-    """Ask all workers of a study, and with `finals` those of its final jobs, to pause, to stop, or to go on.
+    """Ask all workers of a study, and with `finals` those of the jobs beside it, to pause, to stop, or to go on.
 
     Raises:
-        StorageError: no such study, and no final job of one.
+        StorageError: no such study, and no job beside one.
     """
     if asked not in get_args(Control):
         raise StorageError(f"{asked!r} cannot be asked of a study; one of {', '.join(get_args(Control))} can")
 
     def work(connection: sa.Connection) -> None:
         searched = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
-        ids = [*connection.execute(searched).scalars(), *(_finals_of(connection, name) if finals else [])]
+        ids = [*connection.execute(searched).scalars(), *(_jobs_of(connection, name) if finals else [])]
         for study_id in ids or [optuna_rows.find_study_id(connection, name)]:
             optuna_rows.upsert(connection, tables.controls, ("study_id",), {"study_id": study_id, "control": asked})
 
     database.transact(work)
 
 
-def _finals_of(connection: sa.Connection, name: str) -> list[int]:
+def _jobs_of(connection: sa.Connection, name: str) -> list[int]:
     studies = tables.studies.c
-    jobs = sa.select(studies.study_id).where(studies.study_name.startswith(f"{name}/final-", autoescape=True))
+    jobs = sa.select(studies.study_id).where(studies.study_name.startswith(f"{name}/", autoescape=True))
     return list(connection.execute(jobs).scalars())

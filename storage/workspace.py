@@ -34,7 +34,11 @@ class Workspace:
 
     def final(self, final: int) -> "Workspace":
         """The workspace of a final job, inside this one."""
-        return Workspace(self.folder, f"final-{final}")
+        return self.job(f"final-{final}")
+
+    def job(self, job: str) -> "Workspace":
+        """The workspace of a job beside the search, such as final-1 or rescore-1, inside this one."""
+        return Workspace(self.folder, job)
 
     def inside(self, *names: str) -> Path:
         """A path in the run's folder, of names that come from somewhere else. Raises StorageError."""

@@ -35,7 +35,7 @@ class StudyScores:
         metric: by its name.
         trials: their curves; first the folds of the search, then the fresh ones of all repeats.
         folds: of the search, and of each repeat.
-        candidates: the numbers of the trials that may be exported.
+        candidates: the numbers of the trials that may be exported, the best by its value first.
         unbiased: by number, (all folds,), each fold's score without the luck of its best evaluation; NaN where it is
             not known.
         baseline: the number of the trial that others are compared with; None: there is none.
@@ -54,9 +54,15 @@ class StudyScores:
         return believe(self.trials, self.folds)
 
     @cached_property
+    def leaders(self) -> list[int]:
+        """The candidates by their levels by all folds, the highest first; by value, while too little is known."""
+        by_level = [] if self.belief is None else [one for one in self.belief.order if one in self.candidates]
+        return by_level or list(self.candidates)
+
+    @property
     def leader(self) -> int | None:
-        """The number of the trial to export: of the candidates, the one with the highest level by all folds."""
-        return None if self.belief is None else self.belief.leader(self.candidates)
+        """The first of the leaders; None while there is no candidate."""
+        return next(iter(self.leaders), None)
 
     def trial(self, number: int) -> LearningCurves:
         return next(trial for trial in self.trials if trial.number == number)
@@ -73,6 +79,7 @@ class Assessment:
         fresh_folds: of how many fresh folds that is; 0: it is believed.
         leads: over the best of the other candidates, and over the baseline.
         picked: the metric, where its best evaluations were picked by the very rows that score them; else empty.
+        baseline: the number of the study's baseline; None: it has none.
     """
 
     trial: int
@@ -81,6 +88,7 @@ class Assessment:
     fresh_folds: int
     leads: tuple[Lead, ...] = ()
     picked: str = ""
+    baseline: int | None = None
 
     @property
     def luck(self) -> float:
@@ -89,6 +97,16 @@ class Assessment:
     def lead_over(self, number: int | None) -> Lead | None:
         """The lead over a trial; None where it is not compared with it."""
         return next((lead for lead in self.leads if lead.over == number), None)
+
+    @property
+    def lead_lines(self) -> list[str]:
+        """By how much the trial leads others, and how surely: a line each."""
+        return [f"leads     {self.against(lead)}" for lead in self.leads]
+
+    def against(self, lead: Lead) -> str:
+        """A lead in words, as in `+0.0024 against the baseline: within chance`."""
+        other = "the baseline" if lead.over == self.baseline else f"trial {lead.over}"
+        return f"{lead.difference:+.4f} against {other}: {lead.verdict}"
 
     @property
     def lines(self) -> list[str]:
@@ -126,7 +144,7 @@ def assess(scores: StudyScores, number: int | None = None) -> Assessment | None:
     honest = _believed(scores, belief, number) if len(fresh) < MIN_FRESH else _scored(scores, belief, fresh)
     picked = "" if _is_unbiased(scores, number) else scores.metric
     fresh_folds = len(fresh) if len(fresh) >= MIN_FRESH else 0
-    return Assessment(number, chosen, honest, fresh_folds, _leads(scores, belief, number), picked)
+    return Assessment(number, chosen, honest, fresh_folds, _leads(scores, belief, number), picked, scores.baseline)
 
 
 def _fresh_scores(scores: StudyScores, number: int) -> dict[int, float]:

@@ -19,6 +19,7 @@ from foldrace.search.cli.options import (
     StudyArgument,
     WorkspaceOption,
     load_run,
+    print_lines,
 )
 
 
@@ -76,7 +77,7 @@ def export(
     name: RunNameOption = None,
     workspace: WorkspaceOption = WORKSPACE,
 ) -> None:
-    """Write the best complete trial as a final study file, with every knob fixed."""
+    """Write the leading complete trial as a final study file, with every knob fixed."""
     run = load_run(study, set_, name, workspace)
     if prior is not None:
         typer.echo(f"prior     {inspect.export_prior(run, prior, workspace=workspace)}")
@@ -86,6 +87,8 @@ def export(
     typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} ({best.note})")
     if better is not None:
         typer.echo(f"better    trial {better.name} was taken over; --trial {better.name} exports it")
+    if exported.assessment is not None:
+        print_lines(exported.assessment.lead_lines + exported.assessment.lines)
     typer.echo(f"exported  {exported.path}")
     say_next("final", exported.path, workspace)
 

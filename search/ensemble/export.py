@@ -8,9 +8,11 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from foldrace.errors import FoldraceError
+from foldrace.search.assessment.assess import Assessment
+from foldrace.search.assessment.reader import read_assessment, read_scores
 from foldrace.search.prior_store import EarlierTrial, read_taken_over
 from foldrace.search.race.learning_curves import read_evaluations
-from foldrace.search.ranking import BY_HAND, rank_trials
+from foldrace.search.ranking import BY_HAND, lead_trial, rank_trials
 from foldrace.search.session import Session
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.search.trials.assignment import check_values
@@ -60,7 +62,7 @@ class SelectedTrial:
 
 
 def select_trial(database: Database, study: Study, name: str | None = None) -> SelectedTrial:
-    """The best trial of a study, or a complete one by its number, or by `PRIOR/NUMBER` where it was taken over.
+    """The leading trial of a study, or a complete one by its number, or by `PRIOR/NUMBER` where it was taken over.
 
     Raises:
         ExportError: no trial is complete, or not that one, or foldrace did not run it.
@@ -80,7 +82,7 @@ def select_trial(database: Database, study: Study, name: str | None = None) -> S
         rest = f"--trial {best.name} exports one that was taken over" if best is not None else "nothing to export"
         raise ExportError(f"study {study.name}: no trial is complete yet, of {len(trials)}; {rest}")
     if number is None:
-        number = next(iter(ranked))
+        number = lead_trial([*ranked], read_scores(database, study.name).leaders)
     if number not in ranked:
         raise ExportError(f"study {study.name}: trial {number} is not complete; complete: {_listed(sorted(ranked))}")
     return _selected(ranked[number], study)
@@ -118,11 +120,13 @@ class ExportedTrial:
 
     Attributes:
         better: than the study's own best, the best one that was taken over; None where another trial was asked for.
+        assessment: how good the trial is; None where too little is known, and of one that was taken over.
     """
 
     trial: SelectedTrial
     path: Path
     better: SelectedTrial | None
+    assessment: Assessment | None
 
 
 def export_trial(session: Session, name: str | None, output: Path | None, *, force: bool = False) -> ExportedTrial:
@@ -137,7 +141,11 @@ def export_trial(session: Session, name: str | None, output: Path | None, *, for
     taken_over = [] if name is not None else taken_over_trials(session.database, session.study)
     path = output or session.workspace.folder / "final.toml"
     write_own(path, exported_text(session.study, trial, path), session.workspace.folder, force=force)
-    return ExportedTrial(trial, path, next((one for one in taken_over if one.value > trial.value), None))
+    assessment = (
+        None if trial.prior is not None else read_assessment(session.database, session.study.name, trial.number)
+    )
+    better = next((one for one in taken_over if one.value > trial.value), None)
+    return ExportedTrial(trial, path, better, assessment)
 
 
 def exported_text(study: Study, trial: SelectedTrial, path: Path) -> str:

@@ -7,6 +7,8 @@ import statistics
 
 from optuna.trial import FrozenTrial, TrialState
 
+from foldrace.search.assessment.assess import Assessment
+from foldrace.search.assessment.reader import read_assessment
 from foldrace.search.compute import SECONDS
 from foldrace.search.prior_store import read_prior_statuses
 from foldrace.search.race.learning_curves import read_evaluations
@@ -35,7 +37,7 @@ def search_report(session: Session) -> str:
     return render_page(
         "search.html",
         title=f"Study {study.name}",
-        summary=_summary(trajectory),
+        summary=_summary(trajectory, read_assessment(session.database, study.name)),
         steps=_next_commands(trajectory),
         priors=session.database.read(lambda connection: read_prior_statuses(connection, stored.study_id)),
         pictures=_pictures(trajectory),
@@ -47,7 +49,7 @@ def search_report(session: Session) -> str:
     )
 
 
-def _summary(trajectory: SearchTrajectory) -> dict[str, list[str]]:
+def _summary(trajectory: SearchTrajectory, assessment: Assessment | None) -> dict[str, list[str]]:
     """The lines of the first screen, by what they tell."""
     best = trajectory.incumbent
     if best is None or best.value is None:
@@ -57,12 +59,16 @@ def _summary(trajectory: SearchTrajectory) -> dict[str, list[str]]:
     against = "" if baseline is None else f", {best.value - baseline:+.4f} against the baseline (trial 0)"
     by_hand = "" if read_evaluations(best.user_attrs) else f" ({BY_HAND})"
     metric = trajectory.study.search.metric
+    sure = ["As the best of many it is a little optimistic."]
+    if assessment is not None:
+        leads = [f"Trial {assessment.trial} leads: {assessment.against(lead)}." for lead in assessment.leads]
+        sure = [*leads, *(f"{' '.join(line.split())}." for line in assessment.lines)]
     return {
         "found": [
             f"The best is trial {best.number}{by_hand}: mean fold {metric} {best.value:.4f}{against}.",
             f"Its knobs: {knobs_text(best.params)}.",
         ],
-        "how sure": [*_certainty(trajectory, best), "As the best of many it is a little optimistic."],
+        "how sure": [*_certainty(trajectory, best), *sure],
         "cost": _cost(trajectory),
         "next": ["Train the best trial on every fold: the final job says how good it is, and writes the submission."],
     }

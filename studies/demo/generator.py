@@ -47,6 +47,14 @@ class Row:
     label: str
 
 
+def labelled_rows(seed: int, count: int) -> tuple[bytes, bytes, list[str]]:
+    """A training file of so many rows, drawn like the demo's with another seed; it as a test file; and its labels."""
+    rows = _rows(random.Random(seed), count, _RARE_TRAIN, _TRAIN_NOISE)
+    cells = [_cells(f"row-{i:05}", row) for i, row in enumerate(rows)]
+    blind = [_cells(f"row-{i:05}", replace(row, label=BLIND)) for i, row in enumerate(rows)]
+    return _text(cells, "\t").encode(), _text(blind, "\t").encode(), [row.label for row in rows]
+
+
 def files() -> dict[str, bytes]:
     """The files of the demo by name, as they are committed."""
     rng = random.Random(_SEED)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from foldrace.search.assessment.assess import Assessment, assess
-from foldrace.search.assessment.belief import believe
-from foldrace.search.assessment.intervals import kfold_interval
+from foldrace.search.assessment.belief import Lead, believe
+from foldrace.search.assessment.intervals import Interval, kfold_interval
 from tests.support.scores import scored_trial, study_scores
 
 NAN, FOLDS = math.nan, 5
@@ -40,6 +40,22 @@ def test_a_lead_within_the_scatter_of_folds_is_within_chance_and_a_large_one_is_
     far = believe([scored_trial(n, row) for n, row in enumerate(rows)], FOLDS)
     assert far is not None
     assert far.lead(1, over=3).is_clear
+
+
+def test_the_lines_have_the_names_that_the_design_gives_them() -> None:
+    leads = Lead(0, 0.0024, 0.58), Lead(3, 0.031, 0.991)
+    found = Assessment(13, 0.8218, Interval(0.8012, 0.7709, 0.8291), 5, leads, baseline=0)
+
+    assert found.lines == [
+        "chosen on these folds        0.8218, optimistic",
+        "folds that did not choose it 0.8012, 95 % interval 0.771 to 0.829",
+        "taken by luck                0.0206",
+    ]
+    assert found.lead_lines == [
+        "leads     +0.0024 against the baseline: within chance (ahead with probability 0.58)",
+        "leads     +0.0310 against trial 3: ahead with probability 0.99",
+    ]
+    assert found.to_json()["luck"] == pytest.approx(0.0206)
 
 
 def test_folds_that_scatter_alike_make_the_same_lead_clearer() -> None:

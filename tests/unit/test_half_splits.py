@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from foldrace.search.assessment.half_splits import score_by_halves, unbiased_score
+from foldrace.search.assessment.half_splits import unbiased_score
 from foldrace.trainer.arrays import BoolArray
 from foldrace.trainer.evaluation import EvaluationRecord
 
@@ -22,7 +22,7 @@ def test_the_best_of_equal_evaluations_is_lucky_and_its_score_by_halves_is_not()
     drawn = [random.random((8, 240)) < 0.8 for _ in range(200)]
 
     best = np.mean([right.mean(axis=1).max() for right in drawn])
-    corrected = np.mean([score_by_halves(right) for right in drawn])
+    corrected = np.mean([unbiased_score(curve(right)) or 0.0 for right in drawn])
 
     assert best > 0.83
     assert corrected == pytest.approx(0.8, abs=0.003)

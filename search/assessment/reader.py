@@ -1,0 +1,108 @@
+"""Reads the scores of a study's trials, in the folds of its search and of its rescore. Never imports optuna."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import sqlalchemy as sa
+
+from foldrace.search.assessment.assess import Assessment, StudyScores, assess
+from foldrace.search.assessment.half_splits import unbiased_score
+from foldrace.search.race.learning_curves import (
+    EvaluationPoint,
+    join_evaluations,
+    read_evaluations,
+)
+from foldrace.search.ranking import select_ranked
+from foldrace.search.study_store import RESCORE, job_name, read_study
+from foldrace.storage import tables
+from foldrace.storage.database import Database
+from foldrace.storage.optuna_rows import CELLS
+from foldrace.studies.study import Study
+from foldrace.trainer.arrays import FloatArray
+from foldrace.trainer.evaluation import EvaluationRecord
+
+IN_FULL = 10  # the best trials, whose rows are read too; of the others only scores
+_TRIALS, _ATTRS, _STUDIES = tables.trials.c, tables.trial_attrs.c, tables.studies.c
+_SEEN = ("RUNNING", "COMPLETE", "PRUNED")
+Texts = dict[int, dict[str, str]]  # by number of a trial, its attributes as JSON by key
+
+
+def read_assessment(database: Database, name: str, number: int | None = None) -> Assessment | None:
+    """How good the leader of a study is, or the trial of that number; None while too little is known.
+
+    Raises:
+        StorageError: there is no such study.
+    """
+    return assess(read_scores(database, name), number)
+
+
+def read_scores(database: Database, name: str, *, with_rescore: bool = True) -> StudyScores:
+    """The scores of a study at one moment. Raises StorageError when there is no such study."""
+    return database.snapshot(lambda connection: _read(connection, name, with_rescore))
+
+
+def _read(connection: sa.Connection, name: str, with_rescore: bool) -> StudyScores:
+    stored = read_study(connection, name)
+    study, texts = stored.parse(), _texts(connection, name, _ATTRS.key.like(CELLS))
+    ranked = [number for number, _ in connection.execute(select_ranked(stored.study_id))]
+    complete = [number for number in ranked if texts.get(number)]
+    fresh, repeats = _fresh(connection, study) if with_rescore else ({}, 0)
+    in_full = {*complete[:IN_FULL], *fresh, 0}
+    folds, evaluations = study.folds.count, study.defaults.evaluations
+    trials, unbiased = [], {}
+    for number, attrs in sorted(texts.items()):
+        seen = _records(attrs, in_full=number in in_full) | fresh.get(number, {})
+        trials.append(join_evaluations(number, seen, (folds * (1 + repeats), evaluations)))
+        if number in in_full:
+            unbiased[number] = _unbiased(seen, folds * (1 + repeats))
+    baseline = 0 if study.search.baseline else None
+    return StudyScores(study.search.metric, tuple(trials), folds, tuple(complete), unbiased, baseline)
+
+
+def _texts(connection: sa.Connection, name: str, keys: sa.ColumnElement[bool]) -> Texts:
+    query = (
+        sa.select(_TRIALS.number, _ATTRS.key, _ATTRS.value_json)
+        .join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
+        .join(tables.studies, _STUDIES.study_id == _TRIALS.study_id)
+        .where(_STUDIES.study_name == name, _TRIALS.state.in_(_SEEN), keys)
+    )
+    found: Texts = defaultdict(dict)
+    for number, key, text in connection.execute(query):
+        found[number][key] = text
+    return dict(found)
+
+
+def _records(attrs: Mapping[str, str], *, in_full: bool) -> dict[EvaluationPoint, EvaluationRecord]:
+    """All evaluations of a trial; without `in_full` only their scores, as there may be thousands."""
+    found = {key: json.loads(text) for key, text in attrs.items()}
+    if not in_full:
+        found = {key: {"best": record.get("best")} for key, record in found.items() if isinstance(record, dict)}
+    return read_evaluations(found)
+
+
+def _fresh(connection: sa.Connection, study: Study) -> tuple[dict[int, dict[EvaluationPoint, EvaluationRecord]], int]:
+    """The evaluations of the rescore by trial, its folds after those of the search; and how many repeats it has."""
+    named = sa.or_(_ATTRS.key.like(CELLS), _ATTRS.key.in_(("trial", "repeat", "fold")))
+    found: dict[int, dict[EvaluationPoint, EvaluationRecord]] = defaultdict(dict)
+    repeats = 0
+    for attrs in _texts(connection, job_name(study.name, RESCORE), named).values():
+        names = {key: json.loads(attrs.pop(key, "null")) for key in ("trial", "repeat", "fold")}
+        if all(isinstance(number, int) for number in names.values()):
+            column = study.folds.count * names["repeat"] + names["fold"]
+            records = {(column, index): record for (_, index), record in _records(attrs, in_full=True).items()}
+            found[names["trial"]] |= records
+            repeats = max(repeats, names["repeat"])
+    return dict(found), repeats
+
+
+def _unbiased(seen: Mapping[EvaluationPoint, EvaluationRecord], folds: int) -> FloatArray:
+    scores = [unbiased_score(_curve(seen, fold)) if _curve(seen, fold) else None for fold in range(folds)]
+    return np.array([math.nan if score is None else score for score in scores])
+
+
+def _curve(seen: Mapping[EvaluationPoint, EvaluationRecord], fold: int) -> list[EvaluationRecord]:
+    points: Iterable[EvaluationPoint] = sorted(point for point in seen if point[0] == fold)
+    return [seen[point] for point in points]
