@@ -23,7 +23,7 @@ from benchmarks.databases import make_study
 from benchmarks.lives import BUSY, HEARTBEAT, STUDY, Log, Plan, in_child, live_ours, live_plain, origin
 from foldrace.search.study_store import open_study
 from foldrace.storage.database import Database
-from foldrace.storage.leases import mark_orphaned
+from foldrace.storage.leases.lease import mark_orphaned
 from foldrace.storage.workers import new_owner
 
 SYSTEMS = ("ours", "plain")

@@ -160,13 +160,14 @@ def _outcomes(cases: Sequence[Case]) -> Iterator[tuple[Case, Outcome]]:
     for case in cases:
         started, strategy = time.process_time(), STRATEGIES[case.strategy]
         sampler, pruner = strategy.sampler(world, Path(case.curves)), strategy.pruner(world.folds)
-        extent = Extent(case.trials, strategy.ends_converged)
+        extent = Extent(case.trials, strategy.ends_converged, strategy.by_folds)
         steps = play(world, sampler, pruner, case.study_seed, extent, case.workers)
         outcome = Outcome(
             100 * (world.best - world.typical),
             tuple(step.spent for step in steps),
             tuple(step.clock for step in steps),
             tuple(100 * (world.best - step.level) for step in steps),
+            tuple(step.trials for step in steps),
             time.process_time() - started,
         )
         yield case, outcome

@@ -18,7 +18,7 @@ from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.recording.recorder import SECONDS
 from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
 from foldrace.search.study_store import open_study
-from foldrace.search.trials.claim import ATTEMPTS
+from foldrace.search.trials.trial_ends import ATTEMPTS
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.studies.study import Study

@@ -15,7 +15,7 @@ from foldrace.storage import tables
 from foldrace.storage.optuna_rows import State
 from foldrace.studies.study import Study
 
-SECONDS = "seconds"  # the user attribute of a trial: those that workers held it, up to its last evaluation
+SECONDS = "seconds"  # the user attribute of a trial: those that workers held it whole, up to its last evaluation
 
 _ATTRS = tables.trial_attrs.c
 _TRIALS, _PARAMS, _REPORTS = tables.trials.c, tables.trial_params.c, tables.trial_intermediate_values.c
@@ -30,6 +30,7 @@ class TrialCompute:
         spent: fold-epochs so far.
     """
 
+    trial_id: int
     number: int
     state: State
     epochs: float
@@ -55,7 +56,14 @@ def read_compute(connection: sa.Connection, study_id: int, study: Study) -> list
     evaluations = _evaluations_by_trial(study_id, per_fold).subquery()
     has_epochs = sa.and_(_PARAMS.trial_id == _TRIALS.trial_id, _PARAMS.param_name == "epochs")
     query = (
-        sa.select(_TRIALS.number, _TRIALS.state, _PARAMS.param_value, _PARAMS.distribution_json, evaluations.c.count)
+        sa.select(
+            _TRIALS.trial_id,
+            _TRIALS.number,
+            _TRIALS.state,
+            _PARAMS.param_value,
+            _PARAMS.distribution_json,
+            evaluations.c.count,
+        )
         .select_from(tables.trials)
         .outerjoin(tables.trial_params, has_epochs)
         .outerjoin(evaluations, evaluations.c.trial_id == _TRIALS.trial_id)
@@ -63,9 +71,9 @@ def read_compute(connection: sa.Connection, study_id: int, study: Study) -> list
         .order_by(_TRIALS.number)
     )
     found = []
-    for number, state, stored, distribution, count in connection.execute(query):
+    for trial_id, number, state, stored, distribution, count in connection.execute(query):
         epochs = float(study.defaults.epochs if stored is None else decode(stored, distribution))
-        found.append(TrialCompute(number, state, epochs, int(count or 0) * epochs / per_fold))
+        found.append(TrialCompute(trial_id, number, state, epochs, int(count or 0) * epochs / per_fold))
     return found
 
 
@@ -82,8 +90,14 @@ def total_fold_epochs(trials: Iterable[TrialCompute], study: Study) -> FoldEpoch
 def read_seconds(connection: sa.Connection, study_id: int) -> float:
     """The seconds that workers have held the trials of a study; what somebody else wrote in their place counts as 0."""
     query = sa.select(_ATTRS.value_json).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
-    found = connection.execute(query.where(_TRIALS.study_id == study_id, _ATTRS.key == SECONDS)).scalars()
+    is_seconds = sa.or_(_ATTRS.key == SECONDS, _ATTRS.key.like("fold%/seconds"))
+    found = connection.execute(query.where(_TRIALS.study_id == study_id, is_seconds)).scalars()
     return sum(seconds_of(json.loads(text)) for text in found)
+
+
+def seconds_key(fold: int) -> str:
+    """The user attribute of a trial with the seconds that workers held a fold of it; WHOLE: all of it."""
+    return SECONDS if fold == tables.WHOLE else f"fold{fold}/seconds"
 
 
 def seconds_of(stored: object) -> float:
@@ -92,11 +106,13 @@ def seconds_of(stored: object) -> float:
 
 
 def _evaluations_by_trial(study_id: int, per_fold: int) -> "sa.Select[int, int]":
-    """The query for the evaluations that each trial has passed, from the start of its first fold to its last report.
+    """The query for the evaluations that each trial has passed: in each fold up to its last report.
 
-    They are not counted one by one, as a fold of few steps reports fewer. The fold of a final job is not the first one.
+    They are not counted one by one, as a fold of few steps reports fewer.
     """
-    first_fold = sa.func.min(_REPORTS.step) // per_fold
-    passed = (sa.func.max(_REPORTS.step) + 1 - first_fold * per_fold).label("count")
-    query = sa.select(_REPORTS.trial_id, passed).join(tables.trials, _TRIALS.trial_id == _REPORTS.trial_id)
-    return query.where(_TRIALS.study_id == study_id).group_by(_REPORTS.trial_id)
+    fold = (_REPORTS.step // per_fold).label("fold")
+    passed = (sa.func.max(_REPORTS.step) + 1 - fold * per_fold).label("passed")
+    of_fold = sa.select(_REPORTS.trial_id, fold, passed).join(tables.trials, _TRIALS.trial_id == _REPORTS.trial_id)
+    folds = of_fold.where(_TRIALS.study_id == study_id).group_by(_REPORTS.trial_id, fold).subquery()
+    count = sa.func.sum(folds.c.passed).label("count")
+    return sa.select(folds.c.trial_id, count).group_by(folds.c.trial_id)

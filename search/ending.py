@@ -110,7 +110,7 @@ def read_usage(connection: sa.Connection, study_id: int, fold_epochs: float) -> 
         fold_epochs=fold_epochs,
         without_better=0 if best is None else _ended_after(connection, study_id, best.number),
         best=None if best is None else best.value,
-        outlooks=_outlooks(connection, study_id),
+        outlooks=read_outlooks(connection, study_id),
     )
 
 
@@ -146,7 +146,8 @@ def _ended_after(connection: sa.Connection, study_id: int, number: int) -> int:
     return int(connection.execute(query.where(_TRIALS.datetime_complete >= of_best.scalar_subquery())).scalar_one())
 
 
-def _outlooks(connection: sa.Connection, study_id: int) -> tuple[Outlook, ...]:
+def read_outlooks(connection: sa.Connection, study_id: int) -> tuple[Outlook, ...]:
+    """What was expected when the trials were sampled that were sampled last, the newest first."""
     query = sa.select(_ATTRS.value_json).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
     query = query.where(_TRIALS.study_id == study_id, _ATTRS.key == OUTLOOK)
     found = connection.execute(query.order_by(_TRIALS.number.desc()).limit(IN_A_ROW)).scalars()

@@ -43,7 +43,7 @@ class TrialReader:
 
     Args:
         in_full: with attributes and every report. Else without attributes, and of the reports only the last one of each
-            pruned trial: a sampler looks at nothing more.
+            trial that is pruned or runs: a sampler looks at nothing more.
     """
 
     def __init__(self, *, in_full: bool) -> None:
@@ -64,7 +64,7 @@ class TrialReader:
         parts: dict[int, _Parts] = defaultdict(_Parts)
         self._read_params(connection, where, parts)
         _read_values(connection, where, parts)
-        _read_reports(connection, where if self._in_full else _last_of_pruned(where), parts)
+        _read_reports(connection, where if self._in_full else _last_report(where), parts)
         if self._in_full:
             _read_attrs(connection, where, parts)
         return {row.trial_id: _frozen(row, parts[row.trial_id]) for row in rows}
@@ -92,12 +92,12 @@ def _read_reports(connection: sa.Connection, where: Condition, parts: dict[int, 
         parts[row.trial_id].reports[row.step] = value
 
 
-def _last_of_pruned(where: Condition) -> Condition:
-    """The condition for the last report of each pruned trial."""
+def _last_report(where: Condition) -> Condition:
+    """The condition for the last report of each trial that is pruned or runs."""
     last = sa.select(_REPORTS.trial_id, sa.func.max(_REPORTS.step)).join(
         tables.trials, _TRIALS.trial_id == _REPORTS.trial_id
     )
-    last = last.where(where, _TRIALS.state == "PRUNED").group_by(_REPORTS.trial_id)
+    last = last.where(where, _TRIALS.state.in_(("PRUNED", "RUNNING"))).group_by(_REPORTS.trial_id)
     return sa.tuple_(_REPORTS.trial_id, _REPORTS.step).in_(last)
 
 

@@ -23,12 +23,18 @@ State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL", "WAITING"]
 FAILURE, REASON = "failure", "reason"  # the user attributes that say why a trial failed, and why it was pruned
 RACES = "races"  # the user attribute of a queued trial that may be pruned though its values were given
 CELLS = "fold%/eval%"  # the pattern of SQL's LIKE that every `cell_key` matches
+FINALS = "fold%/final"  # and every `final_key`
 UNFINISHED: tuple[State, ...] = ("RUNNING", "WAITING")
 
 
 def cell_key(fold: int, evaluation: int) -> str:
     """The user attribute of a trial that holds the record of one evaluation of one fold, both from 0."""
     return f"fold{fold}/eval{evaluation}"
+
+
+def final_key(fold: int) -> str:
+    """The user attribute of a trial that says that a fold of it went to the finals."""
+    return f"fold{fold}/final"
 
 
 def find_study_id(connection: sa.Connection, name: str) -> int:
@@ -73,6 +79,13 @@ def read_trial_attr(connection: sa.Connection, trial_id: int, key: str) -> objec
     found = sa.select(attrs.value_json).where(attrs.trial_id == trial_id, attrs.key == key)
     text = connection.execute(found).scalar()
     return None if text is None else json.loads(text)
+
+
+def read_cells(connection: sa.Connection, trial_id: int) -> dict[str, Any]:
+    """The records of all evaluations of a trial, by their `cell_key`."""
+    attrs = tables.trial_attrs.c
+    found = sa.select(attrs.key, attrs.value_json).where(attrs.trial_id == trial_id, attrs.key.like(CELLS))
+    return {key: json.loads(text) for key, text in connection.execute(found)}
 
 
 def read_trial_state(connection: sa.Connection, trial_id: int) -> State | None:

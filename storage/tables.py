@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-VERSION = 1
+VERSION = 2
+WHOLE = -1  # the fold of a lease on all folds of a trial
 # MIGRATIONS[n] turns tables of version n into those of version n + 1, inside the caller's transaction.
-MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {}
+MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: lambda connection: _split_leases(connection)}
 
 ours = sa.MetaData()
 
@@ -20,14 +21,16 @@ version = sa.Table(
     sa.Column("version", sa.Integer, nullable=False),
 )
 
-# One row for each trial that has begun and not ended. `state`: claiming (its values are being drawn); held; released
-# (given back by its worker); orphaned (its worker is known to be dead). `fruitless`: attempts in a row that left no new
+# One row for each fold that has begun, of a trial that has not ended; or one for all folds of a trial (WHOLE).
+# `state`: claiming (its values are being drawn); held; released (given back by its worker); orphaned (its worker is
+# known to be dead); done. A trial whose rows are all done is put aside. `fruitless`: attempts in a row that left no new
 # checkpoint or evaluation.
 leases = sa.Table(
-    "foldrace_leases",
+    "foldrace_cells",
     ours,
     sa.Column("study_id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("trial_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("owner", sa.String(200), nullable=False),
     sa.Column("token", sa.String(32), nullable=False, unique=True),
     sa.Column("counter", sa.BigInteger, nullable=False),
@@ -164,3 +167,17 @@ trial_intermediate_values = sa.Table(
     sa.Column("intermediate_value", sa.Float(53)),
     sa.Column("intermediate_value_type", _INTERMEDIATE_TYPE, nullable=False),
 )
+
+
+def _split_leases(connection: sa.Connection) -> None:
+    """Version 1 leased trials whole: those that have begun go on so, in their old order."""
+    old = sa.Table(
+        "foldrace_leases",
+        sa.MetaData(),
+        *(sa.Column(column.name, column.type) for column in leases.columns if column.name != "fold"),
+    )
+    leases.create(connection)
+    kept = [column.name for column in old.columns]
+    rows = sa.select(*old.columns, sa.literal(WHOLE))
+    connection.execute(sa.insert(leases).from_select([*kept, "fold"], rows))
+    old.drop(connection)

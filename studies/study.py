@@ -81,6 +81,9 @@ class Search(_Section):
     Attributes:
         prior: earlier studies: names of runs, files of JSON, or `shipped`; only the sampler gp reads them.
         risk: of the racing pruner: the share of the expected improvement that it may lose.
+        order: `folds`: every trial races in its first fold, and what is believed then says which fold is next; the
+            default with racing. `trials`: each trial runs to its end; the default without, and nothing else goes there.
+        finals: folds that the best trials get once no trial waits.
         stop: `trials`: when there are so many; `converged`: also when further ones can be expected to gain little.
         min_gain: a gain that is little in any case, in the metric's units.
         gpu_hours, fold_epochs: of all workers together, from the study's beginning; when they are used, it ends.
@@ -98,6 +101,8 @@ class Search(_Section):
     prior: tuple[str, ...] = ()
     pruner: Pruner = "racing"
     risk: float = Field(0.05, ge=0, le=1)
+    order: Literal["folds", "trials"] | None = None
+    finals: int = Field(10, ge=0)
     stop: Literal["trials", "converged"] = "trials"
     min_gain: float = Field(0.0, ge=0, le=1)
     gpu_hours: float | None = Field(None, gt=0)
@@ -110,6 +115,11 @@ class Search(_Section):
     checkpoint_minutes: float = Field(5.0, ge=0)
     lease_seconds: float = Field(60.0, gt=0)
     baseline: tuple[dict[str, Value], ...] = ()
+
+    @property
+    def is_by_folds(self) -> bool:
+        """Whether folds are claimed one by one."""
+        return self.pruner == "racing" and self.order != "trials"
 
     @property
     def may_end_early(self) -> bool:
@@ -142,6 +152,13 @@ class Search(_Section):
         if repeated is not None:
             raise ValueError(f"{repeated} is listed twice")
         return priors
+
+    @model_validator(mode="after")
+    def _folds_need_the_race(self) -> Self:
+        if self.order == "folds" and self.pruner != "racing":
+            found = f'order = "folds" needs pruner = "racing", found "{self.pruner}"'
+            raise ValueError(f'{found}; write order = "trials", or leave it out')
+        return self
 
     @model_validator(mode="after")
     def _priors_need_the_process(self) -> Self:

@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks import recordings, replay, simulation
 from benchmarks.recordings import CurveError
-from foldrace.search import race, sampler
+from foldrace.search import assessment, race, sampler
 
-_SOURCES = (Path(simulation.__file__).parent, Path(race.__file__).parent, Path(sampler.__file__).parent)
+_SOURCES = tuple(Path(module.__file__ or "").parent for module in (simulation, race, sampler, assessment))
 _FILES = (Path(recordings.__file__), Path(replay.__file__))
 
 
@@ -51,9 +51,10 @@ class Outcome:
 
     Attributes:
         start: points that a configuration drawn at random lies below the best one.
-        spent: (trials,), fold-epochs of all workers when each trial ended.
-        clock: (trials,), fold-epochs that had gone by.
-        shortfalls: (trials,), points that the configuration that an export would choose then lies below the best one.
+        spent: (steps,), fold-epochs of all workers when a trial ended, or a fold of it.
+        clock: (steps,), fold-epochs that had gone by.
+        shortfalls: (steps,), points that the configuration that an export would choose then lies below the best one.
+        trials: (steps,), that had ended, or were put aside.
         seconds: CPU time of the simulation.
     """
 
@@ -61,6 +62,7 @@ class Outcome:
     spent: tuple[float, ...]
     clock: tuple[float, ...]
     shortfalls: tuple[float, ...]
+    trials: tuple[int, ...]
     seconds: float
 
 
@@ -103,7 +105,8 @@ class Results:
 
 def _outcome(raw: dict[str, Any]) -> Outcome:
     lists = {key: tuple(map(float, raw[key])) for key in ("spent", "clock", "shortfalls")}
-    return Outcome(start=float(raw["start"]), seconds=float(raw["seconds"]), **lists)
+    trials = tuple(map(int, raw["trials"]))
+    return Outcome(start=float(raw["start"]), trials=trials, seconds=float(raw["seconds"]), **lists)
 
 
 def _fingerprint() -> str:

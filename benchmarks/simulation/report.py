@@ -144,7 +144,7 @@ def _row(name: tuple[str, int], studies: list[Study]) -> Row:
 
 def _after_24(outcome: Outcome) -> tuple[float, float, float]:
     """Shortfall, fold-epochs and clock after 24 trials, or after all where there are fewer."""
-    at = min(24, len(outcome.spent)) - 1
+    at = next((step for step, trials in enumerate(outcome.trials) if trials >= TRIALS[0]), len(outcome.trials) - 1)
     return outcome.shortfalls[at], outcome.spent[at], outcome.clock[at]
 
 

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from benchmarks.recordings import EVALUATIONS
 from foldrace.search.race.learning_curves import LearningCurves, read_learning_curves
 from foldrace.search.race.space import SearchSpace
-from foldrace.search.sampler.gp import GpSampler, Sample
+from foldrace.search.sampler.gp import GpSampler, Posterior, Sample
 from foldrace.search.sampler.history import History
 from foldrace.search.sampler.sampling import Sampler
 from foldrace.search.sampler.trends import NO_PRIORS, Priors
@@ -24,6 +24,9 @@ class StudySampler(Protocol):
 
     def sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         """A value for each knob."""
+
+    def believe(self, space: SearchSpace) -> Posterior | None:
+        """What the trials let believe; None while too few have shown something."""
 
 
 MakeSampler = Callable[["MemoryHistory", int], StudySampler]  # of a study with a seed
@@ -73,3 +76,7 @@ class _Stock:
         rest = {knob: d for knob, d in space.items() if knob not in values}
         values |= {k: self._sampler.sample_independent(self._study, trial, k, d) for k, d in rest.items()}
         return Sample(values)
+
+    def believe(self, space: SearchSpace) -> Posterior | None:
+        """Nothing that it tells."""
+        return None

@@ -17,7 +17,7 @@ from foldrace.search.sampler.readings import Readings
 from foldrace.search.sampler.trends import Priors, PriorStudy
 
 RECORDED = Path(__file__).parents[1] / "curves"
-EARLIER_TRIALS = 24  # of an earlier study of the same data
+EARLIER = Extent(trials=24, by_folds=True)  # an earlier study of the same data
 WHOLE_TRIALS = 36  # of a strategy that runs each trial to its end; more is never asked for
 
 
@@ -30,12 +30,14 @@ class Strategy:
         pruner: for a study of so many folds.
         trials: of a study, at most; None: as many as are asked for.
         ends_converged: it begins no trial more once it has converged.
+        by_folds: folds are trained one by one, as the product ranks them.
     """
 
     sampler: Callable[[World, Path], MakeSampler]
     pruner: Callable[[int], BasePruner]
     trials: int | None = None
     ends_converged: bool = False
+    by_folds: bool = False
 
 
 def _none(folds: int) -> BasePruner:
@@ -79,10 +81,15 @@ def _after_an_earlier_study(world: World) -> MakeSampler:
     """A study of 24 trials of the same data, of another model say, goes before: a trend, not evidence itself."""
 
     def make(history: MemoryHistory, seed: int) -> StudySampler:
-        earlier = played_study(world, gp(world.folds), _racing(world.folds), seed + 1, Extent(EARLIER_TRIALS))
+        earlier = played_study(world, gp(world.folds), _racing(world.folds), seed + 1, EARLIER)
         return gp(world.folds, Priors(studies=[earlier]))(history, seed)
 
     return make
+
+
+def _folds(sampler: Callable[[World, Path], MakeSampler], ends_converged: bool = False) -> Strategy:
+    """As the product searches by default."""
+    return Strategy(sampler, _racing, ends_converged=ends_converged, by_folds=True)
 
 
 STRATEGIES: Mapping[str, Strategy] = {
@@ -90,9 +97,10 @@ STRATEGIES: Mapping[str, Strategy] = {
     "tpe_halving": Strategy(lambda world, curves: tpe, _halving),
     "tpe_racing": Strategy(lambda world, curves: tpe, _racing),
     "gpsampler": Strategy(lambda world, curves: stock(lambda: GPSampler(seed=0)), _none, WHOLE_TRIALS),
-    "foldrace": Strategy(lambda world, curves: gp(world.folds), _racing),
-    "foldrace_converged": Strategy(lambda world, curves: gp(world.folds), _racing, ends_converged=True),
-    "foldrace_prior": Strategy(lambda world, curves: gp(world.folds, Priors(studies=_other_data(curves))), _racing),
-    "foldrace_again": Strategy(lambda world, curves: _after_an_earlier_study(world), _racing),
-    "foldrace_reversed": Strategy(lambda world, curves: gp(world.folds, Priors(studies=_reversed(curves))), _racing),
+    "foldrace": _folds(lambda world, curves: gp(world.folds)),
+    "foldrace_trials": Strategy(lambda world, curves: gp(world.folds), _racing),
+    "foldrace_converged": _folds(lambda world, curves: gp(world.folds), ends_converged=True),
+    "foldrace_prior": _folds(lambda world, curves: gp(world.folds, Priors(studies=_other_data(curves)))),
+    "foldrace_again": _folds(lambda world, curves: _after_an_earlier_study(world)),
+    "foldrace_reversed": _folds(lambda world, curves: gp(world.folds, Priors(studies=_reversed(curves)))),
 }

@@ -4,25 +4,31 @@ Nothing is trained and nothing is stored. Several workers are simulated in time:
 """
 
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import optuna
 from optuna.pruners import BasePruner
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from benchmarks.recordings import EVALUATIONS
+from benchmarks.recordings import EVALUATIONS, Run
 from benchmarks.replay import report_estimate
 from benchmarks.simulation.samplers import MakeSampler
 from benchmarks.simulation.worlds import World
+from foldrace.search.assessment.belief import believe
 from foldrace.search.ending import IN_A_ROW, Outlook, has_converged
+from foldrace.search.race.allocation import FIRST, Begun, Standing, rank_cells
 from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.readings import read_levels
 from foldrace.search.sampler.trends import PriorStudy
+from foldrace.studies.study import Search
+
+FINALS = Search().finals
 
 
 class MemoryHistory(InMemoryStorage):
@@ -35,31 +41,45 @@ class MemoryHistory(InMemoryStorage):
         self.space = space
         self.id = self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
 
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All of them."""
+        return self.get_all_trials(self.id, deepcopy=False)
+
     def refresh(self) -> None:
         """Nothing is elsewhere."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How far a study goes: so many trials at most, and whether it ends when it has converged."""
+    """How far a study goes.
+
+    Attributes:
+        trials: at most.
+        ends_converged: it begins no trial more when it has converged.
+        by_folds: folds are trained one by one, as the product ranks them; else each trial to its end.
+    """
 
     trials: int
     ends_converged: bool = False
+    by_folds: bool = False
 
 
 @dataclass(frozen=True)
 class Step:
-    """What is had once a trial has ended.
+    """What is had once a trial has ended, or a fold of it.
 
     Attributes:
         spent: fold-epochs of all workers so far.
         clock: fold-epochs that have gone by on the clock, with all workers at once.
         level: the true value of the configuration that an export would choose now.
+        trials: that ended, or were put aside.
     """
 
     spent: float
     clock: float
     level: float
+    trials: int
 
 
 def play(
@@ -68,107 +88,210 @@ def play(
     """Play a study.
 
     Returns:
-        one step for each trial that ended, in their order.
+        one step for each trial that ended, by folds one for each fold, in their order.
     """
-    return _Play(world, sampler, pruner, seed).run(extent, workers)
+    return _play_of(world, sampler, pruner, seed, extent).run(workers)
 
 
 def played_study(world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, extent: Extent) -> PriorStudy:
     """A study that was played before, as another one may begin from it."""
-    played = _Play(world, sampler, pruner, seed)
-    played.run(extent, workers=1)
-    trials = played.trials()
+    played = _play_of(world, sampler, pruner, seed, extent)
+    played.run(workers=1)
+    trials = played.history.trials
     curves = [read_learning_curves(trial, world.folds, EVALUATIONS) for trial in trials]
     return PriorStudy("earlier", dict(world.space), [trial.params for trial in trials], read_levels(curves), {})
 
 
+def _play_of(world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, extent: Extent) -> "_Play":
+    return (_FoldPlay if extent.by_folds else _TrialPlay)(world, sampler, pruner, seed, extent)
+
+
 class _Play:
-    def __init__(self, world: World, sampler: MakeSampler, pruner: BasePruner, seed: int) -> None:
-        self._world, self._pruner, self._seed = world, pruner, seed
-        self._history = MemoryHistory(dict(world.space))
-        self._sampler = sampler(self._history, seed)
+    """A study that is played; how folds follow each other is said by those below."""
+
+    def __init__(self, world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, extent: Extent) -> None:
+        self._world, self._pruner, self._seed, self._extent = world, pruner, seed, extent
+        self.history = MemoryHistory(dict(world.space))
+        self._sampler = sampler(self.history, seed)
         self._study = optuna.load_study(
-            study_name=self._history.study_name, storage=self._history, sampler=optuna.samplers.RandomSampler(seed=0)
+            study_name=self.history.study_name, storage=self.history, sampler=optuna.samplers.RandomSampler(seed=0)
         )
         self._steps: list[Step] = []
         self._spent = 0.0
-        self._chosen: tuple[float, int] | None = None
+        self._trials: list[_Trial] = []
         self._outlooks: deque[Outlook] = deque(maxlen=IN_A_ROW)
-        self._level = world.typical  # before a trial is complete, any configuration is as good as another
+        self._level = world.typical  # before anything is known, any configuration is as good as another
 
-    def trials(self) -> list[FrozenTrial]:
-        """All that there are by now."""
-        return self._history.get_all_trials(self._history.id, deepcopy=False)
-
-    def run(self, extent: Extent, workers: int) -> tuple[Step, ...]:
-        begun, now = 0, 0.0
-        idle, events = list(reversed(range(workers))), list[tuple[float, int, "_Running"]]()
+    def run(self, workers: int) -> tuple[Step, ...]:
+        idle, now, events = workers, 0.0, list[tuple[float, int, int, "_Cell"]]()
         while True:
-            while idle and begun < extent.trials and not (extent.ends_converged and has_converged(self._outlooks)):
-                running = self._begin()
-                heapq.heappush(events, (now + running.cost, running.number, running))
-                idle.pop()
-                begun += 1
+            while idle and (cell := self._next()) is not None:
+                heapq.heappush(events, (now + cell.trial.cost, cell.trial.number, cell.fold, cell))
+                idle -= 1
             if not events:
                 return tuple(self._steps)
-            now, number, running = heapq.heappop(events)
-            self._spent += running.cost
-            if self._evaluate(running):
-                self._steps.append(Step(self._spent, now, self._level))
-                idle.append(number)
+            now, number, _, cell = heapq.heappop(events)
+            self._spent += cell.trial.cost
+            if self._evaluate(cell, now):
+                idle += 1
             else:
-                heapq.heappush(events, (now + running.cost, number, running))
+                heapq.heappush(events, (now + cell.trial.cost, number, cell.fold, cell))
 
-    def _begin(self) -> "_Running":
-        trial_id = self._history.create_new_trial(self._history.id)
-        frozen = self._history.get_trial(trial_id)
-        sample = self._sampler.sample(frozen, self._history.space)
-        params = sample.values
+    def _next(self) -> "_Cell | None":
+        """What a worker that is free begins; None: nothing now."""
+        raise NotImplementedError
+
+    def _evaluate(self, cell: "_Cell", now: float) -> bool:
+        """Whether the worker is free after the next evaluation of a fold."""
+        raise NotImplementedError
+
+    @property
+    def _may_begin(self) -> bool:
+        has_ended = self._extent.ends_converged and has_converged(self._outlooks)
+        return len(self._trials) < self._extent.trials and not has_ended
+
+    def _begin(self) -> "_Trial":
+        trial_id = self.history.create_new_trial(self.history.id)
+        sample = self._sampler.sample(self.history.get_trial(trial_id), self.history.space)
         self._outlooks += [] if sample.outlook is None else [sample.outlook]
-        for knob, value in params.items():
+        for knob, value in sample.values.items():
             distribution = self._world.space[knob]
-            self._history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)
-        return _Running(Trial(self._study, trial_id), self._world, params, self._seed)
+            self.history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)
+        trial = _Trial(Trial(self._study, trial_id), self._world.train(sample.values, self._seed, trial_id))
+        self._trials.append(trial)
+        return trial
 
-    def _evaluate(self, running: "_Running") -> bool:
-        """Whether the trial has ended with its next evaluation."""
-        running.evaluate()
-        number = running.number
-        if running.is_whole:
-            value = running.run.value
-            self._history.set_trial_state_values(running.trial._trial_id, TrialState.COMPLETE, [value])
-            if self._chosen is None or (value, -number) > self._chosen:
-                self._chosen, self._level = (value, -number), self._world.level(running.run.params)
-            return True
-        if self._pruner.prune(self._study, self._frozen(running)):
-            self._history.set_trial_state_values(running.trial._trial_id, TrialState.PRUNED, [running.last_report])
-            return True
-        return False
+    def _is_pruned(self, cell: "_Cell") -> bool:
+        trial = cell.trial
+        if not self._pruner.prune(self._study, self.history.trials[trial.number]):
+            return False
+        last = trial.estimate(cell.fold, cell.evaluations - 1)
+        self.history.set_trial_state_values(trial.trial._trial_id, TrialState.PRUNED, [last])
+        trial.has_ended = True
+        return True
 
-    def _frozen(self, running: "_Running") -> FrozenTrial:
-        return self.trials()[running.number]
+    def _complete(self, trial: "_Trial") -> None:
+        self.history.set_trial_state_values(trial.trial._trial_id, TrialState.COMPLETE, [trial.run.value])
+        trial.has_ended = True
 
 
-class _Running:
-    """A trial of the study, evaluation by evaluation."""
+class _TrialPlay(_Play):
+    """Each trial is trained to its end by the worker that began it; the highest complete value is chosen."""
 
-    def __init__(self, trial: Trial, world: World, params: dict[str, Any], seed: int) -> None:
-        self.trial, self.number = trial, trial.number
-        self.run = world.train(params, seed, self.number)
-        self.cost = self.run.steps[0] / self.run.steps_per_epoch / EVALUATIONS  # fold-epochs to the next evaluation
-        self._done = 0
+    _chosen: tuple[float, int] | None = None
 
-    def evaluate(self) -> None:
-        report_estimate(self.trial, self.run, *divmod(self._done, EVALUATIONS))
-        self._done += 1
+    def _next(self) -> "_Cell | None":
+        return _Cell(self._begin(), 0) if self._may_begin else None
+
+    def _evaluate(self, cell: "_Cell", now: float) -> bool:
+        trial = cell.trial
+        cell.evaluate()
+        if cell.is_done and len(trial.done) == self._world.folds:
+            self._complete(trial)
+            mine = trial.run.value, -trial.number
+            if self._chosen is None or mine > self._chosen:
+                self._chosen, self._level = mine, self._world.level(trial.run.params)
+        elif not self._is_pruned(cell):
+            if cell.is_done:
+                cell.fold, cell.evaluations = cell.fold + 1, 0
+            return False
+        self._steps.append(Step(self._spent, now, self._level, len(self._steps) + 1))
+        return True
+
+
+class _FoldPlay(_Play):
+    """Folds follow each other as the product ranks them; what is believed to be the best is chosen."""
+
+    def _next(self) -> "_Cell | None":
+        for cell in rank_cells(self._standing()):
+            trial = self._begin() if cell.trial_id is None else self._trials[cell.trial_id]
+            trial.running.add(cell.fold)
+            trial.finals += cell.is_final
+            return _Cell(trial, cell.fold)
+        return None
+
+    def _standing(self) -> Standing:
+        posterior = self._sampler.believe(self.history.space) if self._trials else None
+        return Standing(
+            [
+                Begun(trial.number, trial.number, trial.epochs, trial.open, len(trial.running), is_given=False)
+                for trial in self._trials
+                if not trial.has_ended
+            ],
+            {} if posterior is None else posterior.levels(),
+            frozenset(trial.number for trial in self._trials if len(trial.done) == self._world.folds),
+            math.nan if posterior is None else posterior.readings.fold_variance,
+            self._outlooks[-1].gain if self._outlooks else None,
+            self._may_begin,
+            FINALS - sum(trial.finals for trial in self._trials),
+        )
+
+    def _evaluate(self, cell: "_Cell", now: float) -> bool:
+        trial = cell.trial
+        cell.evaluate()
+        if not cell.is_done and not (cell.fold == FIRST and self._is_pruned(cell)):
+            return False
+        trial.running.discard(cell.fold)
+        if len(trial.done) == self._world.folds:
+            self._complete(trial)
+        elif cell.is_done and cell.fold == FIRST:
+            self._is_pruned(cell)
+        self._choose()
+        self._steps.append(Step(self._spent, now, self._level, sum(bool(t.done) or t.has_ended for t in self._trials)))
+        return True
+
+    def _choose(self) -> None:
+        curves = [read_learning_curves(trial, self._world.folds, EVALUATIONS) for trial in self.history.trials]
+        known = [trial.number for trial in self._trials if trial.done]
+        belief = believe(curves, self._world.folds)
+        leader = None if belief is None else belief.leader(known)
+        if leader is None and known:
+            leader = max(known, key=lambda number: float(np.nanmean(curves[number].best[:, -1])))
+        if leader is not None:
+            self._level = self._world.level(self._trials[leader].run.params)
+
+
+class _Trial:
+    """A trial of the study.
+
+    Attributes:
+        cost: fold-epochs to a fold's next evaluation.
+        epochs: of a fold.
+        done, running: folds.
+        finals: folds that it got in the finals.
+    """
+
+    def __init__(self, trial: Trial, run: Run) -> None:
+        self.trial, self.number, self.run = trial, trial.number, run
+        self.epochs = run.steps[0] / run.steps_per_epoch
+        self.cost = self.epochs / EVALUATIONS
+        self.done, self.running = set[int](), set[int]()
+        self.finals, self.has_ended = 0, False
 
     @property
-    def is_whole(self) -> bool:
-        return self._done == len(self.run.cells) * EVALUATIONS
+    def open(self) -> tuple[int, ...]:
+        """The folds that may be begun: none before the first is done."""
+        begun = self.done | self.running
+        return tuple(fold for fold in range(len(self.run.cells)) if fold not in begun) if FIRST in self.done else ()
 
-    @property
-    def last_report(self) -> float:
+    def estimate(self, fold: int, index: int) -> float:
         """What Optuna takes for the value of a trial that is pruned."""
-        fold, index = divmod(self._done - 1, EVALUATIONS)
         best = self.run.best
         return running_estimate(best[:fold, -1].tolist(), float(best[fold, index]), (index + 1) / EVALUATIONS)
+
+
+class _Cell:
+    """A fold of a trial, evaluation by evaluation."""
+
+    def __init__(self, trial: _Trial, fold: int) -> None:
+        self.trial, self.fold, self.evaluations = trial, fold, 0
+
+    def evaluate(self) -> None:
+        report_estimate(self.trial.trial, self.trial.run, self.fold, self.evaluations)
+        self.evaluations += 1
+        if self.is_done:
+            self.trial.done.add(self.fold)
+
+    @property
+    def is_done(self) -> bool:
+        return self.evaluations == EVALUATIONS

@@ -12,12 +12,11 @@ from statistics import NormalDist
 import numpy as np
 
 from foldrace.search.assessment.levels import MIN_VARIANCE, LevelPrior
-from foldrace.search.race.forecast import ForecastModel, fold_variance_of_pair
+from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance
 from foldrace.search.sampler.readings import read_levels
 from foldrace.trainer.arrays import FloatArray
 
-MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before anything is believed
 COMPARED = 8  # of the trials with the best readings, each with each
 CLEAR = 0.95  # the probability of a lead that is more than chance
 

@@ -26,7 +26,7 @@ from foldrace.search.session import Session
 from foldrace.search.study_store import name_of_run
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
-from foldrace.storage.leases import OWNED
+from foldrace.storage.leases.lease import OWNED
 
 LOOPBACK = "127.0.0.1"
 _STUDY_PAGE = re.compile(r"/dashboard/studies/(\d+)", re.ASCII)

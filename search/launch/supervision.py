@@ -15,7 +15,7 @@ from foldrace.search.study_store import final_name
 from foldrace.search.workers.command import WorkerCommand, storage_in_environment
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor
-from foldrace.storage.leases import mark_orphaned
+from foldrace.storage.leases.lease import mark_orphaned
 
 
 class RunStopped(KeyboardInterrupt):

@@ -3,7 +3,8 @@
 Nothing here reads a database: `status_reader` does. Nothing here is for the eye: `view` is.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from foldrace.search.compute import FoldEpochs
@@ -64,9 +65,10 @@ class FailedTrial:
 
 @dataclass(frozen=True)
 class OrphanedTrial:
-    """A trial without a worker: the next free one adopts it, once it knows that the lease is dead."""
+    """A trial, or a fold of it, without a worker: the next free one adopts it, once it knows that the lease is dead."""
 
     number: int
+    fold: int | None
     attempt: int
     owner: str
     why: str
@@ -100,9 +102,11 @@ class StudyStatus:
         trials, evaluations: how many there are, by the state of the trial, as in {"COMPLETE": 12}.
         best: None until a trial is complete.
         first: the value of trial 0, which is the baseline of a study that has one; None until it is complete.
-        seconds_each: the mean wall time of the trials that ended last; None until one has.
+        seconds_each: that workers have held a trial on average, or the wall time of those that ended last; None until
+            there are some.
         finals: the final jobs of the study.
         failures: the last of them.
+        aside: how many folds are done of each trial that was put aside, by its number.
         epochs: of a fold, by the number of each running trial.
         priors: how the study uses each.
         usage: of the budgets; None in a final job.
@@ -123,6 +127,7 @@ class StudyStatus:
     orphans: tuple[OrphanedTrial, ...]
     fold_epochs: FoldEpochs
     epochs: dict[int, float]
+    aside: Mapping[int, int] = field(default_factory=dict)
     priors: tuple[PriorStatus, ...] = ()
     usage: Usage | None = None
     end: SearchEnd | None = None
@@ -180,7 +185,7 @@ class StudyStatus:
     def seconds_left(self) -> float | None:
         """About how long the workers need for the rest, at the pace of the trials that ended last; None: unknown."""
         workers = len(self.alive)
-        trials = self.trials.get("WAITING", 0) + self.trials.get("RUNNING", 0) / 2
+        trials = self.trials.get("WAITING", 0) + (self.trials.get("RUNNING", 0) - len(self.aside)) / 2
         return trials * self.seconds_each / workers if workers and trials and self.seconds_each is not None else None
 
     def __str__(self) -> str:

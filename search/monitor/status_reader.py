@@ -5,12 +5,13 @@ Never imports optuna or torch, and never reads the records of trials one by one.
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from foldrace.search.compute import read_compute, total_fold_epochs
-from foldrace.search.ending import find_end, read_usage
+from foldrace.search.compute import TrialCompute, read_compute, total_fold_epochs
+from foldrace.search.ending import Usage, find_end, read_usage
 from foldrace.search.monitor.status import (
     ENDED,
     BestTrial,
@@ -24,8 +25,9 @@ from foldrace.search.prior_store import read_prior_statuses
 from foldrace.search.ranking import select_ranked
 from foldrace.search.stored_knobs import read_knobs
 from foldrace.search.study_store import StoredStudy, find_study, read_study
-from foldrace.storage import leases, optuna_rows, tables, workers
+from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
+from foldrace.storage.leases import lease as leases
 from foldrace.storage.optuna_rows import State
 
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
@@ -65,7 +67,7 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
     spent = total_fold_epochs(compute, study)
     usage = read_usage(connection, study_id, spent.spent) if stored.name == study.name else None
     seen = _workers(connection, study_id)
-    lease = study.search.lease_seconds
+    lease, folds = study.search.lease_seconds, _folds_aside(connection, study_id)
     alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= lease}
     return StudyStatus(
         study=study,
@@ -75,11 +77,12 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         evaluations=_evaluations(connection, study_id),
         best=_best(connection, study_id),
         first=_first_value(connection, study_id),
-        seconds_each=_seconds_each(connection, study_id),
+        seconds_each=_seconds_held(usage, compute) or _seconds_each(connection, study_id),
         finals=_finals(connection, stored),
         workers=seen,
         failures=_failures(connection, study_id),
         orphans=_orphans(connection, study_id, alive),
+        aside={trial.number: folds[trial.trial_id] for trial in compute if trial.trial_id in folds},
         fold_epochs=spent,
         epochs={trial.number: trial.epochs for trial in compute if trial.state == "RUNNING"},
         priors=read_prior_statuses(connection, study_id),
@@ -137,6 +140,20 @@ def _seconds_each(connection: sa.Connection, study_id: int) -> float | None:
     return sum((ended - begun).total_seconds() for begun, ended in found) / len(found) if found else None
 
 
+def _seconds_held(usage: Usage | None, trials: Sequence[TrialCompute]) -> float | None:
+    """That workers have held a trial on average; None where that is not known."""
+    if usage is None or not usage.gpu_hours:
+        return None
+    begun = sum(trial.spent > 0 for trial in trials)
+    return usage.gpu_hours * 3600 / begun if begun else None
+
+
+def _folds_aside(connection: sa.Connection, study_id: int) -> dict[int, int]:
+    """How many folds are done of each trial that was put aside, by trial id."""
+    folds = leases.read_folds(connection, study_id)
+    return {trial: len(states) for trial, states in folds.items() if set(states.values()) == {leases.DONE}}
+
+
 def _workers(connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ...]:
     names = [_WORKERS[name] for name in WorkerStatus.__dataclass_fields__ if name != "silent_seconds"]
     silent = (workers.seconds_now(connection) - _WORKERS.seen_at).label("silent_seconds")
@@ -153,18 +170,24 @@ def _failures(connection: sa.Connection, study_id: int) -> tuple[FailedTrial, ..
 
 
 def _orphans(connection: sa.Connection, study_id: int, alive: set[str]) -> tuple[OrphanedTrial, ...]:
-    """The running trials without a lease, or whose lease is free, or whose owner is not among those alive."""
-    query = sa.select(_TRIALS.number, _LEASES.attempt, _LEASES.owner, _LEASES.state)
+    """The folds of running trials whose lease is free, or whose owner is not among those alive; and trials without."""
+    query = sa.select(_TRIALS.number, _LEASES.fold, _LEASES.attempt, _LEASES.owner, _LEASES.state)
     of_trial = sa.and_(_LEASES.study_id == _TRIALS.study_id, _LEASES.trial_id == _TRIALS.trial_id)
     query = query.select_from(tables.trials).outerjoin(tables.leases, of_trial)
     found = connection.execute(
-        query.where(_TRIALS.study_id == study_id, _TRIALS.state == "RUNNING").order_by(_TRIALS.number)
+        query.where(_TRIALS.study_id == study_id, _TRIALS.state == "RUNNING").order_by(_TRIALS.number, _LEASES.fold)
     )
     return tuple(
-        OrphanedTrial(row.number, row.attempt or 0, row.owner or leases.FOREIGN, _orphaned_because(row))
+        OrphanedTrial(
+            row.number, _fold(row.fold), row.attempt or 0, row.owner or leases.FOREIGN, _orphaned_because(row)
+        )
         for row in found
-        if row.state not in leases.OWNED or row.owner not in alive
+        if row.state != leases.DONE and (row.state not in leases.OWNED or row.owner not in alive)
     )
+
+
+def _fold(stored: int | None) -> int | None:
+    return None if stored in (None, tables.WHOLE) else stored
 
 
 def _orphaned_because(row: Any) -> str:

@@ -1,5 +1,6 @@
 """The words and the live view that show the status of a study to a person."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -10,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from foldrace.search.ending import Outlook
-from foldrace.search.monitor.status import ENDED, BestTrial, StudyStatus, WorkerStatus
+from foldrace.search.monitor.status import ENDED, BestTrial, OrphanedTrial, StudyStatus, WorkerStatus
 from foldrace.search.ranking import BY_HAND
-from foldrace.search.words import duration, knobs_text
+from foldrace.search.words import counted, duration, knobs_text
 from foldrace.search.workers.supervisor import Snapshot
 
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "blue", "WAITING": "default"}
@@ -35,7 +36,8 @@ def status_lines(status: StudyStatus) -> list[str]:
     lines += [] if outlook is None else [f"ahead     {_ahead(outlook, status.has_converged)}"]
     lines += [] if status.end is None else [f"ended     {status.end.reason}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in status.workers if not worker.stopped]
-    lines += [f"adoptable trial {o.number}, attempt {o.attempt}: {o.why}" for o in status.orphans]
+    lines += [] if not status.aside else [f"aside     {_aside(status.aside)}"]
+    lines += [f"adoptable {_orphan_text(orphan)}" for orphan in status.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in status.failures]
     return lines
 
@@ -54,6 +56,7 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "workers": [asdict(worker) for worker in status.workers],
         "failures": [asdict(failure) for failure in status.failures],
         "orphans": [asdict(orphan) for orphan in status.orphans],
+        "aside": dict(status.aside),
         "metric": status.study.search.metric,
         "fold_epochs": asdict(status.fold_epochs),
         "state": status.state,
@@ -76,6 +79,7 @@ def progress_line(status: StudyStatus | None) -> str:
     if status.is_final:
         return f"{asked}{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
     ended = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned"
+    ended += f", {len(status.aside)} put aside" if status.aside else ""
     counts = f"{asked}{ended}, {trials.get('FAIL', 0)} failed"
     return counts if best is None else f"{counts}, best {best.value:.4f} (trial {best.number})"
 
@@ -203,9 +207,26 @@ def _worker_text(worker: WorkerStatus) -> str:
     return f"{where}: trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f}{accuracy}"
 
 
+def _orphan_text(orphan: OrphanedTrial) -> str:
+    fold = "" if orphan.fold is None else f", fold {orphan.fold}"
+    return f"trial {orphan.number}{fold}, attempt {orphan.attempt}: {orphan.why}"
+
+
+def _aside(folds: Mapping[int, int]) -> str:
+    """The trials that were put aside, by how many folds of them are done."""
+    by_count: dict[int, list[int]] = {}
+    for number, count in sorted(folds.items()):
+        by_count.setdefault(count, []).append(number)
+    return "; ".join(
+        f"{counted(count, 'fold')} of trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        for count, numbers in sorted(by_count.items(), reverse=True)
+    )
+
+
 def _counts(status: StudyStatus) -> list[tuple[str, int, str]]:
     """Trials by state, none that is zero: the state whose style they have, how many, and what they are called."""
-    orphans = len(status.orphans)
-    trials = status.trials | {"RUNNING": status.trials.get("RUNNING", 0) - orphans}
+    orphans, aside = len({orphan.number for orphan in status.orphans}), len(status.aside)
+    trials = status.trials | {"RUNNING": status.trials.get("RUNNING", 0) - orphans - aside}
     named = [(state, trials.get(state, 0), state.lower()) for state in (*ENDED, "RUNNING", "WAITING")]
-    return [one for one in (*named, ("WAITING", orphans, "to be adopted")) if one[1]]
+    named += [("PRUNED", aside, "put aside"), ("WAITING", orphans, "to be adopted")]
+    return [one for one in named if one[1]]

@@ -12,7 +12,7 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.race.forecast import ForecastModel, fold_variance_of_pair
+from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import (
     LearningCurves,
     read_evaluation,
@@ -20,7 +20,6 @@ from foldrace.search.race.learning_curves import (
 )
 
 RISK = 0.05  # the share of all improvement that may be lost; chosen by replay, docs/lab/racing.md
-MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before any trial is stopped
 
 
 @dataclass(frozen=True)

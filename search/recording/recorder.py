@@ -123,7 +123,7 @@ class Recorder:
         with log_errors(f"the pictures of trial {claim.number}"):
             pictures = _pictures(outcome, matrices, names, self._name)
             if self._is_search:
-                self._unsent.append(trial_record(outcome, len(assignment.folds), pictures))
+                self._unsent.append(trial_record(outcome, assignment.plan.count, pictures))
             addresses = attach(trial, pictures, self._session.workspace)
         text = render_note(outcome, addresses, matrices.get("validation"), names)
         database.retry(lambda: save_note(trial, text))
@@ -149,7 +149,7 @@ class Recorder:
         evaluations = claim.evaluations
         folds = [
             FoldOutcome(fold, curve, _seconds(assignment.folder(fold)))
-            for fold in assignment.folds
+            for fold in sorted({point[0] for point in evaluations})
             if (curve := tuple(evaluations[cell] for cell in sorted(evaluations) if cell[0] == fold))
         ]
         metric, worker = self._session.study.search.metric, f"{self._worker.owner} on {self._worker.device}"

@@ -3,14 +3,16 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from scipy.stats import qmc  # type: ignore[import-untyped]
 
 from foldrace.search.ending import OUTLOOK, Outlook
 from foldrace.search.prior_store import CREDIBLE_PRIORS
+from foldrace.search.race.forecast import Forecast
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.ranking import is_ranked
 from foldrace.search.sampler.acquisition import propose
@@ -18,8 +20,10 @@ from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.curves import CurveReader
 from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs
 from foldrace.search.sampler.readings import Readings, read_levels
-from foldrace.search.sampler.trends import NO_PRIORS, Priors, Trend, average, most_credible
+from foldrace.search.sampler.trends import NO_PRIORS, Priors, TakenOver, Trend, average, most_credible
 from foldrace.trainer.arrays import FloatArray
+
+Tried = TypeVar("Tried", FrozenTrial, TakenOver)
 
 STARTUP_TRIALS = 4  # spread out over the whole space, before the process is asked
 PRIOR_TRIALS = 2  # of these, that earlier studies propose
@@ -48,6 +52,37 @@ class Sample:
         return {key: attr for key, attr in ((CREDIBLE_PRIORS, self.priors), (OUTLOOK, outlook)) if attr is not None}
 
 
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """What a process believes, given the readings of all trials.
+
+    Attributes:
+        numbers: of the study's own trials, which come first among those that were tried.
+        tried: (trials, knobs), their positions.
+        credible: the trends that count.
+        describe: positions as the process takes them.
+    """
+
+    numbers: tuple[int, ...]
+    tried: FloatArray
+    readings: Readings
+    process: GaussianProcess
+    credible: Sequence[Trend]
+    describe: Callable[[FloatArray], Inputs]
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """(trials,), whether a trial has shown something."""
+        known: NDArray[np.bool_] = np.isfinite(self.readings.variances)
+        return known
+
+    def levels(self) -> dict[int, Forecast]:
+        """What is believed of the level of each of the study's own trials that has shown something, by its number."""
+        means, variances = self.process.at(self.describe(self.tried))
+        own = zip(self.numbers, self.known, means, variances, strict=False)
+        return {number: Forecast(float(mean), float(variance)) for number, known, mean, variance in own if known}
+
+
 class GpSampler:
     """Samples trials of one study: determined by its seed, the trial's number and the history, and by nothing else.
 
@@ -66,29 +101,39 @@ class GpSampler:
             trials: that ended or that run; without `number`, the one to be sampled.
         """
         cube, priors = Cube(space), self._read_priors()
+        others = [trial for trial in trials if trial.number != number]
+        if number < STARTUP_TRIALS and len(_held(cube, priors.taken_over)) < STARTUP_TRIALS:
+            tried = _positions(cube, [*_held(cube, others), *_held(cube, priors.taken_over)])
+            return _start(cube, tried, self._trends(priors, space), number, seed)
+        posterior = self.believe(others, space)
+        if posterior is None:
+            return Sample(cube.params(spread_out(cube, number, seed)))
+        process = _with_pending(posterior.process, posterior.describe(posterior.tried), posterior.readings)
+        random = np.random.default_rng([seed, number])
+        proposed = propose(process, cube, posterior.describe, posterior.tried, random)
+        outlook = Outlook(proposed.gain, proposed.error, process.scale, int(posterior.known.sum()))
+        names = _names(posterior.credible) if self._trends(priors, space) else None
+        return Sample(cube.params(proposed.position), names, outlook)
+
+    def believe(self, trials: Sequence[FrozenTrial], space: SearchSpace) -> Posterior | None:
+        """What trials that ended or that run let believe; None while too few have shown something."""
+        cube, priors = Cube(space), self._read_priors()
         trends = self._trends(priors, space)
-        own = [trial for trial in trials if trial.number != number and cube.holds(trial.params)]
-        taken_over = [trial for trial in priors.taken_over if cube.holds(trial.params)]
-        params = [trial.params for trial in own] + [dict(trial.params) for trial in taken_over]
-        tried = np.array([cube.position(one) for one in params]).reshape(-1, cube.knobs)
-        if number < STARTUP_TRIALS and len(taken_over) < STARTUP_TRIALS:
-            return _start(cube, tried, trends, number, seed)
+        own, taken_over = _held(cube, trials), _held(cube, priors.taken_over)
+        tried = _positions(cube, [*own, *taken_over])
         readings = read_levels([*self._curves.read(own), *(trial.curves for trial in taken_over)])
         reported = [trial.value if is_ranked(trial) else math.nan for trial in own] + [math.nan] * len(taken_over)
         readings = readings.with_reported(np.array(reported, dtype=np.float64))
         known = np.isfinite(readings.variances)
         if known.sum() < FEWEST_READINGS:
-            return Sample(cube.params(spread_out(cube, number, seed)))
+            return None
         process, credible = most_credible(cube.inputs(tried[known]), tried[known], readings.of(known), trends)
 
         def describe(positions: FloatArray) -> Inputs:
             plain = cube.inputs(positions)
             return Inputs(plain.columns, plain.knobs, average(credible, positions)) if credible else plain
 
-        process = _with_pending(process, describe(tried), readings)
-        proposed = propose(process, cube, describe, tried, np.random.default_rng([seed, number]))
-        outlook = Outlook(proposed.gain, proposed.error, process.scale, int(known.sum()))
-        return Sample(cube.params(proposed.position), _names(credible) if trends else None, outlook)
+        return Posterior(tuple(trial.number for trial in own), tried, readings, process, credible, describe)
 
     def _trends(self, priors: Priors, space: SearchSpace) -> list[Trend]:
         """The trends of all earlier studies over a space; they are fitted once."""
@@ -97,6 +142,15 @@ class GpSampler:
             trends = [trend for study in priors.studies for trend in study.trends(space)]
             self._fitted = (priors, dict(space), trends)
         return trends
+
+
+def _held(cube: Cube, trials: Sequence[Tried]) -> list[Tried]:
+    """The trials that have a value for each knob."""
+    return [trial for trial in trials if cube.holds(trial.params)]
+
+
+def _positions(cube: Cube, trials: Sequence[FrozenTrial | TakenOver]) -> FloatArray:
+    return np.array([cube.position(trial.params) for trial in trials]).reshape(-1, cube.knobs)
 
 
 def _start(cube: Cube, tried: FloatArray, trends: Sequence[Trend], number: int, seed: int) -> Sample:

@@ -3,6 +3,7 @@
 Optuna's own storage reads all queued trials again for each draw. Nothing here writes.
 """
 
+import copy
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from foldrace.search.ranking import rank_trials
 from foldrace.search.trial_reader import TrialReader
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
+from foldrace.storage.leases.lease import DONE, read_folds
 
 _TRIALS = tables.trials.c
 _SEEN = ("RUNNING", "COMPLETE", "PRUNED")  # one that failed says nothing, one that waits has nothing to say
@@ -34,7 +36,8 @@ class History(InMemoryStorage):
         super().__init__()
         self._database, self._study = database, study_id
         self._finished: dict[int, FrozenTrial] = {}  # by trial id, without the passed over
-        self._trials: list[FrozenTrial] = []  # of these and the running ones those that a draw is made from
+        self.trials: list[FrozenTrial] = []  # of these and the running ones those that a draw is made from
+        self._aside: frozenset[int] = frozenset()  # the ids of trials that were put aside
         self._settled = -1  # every trial up to this id has ended
         self._reader = TrialReader(in_full=False)
         self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
@@ -46,8 +49,13 @@ class History(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """The trials that a draw is made from, by number: none that failed. They are shared: never change one."""
-        return [trial for trial in self._trials if states is None or trial.state in states]
+        """The trials that a draw is made from, by number: none that failed. They are shared: never change one.
+
+        A trial that was put aside counts as pruned: Optuna's samplers would take one that runs for a bad one, or not
+        look at it.
+        """
+        trials = [_as_pruned(trial) if trial._trial_id in self._aside else trial for trial in self.trials]
+        return [trial for trial in trials if states is None or trial.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """TPE would tell the other workers of half a draw here; ours are stored whole, at once."""
@@ -58,14 +66,16 @@ class History(InMemoryStorage):
         query = sa.select(tables.trials).where(beyond, _TRIALS.state.in_(_SEEN))
         begun = [row for row in connection.execute(query) if row.trial_id not in self._finished]
         trials = self._reader.read(connection, begun, beyond)
-        self._trials = newest_and_best(
+        self.trials = newest_and_best(
             sorted((self._finished | trials).values(), key=lambda trial: trial.number), MOST_ENDED
         )
-        drawn_from = {trial._trial_id for trial in self._trials}
+        drawn_from = {trial._trial_id for trial in self.trials}
         ended = self._finished | {i: trial for i, trial in trials.items() if trial.state.is_finished()}
         # What was passed over will be so for ever; only one that would be read again has to be remembered.
         self._finished = {i: trial for i, trial in ended.items() if i in drawn_from or i > settled}
         self._settled = settled
+        folds = read_folds(connection, self._study)
+        self._aside = frozenset(trial_id for trial_id, states in folds.items() if set(states.values()) == {DONE})
 
     def _settle(self, connection: sa.Connection, beyond: sa.ColumnElement[bool]) -> int:
         """Up to which id every trial has ended by now."""
@@ -74,6 +84,12 @@ class History(InMemoryStorage):
         if first is not None:
             return int(first) - 1
         return self._settled if last is None else int(last)
+
+
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    shown = copy.copy(trial)
+    shown.state, shown.value = TrialState.PRUNED, next(iter(trial.intermediate_values.values()), None)
+    return shown
 
 
 def newest_and_best(trials: Sequence[FrozenTrial], most_ended: int) -> list[FrozenTrial]:

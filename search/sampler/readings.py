@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from foldrace.search.race.forecast import Forecast, ForecastModel
+from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, Forecast, ForecastModel
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.trainer.arrays import FloatArray
 
@@ -20,13 +20,17 @@ REPORTED_DEVIATION = 0.01  # of the value of a trial that was added by hand, whe
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """Of each trial's level: values and variances of their noise, (trials,); infinite of one that has shown nothing."""
+    """Of each trial's level: values and variances of their noise, (trials,); infinite of one that has shown nothing.
+
+    `fold_variance` is that of one fold's end around its trial's level; NaN while it is not known.
+    """
 
     values: FloatArray
     variances: FloatArray
+    fold_variance: float = math.nan
 
     def of(self, trials: NDArray[np.bool_]) -> "Readings":
-        return Readings(self.values[trials], self.variances[trials])
+        return Readings(self.values[trials], self.variances[trials], self.fold_variance)
 
     def with_reported(self, values: FloatArray) -> "Readings":
         """The readings, and of trials that have shown nothing the `values` they ended with; NaN: none.
@@ -36,7 +40,8 @@ class Readings:
         reported = np.isinf(self.variances) & np.isfinite(values)
         least = min(self.variances, default=np.inf)
         variance = least if np.isfinite(least) else REPORTED_DEVIATION**2
-        return Readings(np.where(reported, values, self.values), np.where(reported, variance, self.variances))
+        variances = np.where(reported, variance, self.variances)
+        return Readings(np.where(reported, values, self.values), variances, self.fold_variance)
 
 
 def read_levels(trials: Sequence[LearningCurves]) -> Readings:
@@ -49,7 +54,9 @@ def read_levels(trials: Sequence[LearningCurves]) -> Readings:
         return Readings(np.zeros(len(blind)), np.full(len(blind), np.inf))
     model = ForecastModel.fit(blind)
     found = [_read_level(trial, model) for trial in blind]
-    return Readings(np.array([value for value, _ in found]), np.array([variance for _, variance in found]))
+    values, variances = np.array(found).reshape(-1, 2).T
+    is_told = model.degrees_of_freedom >= MIN_DEGREES_OF_FREEDOM
+    return Readings(values, variances, model.fold_variance if is_told else math.nan)
 
 
 def _read_level(trial: LearningCurves, model: ForecastModel) -> tuple[float, float]:

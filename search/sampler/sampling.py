@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from foldrace.search.race.space import SearchSpace, single_value
 from foldrace.search.sampler.curves import StoredCurves
-from foldrace.search.sampler.gp import GpSampler, Sample
+from foldrace.search.sampler.gp import GpSampler, Posterior, Sample
 from foldrace.search.sampler.history import History
 from foldrace.search.sampler.stored_priors import StoredPriors
 from foldrace.storage.database import Database
@@ -44,12 +44,16 @@ class Sampler:
         outlook = None if fixed else sampled.outlook  # with a knob held, the process saw a part of the space
         return Sample(values | sampled.values, sampled.priors, outlook)
 
+    def believe(self, space: SearchSpace) -> Posterior | None:
+        """What the study's trials let believe by now; None while too few have shown something."""
+        self._history.refresh()
+        return None if self._process is None else self._process.believe(self._history.trials, space)
+
     def _sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         self._history.refresh()
         if self._process is None:
             return Sample(self._sample_by_tpe(trial, space))
-        trials = self._history.get_all_trials(0, deepcopy=False)
-        sampled = self._process.sample(trials, trial.number, space, self._seed)
+        sampled = self._process.sample(self._history.trials, trial.number, space, self._seed)
         return Sample(self._sample_by_tpe(trial, space), None, sampled.outlook) if self._by_tpe else sampled
 
     def _sample_by_tpe(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:

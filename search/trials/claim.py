@@ -3,8 +3,7 @@
 Every write checks in its own transaction that the trial is still this worker's; nothing is written past that fence.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,18 +11,18 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
-from foldrace.search.compute import SECONDS, seconds_of
+from foldrace.search.compute import seconds_key, seconds_of
 from foldrace.search.race.judging import Judgement
 from foldrace.search.race.learning_curves import read_evaluations
 from foldrace.search.race.space import SearchSpace, encode_params
 from foldrace.search.sampler.gp import Sample
-from foldrace.search.trials.held_lease import HeldLease, LeaseContext
-from foldrace.storage import leases, optuna_rows
-from foldrace.storage.leases import Lease, LeaseLost
+from foldrace.search.trials.held_lease import LeaseContext
+from foldrace.search.trials.trial_ends import TrialEnds
+from foldrace.storage import optuna_rows
+from foldrace.storage.leases import lease as leases
+from foldrace.storage.leases.lease import Lease
 from foldrace.studies.knobs import Value
 from foldrace.trainer.evaluation import EvaluationRecord
-
-ATTEMPTS = "attempts"  # a user attribute of a trial that ended, beside those of optuna_rows
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,12 @@ class ClaimContext:
     clock: Callable[[], float]
 
 
-class Claim(HeldLease):
+class Claim(TrialEnds):
     """One attempt at one trial. `finish`, `prune` or `fail` ends the trial; `Trials.claim` begins the attempt.
 
     Attributes:
+        fold: the one it is for; WHOLE: all of them, in their order.
+        is_over: the trial was put aside, and no fold of it will be trained: it is to be pruned.
         sampled: the value of each searched knob.
         user_attrs: the trial's attributes as they were when it was claimed; a final job has its `fold` and `seed` here.
         evaluations: all reported so far, by (fold, index), by this attempt and by those before it.
@@ -55,11 +56,11 @@ class Claim(HeldLease):
 
     def __init__(self, context: ClaimContext, lease: Lease, trial: FrozenTrial) -> None:
         super().__init__(context.lease, lease, trial.number)
-        self._context = context
+        self._context, self.fold, self.is_over = context, lease.fold, lease.is_over
         self.sampled: dict[str, Value] = dict(trial.params)
         self.user_attrs: dict[str, Any] = dict(trial.user_attrs)
-        self.evaluations = read_evaluations(trial.user_attrs)
-        self._held_since = context.clock() - seconds_of(trial.user_attrs.get(SECONDS))
+        self.evaluations |= read_evaluations(trial.user_attrs)
+        self._held_since = context.clock() - seconds_of(trial.user_attrs.get(seconds_key(lease.fold)))
 
     @property
     def trial(self) -> optuna.trial.Trial:
@@ -94,7 +95,7 @@ class Claim(HeldLease):
 
         def work(connection: sa.Connection) -> None:
             seconds = self._context.clock() - self._held_since
-            attrs = {optuna_rows.cell_key(*cell): record.to_json(), SECONDS: seconds}
+            attrs = {optuna_rows.cell_key(*cell): record.to_json(), seconds_key(self.fold): seconds}
             optuna_rows.set_trial_attrs(connection, trial_id, attrs)
             optuna_rows.set_intermediate_value(connection, trial_id, step, float(running_estimate))
             if is_new:
@@ -124,49 +125,3 @@ class Claim(HeldLease):
             else:
                 self._check()
         return judgement.reason
-
-    def finish(self, value: float) -> bool:
-        """COMPLETE with the trial's value; a value that is not finite makes it FAIL.
-
-        Returns:
-            False when the trial was not ours any more, or had ended: then nothing was written. It is True when only
-            the answer of the database was lost.
-        """
-        if not math.isfinite(value):
-            return self.fail(f"its value is {value}")
-        return self._end("COMPLETE", {}, value)
-
-    def prune(self, reason: str) -> bool:
-        """PRUNED with the value reported last, as Optuna does it; returns as `finish` does."""
-        return self._end("PRUNED", {optuna_rows.REASON: reason})
-
-    def fail(self, reason: str) -> bool:
-        """FAIL, for good: nobody tries it again. Returns as `finish` does."""
-        return self._end("FAIL", {optuna_rows.FAILURE: reason})
-
-    def _end(self, state: optuna_rows.State, attrs: Mapping[str, object], value: float | None = None) -> bool:
-        trial_id = self._lease.trial_id
-
-        def work(connection: sa.Connection) -> None:
-            optuna_rows.set_trial_attrs(connection, trial_id, {**attrs, ATTEMPTS: self.attempt})
-            last = optuna_rows.read_last_value(connection, trial_id) if state == "PRUNED" else value
-            optuna_rows.end_trial(connection, trial_id, state, last)
-            leases.delete(connection, self._lease)
-
-        if not self.alive:
-            return False
-        try:
-            with self._timer.timing("ends"):
-                self._write(work)
-                self._database.checkpoint()
-        except LeaseLost:
-            # The first try may have arrived, with its answer lost.
-            return self._database.read(lambda c: _has_ended(c, trial_id, state, self.attempt))
-        self._give_up()
-        return True
-
-
-def _has_ended(connection: sa.Connection, trial_id: int, state: optuna_rows.State, attempt: int) -> bool:
-    """Whether this very attempt ended the trial with this state."""
-    ended_by = optuna_rows.read_trial_attr(connection, trial_id, ATTEMPTS)
-    return optuna_rows.read_trial_state(connection, trial_id) == state and ended_by == attempt

@@ -15,6 +15,7 @@ from foldrace.search.race.judging import Judge
 from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.gp import Sample
 from foldrace.search.sampler.sampling import make_sampler
+from foldrace.search.trials.allotment import Allotment
 from foldrace.search.trials.assignment import refuse_impossible
 from foldrace.search.trials.claim import Claim, ClaimContext
 from foldrace.search.trials.heartbeat import USUAL, HeartbeatSettings, refuse_short_lease
@@ -23,7 +24,9 @@ from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
-from foldrace.storage.leases import Lease, LeaseLost, Leases
+from foldrace.storage.leases.acquiring import Leases
+from foldrace.storage.leases.lease import Lease, LeaseLost
+from foldrace.storage.leases.taking import WAITING
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 
@@ -41,9 +44,11 @@ class TrialsSettings:
         name: of the study in the database, as a final job has one; None: the study's own.
         pruner: what `Claim.reason_to_prune` asks.
         outages: the leases that outages ended, as the workers of this run note them.
+        by_folds: folds are claimed one by one, as the belief of the study ranks them; else trials as a whole.
     """
 
     name: str | None = None
+    by_folds: bool = False
     pruner: BasePruner = field(default_factory=NopPruner)
     outages: OutageNotes = field(default_factory=OutageNotes)
 
@@ -81,9 +86,13 @@ class Trials:
         lease = LeaseContext(database, self._leases, self.timer, settings.outages)
         self._context = ClaimContext(lease, stored, study.defaults.evaluations, judge, heartbeat.clock)
         self._sampler = make_sampler(database, self._study_id, study)
+        self._allotment = Allotment(database, self._study_id, study, self._sampler) if settings.by_folds else None
 
     def claim(self, only_adopt: bool = False) -> Claim | None:
-        """A trial of which this worker is the only owner: an orphaned one where it stood, else the next in the queue.
+        """What this worker is the only owner of: an orphaned fold or trial where it stood, else what comes next.
+
+        That is the next trial in the queue, or the most promising fold. Where nothing is left to be trained, a trial
+        that was put aside is claimed to be ended; its claim `is_over`.
 
         None: the workers were asked to pause or stop, or nothing is free now. Ask again, unless `is_over`, within half
         a lease time: only who keeps looking can tell that a lease is dead.
@@ -93,10 +102,11 @@ class Trials:
         """
         with self.timer.timing("claims"):
             self._context.lease.outages.settle(self._leases.release)
-            while (lease := self._leases.acquire(only_adopt)) is not None:
-                with suppress(LeaseLost):  # the draw took so long that another worker has the trial by now
-                    if (claim := self._begin(lease)) is not None:
-                        return claim
+        while (lease := self._acquire(only_adopt)) is not None:
+            # The draw may take so long that another worker has the trial by now.
+            with suppress(LeaseLost), self.timer.timing("claims"):
+                if (claim := self._begin(lease)) is not None:
+                    return claim
         return None
 
     def is_over(self, only_adopt: bool = False) -> bool:
@@ -109,6 +119,17 @@ class Trials:
             return asked == "stopping" or connection.execute(unfinished.limit(1)).first() is None
 
         return self._database.read(work)
+
+    def _acquire(self, only_adopt: bool) -> Lease | None:
+        allotment = self._allotment
+        with self.timer.timing("claims"):
+            lease = self._leases.acquire(() if only_adopt or allotment is not None else (WAITING,))
+        if lease is not None or allotment is None:
+            return lease
+        with self.timer.timing("belief"):
+            ranked = allotment.rank(begins=not only_adopt)
+        with self.timer.timing("claims"):
+            return self._leases.acquire(ranked) if ranked else self._leases.acquire_aside(may_wait=only_adopt)
 
     def leave(self) -> None:
         """Record that this worker ends; its claim, if it has one, must have ended before. It waits for no outage."""

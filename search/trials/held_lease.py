@@ -12,7 +12,8 @@ from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
-from foldrace.storage.leases import Lease, LeaseLost, Leases, check_fence, mark_progress
+from foldrace.storage.leases.acquiring import Leases
+from foldrace.storage.leases.lease import Lease, LeaseLost, check_fence, mark_progress
 from foldrace.storage.workers import Activity, Control
 
 Work = Callable[[sa.Connection], None]

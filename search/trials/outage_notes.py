@@ -13,7 +13,7 @@ from pathlib import Path
 
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import atomic_write
-from foldrace.storage.leases import Lease
+from foldrace.storage.leases.lease import Lease
 
 logger = logging.getLogger("foldrace.worker")
 

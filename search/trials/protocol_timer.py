@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 
-Part = Literal["claims", "reports", "judging", "heartbeats", "ends"]
+Part = Literal["claims", "belief", "reports", "judging", "heartbeats", "ends"]
 
 
 class ProtocolTimer:
@@ -16,7 +16,7 @@ class ProtocolTimer:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock, self._begun = clock, clock()
-        self._spent: dict[Part, float] = dict.fromkeys(("claims", "reports", "judging", "heartbeats", "ends"), 0.0)
+        self._spent: dict[Part, float] = dict.fromkeys(get_args(Part), 0.0)
 
     @contextmanager
     def timing(self, part: Part) -> Iterator[None]:

@@ -24,6 +24,7 @@ from foldrace.search.workers.fold_run import WorkerSetup
 from foldrace.search.workers.worker import Worker
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.optuna_rows import find_study_id
+from foldrace.storage.tables import WHOLE
 from foldrace.storage.workers import WorkerIdentity, new_owner
 from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import device_name, resolve_device
@@ -69,7 +70,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     if options.final is None:
         assign = _search_assignment(session, data)
         _open_search(session, data, options)  # only now: nothing is left behind by a study that cannot run
-        settings = TrialsSettings(pruner=_make_pruner(session), outages=outages)
+        settings = TrialsSettings(pruner=_make_pruner(session), outages=outages, by_folds=study.search.is_by_folds)
     else:
         assign = _final_assignment(session, data, options.final)
         settings = TrialsSettings(final_name(study.name, options.final), outages=outages)
@@ -108,7 +109,7 @@ def _find_end(session: Session, options: WorkerOptions) -> Callable[[], SearchEn
 
 
 def _search_assignment(session: Session, data: TrainingData) -> Callable[[Claim], Assignment]:
-    """A trial of a search: every fold, with the sampled knobs."""
+    """A fold of a trial of a search, or every fold, with the sampled knobs."""
     folds = session.study.folds
     plan = data.plan(folds.count, folds.seed)
 
@@ -116,7 +117,7 @@ def _search_assignment(session: Session, data: TrainingData) -> Callable[[Claim]
         return Assignment(
             session.study.hyperparameters(claim.sampled),
             plan,
-            tuple(range(folds.count)),
+            tuple(range(folds.count)) if claim.fold == WHOLE else (claim.fold,),
             lambda fold: session.workspace.fold(claim.number, fold),
             is_final=False,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from foldrace.search.ending import SearchEnd
 from foldrace.search.trials.fold_files import FoldFiles
 from foldrace.search.workers.trial_run import TrialRun
-from foldrace.storage.leases import LeaseLost
+from foldrace.storage.leases.lease import LeaseLost
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.training.checkpoint import Checkpoint
 from foldrace.trainer.training.loop import train_fold

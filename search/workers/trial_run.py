@@ -5,28 +5,42 @@ Nothing here trains. What is written goes through the claim, so it is refused on
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from foldrace.search.race.learning_curves import running_estimate
+from foldrace.search.race.allocation import FIRST
+from foldrace.search.race.learning_curves import EvaluationPoint, running_estimate
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.fold_files import drop_checkpoints
+from foldrace.storage.tables import WHOLE
 from foldrace.trainer.evaluation import EvaluationRecord
 
 logger = logging.getLogger("foldrace.worker")
+
+
+def bests_of(
+    evaluations: Mapping[EvaluationPoint, EvaluationRecord], per_fold: int, without: Collection[int] = ()
+) -> list[float]:
+    """The best of each fold whose last evaluation is there, by fold."""
+    ends = sorted(point for point in evaluations if point[1] == per_fold - 1 and point[0] not in without)
+    return [evaluations[point].best for point in ends]
+
+
+def _count(folds: int) -> str:
+    return "1 fold" if folds == 1 else f"{folds} folds"
 
 
 class TrialRun:
     """One attempt at a trial.
 
     Attributes:
-        bests: the best of each fold that ended, in the order of the folds.
+        bests: the best of each fold that ended, first of those that were trained elsewhere, in the order of the folds.
     """
 
     def __init__(self, claim: Claim, assignment: Assignment, recorder: Recorder) -> None:
         self.claim, self.assignment = claim, assignment
-        self.bests: list[float] = []
+        self.bests = bests_of(claim.evaluations, assignment.knobs.evaluations, without=assignment.folds)
         self._recorder = recorder
 
     def report(self, fold: int, evaluation: EvaluationRecord) -> None:
@@ -42,18 +56,35 @@ class TrialRun:
 
     def prune(self, fold: int) -> bool:
         """Ask the pruner after a report of this fold, and end the trial if it says so; whether it did."""
-        reason = None if self.assignment.is_final else self.claim.reason_to_prune()
+        is_raced = self.claim.fold in (WHOLE, FIRST) and not self.assignment.is_final
+        reason = self.claim.reason_to_prune() if is_raced else None
         if reason is None:
             return False
+        self._end_pruned(fold, reason)
+        return True
+
+    def end_aside(self) -> None:
+        """End a trial that was put aside, as nothing is left to be trained."""
+        self._end_pruned(self.claim.fold, f"put aside after {_count(len(self.bests) + 1)}: others promised more")
+
+    def _end_pruned(self, fold: int, reason: str) -> None:
         self._recorder.record_end(self.claim, self.assignment, "PRUNED", reason=reason)
         is_stored = self.claim.prune(reason)
         if is_stored:
             drop_checkpoints(self.assignment.folder(fold))
         self._log_end(is_stored, f"pruned: {reason}")
-        return True
 
     def finish(self) -> None:
-        """End the trial with the mean of its folds. All of them must have ended."""
+        """End the trial with the mean of its folds, or put it aside while some are missing.
+
+        All folds of the assignment must have ended.
+        """
+        if self.claim.fold != WHOLE:
+            if self.claim.put_aside(self.assignment.plan.count):
+                mean = sum(self.bests) / len(self.bests)
+                logger.info("trial %d is put aside after %s: %.4f", self.claim.number, _count(len(self.bests)), mean)
+                return
+            self.bests = bests_of(self.claim.evaluations, self.assignment.knobs.evaluations)
         value = sum(self.bests) / len(self.bests)
         if not math.isfinite(value):
             self.fail(f"its value is {value}")

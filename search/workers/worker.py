@@ -18,7 +18,8 @@ from foldrace.search.words import knobs_text
 from foldrace.search.workers.fold_run import FoldRun, WorkerSetup
 from foldrace.search.workers.trial_run import TrialRun
 from foldrace.storage.errors import OutageError
-from foldrace.storage.leases import LeaseLost
+from foldrace.storage.leases.lease import LeaseLost
+from foldrace.storage.tables import WHOLE
 from foldrace.trainer.training.tasks import NonFiniteLossError, NoRoomError, OutOfMemoryError
 
 IDLE_SECONDS = 2.0  # between two looks for a trial to adopt, when every one has an owner
@@ -59,7 +60,8 @@ class Worker:
                 time.sleep(IDLE_SECONDS)
 
     def _run_claim(self, claim: Claim) -> None:
-        logger.info("trial %d, attempt %d: %s", claim.number, claim.attempt, knobs_text(claim.sampled))
+        fold = "" if claim.fold == WHOLE else f", fold {claim.fold}"
+        logger.info("trial %d%s, attempt %d: %s", claim.number, fold, claim.attempt, knobs_text(claim.sampled))
         with claim:  # an error that nobody foresaw counts as an attempt, and ends this worker
             try:
                 self._run_trial(TrialRun(claim, self.assign(claim), self.recorder))
@@ -75,6 +77,9 @@ class Worker:
                 raise
 
     def _run_trial(self, trial: TrialRun) -> None:
+        if trial.claim.is_over:
+            trial.end_aside()
+            return
         try:
             for fold in trial.assignment.folds:
                 if not FoldRun(self.setup, trial, fold).run():

@@ -72,7 +72,7 @@ def test_epochs_may_be_searched_over_choices_or_fixed(
     assert claim is not None
     claim.report(0, 0.5, record_at(0, 0.5))
 
-    assert compute_of(database, study, study.name) == [TrialCompute(0, "RUNNING", epochs, epochs / 8)]
+    assert compute_of(database, study, study.name) == [TrialCompute(1, 0, "RUNNING", epochs, epochs / 8)]
 
 
 def test_a_final_job_spends_the_epochs_of_its_folds(

@@ -18,7 +18,7 @@ from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
-from foldrace.storage.leases import mark_orphaned
+from foldrace.storage.leases.lease import mark_orphaned
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study

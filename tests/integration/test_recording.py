@@ -26,7 +26,7 @@ from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
 from foldrace.storage.files.atomic import atomic_write
-from foldrace.storage.leases import LeaseLost
+from foldrace.storage.leases.lease import LeaseLost
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.settings import Range
 from foldrace.studies.study import Data, Study, StudyError

@@ -62,11 +62,13 @@ def test_a_full_trial_is_that_of_optuna_without_the_records_of_evaluations(
     assert [repr(trial) for trial in found] == [repr(trial) for trial in expected]  # NaN is not equal to itself
 
 
-def test_a_sampler_reads_no_attributes_and_the_last_report_of_a_pruned_trial(database: Database, study_id: int) -> None:
+def test_a_sampler_reads_no_attributes_and_the_last_report_of_one_that_is_pruned_or_runs(
+    database: Database, study_id: int
+) -> None:
     found = read(database, study_id, in_full=False)
 
     assert [(trial.params, trial.value) for trial in found] == [
         (trial.params, trial.value) for trial in database.storage.get_all_trials(study_id)
     ]
-    assert [trial.intermediate_values for trial in found] == [{}, {1: 0.5}, {}, {}, {}]
+    assert [trial.intermediate_values for trial in found] == [{}, {1: 0.5}, {}, {1: 0.5}, {}]
     assert not any(trial.user_attrs or trial.system_attrs for trial in found)

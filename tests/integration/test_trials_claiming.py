@@ -15,9 +15,10 @@ from foldrace.search.study_store import FinalFold, name_of_run, open_study, publ
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.search.trials.heartbeat import HeartbeatSettings
 from foldrace.search.trials.outage_notes import OutageNotes
-from foldrace.storage import leases, optuna_rows, tables
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError, StorageError
+from foldrace.storage.leases import lease as leases
 from foldrace.storage.workers import WorkerIdentity, read_control, set_control
 from foldrace.studies.identity import Identity
 from foldrace.studies.study import Study

@@ -19,7 +19,7 @@ from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.search.workers.fold_run import FoldRun
 from foldrace.search.workers.worker import Worker
 from foldrace.storage import tables
-from foldrace.storage.leases import LeaseLost, mark_orphaned
+from foldrace.storage.leases.lease import LeaseLost, mark_orphaned
 from foldrace.storage.trackers.registry import Trackers
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.loading import load

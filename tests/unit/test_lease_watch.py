@@ -1,6 +1,6 @@
 """When a lease counts as dead: by the looking process's clock alone, and only while it could see."""
 
-from foldrace.storage.leases import LeaseWatch
+from foldrace.storage.leases.acquiring import LeaseWatch
 
 LEASE = 60.0
 

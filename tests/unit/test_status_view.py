@@ -38,7 +38,7 @@ def status(make_study: Callable[..., Study]) -> StudyStatus:
         finals=(FinalStatus("small/final-1", 8, 3, 1, 0.71),),
         workers=(worker,),
         failures=(FailedTrial(5, "out of memory"),),
-        orphans=(OrphanedTrial(6, 2, "host:2", "its worker died"),),
+        orphans=(OrphanedTrial(6, None, 2, "host:2", "its worker died"),),
         fold_epochs=FoldEpochs(30.0, 90.0),
         epochs={4: 8.0},
         usage=Usage(1.5, 30.0, 2, 0.7, (Outlook(0.004, 0.01, 0.03, 9),)),

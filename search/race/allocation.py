@@ -1,0 +1,119 @@
+"""Which fold is trained next: the one that can be expected to improve the choice most for what it costs.
+
+A fold of a trial that has begun improves the choice where it may change who leads: by the knowledge gradient (Frazier,
+Powell and Dayanik 2009, "The Knowledge-Gradient Policy for Correlated Normal Beliefs"; trials count as independent
+here). A new trial improves it by its expected improvement over the leader.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from foldrace.search.race.forecast import Forecast
+from foldrace.storage.leases.taking import Cell
+
+FEWEST_LEVELS = 4  # that are known, before the leader's further folds tell how folds scatter
+CLEAR = 0.95  # the probability to be better than each other trial, from which on the leader is clear
+FIRST = 0  # the fold in which every trial races
+MIN_VARIANCE = 1e-12
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial that has begun and not ended.
+
+    Attributes:
+        cost: of a fold, in epochs.
+        open: folds that are not begun; none before the first fold is done.
+        running: folds that are trained now.
+        is_given: its values were given: all its folds are trained, whatever is believed.
+    """
+
+    trial_id: int
+    number: int
+    cost: float
+    open: tuple[int, ...]
+    running: int
+    is_given: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a search stands.
+
+    Attributes:
+        levels: what is believed of the level of each trial, by number, of those that ended too; empty at the start.
+        complete: the numbers of those that are trained whole.
+        fold_variance: of the end of a fold around its trial's level; NaN while too few folds tell it.
+        gain: the expected improvement of a new trial over the leader; None while it is not known.
+        waits: trials wait that may be begun.
+        finals: folds that the finalists may still get once none waits.
+    """
+
+    begun: Sequence[Begun]
+    levels: Mapping[int, Forecast]
+    complete: frozenset[int]
+    fold_variance: float
+    gain: float | None
+    waits: bool
+    finals: int
+
+
+def rank_cells(now: Standing) -> list[Cell]:
+    """The folds to train, the most promising first; none: the search is at its end, but for what is trained now."""
+    given = [Cell(trial.trial_id, fold) for trial in now.begun if trial.is_given for fold in trial.open]
+    known = [trial for trial in now.begun if trial.open and not trial.is_given]
+    scored = [(_worth(trial, now) / trial.cost, trial) for trial in known if trial.number in now.levels]
+    scored.sort(key=lambda one: (-one[0], one[1].number))
+    leader = _leader(now)
+    if now.waits:
+        better = [trial for score, trial in scored if score > _worth_of_a_new_one(now)]
+        if math.isnan(now.fold_variance) and len(now.levels) >= FEWEST_LEVELS:  # nothing else tells how folds scatter
+            better = [trial for trial in known if trial.number == leader]
+        return [*given, *map(_next_cell, better), Cell(None, FIRST)]
+    finals = [] if now.finals <= 0 or _is_clear(leader, now) else [trial for _, trial in scored]
+    rest = [trial for trial in known if trial.number == leader]
+    missing = chain.from_iterable((Cell(trial.trial_id, fold) for fold in trial.open) for trial in rest)
+    return [*given, *(_next_cell(trial, is_final=True) for trial in finals), *missing]
+
+
+def _next_cell(trial: Begun, is_final: bool = False) -> Cell:
+    return Cell(trial.trial_id, trial.open[0], is_final)
+
+
+def _worth_of_a_new_one(now: Standing) -> float:
+    if now.gain is None or not now.begun:
+        return math.inf
+    return now.gain / (sum(trial.cost for trial in now.begun) / len(now.begun))
+
+
+def _worth(trial: Begun, now: Standing) -> float:
+    """By how much the best mean can be expected to rise with one more fold of a trial."""
+    level, noise = now.levels[trial.number], _noise(now)
+    # Folds that are trained now will have told their part of it.
+    variance = 1 / (1 / max(level.variance, MIN_VARIANCE) + trial.running / noise)
+    told = Forecast(level.mean, variance**2 / (variance + noise))
+    best = max((other.mean for number, other in now.levels.items() if number != trial.number), default=-math.inf)
+    if best == -math.inf:
+        return math.inf
+    return told.expected_improvement_over(Forecast(best, 0.0)) - max(level.mean - best, 0.0)
+
+
+def _noise(now: Standing) -> float:
+    return MIN_VARIANCE if math.isnan(now.fold_variance) else max(now.fold_variance, MIN_VARIANCE)
+
+
+def _leader(now: Standing) -> int | None:
+    """The number of the trial with the highest level, of those that can be chosen; the first where none is known."""
+    ours = now.complete | {trial.number for trial in now.begun if trial.open or trial.is_given}
+    known = [(level.mean, -number) for number, level in now.levels.items() if number in ours]
+    return -max(known)[1] if known else min(ours, default=None)
+
+
+def _is_clear(leader: int | None, now: Standing) -> bool:
+    if leader is None or leader not in now.levels:
+        return False
+    best = now.levels[leader]
+    others = (level for number, level in now.levels.items() if number != leader)
+    return all(best.probability_of_beating(other) >= CLEAR for other in others)

@@ -1,0 +1,122 @@
+"""Reads how a search stands, and ranks the folds that may be trained next. It writes nothing and takes no lock."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from foldrace.search.compute import read_compute
+from foldrace.search.ending import read_outlooks
+from foldrace.search.race.allocation import FIRST, Begun, Standing, rank_cells
+from foldrace.search.race.forecast import Forecast
+from foldrace.search.race.space import make_search_space
+from foldrace.search.sampler.sampling import Sampler
+from foldrace.storage import optuna_rows, tables
+from foldrace.storage.database import Database
+from foldrace.storage.leases.lease import DONE, read_folds
+from foldrace.storage.leases.taking import Cell
+from foldrace.studies.study import Study
+
+_TRIALS, _ATTRS, _SYSTEM_ATTRS = tables.trials.c, tables.trial_attrs.c, tables.trial_system_attrs.c
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one look at the database gives; `ended` is the number of trials."""
+
+    begun: tuple[Begun, ...]
+    complete: frozenset[int]
+    done: frozenset[tuple[int, int]]
+    ended: int
+    gain: float | None
+    waits: bool
+    finals: int
+
+
+class Allotment:
+    """The folds of one search, as one worker ranks them. What is believed is computed anew when something ended."""
+
+    def __init__(self, database: Database, study_id: int, study: Study, sampler: Sampler) -> None:
+        self._database, self._study_id, self._study = database, study_id, study
+        self._sampler, self._space = sampler, make_search_space(study.searched)
+        self._believed_at: object = None
+        self._levels: Mapping[int, Forecast] = {}
+        self._fold_variance = math.nan
+
+    def rank(self, begins: bool) -> list[Cell]:
+        """The folds to train, the most promising first.
+
+        Args:
+            begins: whether trials that wait are begun.
+        """
+        seen = self._database.read(self._look)
+        self._believe(seen)
+        return rank_cells(
+            Standing(
+                seen.begun,
+                self._levels,
+                seen.complete,
+                self._fold_variance,
+                seen.gain,
+                seen.waits and begins,
+                seen.finals,
+            )
+        )
+
+    def _believe(self, seen: _Seen) -> None:
+        stands_at = seen.done, seen.ended
+        if self._believed_at == stands_at:
+            return
+        posterior = self._sampler.believe(self._space)
+        if posterior is not None:
+            self._levels, self._fold_variance = posterior.levels(), posterior.readings.fold_variance
+        self._believed_at = stands_at
+
+    def _look(self, connection: sa.Connection) -> _Seen:
+        folds = read_folds(connection, self._study_id)
+        trials = read_compute(connection, self._study_id, self._study)
+        states = {trial.number: folds.get(trial.trial_id, {}) for trial in trials}
+        given = _given(connection, self._study_id)
+        outlook = next(iter(read_outlooks(connection, self._study_id)), None)
+        return _Seen(
+            tuple(
+                Begun(
+                    trial.trial_id,
+                    trial.number,
+                    trial.epochs,
+                    _open_folds(states[trial.number], self._study.folds.count),
+                    sum(state != DONE for state in states[trial.number].values()),
+                    trial.trial_id in given,
+                )
+                for trial in trials
+                if trial.state == "RUNNING"
+            ),
+            frozenset(trial.number for trial in trials if trial.state == "COMPLETE"),
+            frozenset((number, fold) for number, of in states.items() for fold, state in of.items() if state == DONE),
+            sum(trial.state in ("COMPLETE", "PRUNED", "FAIL") for trial in trials),
+            None if outlook is None else outlook.gain,
+            any(trial.state == "WAITING" for trial in trials),
+            self._study.search.finals - _finals(connection, self._study_id),
+        )
+
+
+def _open_folds(states: Mapping[int, str], folds: int) -> tuple[int, ...]:
+    """Those that are not begun; none before the trial has raced in its first one."""
+    return tuple(fold for fold in range(folds) if fold not in states) if states.get(FIRST) == DONE else ()
+
+
+def _given(connection: sa.Connection, study_id: int) -> set[int]:
+    """The ids of the trials whose values were given, and that do not race."""
+    of_study = sa.select(_TRIALS.trial_id).where(_TRIALS.study_id == study_id, _TRIALS.state == "RUNNING")
+    races = sa.select(_ATTRS.trial_id).where(_ATTRS.key == optuna_rows.RACES)
+    query = sa.select(_SYSTEM_ATTRS.trial_id).where(_SYSTEM_ATTRS.key == "fixed_params")
+    query = query.where(_SYSTEM_ATTRS.trial_id.in_(of_study), _SYSTEM_ATTRS.trial_id.not_in(races))
+    return set(connection.execute(query).scalars())
+
+
+def _finals(connection: sa.Connection, study_id: int) -> int:
+    query = sa.select(sa.func.count()).select_from(tables.trial_attrs)
+    query = query.join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
+    finals = query.where(_TRIALS.study_id == study_id, _ATTRS.key.like(optuna_rows.FINALS))
+    return int(connection.execute(finals).scalar_one())

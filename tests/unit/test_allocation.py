@@ -1,0 +1,106 @@
+import math
+from typing import Any
+
+import pytest
+
+from foldrace.search.race.allocation import Begun, Standing, rank_cells
+from foldrace.search.race.forecast import Forecast
+from foldrace.storage.leases.taking import Cell
+
+NEW = Cell(None, 0)
+
+
+def begun(number: int, *is_open: int, cost: float = 10.0, **kwargs: Any) -> Begun:
+    return Begun(number, number, cost, is_open, kwargs.get("running", 0), kwargs.get("is_given", False))
+
+
+def standing(trials: list[Begun], levels: dict[int, tuple[float, float]], **kwargs: Any) -> Standing:
+    """Levels are means and standard deviations, in points."""
+    believed = {number: Forecast(mean / 100, (sd / 100) ** 2) for number, (mean, sd) in levels.items()}
+    asked: dict[str, Any] = {
+        "complete": frozenset[int](),
+        "fold_variance": 0.0004,
+        "gain": 0.005,
+        "waits": True,
+        "finals": 10,
+    }
+    return Standing(trials, believed, **(asked | kwargs))
+
+
+def test_at_the_start_every_worker_begins_a_trial() -> None:
+    assert rank_cells(standing([], {}, gain=None)) == [NEW]
+    assert rank_cells(standing([begun(0), begun(1)], {}, gain=None)) == [NEW]
+
+
+def test_a_trial_whose_values_were_given_is_trained_whole_first() -> None:
+    ranked = rank_cells(standing([begun(0, 1, 2, is_given=True)], {0: (50, 1)}))
+
+    assert ranked == [Cell(0, 1), Cell(0, 2), NEW]
+
+
+def test_a_fold_goes_to_whom_it_may_make_the_leader() -> None:
+    trials = [begun(0, 1, 2), begun(1, 1, 2), begun(2, 1, 2)]
+    levels = {0: (80.0, 2.0), 1: (79.5, 2.0), 2: (60.0, 2.0)}
+
+    close = rank_cells(standing(trials, levels, gain=0.001))
+    far = rank_cells(standing(trials, levels, gain=0.02))
+
+    assert close == [Cell(0, 1), Cell(1, 1), NEW]
+    assert far == [NEW]
+
+
+def test_of_two_alike_the_cheaper_one_is_next() -> None:
+    trials = [begun(0, 1, cost=20.0), begun(1, 1, cost=5.0)]
+
+    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, gain=0.0))
+
+    assert ranked[:2] == [Cell(1, 1), Cell(0, 1)]
+
+
+def test_a_fold_that_is_trained_already_leaves_less_to_learn() -> None:
+    trials = [begun(0, 1, 2, running=2), begun(1, 1, 2)]
+
+    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, gain=0.0))
+
+    assert ranked[0] == Cell(1, 1)
+
+
+def test_the_leader_tells_first_how_folds_scatter() -> None:
+    trials = [begun(number, 1, 2) for number in range(4)]
+    levels = {0: (70.0, 1.0), 1: (80.0, 1.0), 2: (60.0, 1.0), 3: (50.0, 1.0)}
+
+    assert rank_cells(standing(trials, levels, fold_variance=math.nan, gain=1.0)) == [Cell(1, 1), NEW]
+    assert rank_cells(standing(trials[:3], dict(list(levels.items())[:3]), fold_variance=math.nan, gain=1.0)) == [NEW]
+
+
+def test_when_no_trial_waits_the_finalists_get_folds_and_the_leader_is_made_whole() -> None:
+    trials = [begun(0, 1, 2), begun(1, 1, 2)]
+    levels = {0: (80.0, 2.0), 1: (79.0, 2.0)}
+
+    finals = rank_cells(standing(trials, levels, waits=False))
+    spent = rank_cells(standing(trials, levels, waits=False, finals=0))
+
+    assert {cell.trial_id for cell in finals[:2]} == {0, 1}
+    assert all(cell.is_final for cell in finals[:2])
+    assert finals[2:] == spent == [Cell(0, 1), Cell(0, 2)]
+
+
+def test_a_leader_that_is_clear_needs_no_finals() -> None:
+    trials = [begun(0, 1, 2), begun(1, 1, 2)]
+
+    ranked = rank_cells(standing(trials, {0: (80.0, 1.0), 1: (60.0, 1.0)}, waits=False))
+
+    assert ranked == [Cell(0, 1), Cell(0, 2)]
+
+
+def test_a_search_ends_once_its_leader_is_whole() -> None:
+    now = standing([begun(1, 1, 2)], {0: (80.0, 1.0), 1: (70.0, 1.0)}, waits=False, complete=frozenset({0}), finals=0)
+
+    assert rank_cells(now) == []
+
+
+@pytest.mark.parametrize("levels", [{}, {0: (80.0, 1.0)}])
+def test_one_trial_alone_is_made_whole(levels: dict[int, tuple[float, float]]) -> None:
+    ranked = rank_cells(standing([begun(0, 1)], levels, waits=False, gain=None, fold_variance=math.nan, finals=0))
+
+    assert ranked == [Cell(0, 1)]
