@@ -37,6 +37,7 @@ _COMMANDS = (
     "lists.py:trials",
     "train.py:check",
     "train.py:final",
+    "train.py:rescore",
     "train.py:run",
     "train.py:worker",
 )
@@ -46,7 +47,7 @@ EXCEPTIONS = {
 }
 EXCEPTIONS |= {
     (Measure.PARAMETERS, f"search/api/{name}"): "a function has the options of its command"
-    for name in ("inspect.py:dashboard", "train.py:final", "train.py:run", "train.py:worker")
+    for name in ("inspect.py:dashboard", "train.py:final", "train.py:rescore", "train.py:run", "train.py:worker")
 }
 EXCEPTIONS |= {
     (Measure.PARAMETERS, "trainer/modeling/shortcuts.py:_attention_interface"): "transformers calls it with these",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         watch,
     )
     from foldrace.search.api.naming import load
-    from foldrace.search.api.train import check, final, run, worker
+    from foldrace.search.api.train import check, final, rescore, run, worker
 
 __version__ = "0.1.0"
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "predict",
     "predict_rows",
     "report",
+    "rescore",
     "resume",
     "run",
     "status",
@@ -60,7 +61,7 @@ _MODULES = {
         *("report", "status", "trial_table", "trials", "watch"),
     ),
     "naming": ("load",),
-    "train": ("check", "final", "run", "worker"),
+    "train": ("check", "final", "rescore", "run", "worker"),
 }
 _HOMES = {name: f"foldrace.search.api.{module}" for module, names in _MODULES.items() for name in names}
 

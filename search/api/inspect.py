@@ -34,10 +34,11 @@ def status(study: Named, *, final: int | None = None, workspace: str | Path = WO
     Raises:
         StorageError: there is no such run.
     """
+    from foldrace.search.monitor.assessed import with_assessment
     from foldrace.search.monitor.status_reader import read_status
 
     with _opened(study, final, workspace) as (database, name):
-        return read_status(database, name)
+        return with_assessment(database, read_status(database, name))
 
 
 def watch(study: Named, *, final: int | None = None, workspace: str | Path = WORKSPACE) -> None:

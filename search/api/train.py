@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import WORKSPACE, Named, as_study
+from foldrace.search.api.naming import WORKSPACE, Named, as_run, as_study
 from foldrace.search.session import VIEW, open_session
 from foldrace.search.workers.slots import slots
 from foldrace.storage.outages import RetryPolicy
@@ -13,6 +13,7 @@ from foldrace.storage.workspace import Workspace
 if TYPE_CHECKING:
     from foldrace.search.launch.final import FinishedFinal
     from foldrace.search.launch.preflight import Preflight
+    from foldrace.search.launch.rescore import FinishedRescore
     from foldrace.search.launch.search import FinishedSearch
 
 
@@ -89,6 +90,37 @@ def final(
         return finish(session, places)
 
 
+def rescore(
+    study: Named,
+    *,
+    top: int = 3,
+    repeats: int = 1,
+    workers: int | None = None,
+    devices: str = "auto",
+    per_device: int = 1,
+    workspace: str | Path = WORKSPACE,
+    wait: float = 0.0,
+    say: Callable[[str], None] = print,
+) -> "FinishedRescore":
+    """Train the leaders of a search on fresh folds with fresh seeds: how good they are where nothing chose them.
+
+    It continues where it was interrupted, and finds what is done. Several at once share the work.
+
+    Args:
+        study: a run.
+        top: how many of the trials that lead by the search's own folds.
+        repeats: fresh splits of the rows into folds.
+        say: gets a line before the workers start.
+
+    The others are those of `run`, and so is what is raised.
+    """
+    from foldrace.search.launch.rescore import rescore
+
+    places = slots(devices, workers, per_device)
+    with open_session(as_run(study, workspace), Path(workspace), wait, create=False, retries=VIEW) as session:
+        return rescore(session, places, top, repeats, say)
+
+
 def worker(
     study: Named,
     *,
@@ -96,7 +128,7 @@ def worker(
     seconds: float | None = None,
     workspace: str | Path = WORKSPACE,
     wait: float = 0.0,
-    final: int | None = None,
+    job: str | None = None,
     owner: str | None = None,
 ) -> None:
     """Be one worker of a study in this process; creates the study when it is the first.
@@ -107,7 +139,7 @@ def worker(
     Args:
         device: `auto`, `cpu` or `cuda`.
         seconds: stop after so many; the next worker continues.
-        final: the number of the final job whose folds it trains, instead of trials.
+        job: whose folds it trains instead of trials, as final-1 or rescore-1.
         owner: its unique name; by default it makes one.
     """
     from foldrace.search.launch.durations import TimeLimit
@@ -122,4 +154,4 @@ def worker(
     with handle_signals(signals.receive), open_session(asked, Path(workspace), wait, retries=retries) as session:
         from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 
-        run_worker(session, WorkerOptions(device, final, owner), should_stop)
+        run_worker(session, WorkerOptions(device, job, owner), should_stop)

@@ -90,6 +90,8 @@ def export(
     if exported.assessment is not None:
         print_lines(exported.assessment.lead_lines + exported.assessment.lines)
     typer.echo(f"exported  {exported.path}")
+    if exported.assessment is not None and not exported.assessment.fresh_folds:
+        say_next("rescore", study, workspace)
     say_next("final", exported.path, workspace)
 
 

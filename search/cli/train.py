@@ -16,12 +16,16 @@ from foldrace.search.cli.options import (
     FromOption,
     NameOption,
     PerDeviceOption,
+    RunArgument,
+    RunNameOption,
+    RunSetOption,
     SetOption,
     StudyArgument,
     TrialsOption,
     WaitOption,
     WorkersOption,
     WorkspaceOption,
+    load_run,
     load_study,
     print_lines,
 )
@@ -95,7 +99,7 @@ def worker(
     ] = None,
     workspace: WorkspaceOption = WORKSPACE,
     wait: WaitOption = 0.0,
-    final: Annotated[int | None, typer.Option("--final", hidden=True)] = None,
+    job: Annotated[str | None, typer.Option("--job", hidden=True)] = None,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
     owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
 ) -> None:
@@ -112,7 +116,7 @@ def worker(
         seconds=_seconds(time_limit),
         workspace=workspace,
         wait=wait,
-        final=final,
+        job=job,
         owner=owner,
     )
 
@@ -148,6 +152,36 @@ def final(
         )
     typer.echo(finished)
     say_next("report", finished.job.folder, workspace)
+
+
+def rescore(
+    study: RunArgument,
+    top: Annotated[int, typer.Option("--top", help="How many of the leading trials.")] = 3,
+    repeats: Annotated[int, typer.Option("--repeats", help="How many fresh splits of the rows into folds.")] = 1,
+    set_: RunSetOption = [],
+    name: RunNameOption = None,
+    workers: WorkersOption = None,
+    devices: DevicesOption = "auto",
+    per_device: PerDeviceOption = 1,
+    workspace: WorkspaceOption = WORKSPACE,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Train the leading trials on fresh folds, which chose none of them; continues where it was interrupted."""
+    asked = load_run(study, set_, name, workspace)
+    with _exit_when_stopped():
+        finished = train.rescore(
+            asked,
+            top=top,
+            repeats=repeats,
+            workers=workers,
+            devices=devices,
+            per_device=per_device,
+            workspace=workspace,
+            wait=wait,
+            say=typer.echo,
+        )
+    typer.echo(finished)
+    say_next("export", study, workspace)
 
 
 @contextmanager

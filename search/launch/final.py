@@ -57,7 +57,7 @@ def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:
     """
     job = begin_final(session)
     session = Session(job.study, session.workspace, session.database)
-    exit_status = supervision.run_workers(session, slots, job.number)
+    exit_status = supervision.run_workers(session, slots, f"final-{job.number}")
     if exit_status > GIVEN_UP:  # without one worker, the others may have trained all folds
         raise supervision.RunStopped(exit_status, f"{job.name}: stopped; the same command continues it")
     refuse_untrained(job, session.database)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from foldrace.search.launch.durations import TimeLimit
 from foldrace.search.launch.supervision import RunStopped, run_workers
+from foldrace.search.monitor.assessed import with_assessment
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import find_status, read_status
 from foldrace.search.priors.copying import copy_new_priors, read_new_priors
@@ -116,6 +117,7 @@ def close_search(session: Session, exit_status: int) -> FinishedSearch:
         if status is None:
             gone = "not in its database: no worker has made it, or another program has deleted or renamed it"
             return FinishedSearch(exit_status, None, f"study     {name}: {gone}")
+        status = with_assessment(session.database, status)
         return FinishedSearch(exit_status, status, tokens=read_tokens(session.database, name))
     except StorageError as error:
         return FinishedSearch(exit_status, None, f"study     {name}: {error}; the same command continues it")

@@ -11,7 +11,7 @@ from foldrace.search.monitor.live import open_view
 from foldrace.search.monitor.poller import StatusPoller
 from foldrace.search.monitor.status_reader import find_status
 from foldrace.search.session import Session
-from foldrace.search.study_store import final_name
+from foldrace.search.study_store import job_name
 from foldrace.search.workers.command import WorkerCommand, storage_in_environment
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor
@@ -33,13 +33,13 @@ class RunStopped(KeyboardInterrupt):
 def run_workers(
     session: Session,
     slots: Sequence[Slot],
-    final: int | None = None,
+    job: str | None = None,
     seconds_left: Callable[[], float] = lambda: float("inf"),
 ) -> int:
     """Run a worker in each slot until nothing is left to do or the time is over.
 
     Args:
-        final: the number of the final job whose folds they train; None: they run the trials of the session's study.
+        job: whose folds they train, as final-1 or rescore-1; None: they run the trials of the session's study.
         seconds_left: what a worker that is started now has left.
 
     Returns:
@@ -48,9 +48,9 @@ def run_workers(
     Raises:
         FoldraceError: a worker met an error that the user has to mend.
     """
-    workspace = session.workspace if final is None else session.workspace.final(final)
-    name = session.study.name if final is None else final_name(session.study.name, final)
-    command = WorkerCommand(session, final, seconds_left)
+    workspace = session.workspace if job is None else session.workspace.job(job)
+    name = session.study.name if job is None else job_name(session.study.name, job)
+    command = WorkerCommand(session, job, seconds_left)
     supervisor = Supervisor(command, slots, workspace.folder / "logs")
     poller = _poller(session, name, command)
     with storage_in_environment(session), open_view() as view:

@@ -5,7 +5,7 @@ Nothing here reads a database: `status_reader` does. Nothing here is for the eye
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import SearchEnd, Usage, has_converged
@@ -14,6 +14,9 @@ from foldrace.storage.optuna_rows import State
 from foldrace.storage.workers import Control
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
+
+if TYPE_CHECKING:
+    from foldrace.search.assessment.assess import Assessment
 
 ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -35,7 +38,7 @@ class BestTrial:
 
 @dataclass(frozen=True)
 class FinalStatus:
-    """A final job of a study.
+    """A final job of a study, or its rescore.
 
     Attributes:
         name: in the database, as demo/final-1.
@@ -105,12 +108,14 @@ class StudyStatus:
         seconds_each: that workers have held a trial on average, or the wall time of those that ended last; None until
             there are some.
         finals: the final jobs of the study.
+        rescores: its rescore, where there is one.
         failures: the last of them.
         aside: how many folds are done of each trial that was put aside, by its number.
         epochs: of a fold, by the number of each running trial.
         priors: how the study uses each.
         usage: of the budgets; None in a final job.
         end: why the search begins no trial more; None while it goes on, and in a final job.
+        assessment: how good the leader is; None while too little is known, in a final job, and where nobody asked.
     """
 
     study: Study
@@ -131,6 +136,8 @@ class StudyStatus:
     priors: tuple[PriorStatus, ...] = ()
     usage: Usage | None = None
     end: SearchEnd | None = None
+    rescores: tuple[FinalStatus, ...] = ()
+    assessment: "Assessment | None" = None
 
     @property
     def is_final(self) -> bool:

@@ -78,7 +78,8 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         best=_best(connection, study_id),
         first=_first_value(connection, study_id),
         seconds_each=_seconds_held(usage, compute) or _seconds_each(connection, study_id),
-        finals=_finals(connection, stored),
+        finals=_jobs(connection, stored, "final"),
+        rescores=_jobs(connection, stored, "rescore"),
         workers=seen,
         failures=_failures(connection, study_id),
         orphans=_orphans(connection, study_id, alive),
@@ -109,8 +110,8 @@ def _best(connection: sa.Connection, study_id: int) -> BestTrial | None:
     return BestTrial(found.number, found.value, knobs.get(found.number, {}), by_hand)
 
 
-def _finals(connection: sa.Connection, stored: StoredStudy) -> tuple[FinalStatus, ...]:
-    """The final jobs of a study, in the order in which they were begun; a final job itself."""
+def _jobs(connection: sa.Connection, stored: StoredStudy, kind: str) -> tuple[FinalStatus, ...]:
+    """The final jobs of a study, or its rescore, in the order in which they were begun; such a job itself."""
     states, studies = sa.case((_TRIALS.state.in_(ENDED), 1), else_=0), tables.studies.c
     failed = sa.case((_TRIALS.state == "FAIL", 1), else_=0)
     query = (
@@ -120,7 +121,7 @@ def _finals(connection: sa.Connection, stored: StoredStudy) -> tuple[FinalStatus
         .join(tables.trials, _TRIALS.study_id == studies.study_id)
         .outerjoin(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
         .where((studies.study_name == stored.name) | studies.study_name.startswith(f"{stored.name}/", autoescape=True))
-        .where(studies.study_name.contains("/"))
+        .where(studies.study_name.contains(f"/{kind}-", autoescape=True))
         .group_by(studies.study_id, studies.study_name)
         .order_by(studies.study_id)
     )

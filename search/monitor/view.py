@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.columns import Columns
 from rich.console import Group, RenderableType
@@ -16,6 +16,9 @@ from foldrace.search.ranking import BY_HAND
 from foldrace.search.words import counted, duration, knobs_text
 from foldrace.search.workers.supervisor import Snapshot
 
+if TYPE_CHECKING:
+    from foldrace.search.assessment.assess import Assessment
+
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "blue", "WAITING": "default"}
 
 
@@ -28,6 +31,9 @@ def status_lines(status: StudyStatus) -> list[str]:
         by_hand = f" ({BY_HAND})" if status.best.by_hand else ""
         lines.append(f"best      trial {status.best.number}: {best}{by_hand}")
         lines += [f"knobs     {knobs_text(status.best.knobs)}"] if status.best.knobs else []
+    if status.assessment is not None and not status.is_final:
+        lines += _assessment_lines(status.assessment, status.best)
+    lines += [f"rescore   {rescore}" for rescore in status.rescores]
     lines += [f"final     {final}" for final in status.finals]
     lines.append(f"compute   {_compute(status)}")
     lines += [f"prior     {prior}" for prior in status.priors]
@@ -40,6 +46,11 @@ def status_lines(status: StudyStatus) -> list[str]:
     lines += [f"adoptable {_orphan_text(orphan)}" for orphan in status.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in status.failures]
     return lines
+
+
+def _assessment_lines(assessment: "Assessment", best: BestTrial | None) -> list[str]:
+    leader = [] if best is not None and best.number == assessment.trial else [f"leader    trial {assessment.trial}"]
+    return [*leader, *assessment.lead_lines, *assessment.lines]
 
 
 def status_json(status: StudyStatus) -> dict[str, Any]:
@@ -67,6 +78,8 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "converged": status.has_converged,
         "end": None if status.end is None else status.end.reason,
         "priors": [asdict(prior) for prior in status.priors],
+        "rescores": [asdict(rescore) for rescore in status.rescores],
+        "assessment": None if status.assessment is None else status.assessment.to_json(),
     }
 
 

@@ -23,7 +23,7 @@ from foldrace.search.recording.tracker_records import trial_record
 from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
 from foldrace.search.session import Session
-from foldrace.search.study_store import final_name
+from foldrace.search.study_store import job_name
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.storage.errors import StorageError
@@ -52,13 +52,13 @@ class Recorder:
         session: Session,
         data: TrainingData,
         worker: WorkerIdentity,
-        final: int | None,
+        job: str | None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """The recorder of a worker of the session's study, or of its final job number `final`."""
+        """The recorder of a worker of the session's study, or of the job `job` beside it."""
         self._session, self._data, self._worker, self._clock = session, data, worker, clock
-        self._name = session.study.name if final is None else final_name(session.study.name, final)
-        self._is_search = final is None  # a final job is recorded as a whole, by final_recorder.py
+        self._name = session.study.name if job is None else job_name(session.study.name, job)
+        self._is_search = job is None  # a final job is recorded as a whole, by final_recorder.py
         self._trackers = trackers_of(session)
         self._unsent: list[Record] = []
         self._begun, self._next_drawing = clock(), clock() + MIN_DRAWING_SECONDS

@@ -22,13 +22,13 @@ class WorkerCommand:
         owners: by slot, the name of the worker that was started last.
     """
 
-    def __init__(self, session: Session, final: int | None, seconds_left: Callable[[], float]) -> None:
-        """The workers of a study, or of its final job number `final`; writes the study file that they read."""
-        path = (session.workspace if final is None else session.workspace.final(final)).study_file
+    def __init__(self, session: Session, job: str | None, seconds_left: Callable[[], float]) -> None:
+        """The workers of a study, or of the job `job` beside it; writes the study file that they read."""
+        path = (session.workspace if job is None else session.workspace.job(job)).study_file
         atomic_write(path, public_toml(session.study))
         self._command = [sys.executable, "-P", "-m", "foldrace", "worker", str(path)]
         self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]
-        self._command += [] if final is None else ["--final", str(final)]
+        self._command += [] if job is None else ["--job", job]
         self._seconds_left = seconds_left
         self.owners: dict[int, str] = {}
 

@@ -14,7 +14,7 @@ from foldrace.search.race.factory import make_pruner
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.sampler.stored_priors import StoredPriors
 from foldrace.search.session import Session
-from foldrace.search.study_store import FinalFold, final_name, note_tokens, open_study, public_toml, refuse_fixed
+from foldrace.search.study_store import RESCORE, FinalFold, job_name, note_tokens, open_study, public_toml, refuse_fixed
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials, TrialsSettings
@@ -39,12 +39,12 @@ class WorkerOptions:
 
     Attributes:
         device: `cpu`, `cuda`, or `auto` for CUDA where there is some.
-        final: the number of the final job whose folds it trains; None: it runs the trials of the search.
+        job: whose folds it trains: final-1, or rescore-1; None: it runs the trials of the search.
         owner: a name that nobody else ever has, from the supervisor that started it; None: there is none.
     """
 
     device: str = "auto"
-    final: int | None = None
+    job: str | None = None
     owner: str | None = None
     heartbeat: HeartbeatSettings = USUAL
 
@@ -67,17 +67,17 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     setup = WorkerSetup(data, device, study.search.checkpoint_minutes * 60, should_stop, find_end)
     identity = WorkerIdentity(device=device_name(device), owner=options.owner or new_owner())
     outages = OutageNotes(session.workspace.folder / "outages")
-    if options.final is None:
+    if options.job is None:
         assign = _search_assignment(session, data)
         _open_search(session, data, options)  # only now: nothing is left behind by a study that cannot run
         settings = TrialsSettings(pruner=_make_pruner(session), outages=outages, by_folds=study.search.is_by_folds)
     else:
-        assign = _final_assignment(session, data, options.final)
-        settings = TrialsSettings(final_name(study.name, options.final), outages=outages)
+        assign = (_rescore_assignment if options.job == RESCORE else _final_assignment)(session, data, options.job)
+        settings = TrialsSettings(job_name(study.name, options.job), outages=outages)
     trials = Trials(session.database, study, identity, settings, options.heartbeat)
     with ExitStack() as stack:
         stack.callback(trials.leave)
-        recorder = stack.enter_context(closing(Recorder(session, data, identity, options.final)))
+        recorder = stack.enter_context(closing(Recorder(session, data, identity, options.job)))
         Worker(trials, setup, assign, recorder).run()
         recorder.draw_last()
         logger.info("%s", trials.timer)
@@ -103,7 +103,7 @@ def _make_pruner(session: Session) -> BasePruner:
 def _find_end(session: Session, options: WorkerOptions) -> Callable[[], SearchEnd | None]:
     """Asks the database why the search should end; None while it should go on, as a final job always should."""
     study = session.study
-    if options.final is not None or not study.search.may_end_early:
+    if options.job is not None or not study.search.may_end_early:
         return lambda: None
     return lambda: session.database.read(lambda c: read_end(c, find_study_id(c, study.name), study))
 
@@ -125,13 +125,25 @@ def _search_assignment(session: Session, data: TrainingData) -> Callable[[Claim]
     return assign
 
 
-def _final_assignment(session: Session, data: TrainingData, final: int) -> Callable[[Claim], Assignment]:
+def _final_assignment(session: Session, data: TrainingData, job: str) -> Callable[[Claim], Assignment]:
     """A trial of a final job: the one fold that its attributes name."""
 
     def assign(claim: Claim) -> Assignment:
         fold, seed = int(claim.user_attrs["fold"]), int(claim.user_attrs["seed"])
         plan = data.plan(session.study.final.folds, seed)
-        folder = fold_folder(session.workspace.final(final).folder, FinalFold(fold, seed))
+        folder = fold_folder(session.workspace.job(job).folder, FinalFold(fold, seed))
         return Assignment(session.study.hyperparameters({}), plan, (fold,), lambda _: folder, is_final=True)
+
+    return assign
+
+
+def _rescore_assignment(session: Session, data: TrainingData, job: str) -> Callable[[Claim], Assignment]:
+    """A trial of a rescore: one fold of a fresh split, with the knobs of the trial that is scored again."""
+
+    def assign(claim: Claim) -> Assignment:
+        scored, repeat, fold, seed = (int(claim.user_attrs[name]) for name in ("trial", "repeat", "fold", "seed"))
+        folder = session.workspace.job(job).trial(scored) / f"repeat-{repeat}" / f"fold-{fold}"
+        plan, knobs = data.plan(session.study.folds.count, seed), session.study.hyperparameters(claim.sampled)
+        return Assignment(knobs, plan, (fold,), lambda _: folder, is_final=False)
 
     return assign
