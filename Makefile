@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install install-dev demo test lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate \
+.PHONY: install install-dev demo test lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
 	bench-watching record-curves shipped-priors screenshots
 
 # What a user needs; `make test` and `make lint` install what a developer needs beside it.
@@ -68,6 +68,10 @@ bench-racing: install-dev
 bench-simulate: install-dev
 	$(BIN)/python -m benchmarks.sampling
 	for file in benchmarks/curves/*.jsonl; do $(BIN)/python -m benchmarks.simulate --curves $$file || exit 1; done
+
+# Small studies, each with a rescore, and what their leaders are worth on fresh data; goes on where it was cut off.
+bench-coverage: install-dev
+	$(BIN)/python -m benchmarks.coverage
 
 # Needs chromium, as the tests of the dashboard do.
 bench-watching: install-dev

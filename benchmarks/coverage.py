@@ -1,0 +1,168 @@
+"""How often the interval of a leader's score holds what the leader is worth on fresh data, and how wide it has to be.
+
+    python -m benchmarks.coverage [--studies 100] [--processes 2] [--output runs/bench-coverage]
+
+One study is a small search on data that is drawn like the demo's, and a rescore of its leaders. The truth is the same
+recipe trained anew on fresh sets of equal size, the best evaluation picked as in a fold, and judged on fresh rows.
+Each study that is done is a line of studies.jsonl in the output folder, and is not run again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: each process has one core
+
+import numpy as np
+
+from foldrace.search.assessment.assess import Assessment, assess
+from foldrace.search.assessment.reader import read_scores
+from foldrace.search.ensemble.export import select_trial
+from foldrace.search.launch.rescore import queue_rescore, rescored_study
+from foldrace.search.session import Session, open_session
+from foldrace.search.study_store import RESCORE
+from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.demo.generator import labelled_rows
+from foldrace.studies.knobs import Value
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study
+from foldrace.trainer.training.loop import train_fold
+from foldrace.trainer.training.tasks import FoldResult
+from foldrace.trainer.training_data import open_training_data
+
+ROWS, JUDGED_ROWS, FRESH_SETS, TRIALS, TOP = 800, 3000, 6, 8, 3
+GOAL = 0.91  # of the intervals cover the truth
+SETTINGS = {"training.epochs": {"low": 5, "high": 8}, "search.trials": TRIALS}
+
+
+@dataclass(frozen=True)
+class Covered:
+    """One study: its leader's scores, before the rescore and after it, each with the truth of that leader."""
+
+    number: int
+    believed: tuple[float, float, float]
+    believed_truth: float
+    honest: tuple[float, float, float]
+    honest_truth: float
+    chosen: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=Path("runs/bench-coverage"))
+    arguments = parser.parse_args()
+    kept = arguments.output / "studies.jsonl"
+    done = read(kept)
+    left = [number for number in range(arguments.studies) if number not in {study.number for study in done}]
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        for study in pool.map(partial(run_study, arguments.output), left):
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(study)) + "\n")
+            done.append(study)
+            print(f"study {study.number}: {len(done)} of {arguments.studies}", flush=True)
+    for line in report(done):
+        print(line)
+
+
+def read(kept: Path) -> list[Covered]:
+    """The studies that are done."""
+    if not kept.exists():
+        return []
+    return [Covered(**json.loads(line)) for line in kept.read_text(encoding="utf-8").splitlines()]
+
+
+def report(studies: Sequence[Covered]) -> list[str]:
+    """A line for each kind of score."""
+    honest = [(study.honest, study.honest_truth) for study in studies]
+    believed = [(study.believed, study.believed_truth) for study in studies]
+    luck = np.mean([study.chosen - study.honest_truth for study in studies])
+    return [
+        f"{len(studies)} studies; chosen on these folds: {luck:+.4f} too high on average",
+        f"folds that did not choose it: {coverage(honest)}",
+        f"believed: {coverage(believed)}",
+    ]
+
+
+def coverage(scores: Sequence[tuple[tuple[float, float, float], float]]) -> str:
+    """How many intervals cover, and their width over the narrowest that would cover as many as is asked."""
+    means, lows, highs = np.array([score for score, _ in scores]).T
+    truths = np.array([truth for _, truth in scores])
+    covers, half = (lows <= truths) & (truths <= highs), (highs - lows) / 2
+    needed = np.quantile(np.abs(means - truths) / half, GOAL)
+    return (
+        f"covers {covers.sum()} of {len(scores)}, {1 / needed:.2f} times the narrowest that covers {GOAL:.0%}; "
+        f"{np.mean(means - truths):+.4f} too high on average, +-{half.mean():.4f}"
+    )
+
+
+def run_study(output: Path, number: int) -> Covered:
+    """Search, rescore and truth of one study; a search that was cut off goes on."""
+    folder = output / f"study-{number:03}"
+    folder.mkdir(parents=True, exist_ok=True)
+    study = _study(folder, number)
+    with open_session(study, folder) as session:
+        run_worker(session, WorkerOptions("cpu"), lambda: False)
+        before = _assessed(session, with_rescore=False)
+        queue_rescore(session, TOP, 1)
+        fresh = Session(rescored_study(study), session.workspace, session.database)
+        run_worker(fresh, WorkerOptions("cpu", job=RESCORE), lambda: False)
+        after = _assessed(session, with_rescore=True)
+        knobs = {
+            trial: select_trial(session.database, study, str(trial)).sampled for trial in (before.trial, after.trial)
+        }
+    truths = {trial: truth_of(folder, number, sampled) for trial, sampled in knobs.items()}
+    shutil.rmtree(folder)
+    found = [(one.honest.mean, one.honest.low, one.honest.high) for one in (before, after)]
+    return Covered(number, found[0], truths[before.trial], found[1], truths[after.trial], after.chosen)
+
+
+def truth_of(folder: Path, number: int, sampled: dict[str, Value]) -> float:
+    """The mean accuracy of a recipe on fresh rows, each time trained on a fresh set."""
+    scores = []
+    for turn in range(FRESH_SETS):
+        seed = 1_000_000 + number * 1000 + turn
+        train, _, _ = labelled_rows(seed, ROWS)
+        _, blind, labels = labelled_rows(seed + FRESH_SETS, JUDGED_ROWS)
+        place = folder / f"truth-{turn}"
+        place.mkdir(exist_ok=True)
+        (place / "train.tsv").write_bytes(train)
+        (place / "test.tsv").write_bytes(blind)
+        settings = {"data.train": str(place / "train.tsv"), "data.test": str(place / "test.tsv"), "folds.seed": seed}
+        study = load("demo", SETTINGS | settings, name="truth")
+        data = open_training_data(study, Workspace(place, "truth"))
+        plan = data.plan(study.folds.count, seed)
+        task = data.task(study.hyperparameters(sampled), plan, 0, "cpu", predict_test=True)
+        with closing(train_fold(task)) as events:
+            result = next(event for event in events if isinstance(event, FoldResult))
+        assert result.test_probabilities is not None
+        names = np.array(data.examples.labels.names)
+        scored = ~np.isin(labels, plan.pinned_labels)  # a fold leaves them out too
+        scores.append(np.mean((names[result.test_probabilities.argmax(axis=1)] == np.array(labels))[scored]))
+    return float(np.mean(scores))
+
+
+def _study(folder: Path, number: int) -> Study:
+    train, _, _ = labelled_rows(number + 1, ROWS)
+    (folder / "train.tsv").write_bytes(train)
+    seeds = {"folds.seed": number, "search.seed": number}
+    return load("demo", SETTINGS | {"data.train": str(folder / "train.tsv")} | seeds, name="study")
+
+
+def _assessed(session: Session, *, with_rescore: bool) -> Assessment:
+    found = assess(read_scores(session.database, session.study.name, with_rescore=with_rescore))
+    assert found is not None
+    return found
+
+
+if __name__ == "__main__":
+    main()
