@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from foldrace.search.assessment.assess import Assessment
+from foldrace.search.assessment.intervals import Interval
 from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import Outlook, SearchEnd, Usage
 from foldrace.search.monitor.live import LineView
@@ -100,6 +102,16 @@ def test_a_search_that_ends_early_is_done_when_nobody_works_on_it(
 
     assert status.state == state
     assert "ended     2 of 2 GPU hours are used" in status_lines(status)
+
+
+def test_the_lines_say_how_good_the_leader_is_and_name_it_where_it_is_not_the_best(status: StudyStatus) -> None:
+    assessment = Assessment(4, 0.69, Interval(0.68, 0.65, 0.71), 5)
+
+    lines = status_lines(replace(status, assessment=assessment))
+
+    start = lines.index("leader    trial 4")
+    assert lines[start + 1 : start + 4] == assessment.lines
+    assert "leader    trial 1" not in status_lines(replace(status, assessment=replace(assessment, trial=1)))
 
 
 def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
