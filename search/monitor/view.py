@@ -67,7 +67,6 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "workers": [asdict(worker) for worker in status.workers],
         "failures": [asdict(failure) for failure in status.failures],
         "orphans": [asdict(orphan) for orphan in status.orphans],
-        "aside": dict(status.aside),
         "metric": status.study.search.metric,
         "fold_epochs": asdict(status.fold_epochs),
         "state": status.state,
@@ -79,6 +78,7 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "end": None if status.end is None else status.end.reason,
         "priors": [asdict(prior) for prior in status.priors],
         "rescores": [asdict(rescore) for rescore in status.rescores],
+        "aside": dict(status.aside),
         "assessment": None if status.assessment is None else status.assessment.to_json(),
     }
 
