@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from foldrace.storage import tables
+from foldrace.storage.leases.lease import DONE, read_folds
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -39,15 +40,22 @@ def best_trial(trials: Iterable["FrozenTrial"]) -> "FrozenTrial | None":
 def lead_trial(ranked: Sequence[int], leaders: Sequence[int]) -> int | None:
     """The number of the trial to export: the first leader by all folds, those of a rescore too; None: there is none.
 
-    Without a rescore it is the best one. So it is with one where the best was added by hand, without folds: nobody
-    knows how much of its value is luck.
+    It is the best one where that was added by hand, without folds: nobody knows how much of its value is luck.
 
     Args:
         ranked: numbers of ranked trials, the best first.
-        leaders: those of them that have folds, by what is believed of their levels.
+        leaders: of these and of the trials that were put aside, those that have folds, by what is believed of them.
     """
     best = next(iter(ranked), None)
-    return next(iter(leaders), None) if best in leaders else best
+    return next(iter(leaders), None) if best is None or best in leaders else best
+
+
+def aside_trials(connection: sa.Connection, study_id: int) -> list[int]:
+    """The numbers of the trials that were put aside: of what they have shown, they may be the best."""
+    folds = read_folds(connection, study_id)
+    aside = [trial_id for trial_id, states in folds.items() if set(states.values()) == {DONE}]
+    query = sa.select(_TRIALS.number).where(_TRIALS.trial_id.in_(aside), _TRIALS.study_id == study_id)
+    return list(connection.execute(query.order_by(_TRIALS.number)).scalars())
 
 
 def select_ranked(study_id: int) -> "sa.Select[int, float]":

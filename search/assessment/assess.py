@@ -35,7 +35,7 @@ class StudyScores:
         metric: by its name.
         trials: their curves; first the folds of the search, then the fresh ones of all repeats.
         folds: of the search, and of each repeat.
-        candidates: the numbers of the trials that may be exported, the best by its value first.
+        candidates: the numbers of the trials that may be exported, the best by its value first; then those put aside.
         unbiased: by number, (all folds,), each fold's score without the luck of its best evaluation; NaN where it is
             not known.
         baseline: the number of the trial that others are compared with; None: there is none.
@@ -55,14 +55,18 @@ class StudyScores:
 
     @cached_property
     def leaders(self) -> list[int]:
-        """The candidates by their levels by all folds, the highest first; by value, while too little is known."""
+        """The candidates by their levels by all folds, the highest first; by their means, while too little is known."""
         by_level = [] if self.belief is None else [one for one in self.belief.order if one in self.candidates]
-        return by_level or list(self.candidates)
+        return by_level or sorted(self.candidates, key=lambda one: (-self.mean(one), one))
 
     @property
     def leader(self) -> int | None:
         """The first of the leaders; None while there is no candidate."""
         return next(iter(self.leaders), None)
+
+    def mean(self, number: int) -> float:
+        """Of the folds of the search that are done."""
+        return float(np.nanmean(self.trial(number).best[: self.folds, -1]))
 
     def trial(self, number: int) -> LearningCurves:
         return next(trial for trial in self.trials if trial.number == number)
@@ -139,7 +143,7 @@ def assess(scores: StudyScores, number: int | None = None) -> Assessment | None:
     number = scores.leader if number is None else number
     if belief is None or number is None or number not in belief.order:
         return None
-    chosen = float(scores.trial(number).best[: scores.folds, -1].mean())
+    chosen = scores.mean(number)
     fresh = _fresh_scores(scores, number)
     honest = _believed(scores, belief, number) if len(fresh) < MIN_FRESH else _scored(scores, belief, fresh)
     picked = "" if _is_unbiased(scores, number) else scores.metric
@@ -197,7 +201,9 @@ def _believed(scores: StudyScores, belief: Belief, number: int) -> Interval:
         variance += row_variance(mean, rows)
     else:
         ends = of_trial.best[: scores.folds, -1]
-        variance += nadeau_bengio_variance(float(np.var(ends, ddof=1)), len(ends), scores.folds)
+        ends = ends[np.isfinite(ends)]
+        of_fold = float(np.var(ends, ddof=1)) if len(ends) > 1 else belief.model.fold_variance
+        variance += nadeau_bengio_variance(of_fold, len(ends), scores.folds)
     return student_interval(mean, variance, belief.model.degrees_of_freedom)
 
 

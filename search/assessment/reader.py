@@ -15,7 +15,7 @@ from foldrace.search.race.learning_curves import (
     join_evaluations,
     read_evaluations,
 )
-from foldrace.search.ranking import select_ranked
+from foldrace.search.ranking import aside_trials, select_ranked
 from foldrace.search.study_store import RESCORE, job_name, read_study
 from foldrace.storage import tables
 from foldrace.storage.database import Database
@@ -48,9 +48,10 @@ def _read(connection: sa.Connection, name: str, with_rescore: bool) -> StudyScor
     stored = read_study(connection, name)
     study, texts = stored.parse(), _texts(connection, name, _ATTRS.key.like(CELLS))
     ranked = [number for number, _ in connection.execute(select_ranked(stored.study_id))]
-    complete = [number for number in ranked if texts.get(number)]
+    candidates = [number for number in ranked if texts.get(number)]
+    candidates += [number for number in aside_trials(connection, stored.study_id) if number in texts]
     fresh, repeats = _fresh(connection, study) if with_rescore else ({}, 0)
-    in_full = {*complete[:IN_FULL], *fresh, 0}
+    in_full = {*candidates[:IN_FULL], *fresh, 0}
     folds, evaluations = study.folds.count, study.defaults.evaluations
     trials, unbiased = [], {}
     for number, attrs in sorted(texts.items()):
@@ -59,7 +60,7 @@ def _read(connection: sa.Connection, name: str, with_rescore: bool) -> StudyScor
         if number in in_full:
             unbiased[number] = _unbiased(seen, folds * (1 + repeats))
     baseline = 0 if study.search.baseline else None
-    return StudyScores(study.search.metric, tuple(trials), folds, tuple(complete), unbiased, baseline)
+    return StudyScores(study.search.metric, tuple(trials), folds, tuple(candidates), unbiased, baseline)
 
 
 def _texts(connection: sa.Connection, name: str, keys: sa.ColumnElement[bool]) -> Texts:

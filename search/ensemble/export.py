@@ -12,7 +12,7 @@ from foldrace.search.assessment.assess import Assessment
 from foldrace.search.assessment.reader import read_assessment, read_scores
 from foldrace.search.prior_store import EarlierTrial, read_taken_over
 from foldrace.search.race.learning_curves import read_evaluations
-from foldrace.search.ranking import BY_HAND, lead_trial, rank_trials
+from foldrace.search.ranking import BY_HAND, aside_trials, lead_trial, rank_trials
 from foldrace.search.session import Session
 from foldrace.search.study_store import check_same, public_toml
 from foldrace.search.trials.assignment import check_values
@@ -29,11 +29,11 @@ class ExportError(FoldraceError):
 
 @dataclass(frozen=True)
 class SelectedTrial:
-    """A complete trial to export.
+    """A trial to export: a complete one, or one that was put aside.
 
     Attributes:
         number: in its study.
-        value: the mean of its folds' best evaluations.
+        value: the mean of its folds' best evaluations, as far as they were trained.
         sampled: the value of each knob that was searched.
         folds: the best evaluation of each fold; none of a trial that was added by hand without them.
         prior: the name of the prior that it was taken over from; None: it is a trial of the study itself.
@@ -62,10 +62,10 @@ class SelectedTrial:
 
 
 def select_trial(database: Database, study: Study, name: str | None = None) -> SelectedTrial:
-    """The leading trial of a study, or a complete one by its number, or by `PRIOR/NUMBER` where it was taken over.
+    """The leading trial of a study, or one by its number, or by `PRIOR/NUMBER` where it was taken over.
 
     Raises:
-        ExportError: no trial is complete, or not that one, or foldrace did not run it.
+        ExportError: no trial is complete or put aside, or not that one, or foldrace did not run it.
         StorageError: no such study, or one with other settings.
     """
     check_same(database, study)
@@ -76,16 +76,18 @@ def select_trial(database: Database, study: Study, name: str | None = None) -> S
         storage = database.storage
         stored = database.retry(lambda: optuna.load_study(study_name=study.name, storage=storage))
         trials = database.retry(lambda: stored.get_trials(deepcopy=False))
-    ranked = {trial.number: trial for trial in rank_trials(trials)}
-    if not ranked:
+    ranked, by_number = rank_trials(trials), {trial.number: trial for trial in trials}
+    aside = database.read(lambda connection: aside_trials(connection, find_study_id(connection, study.name)))
+    there = [*(trial.number for trial in ranked), *aside]
+    if not there:
         best = next(iter(taken_over_trials(database, study)), None)
         rest = f"--trial {best.name} exports one that was taken over" if best is not None else "nothing to export"
         raise ExportError(f"study {study.name}: no trial is complete yet, of {len(trials)}; {rest}")
     if number is None:
-        number = lead_trial([*ranked], read_scores(database, study.name).leaders)
-    if number not in ranked:
-        raise ExportError(f"study {study.name}: trial {number} is not complete; complete: {_listed(sorted(ranked))}")
-    return _selected(ranked[number], study)
+        number = lead_trial([trial.number for trial in ranked], read_scores(database, study.name).leaders)
+    if number is None or number not in there:
+        raise ExportError(f"study {study.name}: trial {number} is not complete; complete: {_listed(sorted(there))}")
+    return _selected(by_number[number], study)
 
 
 def taken_over_trials(database: Database, study: Study) -> list[SelectedTrial]:
@@ -151,7 +153,8 @@ def export_trial(session: Session, name: str | None, output: Path | None, *, for
 def exported_text(study: Study, trial: SelectedTrial, path: Path) -> str:
     """The final study file of a trial, which will lie at `path`: every knob there is has its value."""
     folds = ", ".join(f"{value:.4f}" for value in trial.folds)
-    origin = f"the mean of the best\n# evaluations of its folds ({folds})" if folds else BY_HAND
+    of = "" if len(trial.folds) == study.folds.count else f"{len(trial.folds)} of {study.folds.count} of "
+    origin = f"the mean of the best\n# evaluations of {of}its folds ({folds})" if folds else BY_HAND
     header = (
         f"# Trial {trial.name} of study {study.name}: {study.search.metric} {trial.value:.4f}, {origin}.\n"
         f"# Train the ensemble and write the submission: foldrace final {path}\n\n"
@@ -161,7 +164,7 @@ def exported_text(study: Study, trial: SelectedTrial, path: Path) -> str:
 
 def _selected(trial: FrozenTrial, study: Study) -> SelectedTrial:
     last_bests = {fold: record.best for (fold, _), record in sorted(read_evaluations(trial.user_attrs).items())}
-    is_whole = last_bests.keys() >= set(range(study.folds.count))
+    is_whole = trial.state.name == "RUNNING" or last_bests.keys() >= set(range(study.folds.count))
     sampled, missing = dict(trial.params), next((knob for knob in study.searched if knob not in trial.params), None)
     try:
         if missing is not None:
@@ -172,8 +175,9 @@ def _selected(trial: FrozenTrial, study: Study) -> SelectedTrial:
             f"study {study.name}: trial {trial.number} was added by hand, and cannot be exported: {error}; "
             "--trial NUMBER exports another one"
         ) from None
-    folds = tuple(last_bests[fold] for fold in range(study.folds.count)) if is_whole else ()
-    return SelectedTrial(trial.number, trial.value or 0.0, sampled, folds)
+    folds = tuple(best for _, best in sorted(last_bests.items())) if is_whole else ()
+    value = statistics.fmean(folds) if trial.value is None and folds else trial.value
+    return SelectedTrial(trial.number, value or 0.0, sampled, folds)
 
 
 def _listed(numbers: list[int]) -> str:

@@ -13,7 +13,7 @@ from itertools import chain
 from foldrace.search.race.forecast import Forecast
 from foldrace.storage.leases.taking import Cell
 
-FEWEST_LEVELS = 4  # that are known, before the leader's further folds tell how folds scatter
+FEWEST_LEVELS = 4  # that are known, before the first leader is made whole: it tells how folds scatter, and is to be had
 CLEAR = 0.95  # the probability to be better than each other trial, from which on the leader is clear
 FIRST = 0  # the fold in which every trial races
 MIN_VARIANCE = 1e-12
@@ -69,7 +69,7 @@ def rank_cells(now: Standing) -> list[Cell]:
     leader = _leader(now)
     if now.waits:
         better = [trial for score, trial in scored if score > _worth_of_a_new_one(now)]
-        if math.isnan(now.fold_variance) and len(now.levels) >= FEWEST_LEVELS:  # nothing else tells how folds scatter
+        if not now.complete and len(now.levels) >= FEWEST_LEVELS:
             better = [trial for trial in known if trial.number == leader]
         return [*given, *map(_next_cell, better), Cell(None, FIRST)]
     finals = [] if now.finals <= 0 or _is_clear(leader, now) else [trial for _, trial in scored]

@@ -3,13 +3,15 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from foldrace.search.ensemble.export import exported_text, select_trial
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.study_store import open_study
+from foldrace.search.study_store import open_study, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.storage import tables
 from foldrace.storage.database import Database
@@ -239,3 +241,15 @@ def step(claim: Claim, chance: random.Random, finished: list[tuple[int, int]]) -
     if claim.put_aside(FOLDS) or claim.finish(0.5 + claim.number / 100):
         finished.append((claim.number, claim.fold))
     return False
+
+
+def test_what_is_believed_best_is_exported_while_it_is_put_aside(database: Database, worker: Open) -> None:
+    view = worker(trials=4)
+    for value in (0.5, 0.7, 0.6):
+        end(must_claim(view()), value)
+    study = stored_study(database, "small").parse()
+
+    selected = select_trial(database, study)
+
+    assert (selected.number, selected.value, selected.folds) == (1, 0.7, (0.7,))
+    assert "evaluations of 1 of 2 of its folds (0.7000)" in exported_text(study, selected, Path("f"))

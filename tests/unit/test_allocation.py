@@ -65,12 +65,13 @@ def test_a_fold_that_is_trained_already_leaves_less_to_learn() -> None:
     assert ranked[0] == Cell(1, 1)
 
 
-def test_the_leader_tells_first_how_folds_scatter() -> None:
+def test_the_first_leader_is_made_whole_early() -> None:
     trials = [begun(number, 1, 2) for number in range(4)]
     levels = {0: (70.0, 1.0), 1: (80.0, 1.0), 2: (60.0, 1.0), 3: (50.0, 1.0)}
 
-    assert rank_cells(standing(trials, levels, fold_variance=math.nan, gain=1.0)) == [Cell(1, 1), NEW]
-    assert rank_cells(standing(trials[:3], dict(list(levels.items())[:3]), fold_variance=math.nan, gain=1.0)) == [NEW]
+    assert rank_cells(standing(trials, levels, gain=1.0)) == [Cell(1, 1), NEW]
+    assert rank_cells(standing(trials[:3], dict(list(levels.items())[:3]), gain=1.0)) == [NEW]
+    assert rank_cells(standing(trials, levels, gain=1.0, complete=frozenset({9}))) == [NEW]
 
 
 def test_when_no_trial_waits_the_finalists_get_folds_and_the_leader_is_made_whole() -> None:
