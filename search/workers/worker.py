@@ -61,7 +61,7 @@ class Worker:
 
     def _run_claim(self, claim: Claim) -> None:
         fold = "" if claim.fold == WHOLE else f", fold {claim.fold}"
-        logger.info("trial %d%s, attempt %d: %s", claim.number, fold, claim.attempt, knobs_text(claim.sampled))
+        logger.info("trial %d, attempt %d%s: %s", claim.number, claim.attempt, fold, knobs_text(claim.sampled))
         with claim:  # an error that nobody foresaw counts as an attempt, and ends this worker
             try:
                 self._run_trial(TrialRun(claim, self.assign(claim), self.recorder))
