@@ -21,6 +21,8 @@ from foldrace.search.trials.trial_ends import TrialEnds
 from foldrace.storage import optuna_rows
 from foldrace.storage.leases import lease as leases
 from foldrace.storage.leases.lease import Lease
+from foldrace.storage.tables import WHOLE
+from foldrace.storage.workers import Activity
 from foldrace.studies.knobs import Value
 from foldrace.trainer.evaluation import EvaluationRecord
 
@@ -71,11 +73,13 @@ class Claim(TrialEnds):
     def begin(self, space: SearchSpace, sample: Sample) -> None:
         """Store all values that were drawn for this trial at once, and begin it. Raises LeaseLost."""
         params, attrs = encode_params(space, sample.values), sample.attrs
+        activity = Activity() if self.fold == WHOLE else Activity(self.fold, epoch=0.0)
 
         def work(connection: sa.Connection) -> None:
             optuna_rows.set_trial_params(connection, self._lease.trial_id, params)
             optuna_rows.set_trial_attrs(connection, self._lease.trial_id, attrs)
             leases.mark_held(connection, self._lease)
+            self._leases.show(connection, self.number, activity)
 
         self._write(work)
         self.sampled |= sample.values

@@ -89,6 +89,10 @@ class Leases:
 
         return self._transact_watching(work)
 
+    def show(self, connection: sa.Connection, number: int, activity: workers.Activity) -> None:
+        """Record what this worker has begun, for people: a short fold is over before its first heartbeat."""
+        workers.report_alive(connection, self._worker, self._study_id, number, activity)
+
     def release(self, lease: Lease) -> None:
         """Give a trial back in good order: it is free at once, and the attempt does not count.
 

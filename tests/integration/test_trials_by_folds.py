@@ -70,6 +70,15 @@ def test_each_trial_begins_with_its_first_fold(worker: Open) -> None:
     assert view().claim() is None
 
 
+def test_a_fold_is_shown_from_its_beginning(database: Database, worker: Open) -> None:
+    view = worker(trials=1)
+    must_claim(view())
+
+    (shown,) = [one for one in read_status(database, "small").workers if one.number is not None]
+
+    assert (shown.number, shown.fold, shown.epoch) == (0, 0, 0.0)
+
+
 def test_a_baseline_is_trained_whole_by_whoever_is_free(database: Database, worker: Open) -> None:
     view = worker(trials=2, baseline={"gamma": 0.5, "epochs": 7})
     first = must_claim(view())
