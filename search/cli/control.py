@@ -27,7 +27,7 @@ def pause(
     """Let the workers finish the trials they run, and begin no other."""
     run = load_run(study, set_, name, workspace)
     control.pause(run, now=now, workspace=workspace)
-    ends = "trials that run are saved and released" if now else "trials that run go on to their ends (--now: not)"
+    ends = "what runs is saved and released" if now else "what runs goes on to its end (--now: not)"
     _say(run, f"paused: no trial is begun, and {ends}")
     say_next("resume", study, workspace)
 

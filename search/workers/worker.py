@@ -66,7 +66,7 @@ class Worker:
             try:
                 self._run_trial(TrialRun(claim, self.assign(claim), self.recorder))
             except LeaseLost:
-                logger.warning("trial %d was taken over by another worker", claim.number)
+                logger.warning("trial %d was taken over by another worker, or has ended", claim.number)
                 claim.release()  # this worker lives, so the attempt was no fault of the trial
             except OutageError:
                 message = "trial %d could not be released, as the database does not answer; the attempt will not count"
