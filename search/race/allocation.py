@@ -8,7 +8,6 @@ here). A new trial improves it by its expected improvement over the leader.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from foldrace.search.race.forecast import Forecast
 from foldrace.storage.leases.taking import Cell
@@ -73,8 +72,7 @@ def rank_cells(now: Standing) -> list[Cell]:
             better = [trial for trial in known if trial.number == leader]
         return [*given, *map(_next_cell, better), Cell(None, FIRST)]
     finals = [] if now.finals <= 0 or _is_clear(leader, now) else [trial for _, trial in scored]
-    rest = [trial for trial in known if trial.number == leader]
-    missing = chain.from_iterable((Cell(trial.trial_id, fold) for fold in trial.open) for trial in rest)
+    missing = [Cell(trial.trial_id, fold) for trial in known if trial.number == leader for fold in trial.open]
     return [*given, *(_next_cell(trial, is_final=True) for trial in finals), *missing]
 
 

@@ -13,6 +13,7 @@ from foldrace.search.recording.recorder import Recorder
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.fold_files import drop_checkpoints
+from foldrace.search.words import counted
 from foldrace.storage.tables import WHOLE
 from foldrace.trainer.evaluation import EvaluationRecord
 
@@ -25,10 +26,6 @@ def bests_of(
     """The best of each fold whose last evaluation is there, by fold."""
     ends = sorted(point for point in evaluations if point[1] == per_fold - 1 and point[0] not in without)
     return [evaluations[point].best for point in ends]
-
-
-def _count(folds: int) -> str:
-    return "1 fold" if folds == 1 else f"{folds} folds"
 
 
 class TrialRun:
@@ -65,7 +62,9 @@ class TrialRun:
 
     def end_aside(self) -> None:
         """End a trial that was put aside, as nothing is left to be trained."""
-        self._end_pruned(self.claim.fold, f"put aside after {_count(len(self.bests) + 1)}: others promised more")
+        self._end_pruned(
+            self.claim.fold, f"put aside after {counted(len(self.bests) + 1, 'fold')}: others promised more"
+        )
 
     def _end_pruned(self, fold: int, reason: str) -> None:
         self._recorder.record_end(self.claim, self.assignment, "PRUNED", reason=reason)
@@ -82,7 +81,9 @@ class TrialRun:
         if self.claim.fold != WHOLE:
             if self.claim.put_aside(self.assignment.plan.count):
                 mean = sum(self.bests) / len(self.bests)
-                logger.info("trial %d is put aside after %s: %.4f", self.claim.number, _count(len(self.bests)), mean)
+                logger.info(
+                    "trial %d is put aside after %s: %.4f", self.claim.number, counted(len(self.bests), "fold"), mean
+                )
                 return
             self.bests = bests_of(self.claim.evaluations, self.assignment.knobs.evaluations)
         value = sum(self.bests) / len(self.bests)
