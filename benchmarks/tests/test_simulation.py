@@ -220,6 +220,7 @@ def test_every_strategy_that_is_promised_is_there() -> None:
         "tpe_racing",
         "gpsampler",
         "foldrace",
+        "foldrace_trials",
         "foldrace_converged",
         "foldrace_prior",
         "foldrace_again",

@@ -13,5 +13,5 @@ def test_the_parts_add_up_to_a_share_of_the_workers_life(now: list[float]) -> No
 
     assert str(timer) == (
         "the protocol took 1.00 s of 100.00 s (1.00%): "
-        "claims 0.50, reports 0.50, judging 0.00, heartbeats 0.00, ends 0.00"
+        "claims 0.50, belief 0.00, reports 0.50, judging 0.00, heartbeats 0.00, ends 0.00"
     )
