@@ -1,10 +1,12 @@
-"""How often the interval of a leader's score holds what the leader is worth on fresh data, and how wide it has to be.
+"""How often the intervals of scores hold what they are of on fresh data, and how wide they have to be.
 
     python -m benchmarks.coverage [--studies 100] [--processes 2] [--output runs/bench-coverage]
 
 One study is a small search on data that is drawn like the demo's, and a rescore of its leaders. The truth is the same
 recipe trained anew on fresh sets of equal size, the best evaluation picked as in a fold, and judged on fresh rows.
-Each study that is done is a line of studies.jsonl in the output folder, and is not run again.
+Then the folds of a final job are trained; the truth of its out-of-fold score is the mean of its own models on the same
+rows. Each study that is done is a line of studies.jsonl in the output folder, its database lies beside it, and it is
+not run again.
 """
 
 import argparse
@@ -23,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: each 
 import numpy as np
 
 from foldrace.search.assessment.assess import Assessment, assess
+from foldrace.search.assessment.half_splits import unbiased_score
 from foldrace.search.assessment.reader import read_scores
 from foldrace.search.ensemble.export import select_trial
 from foldrace.search.launch.rescore import queue_rescore, rescored_study
@@ -34,13 +37,32 @@ from foldrace.studies.demo.generator import labelled_rows
 from foldrace.studies.knobs import Value
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
+from foldrace.trainer.arrays import Float32Array, FloatArray, Probabilities
+from foldrace.trainer.data.folds import FoldPlan
+from foldrace.trainer.ensemble import out_of_fold, vote
 from foldrace.trainer.training.loop import train_fold
-from foldrace.trainer.training.tasks import FoldResult
-from foldrace.trainer.training_data import open_training_data
+from foldrace.trainer.training.tasks import FoldResult, FoldTask
+from foldrace.trainer.training_data import TrainingData, open_training_data
 
 ROWS, JUDGED_ROWS, FRESH_SETS, TRIALS, TOP = 800, 3000, 6, 8, 3
 GOAL = 0.91  # of the intervals cover the truth
 SETTINGS = {"training.epochs": {"low": 5, "high": 8}, "search.trials": TRIALS}
+
+
+@dataclass(frozen=True)
+class FinalCovered:
+    """The out-of-fold score of a final job.
+
+    Attributes:
+        accuracy: of the best evaluations, and its interval.
+        unbiased: of evaluations that other rows picked.
+        truth, ensemble: accuracies on fresh rows, the mean of the models and that of their vote.
+    """
+
+    accuracy: tuple[float, float, float]
+    unbiased: float
+    truth: float
+    ensemble: float
 
 
 @dataclass(frozen=True)
@@ -53,6 +75,7 @@ class Covered:
     honest: tuple[float, float, float]
     honest_truth: float
     chosen: float
+    final: FinalCovered
 
 
 def main() -> None:
@@ -78,19 +101,29 @@ def read(kept: Path) -> list[Covered]:
     """The studies that are done."""
     if not kept.exists():
         return []
-    return [Covered(**json.loads(line)) for line in kept.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+    return [Covered(**line | {"final": FinalCovered(**line["final"])}) for line in lines]
 
 
 def report(studies: Sequence[Covered]) -> list[str]:
     """A line for each kind of score."""
     honest = [(study.honest, study.honest_truth) for study in studies]
     believed = [(study.believed, study.believed_truth) for study in studies]
+    out_of_fold = [(study.final.accuracy, study.final.truth) for study in studies]
     luck = np.mean([study.chosen - study.honest_truth for study in studies])
+    unbiased = np.array([study.final.unbiased - study.final.truth for study in studies])
+    gains = np.array([study.final.ensemble - study.final.truth for study in studies])
     return [
         f"{len(studies)} studies; chosen on these folds: {luck:+.4f} too high on average",
         f"folds that did not choose it: {coverage(honest)}",
         f"believed: {coverage(believed)}",
+        f"out of fold: {coverage(out_of_fold)}",
+        f"out of fold, picked by other rows: {_mean(unbiased)} too high; the ensemble gains {_mean(gains)}",
     ]
+
+
+def _mean(values: FloatArray) -> str:
+    return f"{values.mean():+.4f} +- {values.std(ddof=1) / len(values) ** 0.5:.4f}"
 
 
 def coverage(scores: Sequence[tuple[tuple[float, float, float], float]]) -> str:
@@ -108,8 +141,7 @@ def coverage(scores: Sequence[tuple[tuple[float, float, float], float]]) -> str:
 def run_study(output: Path, number: int) -> Covered:
     """Search, rescore and truth of one study; a search that was cut off goes on."""
     folder = output / f"study-{number:03}"
-    folder.mkdir(parents=True, exist_ok=True)
-    study = _study(folder, number)
+    study, _ = _study(folder, number + 1, judged=number + 1)
     with open_session(study, folder) as session:
         run_worker(session, WorkerOptions("cpu"), lambda: False)
         before = _assessed(session, with_rescore=False)
@@ -121,9 +153,11 @@ def run_study(output: Path, number: int) -> Covered:
             trial: select_trial(session.database, study, str(trial)).sampled for trial in (before.trial, after.trial)
         }
     truths = {trial: truth_of(folder, number, sampled) for trial, sampled in knobs.items()}
+    final = final_of(folder, study, knobs[after.trial])
+    (folder / "study" / "study.db").replace(output / f"study-{number:03}.db")
     shutil.rmtree(folder)
     found = [(one.honest.mean, one.honest.low, one.honest.high) for one in (before, after)]
-    return Covered(number, found[0], truths[before.trial], found[1], truths[after.trial], after.chosen)
+    return Covered(number, found[0], truths[before.trial], found[1], truths[after.trial], after.chosen, final)
 
 
 def truth_of(folder: Path, number: int, sampled: dict[str, Value]) -> float:
@@ -131,31 +165,61 @@ def truth_of(folder: Path, number: int, sampled: dict[str, Value]) -> float:
     scores = []
     for turn in range(FRESH_SETS):
         seed = 1_000_000 + number * 1000 + turn
-        train, _, _ = labelled_rows(seed, ROWS)
-        _, blind, labels = labelled_rows(seed + FRESH_SETS, JUDGED_ROWS)
         place = folder / f"truth-{turn}"
-        place.mkdir(exist_ok=True)
-        (place / "train.tsv").write_bytes(train)
-        (place / "test.tsv").write_bytes(blind)
-        settings = {"data.train": str(place / "train.tsv"), "data.test": str(place / "test.tsv"), "folds.seed": seed}
-        study = load("demo", SETTINGS | settings, name="truth")
+        study, labels = _study(place, seed, judged=seed + FRESH_SETS)
         data = open_training_data(study, Workspace(place, "truth"))
         plan = data.plan(study.folds.count, seed)
-        task = data.task(study.hyperparameters(sampled), plan, 0, "cpu", predict_test=True)
-        with closing(train_fold(task)) as events:
-            result = next(event for event in events if isinstance(event, FoldResult))
-        assert result.test_probabilities is not None
-        names = np.array(data.examples.labels.names)
-        scored = ~np.isin(labels, plan.pinned_labels)  # a fold leaves them out too
-        scores.append(np.mean((names[result.test_probabilities.argmax(axis=1)] == np.array(labels))[scored]))
+        result = _train(data.task(study.hyperparameters(sampled), plan, 0, "cpu", predict_test=True))
+        scores.append(_accuracy(data, plan, _answers(result), labels))
     return float(np.mean(scores))
 
 
-def _study(folder: Path, number: int) -> Study:
-    train, _, _ = labelled_rows(number + 1, ROWS)
-    (folder / "train.tsv").write_bytes(train)
-    seeds = {"folds.seed": number, "search.seed": number}
-    return load("demo", SETTINGS | {"data.train": str(folder / "train.tsv")} | seeds, name="study")
+def final_of(folder: Path, study: Study, sampled: dict[str, Value]) -> FinalCovered:
+    """The out-of-fold score of a recipe's final job, and what its models are worth on fresh rows."""
+    judged, labels = _study(folder / "final", study.search.seed + 1, judged=2_000_000 + study.search.seed)
+    data = open_training_data(judged, Workspace(folder / "final", "final"))
+    plan, knobs = data.plan(study.final.folds, study.folds.seed), study.hyperparameters(sampled)
+    tasks = [data.task(knobs, plan, fold, "cpu", predict_test=True) for fold in range(plan.count)]
+    results = [_train(task) for task in tasks]
+    scored = out_of_fold([(plan, [result.probabilities for result in results])], data.labels)
+    picked = [unbiased_score(result.curve) for result in results]
+    assert None not in picked
+    rows = [len(task.validation) for task in tasks]
+    answers = [_answers(result) for result in results]
+    return FinalCovered(
+        accuracy=(scored.score(data.no_relation).accuracy, *scored.accuracy_interval()),
+        unbiased=float(np.average(np.array(picked, dtype=float), weights=rows)),
+        truth=float(np.mean([_accuracy(data, plan, one, labels) for one in answers])),
+        ensemble=_accuracy(data, plan, vote(answers, "probabilities"), labels),
+    )
+
+
+def _train(task: FoldTask) -> FoldResult:
+    with closing(train_fold(task)) as events:
+        return next(event for event in events if isinstance(event, FoldResult))
+
+
+def _answers(result: FoldResult) -> Float32Array:
+    assert result.test_probabilities is not None
+    return result.test_probabilities
+
+
+def _accuracy(data: TrainingData, plan: FoldPlan, answers: Probabilities, labels: list[str]) -> float:
+    """On the rows of the classes that a fold is scored on."""
+    names = np.array(data.examples.labels.names)
+    scored = ~np.isin(labels, plan.pinned_labels)
+    return float(np.mean((names[answers.argmax(axis=1)] == np.array(labels))[scored]))
+
+
+def _study(folder: Path, seed: int, judged: int) -> tuple[Study, list[str]]:
+    """A study of rows that are drawn by a seed, and the labels of its test rows, which another one draws."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.tsv").write_bytes(labelled_rows(seed, ROWS)[0])
+    _, blind, labels = labelled_rows(judged, JUDGED_ROWS)
+    (folder / "test.tsv").write_bytes(blind)
+    files = {"data.train": str(folder / "train.tsv"), "data.test": str(folder / "test.tsv")}
+    seeds = {"folds.seed": seed - 1, "search.seed": seed - 1}
+    return load("demo", SETTINGS | files | seeds, name="study"), labels
 
 
 def _assessed(session: Session, *, with_rescore: bool) -> Assessment:
