@@ -6,6 +6,7 @@ A study is made and its trials are queued in one transaction that locks its row:
 import json
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -210,8 +211,15 @@ def stored_study(database: Database, name: str) -> StoredStudy:
 
 def check_same(database: Database, study: Study) -> None:
     """Raise StorageError unless a study is stored with the settings of `study`."""
-    asked = Identity.of(study)
-    database.read(lambda connection: _refuse_changes(connection, read_study(connection, study.name), asked))
+    database.read(lambda c: _refuse_changes(c, read_study(c, study.name), Identity.of(study)))
+
+
+def changes_since_run(database: Database, study: Study) -> str:
+    """What a study has otherwise than the stored one; empty where there is none, or its data cannot be read."""
+    stored = database.read(lambda connection: find_study(connection, study.name))
+    with suppress(StudyError):
+        return "" if stored is None else Identity.of(study).words_since(stored.identity)
+    return ""
 
 
 def _find_or_make(connection: sa.Connection, name: str, identity: Identity, text: str) -> int:
@@ -238,13 +246,9 @@ def _fill(connection: sa.Connection, study_id: int, identity: Identity) -> None:
 
 
 def _refuse_changes(connection: sa.Connection, stored: StoredStudy, asked: Identity) -> None:
-    changed = asked.changes_since(stored.identity)
-    if changed:
-        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise StorageError(
-            f"{_place(connection)}: study {stored.name} is there with other settings: {changed[0]}{more}; "
-            "--as NEW_NAME makes another"
-        )
+    if changes := asked.words_since(stored.identity):
+        there = f"{_place(connection)}: study {stored.name} is there with other settings: {changes}"
+        raise StorageError(f"{there}; --as NEW_NAME makes another")
 
 
 def _find_id(connection: sa.Connection, name: str) -> int | None:

@@ -5,6 +5,11 @@ from collections.abc import Mapping
 from foldrace.studies.knobs import Value
 
 
+def edited_words(changes: str) -> str:
+    """That a study file is not what its run was begun with; `changes` say in what."""
+    return f"the study file is no longer that of the run: {changes}; shown is the run"
+
+
 def knobs_text(knobs: Mapping[str, Value]) -> str:
     """Knobs with their values, numbers rounded: `lr 0.0001, epochs 6`."""
     rounded = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in knobs.items()}

@@ -10,6 +10,7 @@ from pathlib import Path
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.locking import locked
 
+WORKSPACE = Path("runs")  # the folder of all runs, unless another one is named
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = re.compile(r"attempt-(\d+)")
 

@@ -80,6 +80,11 @@ class Identity:
             for key in keys
         ]
 
+    def words_since(self, before: "Identity") -> str:
+        """The first of the changes, and how many more there are; empty where nothing has changed."""
+        first, *more = self.changes_since(before) or [""]
+        return f"{first} (and {len(more)} more)" if more else first
+
 
 def _settings(study: Study) -> dict[str, str]:
     """JSON by key, without the files of the data."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import WORKSPACE, Named, as_run, final_folder, is_final_folder, split_final
-from foldrace.search.session import open_session
+from foldrace.search.api.naming import Named, final_folder, is_final_folder, open_run, split_final
+from foldrace.search.session import Session
+from foldrace.storage.workspace import WORKSPACE
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from foldrace.trainer.data.rows import Rows
 
 
-def status(study: Named, *, final: int | None = None, workspace: str | Path = WORKSPACE) -> "StudyStatus":
+def status(study: Named, *, final: int | None = None, workspace: str | Path | None = None) -> "StudyStatus":
     """The status of a search, or of a final job: its trials, its best, what pruning saved, its workers.
 
     `print` shows it in lines. Of a study that was never searched, it is that of its newest final job.
@@ -36,12 +38,16 @@ def status(study: Named, *, final: int | None = None, workspace: str | Path = WO
     """
     from foldrace.search.monitor.assessed import with_assessment
     from foldrace.search.monitor.status_reader import read_status
+    from foldrace.search.study_store import changes_since_run
 
-    with _opened(study, final, workspace) as (database, name):
-        return with_assessment(database, read_status(database, name))
+    study, named = split_final(study)
+    with open_run(study, workspace) as session:
+        name = _name_of(session, named if final is None else final)
+        shown = with_assessment(session.database, read_status(session.database, name))
+        return replace(shown, edited=changes_since_run(session.database, session.study))
 
 
-def watch(study: Named, *, final: int | None = None, workspace: str | Path = WORKSPACE) -> None:
+def watch(study: Named, *, final: int | None = None, workspace: str | Path | None = None) -> None:
     """Show the status, read anew every few seconds, until interrupted."""
     from foldrace.search.monitor.live import watch_status
 
@@ -50,7 +56,7 @@ def watch(study: Named, *, final: int | None = None, workspace: str | Path = WOR
 
 
 def trial_table(
-    study: Named, *, final: int | None = None, top: int | None = None, workspace: str | Path = WORKSPACE
+    study: Named, *, final: int | None = None, top: int | None = None, workspace: str | Path | None = None
 ) -> "TrialTable":
     """The trials of a search, or the folds of a final job: state, score, folds, knobs, and why each was stopped.
 
@@ -65,7 +71,7 @@ def trial_table(
     return table if top is None else table.top(top)
 
 
-def trials(study: Named, *, top: int | None = None, workspace: str | Path = WORKSPACE) -> "pd.DataFrame":
+def trials(study: Named, *, top: int | None = None, workspace: str | Path | None = None) -> "pd.DataFrame":
     """The same as a DataFrame: columns number, state, score, folds, one for each searched knob, and reason.
 
     `score` is the mean of the folds; of a trial that is not complete, the estimate after its last evaluation.
@@ -84,18 +90,22 @@ def list_runs(workspace: str | Path = WORKSPACE) -> "list[RunSummary]":
 
 
 @contextmanager
-def _opened(study: Named, final: int | None, workspace: str | Path) -> "Iterator[tuple[Database, str]]":
+def _opened(study: Named, final: int | None, workspace: str | Path | None) -> "Iterator[tuple[Database, str]]":
     """The database of a run, and the name that the search or the final job which is meant has there."""
+    study, named = split_final(study)
+    with open_run(study, workspace) as session:
+        yield session.database, _name_of(session, named if final is None else final)
+
+
+def _name_of(session: Session, final: int | None) -> str:
+    """The name in the database of the search of a run, or of its final job."""
     from foldrace.search.study_store import final_name, name_of_run
 
-    study, named = split_final(study)
-    final = named if final is None else final
-    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
-        name = session.study.name
-        yield session.database, name_of_run(session.database, name) if final is None else final_name(name, final)
+    name = session.study.name
+    return name_of_run(session.database, name) if final is None else final_name(name, final)
 
 
-def best(study: Named, *, trial: int | str | None = None, workspace: str | Path = WORKSPACE) -> "SelectedTrial":
+def best(study: Named, *, trial: int | str | None = None, workspace: str | Path | None = None) -> "SelectedTrial":
     """The best trial of a search: its value, its knobs, its folds.
 
     Args:
@@ -107,7 +117,7 @@ def best(study: Named, *, trial: int | str | None = None, workspace: str | Path 
     """
     from foldrace.search.ensemble.export import select_trial
 
-    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+    with open_run(study, workspace) as session:
         return select_trial(session.database, session.study, None if trial is None else str(trial))
 
 
@@ -117,7 +127,7 @@ def export(
     trial: int | str | None = None,
     output: str | Path | None = None,
     force: bool = False,
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
 ) -> "ExportedTrial":
     """Write the best complete trial as a study file with every knob fixed.
 
@@ -130,16 +140,16 @@ def export(
     """
     from foldrace.search.ensemble.export import export_trial
 
-    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+    with open_run(study, workspace) as session:
         name = None if trial is None else str(trial)
         return export_trial(session, name, None if output is None else Path(output), force=force)
 
 
-def export_prior(study: Named, output: str | Path, *, workspace: str | Path = WORKSPACE) -> str:
+def export_prior(study: Named, output: str | Path, *, workspace: str | Path | None = None) -> str:
     """Write what a search found as a .json file that other studies begin from; returns what was written, in words."""
     from foldrace.search.priors.sources import write_prior
 
-    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+    with open_run(study, workspace) as session:
         return write_prior(session, Path(output))
 
 
@@ -148,7 +158,7 @@ def report(
     *,
     overrides: Overrides = (),
     output: str | Path | None = None,
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
 ) -> Path:
     """Write one HTML file about a search or a final job, which opens without a network, and return its path.
 
@@ -170,7 +180,7 @@ def report(
     if not isinstance(study, Study) and is_final_folder(study):
         folder, text = Path(study), ""
     else:
-        with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+        with open_run(study, workspace) as session:
             folder = session.workspace.root / name_of_run(session.database, session.study.name)
             text = search_report(session) if folder == session.workspace.folder else ""
     path = Path(output or folder / "report.html")
@@ -184,7 +194,7 @@ def dashboard(
     host: str = "127.0.0.1",
     port: int = 8080,
     allow_edit: bool = False,
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Serve a search in optuna-dashboard, behind a link with a token, until interrupted; `say` gets the link.
@@ -198,7 +208,7 @@ def dashboard(
     """
     from foldrace.search.dashboard.server import serve_dashboard
 
-    with open_session(as_run(study, workspace), Path(workspace), create=False) as session:
+    with open_run(study, workspace) as session:
         serve_dashboard(session, host, port, allow_edit, say)
 
 
@@ -208,7 +218,7 @@ def predict(
     *,
     device: str = "auto",
     overrides: Overrides = (),
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
 ) -> "pd.DataFrame":
     """The answers of a finished ensemble to new rows: columns `label` and `probability`, a row for each.
 

@@ -1,17 +1,22 @@
-"""Which study, or which run, is meant."""
+"""Which study, which run, and which folder of runs is meant."""
 
 import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from foldrace.search.session import Session, open_session
+from foldrace.storage.errors import StorageError
+from foldrace.storage.outages import PATIENT, RetryPolicy
+from foldrace.storage.workspace import WORKSPACE
 from foldrace.studies import loading
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
 
 Named = str | Path | Study  # a study file, the name of a shipped study or of a run, or a study that was loaded
 NamedT = TypeVar("NamedT", bound=Named)
-
-WORKSPACE = Path("runs")
 
 
 def load(
@@ -39,19 +44,61 @@ def as_study(study: Named) -> Study:
     return study if isinstance(study, Study) else load(study)
 
 
-def as_run(study: Named, workspace: str | Path) -> Study:
-    """The study of a run: one that was loaded, or that of a file, of a run in the workspace, or a shipped one."""
-    return study if isinstance(study, Study) else load(study, workspace=workspace)
+def find_workspace(study: Named, workspace: str | Path | None = None, name: str | None = None) -> Path:
+    """The folder of runs that is meant: the one that is given, or else `runs` in the current folder.
+
+    Where that one lacks the run of a study file, and the `runs` beside the file, or around it, has it, it is that one.
+
+    Args:
+        name: the run's, where it is not the file's: `--as`.
+    """
+    if workspace is not None:
+        return Path(workspace)
+    if isinstance(study, Study) or not (file := Path(study)).is_file():
+        return WORKSPACE
+    run = name or _name_in(file)
+    places = [WORKSPACE, file.parent / WORKSPACE]
+    if file.parent.name == run:  # such as the final.toml of a run
+        places.append(file.parent.parent)
+    return next((place for place in places if run and (place / run).is_dir()), WORKSPACE)
 
 
-def final_folder(run: str | Path, workspace: str | Path) -> Path:
+@contextmanager
+def open_run(
+    study: Named, workspace: str | Path | None, wait: float = 0.0, retries: RetryPolicy = PATIENT
+) -> Iterator[Session]:
+    """Open a run that is there: of a study that was loaded, of a file, of its name in a workspace, or a shipped one.
+
+    Raises:
+        StudyError: there is no such study.
+        StorageError: it was never run in this workspace, or its database does not answer.
+    """
+    root = find_workspace(study, workspace)
+    run = study if isinstance(study, Study) else load(study, workspace=root)
+    if run.search.storage is None and not (root / run.name).is_dir():
+        there = ", ".join(sorted(path.parent.name for path in root.glob("*/study.db"))) or "none"
+        found = f"{root.absolute()}: no run {run.name} there; runs there: {there}"
+        raise StorageError(f"{found}; --workspace names another folder of runs")
+    with open_session(run, root, wait, create=False, retries=retries) as session:
+        yield session
+
+
+def _name_in(file: Path) -> str | None:
+    """The name of the study in a file; None where it has none, or is no study file."""
+    with suppress(OSError, ValueError):
+        name = tomllib.loads(file.read_text(encoding="utf-8-sig")).get("name")
+        return name if isinstance(name, str) else None
+    return None
+
+
+def final_folder(run: str | Path, workspace: str | Path | None) -> Path:
     """The folder of a final job: runs/demo/final-1, demo/final-1 in the workspace, or the newest finished of `demo`.
 
     One that is not there is returned as it was given.
     """
     from foldrace.search.ensemble.job import finished_jobs
 
-    inside = Path(workspace) / run
+    inside = find_workspace(run, workspace) / run
     if is_final_folder(run) or is_final_folder(inside):
         return Path(run) if is_final_folder(run) else inside
     return next(iter(finished_jobs(inside)), Path(run))

@@ -1,14 +1,18 @@
 """What trains: a study is checked, searched, and made an ensemble."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import WORKSPACE, Named, as_run, as_study
+from foldrace.search.api.naming import Named, as_study, find_workspace, open_run
 from foldrace.search.session import VIEW, open_session
+from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import slots
+from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.study import Study
 
 if TYPE_CHECKING:
     from foldrace.search.launch.final import FinishedFinal
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from foldrace.search.launch.search import FinishedSearch
 
 
-def check(study: Named, *, devices: str = "auto", workspace: str | Path = WORKSPACE) -> "Preflight":
+def check(study: Named, *, devices: str = "auto", workspace: str | Path | None = None) -> "Preflight":
     """What would be run, and how long it would take here. The time is measured when it is first asked for.
 
     Raises:
@@ -27,8 +31,15 @@ def check(study: Named, *, devices: str = "auto", workspace: str | Path = WORKSP
     from foldrace.search.launch.preflight import Preflight
     from foldrace.trainer.training_data import open_training_data
 
-    asked, places = as_study(study), slots(devices)
-    return Preflight(open_training_data(asked, Workspace(workspace, asked.name)), places)
+    asked, places, root = as_study(study), slots(devices), find_workspace(study, workspace)
+    data = open_training_data(asked, Workspace(root, asked.name))
+    return Preflight(data, places, _changes_since_run(asked, root))
+
+
+def _changes_since_run(study: Study, root: Path) -> str:
+    with suppress(StorageError), open_run(study, root) as session:
+        return changes_since_run(session.database, study)
+    return ""  # there is no run yet
 
 
 def run(
@@ -38,7 +49,7 @@ def run(
     devices: str = "auto",
     per_device: int = 1,
     hours: float | None = None,
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
     wait: float = 0.0,
     say: Callable[[str], None] = print,
 ) -> "FinishedSearch":
@@ -61,7 +72,7 @@ def run(
     asked = as_study(study)
     check_search(asked)
     places = slots(devices, workers, per_device)
-    with open_session(asked, Path(workspace), wait, retries=VIEW) as session:
+    with open_session(asked, find_workspace(study, workspace), wait, retries=VIEW) as session:
         return search(session, places, None if hours is None else hours * 3600, say)
 
 
@@ -71,7 +82,7 @@ def final(
     workers: int | None = None,
     devices: str = "auto",
     per_device: int = 1,
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
     wait: float = 0.0,
 ) -> "FinishedFinal":
     """Train every fold of a final job, join their votes, write the submission; continues where it was interrupted.
@@ -86,7 +97,7 @@ def final(
     asked = as_study(study)
     check_final(asked)
     places = slots(devices, workers, per_device)
-    with open_session(asked, Path(workspace), wait, retries=VIEW) as session:
+    with open_session(asked, find_workspace(study, workspace), wait, retries=VIEW) as session:
         return finish(session, places)
 
 
@@ -98,7 +109,7 @@ def rescore(
     workers: int | None = None,
     devices: str = "auto",
     per_device: int = 1,
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
     wait: float = 0.0,
     say: Callable[[str], None] = print,
 ) -> "FinishedRescore":
@@ -117,7 +128,7 @@ def rescore(
     from foldrace.search.launch.rescore import rescore
 
     places = slots(devices, workers, per_device)
-    with open_session(as_run(study, workspace), Path(workspace), wait, create=False, retries=VIEW) as session:
+    with open_run(study, workspace, wait, VIEW) as session:
         return rescore(session, places, top, repeats, say)
 
 
@@ -126,7 +137,7 @@ def worker(
     *,
     device: str = "auto",
     seconds: float | None = None,
-    workspace: str | Path = WORKSPACE,
+    workspace: str | Path | None = None,
     wait: float = 0.0,
     job: str | None = None,
     owner: str | None = None,
@@ -151,7 +162,10 @@ def worker(
         return signals.requested or limit.is_over()
 
     retries = RetryPolicy(should_stop=should_stop)
-    with handle_signals(signals.receive), open_session(asked, Path(workspace), wait, retries=retries) as session:
+    with (
+        handle_signals(signals.receive),
+        open_session(asked, find_workspace(study, workspace), wait, retries=retries) as session,
+    ):
         from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 
         run_worker(session, WorkerOptions(device, job, owner), should_stop)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from foldrace.search.api import control
-from foldrace.search.api.naming import WORKSPACE
+from foldrace.search.api.naming import find_workspace
 from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
     RunNameOption,
@@ -22,9 +22,10 @@ def pause(
     now: Annotated[bool, typer.Option("--now", help="Save and release the trials that run, too.")] = False,
     set_: RunSetOption = [],
     name: RunNameOption = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Let the workers finish the trials they run, and begin no other."""
+    workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
     control.pause(run, now=now, workspace=workspace)
     ends = "what runs is saved and released" if now else "what runs goes on to its end (--now: not)"
@@ -33,9 +34,10 @@ def pause(
 
 
 def resume(
-    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = WORKSPACE
+    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = None
 ) -> None:
     """Let the workers of a paused study go on."""
+    workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
     control.resume(run, workspace=workspace)
     _say(run, "running")
@@ -43,9 +45,10 @@ def resume(
 
 
 def stop(
-    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = WORKSPACE
+    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = None
 ) -> None:
     """Let every worker save its trial, release it and end; `foldrace run`, or `resume` and new workers, continue."""
+    workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
     control.stop(run, workspace=workspace)
     _say(run, "stopping: trials that run are saved and released, and the workers end")

@@ -9,8 +9,8 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
-from foldrace.search.api.naming import WORKSPACE, final_folder, is_final_folder, split_final
-from foldrace.search.cli.next_step import say_next, say_next_of_run
+from foldrace.search.api.naming import final_folder, find_workspace, is_final_folder, split_final
+from foldrace.search.cli.next_step import say_next, say_next_of_report, say_next_of_run
 from foldrace.search.cli.options import (
     JsonOption,
     RunArgument,
@@ -27,11 +27,12 @@ def status(
     study: RunArgument,
     set_: RunSetOption = [],
     name: RunNameOption = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh until interrupted.")] = False,
 ) -> None:
     """Show a search or a final job: its trials, its best and the knobs that won, what pruning saved, its workers."""
+    workspace = find_workspace(study, workspace, name)
     if watch and as_json:
         raise FoldraceError("--watch shows a search to people; --json without it gives it once")
     run, final = split_final(study)
@@ -51,7 +52,7 @@ def dashboard(
     study: StudyArgument,
     set_: RunSetOption = [],
     name: RunNameOption = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
     host: Annotated[str, typer.Option("--host", help="The name or address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one.")] = 8080,
     allow_edit: Annotated[
@@ -59,6 +60,7 @@ def dashboard(
     ] = False,
 ) -> None:
     """Show a search in the browser, in optuna-dashboard behind a link with a token."""
+    workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
     inspect.dashboard(run, host=host, port=port, allow_edit=allow_edit, workspace=workspace, say=typer.echo)
 
@@ -75,9 +77,10 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that was edited since.")] = False,
     set_: RunSetOption = [],
     name: RunNameOption = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Write the leading complete trial as a final study file, with every knob fixed."""
+    workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
     if prior is not None:
         typer.echo(f"prior     {inspect.export_prior(run, prior, workspace=workspace)}")
@@ -103,11 +106,14 @@ def report(
         typer.Option("--set", metavar="KEY=VALUE", help="Where data is now, as data.train=PATH; repeatable."),
     ] = [],
     name: RunNameOption = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Write one HTML file about a search or a final job, which opens without a network."""
+    workspace = find_workspace(study, workspace, name)
     run = study if is_final_folder(study) else load_run(study, set_, name, workspace)
-    typer.echo(f"report    {inspect.report(run, overrides=set_, output=output, workspace=workspace)}")
+    path = inspect.report(run, overrides=set_, output=output, workspace=workspace)
+    typer.echo(f"report    {path}")
+    say_next_of_report(Path(study) if is_final_folder(study) else path.parent, study, workspace)
 
 
 def predict(
@@ -124,11 +130,12 @@ def predict(
         typer.Option("--set", metavar="KEY=VALUE", help="Override how the final job reads files; repeatable."),
     ] = [],
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Use a finished ensemble on new data."""
     from foldrace.storage.files.own_files import write_own
 
+    workspace = find_workspace(run, workspace)
     folder = final_folder(run, workspace)
     path = output or folder / "predictions.csv"
     done = inspect.predict_rows(folder, file, device=device, overrides=set_, track=_show_models)
@@ -136,6 +143,7 @@ def predict(
     known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on the rows with a known label"
     tokens = f"; {done.unknown:.1%} of the tokens unknown"
     typer.echo(f"{len(done.examples.rows)} rows predicted by {folder}, written to {path}{known}{tokens}")
+    say_next("report", folder, workspace)
 
 
 def _show_models(models: list[Path]) -> Iterable[Path]:

@@ -7,7 +7,7 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
-from foldrace.search.api.naming import WORKSPACE, split_final
+from foldrace.search.api.naming import find_workspace, split_final
 from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
     JsonOption,
@@ -18,6 +18,7 @@ from foldrace.search.cli.options import (
     load_run,
     print_lines,
 )
+from foldrace.storage.workspace import WORKSPACE
 
 
 def trials(
@@ -27,9 +28,10 @@ def trials(
     as_json: JsonOption = False,
     set_: RunSetOption = [],
     name: RunNameOption = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """List the trials of a search, or the folds of a final job: state, score, folds, knobs, why each was stopped."""
+    workspace = find_workspace(study, workspace, name)
     if as_csv and as_json:
         raise FoldraceError("--csv and --json: one of them")
     run, final = split_final(study)
@@ -44,10 +46,11 @@ def trials(
             say_next("export", study, workspace)
 
 
-def list_(workspace: WorkspaceOption = WORKSPACE, as_json: JsonOption = False) -> None:
+def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """List the runs of a workspace: state, trials, best, final jobs, when a trial began or ended last."""
     from foldrace.search.monitor.run_list import run_lines
 
+    workspace = WORKSPACE if workspace is None else workspace
     runs = inspect.list_runs(workspace)
     if as_json:
         typer.echo(json.dumps([run.to_json() for run in runs], ensure_ascii=False))

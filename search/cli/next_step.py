@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from foldrace.search.api.naming import WORKSPACE
+from foldrace.storage.workspace import WORKSPACE
 
 if TYPE_CHECKING:
     from foldrace.search.monitor.status import StudyStatus
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 def say_next(command: str, study: str | Path, workspace: Path = WORKSPACE) -> None:
     """Print `next: foldrace COMMAND STUDY`, at a terminal."""
-    if sys.stdout.isatty():
-        options = [] if workspace == WORKSPACE else ["--workspace", str(workspace)]
-        typer.echo(f"next: {shlex.join(['foldrace', *command.split(), str(study), *options])}")
+    options = [] if workspace == WORKSPACE else ["--workspace", str(workspace)]
+    _say(shlex.join(["foldrace", *command.split(), str(study), *options]))
 
 
 def say_next_of_run(status: "StudyStatus", study: str | Path, workspace: Path = WORKSPACE) -> None:
@@ -30,3 +29,18 @@ def say_next_of_run(status: "StudyStatus", study: str | Path, workspace: Path = 
         say_next("report", workspace / status.name, workspace)
     elif status.best is not None:
         say_next("export", study, workspace)
+
+
+def say_next_of_report(folder: Path, study: str, workspace: Path = WORKSPACE) -> None:
+    """What comes next after the report of a run's or a final job's folder: to export, or to hand in the submission."""
+    from foldrace.search.ensemble.job import FinalError, read_summary
+
+    try:
+        _say(f"hand in {folder.parent / read_summary(folder).submission}")
+    except FinalError:
+        say_next("export", study, workspace)
+
+
+def _say(step: str) -> None:
+    if sys.stdout.isatty():
+        typer.echo(f"next: {step}")

@@ -14,7 +14,14 @@ StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study fil
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run, its study file, or a final job as demo/final-1.")
 ]
-WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="The folder that holds the files of all runs.")]
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        help="The folder that holds the files of all runs.",
+        show_default="runs, here or beside the study file",
+    ),
+]
 SetOption = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the study file; repeatable.")
 ]

@@ -9,7 +9,7 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import train
-from foldrace.search.api.naming import WORKSPACE
+from foldrace.search.api.naming import find_workspace
 from foldrace.search.cli.next_step import say_next, say_next_of_run
 from foldrace.search.cli.options import (
     DevicesOption,
@@ -42,13 +42,14 @@ def check(
     devices: Annotated[
         str, typer.Option("--devices", help="Where to time a few steps: auto, cpu, or CUDA indices such as 0,1,3.")
     ] = "auto",
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
 ) -> None:
     """Say what would be run, and how long it would take here."""
-    from foldrace.search.launch.preflight import describe_estimate, describe_study
+    from foldrace.search.launch.preflight import describe_estimate
 
+    workspace = find_workspace(study, workspace, name)
     found = train.check(load_study(study, set_, trials, name), devices=devices, workspace=workspace)
-    print_lines(describe_study(found.data))
+    print_lines(found.description)
     print_lines(describe_estimate(found.data.study, found.estimate, found.slots))
     say_next("run" if found.data.study.searched else "final", study, workspace)
 
@@ -65,10 +66,11 @@ def run(
     hours: Annotated[
         float | None, typer.Option("--hours", min=0, help="Stop after so many hours; the same command continues.")
     ] = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
 ) -> None:
     """Create or continue a search, with one worker process for each device slot."""
+    workspace = find_workspace(study, workspace, name)
     asked = load_study(study, set_, trials, name, from_)
     typer.echo(f"preparing {asked.name}")
     with _exit_when_stopped():
@@ -97,7 +99,7 @@ def worker(
     time_limit: Annotated[
         str | None, typer.Option("--time-limit", help="Stop after this, as in 11h; the next worker continues.")
     ] = None,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
     job: Annotated[str | None, typer.Option("--job", hidden=True)] = None,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
@@ -106,6 +108,7 @@ def worker(
     """Be one worker of a study, under any scheduler; creates the study when it is the first."""
     from foldrace.search.workers.parent_death import end_with_parent
 
+    workspace = find_workspace(study, workspace, name)
     if parent is not None:
         end_with_parent(parent)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
@@ -140,10 +143,11 @@ def final(
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
 ) -> None:
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
+    workspace = find_workspace(study, workspace, name)
     asked = load_study(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
     typer.echo(f"preparing the final job of {asked.name}")
     with _exit_when_stopped():
@@ -163,10 +167,11 @@ def rescore(
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
-    workspace: WorkspaceOption = WORKSPACE,
+    workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
 ) -> None:
     """Train the leading trials on fresh folds, which chose none of them; continues where it was interrupted."""
+    workspace = find_workspace(study, workspace, name)
     asked = load_run(study, set_, name, workspace)
     with _exit_when_stopped():
         finished = train.rescore(

@@ -48,6 +48,9 @@ class TimeEstimate:
 class Preflight:
     """A study before it runs, and the slots of the workers that would run it here. As text, it is all lines.
 
+    Attributes:
+        changes: what it has otherwise than the run of its name, in words; empty where nothing differs.
+
     Raises:
         DataError: at `estimate`, where more of the tokens is unknown than the study allows.
         DeviceError: at `estimate`, where the device does not work, or has no room for the model.
@@ -55,6 +58,7 @@ class Preflight:
 
     data: TrainingData
     slots: tuple[Slot, ...]
+    changes: str = ""
 
     @cached_property
     def estimate(self) -> TimeEstimate:
@@ -64,7 +68,16 @@ class Preflight:
 
     def __str__(self) -> str:
         estimate = describe_estimate(self.data.study, self.estimate, self.slots)
-        return "\n".join([*describe_study(self.data), *estimate])
+        return "\n".join([*self.description, *estimate])
+
+    @property
+    def description(self) -> list[str]:
+        """The data, folds and knobs, a line each, without the time."""
+        lines = describe_study(self.data)
+        if self.changes:
+            there = f"a run of this name is there with other settings: {self.changes}"
+            lines.append(f"edited    {there}; `run` refuses this one, --as NEW_NAME makes another")
+        return lines
 
 
 def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:

@@ -78,7 +78,7 @@ def search(
     exit_status = run_workers(session, slots, seconds_left=limit.seconds_left)
     finished = close_search(session, exit_status)
     if exit_status > GIVEN_UP:
-        raise RunStopped(exit_status, str(finished))
+        raise RunStopped(exit_status, f"{finished}\nstopped   the same command continues it")
     return finished
 
 

@@ -115,6 +115,8 @@ class StudyStatus:
         priors: how the study uses each.
         usage: of the budgets; None in a final job.
         end: why the search begins no trial more; None while it goes on, and in a final job.
+        edited: what the study file has otherwise than the run, in words; empty where nothing differs, and where nobody
+            asked.
         assessment: how good the leader is; None while too little is known, in a final job, and where nobody asked.
     """
 
@@ -137,6 +139,7 @@ class StudyStatus:
     usage: Usage | None = None
     end: SearchEnd | None = None
     rescores: tuple[FinalStatus, ...] = ()
+    edited: str = ""
     assessment: "Assessment | None" = None
 
     @property

@@ -13,7 +13,7 @@ from rich.text import Text
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status import ENDED, BestTrial, OrphanedTrial, StudyStatus, WorkerStatus
 from foldrace.search.ranking import BY_HAND
-from foldrace.search.words import counted, duration, knobs_text
+from foldrace.search.words import counted, duration, edited_words, knobs_text
 from foldrace.search.workers.supervisor import Snapshot
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def status_lines(status: StudyStatus) -> list[str]:
     """The status as plain lines."""
     counts = ", ".join(f"{count} {called}" for _, count, called in _counts(status))
     lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} trials done: {counts}"]
+    lines += [f"edited    {edited_words(status.edited)}"] if status.edited else []
     if status.best is not None and not status.is_final:
         best = f"{status.study.search.metric} {status.best.value:.4f}{_against(status)}"
         by_hand = f" ({BY_HAND})" if status.best.by_hand else ""
@@ -70,6 +71,7 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "metric": status.study.search.metric,
         "fold_epochs": asdict(status.fold_epochs),
         "state": status.state,
+        "edited": status.edited,
         "baseline": status.baseline,
         "seconds_left": status.seconds_left,
         "used": None if status.usage is None else status.usage.to_json(),

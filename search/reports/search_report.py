@@ -3,7 +3,9 @@
 It writes nothing to the study. A study without a complete trial has a short report.
 """
 
+import shlex
 import statistics
+from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -18,9 +20,10 @@ from foldrace.search.reports.charts import incumbent_chart, knob_chart, race_cha
 from foldrace.search.reports.page import Picture, Table, render_page
 from foldrace.search.reports.reproduction import Reproduction
 from foldrace.search.session import Session
-from foldrace.search.study_store import stored_study
-from foldrace.search.words import counted, duration, knobs_text
+from foldrace.search.study_store import changes_since_run, stored_study
+from foldrace.search.words import counted, duration, edited_words, knobs_text
 from foldrace.storage.optuna_rows import FAILURE
+from foldrace.storage.workspace import WORKSPACE
 from foldrace.studies.settings import Choices, Range
 from foldrace.studies.study import Study
 from foldrace.trainer.figures import curves, png
@@ -33,28 +36,31 @@ def search_report(session: Session) -> str:
     stored = stored_study(session.database, session.study.name)
     study = stored.parse()
     trajectory = load_trajectory(session.database, study)
+    assessment = read_assessment(session.database, study.name)
+    edited = changes_since_run(session.database, session.study)
+    steps = _next_commands(trajectory, assessment, session.workspace.root)
     best, knobs = trajectory.incumbent, bool(trajectory.trials and study.searched)
     return render_page(
         "search.html",
         title=f"Study {study.name}",
-        summary=_summary(trajectory, read_assessment(session.database, study.name)),
-        steps=_next_commands(trajectory),
+        summary=_summary(trajectory, assessment, edited),
+        steps=steps,
         priors=session.database.read(lambda connection: read_prior_statuses(connection, stored.study_id)),
         pictures=_pictures(trajectory),
         best=None if best is None else _best_trials(trajectory),
         knobs=_knobs(trajectory) if knobs else None,
         knob_picture=Picture(png(knob_chart(trajectory)), "value of each trial over each knob") if knobs else None,
         stopped=_stopped(trajectory),
-        reproduction=Reproduction.of(stored.toml, stored.identity, _commands(trajectory)),
+        reproduction=Reproduction.of(stored.toml, stored.identity, ["foldrace run study.toml", *steps]),
     )
 
 
-def _summary(trajectory: SearchTrajectory, assessment: Assessment | None) -> dict[str, list[str]]:
+def _summary(trajectory: SearchTrajectory, assessment: Assessment | None, edited: str) -> dict[str, list[str]]:
     """The lines of the first screen, by what they tell."""
-    best = trajectory.incumbent
+    best, notes = trajectory.incumbent, [f"{edited_words(edited)}.".capitalize()] if edited else []
     if best is None or best.value is None:
         nothing = "No trial is complete yet, so there is no best one and no race to show."
-        return {"found": [nothing], "cost": _cost(trajectory), "next": ["Go on with the search."]}
+        return {"found": [*notes, nothing], "cost": _cost(trajectory), "next": ["Go on with the search."]}
     baseline = trajectory.baseline
     against = "" if baseline is None else f", {best.value - baseline:+.4f} against the baseline (trial 0)"
     by_hand = "" if read_evaluations(best.user_attrs) else f" ({BY_HAND})"
@@ -65,6 +71,7 @@ def _summary(trajectory: SearchTrajectory, assessment: Assessment | None) -> dic
         sure = [*leads, *(f"{' '.join(line.split())}." for line in assessment.lines)]
     return {
         "found": [
+            *notes,
             f"The best is trial {best.number}{by_hand}: mean fold {metric} {best.value:.4f}{against}.",
             f"Its knobs: {knobs_text(best.params)}.",
         ],
@@ -151,17 +158,14 @@ def _stopped(trajectory: SearchTrajectory) -> Table:
     return Table(["trial", "ended", "evaluations", "why"], rows)
 
 
-def _commands(trajectory: SearchTrajectory) -> list[str]:
-    ran = "foldrace run study.toml"
-    return [ran] if trajectory.incumbent is None else [ran, *_next_commands(trajectory)]
-
-
-def _next_commands(trajectory: SearchTrajectory) -> list[str]:
+def _next_commands(trajectory: SearchTrajectory, assessment: Assessment | None, runs: Path) -> list[str]:
     name = trajectory.study.name
     if trajectory.incumbent is None:
         return [f"foldrace run {name}"]
-    export = f"foldrace export {name} --trial {trajectory.incumbent.number}"
-    return [export, f"foldrace final runs/{name}/final.toml"]
+    chosen = trajectory.incumbent.number if assessment is None else assessment.trial
+    place, options = (WORKSPACE, []) if runs == WORKSPACE.absolute() else (runs, ["--workspace", str(runs)])
+    export = ["foldrace", "export", name, "--trial", str(chosen), *options]
+    return [shlex.join(export), shlex.join(["foldrace", "final", str(place / name / "final.toml"), *options])]
 
 
 def _fold_bests(trial: FrozenTrial) -> dict[int, float]:

@@ -103,7 +103,9 @@ def test_final_of_a_study_that_is_still_searched_is_refused(foldrace: Command) -
 
 
 def test_export_without_a_study_or_a_complete_trial_is_refused(finished: Finished) -> None:
-    assert "no such database" in refusal(foldrace_in(finished.folder, "export", "demo", "--as", "other"))
+    assert "no run other there; runs there: demo" in refusal(
+        foldrace_in(finished.folder, "export", "demo", "--as", "other")
+    )
     assert "trial 99 is not complete" in refusal(foldrace_in(finished.folder, "export", "demo", "--trial", "99"))
 
 
@@ -114,6 +116,32 @@ def test_a_study_file_that_changed_under_its_run_is_refused_with_what_differs(fi
 
     assert "training.lr is 0.002, was 0.001" in line
     assert "--as NEW_NAME" in line
+
+
+def test_what_reads_says_that_a_study_file_was_edited(finished: Finished, tmp_path: Path) -> None:
+    edited = tmp_path / "edited.toml"
+    text = (finished.workspace / "study.toml").read_text(encoding="utf-8")
+    edited.write_text(text.replace("lr = 0.001", "lr = 0.002"), encoding="utf-8")
+    page = tmp_path / "report.html"
+
+    status = foldrace_in(finished.folder, "status", str(edited))
+    report = foldrace_in(finished.folder, "report", str(edited), "--output", str(page))
+    check = foldrace_in(finished.folder, "check", str(edited))
+
+    told = "training.lr is 0.002, was 0.001"
+    assert f"edited    the study file is no longer that of the run: {told}; shown is the run" in status.stdout
+    assert report.returncode == 0
+    assert told in page.read_text(encoding="utf-8")
+    assert f"a run of this name is there with other settings: {told}; `run` refuses this one" in check.stdout
+    assert "edited" not in foldrace_in(finished.folder, "status", "demo").stdout
+
+
+def test_a_run_is_found_from_another_folder_by_its_study_file(finished: Finished, tmp_path: Path) -> None:
+    study = str(finished.workspace / "study.toml")
+
+    assert "3 of 3 trials done" in foldrace_in(tmp_path, "status", study).stdout
+    assert f"{finished.workspace}/final.toml" in foldrace_in(tmp_path, "export", study).stdout
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_trial_is_not_exported_with_settings_that_it_was_not_run_with(finished: Finished, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
     told = json.loads(json.dumps(status.to_json()))
 
     keys = "name control trials evaluations best first seconds_each finals workers failures orphans metric fold_epochs"
-    keys += " state baseline seconds_left used ahead converged end priors rescores aside assessment"
+    keys += " state edited baseline seconds_left used ahead converged end priors rescores aside assessment"
     assert list(told) == keys.split()
     assert told["best"] == {"number": 1, "value": 0.7, "knobs": {"gamma": 0.51239, "epochs": 9}, "by_hand": False}
     assert told["finals"] == [{"name": "small/final-1", "folds": 8, "ended": 3, "failed": 1, "mean": 0.71}]

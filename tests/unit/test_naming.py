@@ -1,0 +1,66 @@
+"""Which folder of runs is meant: the named one, the one here, or the one that lies with the study file."""
+
+from pathlib import Path
+
+import pytest
+
+from foldrace.search.api.naming import find_workspace, open_run
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workspace import WORKSPACE
+
+FILE = 'name = "relations"\n\n[data]\ntrain = "train.tsv"\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a study file and its run, beside the current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    folder = tmp_path / "project"
+    (folder / "runs" / "relations").mkdir(parents=True)
+    (folder / "relations.toml").write_text(FILE, encoding="utf-8")
+    return folder
+
+
+def test_a_run_beside_its_study_file_is_found(project: Path) -> None:
+    assert find_workspace(project / "relations.toml") == project / "runs"
+
+
+def test_a_run_around_its_exported_file_is_found(project: Path) -> None:
+    exported = project / "runs" / "relations" / "final.toml"
+    exported.write_text(FILE, encoding="utf-8")
+
+    assert find_workspace(exported) == project / "runs"
+
+
+def test_a_run_here_comes_first(project: Path) -> None:
+    (WORKSPACE / "relations").mkdir(parents=True)
+
+    assert find_workspace(project / "relations.toml") == WORKSPACE
+
+
+def test_a_named_folder_is_taken_whatever_is_there(project: Path) -> None:
+    assert find_workspace(project / "relations.toml", project / "elsewhere") == project / "elsewhere"
+
+
+@pytest.mark.parametrize("text", ["", "name = 3", "name = [", 'name = "another"'])
+def test_a_file_without_a_run_beside_it_means_the_folder_here(project: Path, text: str) -> None:
+    (project / "relations.toml").write_text(text, encoding="utf-8")
+
+    assert find_workspace(project / "relations.toml") == WORKSPACE
+
+
+def test_another_name_is_looked_for_by_itself(project: Path) -> None:
+    (project / "runs" / "second").mkdir()
+
+    assert find_workspace(project / "relations.toml", name="second") == project / "runs"
+    assert find_workspace(project / "relations.toml", name="third") == WORKSPACE
+
+
+def test_a_run_that_is_not_there_is_refused_with_those_that_are_and_nothing_is_made(project: Path) -> None:
+    (project / "runs" / "relations" / "study.db").touch()
+
+    told = "no run demo there; runs there: relations; --workspace names another"
+    with pytest.raises(StorageError, match=told), open_run("demo", project / "runs"):
+        pass
+    assert not (project / "runs" / "demo").exists()
