@@ -29,6 +29,7 @@ BOX = "□"
 _KOREAN, _OTHERS = "NanumGothic", "DejaVu Sans"  # the second comes with matplotlib
 _MAX_LABEL_LENGTH = 24  # characters of the name of a class beside a matrix
 _MAX_NUMBERS = 100  # only the largest cells of a matrix have their number written in
+_LEGEND_COLUMNS = 10
 _RATE_POINTS = 300  # points of the curve of the learning rate
 
 
@@ -56,9 +57,9 @@ def curves(
     Args:
         folds: the evaluations of each fold, in order. A fold may have ended early.
     """
-    figure = new_figure(10.5, 3.2, title)
+    figure = new_figure(10.5, 3.5, title)
     score, loss, rate = figure.subplots(1, 3)
-    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.15, top=0.82, wspace=0.22)
+    figure.subplots_adjust(left=0.05, right=0.985, bottom=0.22, top=0.83, wspace=0.22)
     for fold, curve in folds.items():
         _draw_fold(score, loss, fold, curve, metric)
     longest = max(folds.values(), key=len, default=())
@@ -70,8 +71,8 @@ def curves(
     for axes in (score, loss, rate):
         axes.set_xlabel("epoch", fontsize=9)
         axes.tick_params(labelsize=8)
-    if folds:
-        score.legend(fontsize=8, loc="lower right")
+    if folds:  # below the curves: inside it would cover some
+        figure.legend(*score.get_legend_handles_labels(), fontsize=8, loc="lower center", ncols=_LEGEND_COLUMNS)
     return figure
 
 

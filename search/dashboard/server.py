@@ -21,6 +21,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from foldrace.errors import FoldraceError
 from foldrace.search.dashboard.access import AccessMiddleware, AccessSettings, names_of
+from foldrace.search.dashboard.pages import ImportancesPlugin, without_buttons
 from foldrace.search.dashboard.storage import DashboardStorage, StudyDetailPlugin
 from foldrace.search.session import Session
 from foldrace.search.study_store import name_of_run
@@ -78,10 +79,11 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
         home=f"/dashboard/studies/{study_id}",
         allow_edit=allow_edit,
     )
-    app = AccessMiddleware(_with_preload(_with_reading(database, _dashboard(session))), settings)
+    app = _with_preload(_with_reading(database, _dashboard(session)))
+    guarded = AccessMiddleware(app if allow_edit else without_buttons(app), settings)
     logging.getLogger("waitress").setLevel(logging.ERROR)  # it warns whenever a page asks for several things at once
     server = waitress.create_server(
-        app, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
+        guarded, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
     )
     return server, f"http://{_for_link(host)}:{port}/?token={token}"
 
@@ -93,6 +95,7 @@ def _dashboard(session: Session) -> WSGIApplication:
     storage = DashboardStorage(session.database)
     bottled = optuna_dashboard.wsgi(storage, artifact_store=_Artifacts(folder))
     bottled.install(StudyDetailPlugin(storage))
+    bottled.install(ImportancesPlugin(session.database))
     app: WSGIApplication = bottled
     return app
 

@@ -94,9 +94,7 @@ class SearchTrajectory:
 
 def load_trajectory(database: Database, study: Study) -> SearchTrajectory:
     """The trajectory of a study so far. Raises StorageError when there is no such study."""
-    study_id = database.read(lambda connection: find_study_id(connection, study.name))
-    with database.read_only():
-        ended = database.retry(lambda: database.storage.get_all_trials(study_id, deepcopy=False, states=_ENDED))
+    study_id, ended = _read_ended(database, study)
     compute = database.read(lambda connection: read_compute(connection, study_id, study))  # later: it has all of them
     trials = sorted(ended, key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
     incumbent = best_trial(trials)
@@ -109,6 +107,20 @@ def load_trajectory(database: Database, study: Study) -> SearchTrajectory:
         importances=_importances(trials, study),
         fold_epochs=total_fold_epochs(compute, study),
     )
+
+
+def read_importances(database: Database, study: Study) -> dict[str, float]:
+    """The importances of a study so far, as in its trajectory. Raises StorageError when there is no such study."""
+    _, ended = _read_ended(database, study)
+    return _importances(ended, study)
+
+
+def _read_ended(database: Database, study: Study) -> tuple[int, list[FrozenTrial]]:
+    """The id of a study, and its trials that have ended."""
+    study_id = database.read(lambda connection: find_study_id(connection, study.name))
+    with database.read_only():
+        ended = database.retry(lambda: database.storage.get_all_trials(study_id, deepcopy=False, states=_ENDED))
+    return study_id, sorted(ended, key=lambda trial: trial.number)
 
 
 def _steps(trials: Sequence[FrozenTrial], compute: Sequence[TrialCompute]) -> tuple[Step, ...]:

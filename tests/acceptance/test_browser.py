@@ -110,6 +110,9 @@ def test_the_link_shows_the_study_its_trial_its_note_and_its_picture(page: Page,
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.naturalWidth") == 60
     assert set(asked) == {"GET"}  # what it shows needs nothing that read-only refuses
+    pencil = page.get_by_test_id("EditIcon").first  # of the note
+    expect(pencil).to_be_attached()
+    expect(pencil).to_be_hidden()
     assert page.evaluate("localStorage.ran") is None
 
 
