@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         watch,
     )
     from foldrace.search.api.naming import load
-    from foldrace.search.api.train import check, final, rescore, run, worker
+    from foldrace.search.api.train import check, final, init, rescore, run, worker
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "export",
     "export_prior",
     "final",
+    "init",
     "list_runs",
     "load",
     "pause",
@@ -61,7 +62,7 @@ _MODULES = {
         *("report", "status", "trial_table", "trials", "watch"),
     ),
     "naming": ("load",),
-    "train": ("check", "final", "rescore", "run", "worker"),
+    "train": ("check", "final", "init", "rescore", "run", "worker"),
 }
 _HOMES = {name: f"foldrace.search.api.{module}" for module, names in _MODULES.items() for name in names}
 

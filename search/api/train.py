@@ -16,9 +16,30 @@ from foldrace.studies.study import Study
 
 if TYPE_CHECKING:
     from foldrace.search.launch.final import FinishedFinal
+    from foldrace.search.launch.new_study import NewStudy
     from foldrace.search.launch.preflight import Preflight
     from foldrace.search.launch.rescore import FinishedRescore
     from foldrace.search.launch.search import FinishedSearch
+
+
+def init(
+    data: str | Path, *, model: str = "tiny", minutes: float | None = None, output: str | Path | None = None
+) -> "NewStudy":
+    """Look at data, and write a study file that runs as it is.
+
+    Args:
+        data: a folder with training rows, and test rows and labels where there are some; or the training file.
+        model: a name on the hub, a folder, or `tiny`.
+        minutes: fit trials, folds and epochs to so many on the devices of this machine, by timing a few steps.
+        output: the file; by default NAME.toml in the current folder, called after the data. It is never overwritten.
+
+    Raises:
+        StudyError: the file is there already, there is no training file, or the time is too short for a search.
+        DataError: the rows have a fault.
+    """
+    from foldrace.search.launch.new_study import new_study
+
+    return new_study(Path(data), model, minutes, None if output is None else Path(output))
 
 
 def check(study: Named, *, devices: str = "auto", workspace: str | Path | None = None) -> "Preflight":

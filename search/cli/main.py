@@ -13,7 +13,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.cli.control import pause, resume, stop
 from foldrace.search.cli.inspect import dashboard, export, predict, report, status
 from foldrace.search.cli.lists import list_, trials
-from foldrace.search.cli.train import check, final, rescore, run, worker
+from foldrace.search.cli.train import check, final, init, rescore, run, worker
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Hyperparameter search for K-fold fine-tuning: race the trials, export the best, hand in the ensemble.",
 )
 
-_COMMANDS = (check, run, worker, status, trials, dashboard, rescore, export, final, report, predict)
+_COMMANDS = (init, check, run, worker, status, trials, dashboard, rescore, export, final, report, predict)
 for command in (*_COMMANDS, pause, resume, stop):
     app.command()(command)
 app.command("list")(list_)

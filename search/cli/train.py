@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,23 @@ from foldrace.search.cli.options import (
     print_lines,
 )
 from foldrace.search.launch.durations import parse_duration
+
+
+def init(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A folder with the rows of training and test, or the training file.")
+    ],
+    model: Annotated[str, typer.Option("--model", help="A name on the hub, a folder, or tiny.")] = "tiny",
+    minutes: Annotated[
+        float | None,
+        typer.Option("--minutes", help="Fit the search to so many on this machine, by timing a few steps."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="The file; NAME.toml here, after the data.")] = None,
+) -> None:
+    """Look at data, and write a study file that runs as it is."""
+    written = train.init(data, model=model, minutes=minutes, output=output)
+    typer.echo(written)
+    say_next("check", written.path)
 
 
 def check(

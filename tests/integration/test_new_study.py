@@ -1,0 +1,150 @@
+"""`foldrace init`: the study file that it writes for data runs as it is, and nothing of the user's is overwritten."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import ElectraConfig
+
+from foldrace.search.launch.data_files import find_data, study_name
+from foldrace.search.launch.new_study import MOST_TRIALS, NewStudy, Plan, fit_to, new_study
+from foldrace.search.launch.preflight import Preflight
+from foldrace.search.workers.slots import slots
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.loading import SHIPPED, load
+from foldrace.studies.settings import Range
+from foldrace.studies.study import StudyError
+from foldrace.trainer.data.examples import read_training
+from foldrace.trainer.data.formats import DataError
+from foldrace.trainer.data.tokenizer import build_tokenizer
+from foldrace.trainer.training_data import open_training_data
+
+DEMO = SHIPPED / "demo"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the demo's data in `relations`, its longest sentence longer than others."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DEMO, tmp_path / "relations")
+    return tmp_path
+
+
+def init(source: str, minutes: float | None = None, output: str | None = None, model: str = "tiny") -> NewStudy:
+    return new_study(Path(source), model, minutes, None if output is None else Path(output))
+
+
+def test_a_folder_becomes_a_study_that_can_be_checked(here: Path) -> None:
+    written = init("relations")
+
+    study = load("relations.toml")
+    data = open_training_data(study, Workspace(here / "runs", study.name))
+    assert study.data == find_data(here / "relations")
+    assert study.data.labels == here / "relations" / "label_type.json"
+    assert study.searched.keys() > {"epochs", "dropout", "label_smoothing", "entity_marking"}
+    assert "budget    24 trials" in str(Preflight(data, slots("cpu")))
+    assert str(written).splitlines()[0] == "data      1250 rows, 11 labels: 관계_없음 24.6% ... 인물:사망일 4 rows"
+    assert all(f"# {line}" in (here / "relations.toml").read_text(encoding="utf-8") for line in written.found)
+
+
+def test_no_row_but_the_longest_is_cut(here: Path) -> None:
+    length = init("relations").study.model.max_length
+
+    data = open_training_data(load("relations.toml"), Workspace(here / "runs", "relations"))
+    assert length < 64
+    assert data.encoded("concat").truncated < len(data.examples.rows) / 100
+
+
+def test_a_file_is_enough_and_what_lies_beside_it_is_found(here: Path) -> None:
+    study = init("relations/train.tsv", output="mine.toml").study
+
+    assert (study.name, study.data.test) == ("mine", here / "relations" / "test.tsv")
+    (here / "relations" / "test.tsv").unlink()
+    assert "# test = " in init("relations/train.tsv", output="alone.toml").path.read_text(encoding="utf-8")
+
+
+def test_few_rows_get_fewer_folds(here: Path) -> None:
+    rows = (DEMO / "train.tsv").read_text(encoding="utf-8").splitlines()
+    (here / "few.tsv").write_text("\n".join(rows[:9]), encoding="utf-8")
+
+    study = init("few.tsv").study
+
+    assert (study.folds.count, study.final.folds) == (2, 2)
+
+
+def test_the_time_rules_the_trials_then_the_folds_then_the_epochs(here: Path) -> None:
+    written = init("relations")
+    data = open_training_data(written.study, Workspace(here / "runs", "relations"))
+    plans = [fit_to(minutes, data, Plan(), slots("cpu"))[0] for minutes in (1e6, 4, 2, 1)]
+
+    spent = [plan.trials * plan.folds * plan.epochs for plan in plans]
+    assert plans[0].trials == MOST_TRIALS
+    assert spent == sorted(spent, reverse=True)
+    with pytest.raises(StudyError, match=r"--minutes 0\.001: too short for a search; 8 trials of 3 folds take about"):
+        fit_to(0.001, data, Plan(), slots("cpu"))
+
+
+def test_an_encoder_is_searched_around_its_learning_rate(here: Path) -> None:
+    sentences = [example.sentence for example in read_training(find_data(here / "relations")).rows]
+    tokenizer = build_tokenizer("tiny", sentences, [])
+    tokenizer.save_pretrained(here / "encoder")
+    ElectraConfig(vocab_size=len(tokenizer)).save_pretrained(here / "encoder")
+
+    lr = init("relations", output="large.toml", model=str(here / "encoder")).study.searched["lr"]
+
+    assert isinstance(lr, Range)
+    assert (lr.low, lr.high, lr.log) == (2e-5, 1e-4, True)
+
+
+def test_no_file_is_overwritten(here: Path) -> None:
+    (here / "relations.toml").write_text("mine", encoding="utf-8")
+
+    with pytest.raises(StudyError, match=r"relations\.toml: is there already; --output"):
+        init("relations")
+    assert (here / "relations.toml").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "line"),
+    [
+        ("nowhere", {}, "nowhere: no such file or folder"),
+        (".", {}, "no training file there"),
+        ("relations/test_labels.csv", {}, "column sentence: missing from the header"),
+        ("relations", {"minutes": 0}, "--minutes 0: expected more than 0"),
+        ("relations", {"minutes": float("nan")}, "--minutes nan: expected more than 0"),
+        ("relations", {"output": "study.txt"}, "--output study.txt: expected NAME.toml"),
+        ("relations", {"output": "관계.toml"}, "--output 관계.toml: expected NAME.toml"),
+    ],
+)
+def test_what_cannot_be_is_one_line(here: Path, source: str, options: dict[str, object], line: str) -> None:
+    with pytest.raises((StudyError, DataError)) as refused:
+        init(source, **options)  # type: ignore[arg-type]
+
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not list(here.glob("*.toml"))
+
+
+def test_two_training_files_are_told(here: Path) -> None:
+    shutil.copy("relations/train.tsv", "relations/train.csv")
+
+    with pytest.raises(StudyError, match=r"relations: train\.csv and train\.tsv may both be the train rows"):
+        init("relations")
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("relations/train.csv", "relations"),
+        ("relations/train_ko.csv", "ko"),
+        ("a b/train.csv", "a-b"),
+        ("관계/train.csv", "study"),
+        ("x/news.tsv", "news"),
+    ],
+)
+def test_a_study_is_called_after_its_data(here: Path, file: str, name: str) -> None:
+    place = here / file
+    place.parent.mkdir(exist_ok=True)
+    place.touch()
+
+    assert study_name(find_data(place)) == name
