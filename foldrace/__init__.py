@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from foldrace.errors import FoldraceError
 
 if TYPE_CHECKING:
-    from foldrace.search.api.control import pause, resume, stop
+    from foldrace.search.api.control import clean, pause, resume, stop
     from foldrace.search.api.inspect import (
         best,
         dashboard,
@@ -33,6 +33,7 @@ __all__ = [
     "FoldraceError",
     "best",
     "check",
+    "clean",
     "dashboard",
     "export",
     "export_prior",
@@ -56,7 +57,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "control": ("pause", "resume", "stop"),
+    "control": ("clean", "pause", "resume", "stop"),
     "inspect": (
         *("best", "dashboard", "export", "export_prior", "list_runs", "predict", "predict_rows"),
         *("report", "status", "trial_table", "trials", "watch"),

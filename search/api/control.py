@@ -1,9 +1,13 @@
-"""What reaches all workers of a study, on all machines, at their next heartbeat."""
+"""What changes a run: all its workers, on all machines, at their next heartbeat; and its files."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, open_run
 from foldrace.storage.workers import Control, set_control
+
+if TYPE_CHECKING:
+    from foldrace.search.launch.cleaning import CleanedRun
 
 
 def pause(study: Named, *, now: bool = False, workspace: str | Path | None = None) -> None:
@@ -23,6 +27,21 @@ def resume(study: Named, *, workspace: str | Path | None = None) -> None:
 def stop(study: Named, *, workspace: str | Path | None = None) -> None:
     """Let every worker save its trial, release it and end; `run`, or `resume` and new workers, continue."""
     _ask(study, workspace, "stopping")
+
+
+def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None = None) -> "CleanedRun":
+    """Remove what nobody needs of a run's files, also while it runs, and say what it took on the disk.
+
+    Checkpoints of folds that have ended go, the models of final jobs that a newer finished one supersedes, and what
+    killed processes left half written. To use the ensemble of a superseded job, `final` has to train it again.
+
+    Args:
+        dry_run: only say what would go.
+    """
+    from foldrace.search.launch.cleaning import clean_run
+
+    with open_run(study, workspace) as session:
+        return clean_run(session, is_dry=dry_run)
 
 
 def _ask(study: Named, workspace: str | Path | None, asked: Control) -> None:

@@ -1,4 +1,4 @@
-"""The commands that control all workers of a study: `pause`, `resume`, `stop`."""
+"""The commands that change a run: `pause`, `resume` and `stop` reach its workers, `clean` its files."""
 
 from typing import Annotated
 
@@ -53,6 +53,21 @@ def stop(
     control.stop(run, workspace=workspace)
     _say(run, "stopping: trials that run are saved and released, and the workers end")
     say_next("run", study, workspace)
+
+
+def clean(
+    study: StudyArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    set_: RunSetOption = [],
+    name: RunNameOption = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Say what a run takes on the disk, and remove checkpoints and old models that nobody needs any more."""
+    workspace = find_workspace(study, workspace, name)
+    cleaned = control.clean(load_run(study, set_, name, workspace), dry_run=dry_run, workspace=workspace)
+    typer.echo(cleaned)
+    if dry_run and cleaned.waste:
+        say_next("clean", study, workspace)
 
 
 def _say(run: Study, asked: str) -> None:

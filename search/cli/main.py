@@ -10,7 +10,7 @@ import typer
 
 import foldrace
 from foldrace.errors import FoldraceError
-from foldrace.search.cli.control import pause, resume, stop
+from foldrace.search.cli.control import clean, pause, resume, stop
 from foldrace.search.cli.inspect import dashboard, export, predict, report, status
 from foldrace.search.cli.lists import list_, trials
 from foldrace.search.cli.train import check, final, init, rescore, run, worker
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 _COMMANDS = (init, check, run, worker, status, trials, dashboard, rescore, export, final, report, predict)
-for command in (*_COMMANDS, pause, resume, stop):
+for command in (*_COMMANDS, pause, resume, stop, clean):
     app.command()(command)
 app.command("list")(list_)
 

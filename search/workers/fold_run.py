@@ -83,7 +83,7 @@ class FoldRun:
                         return None
                 elif isinstance(event, EvaluationRecord):
                     self._trial.report(self._fold, event)
-                    if self._trial.prune(self._fold):
+                    if self._trial.prune():
                         return None
                     end = self._setup.find_end()
                     self._is_let_go = end is not None and end.lets_go

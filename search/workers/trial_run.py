@@ -51,26 +51,24 @@ class TrialRun:
             if (fold, evaluation.index) not in self.claim.evaluations:
                 self.report(fold, evaluation)
 
-    def prune(self, fold: int) -> bool:
-        """Ask the pruner after a report of this fold, and end the trial if it says so; whether it did."""
+    def prune(self) -> bool:
+        """Ask the pruner after a report, and end the trial if it says so; whether it did."""
         is_raced = self.claim.fold in (WHOLE, FIRST) and not self.assignment.is_final
         reason = self.claim.reason_to_prune() if is_raced else None
         if reason is None:
             return False
-        self._end_pruned(fold, reason)
+        self._end_pruned(reason)
         return True
 
     def end_aside(self) -> None:
         """End a trial that was put aside, as nothing is left to be trained."""
-        self._end_pruned(
-            self.claim.fold, f"put aside after {counted(len(self.bests) + 1, 'fold')}: others promised more"
-        )
+        self._end_pruned(f"put aside after {counted(len(self.bests) + 1, 'fold')}: others promised more")
 
-    def _end_pruned(self, fold: int, reason: str) -> None:
+    def _end_pruned(self, reason: str) -> None:
         self._recorder.record_end(self.claim, self.assignment, "PRUNED", reason=reason)
         is_stored = self.claim.prune(reason)
         if is_stored:
-            drop_checkpoints(self.assignment.folder(fold))
+            self._drop_checkpoints()
         self._log_end(is_stored, f"pruned: {reason}")
 
     def finish(self) -> None:
@@ -98,9 +96,14 @@ class TrialRun:
         self._recorder.record_end(self.claim, self.assignment, "FAIL", reason=reason)
         is_stored = self.claim.fail(reason)
         if is_stored:
-            for fold in self.assignment.folds:
-                drop_checkpoints(self.assignment.folder(fold))
+            self._drop_checkpoints()
         self._log_end(is_stored, f"failed: {reason}")
+
+    def _drop_checkpoints(self) -> None:
+        """Delete the checkpoints of a trial that has ended, also of folds that other workers trained."""
+        folds = self.assignment.folds if self.claim.fold == WHOLE else range(self.assignment.plan.count)
+        for fold in folds:
+            drop_checkpoints(self.assignment.folder(fold))
 
     def _log_end(self, is_stored: bool, end: str) -> None:
         number = self.claim.number

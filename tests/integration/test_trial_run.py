@@ -20,7 +20,7 @@ from tests.support.records import record_at
 
 ENDS: dict[str, Callable[[TrialRun], object]] = {
     "trial 0 complete": lambda run: run.finish(),
-    "trial 0 pruned": lambda run: run.prune(0),
+    "trial 0 pruned": lambda run: run.prune(),
     "trial 0 failed": lambda run: run.fail("its loss is not finite"),
 }
 
