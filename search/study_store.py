@@ -24,7 +24,7 @@ from foldrace.studies.study import Study, StudyError
 RESCORE = "rescore-1"  # the job that scores a study's leaders again: there is one, which grows
 FoldKey = tuple[tuple[str, int], ...]  # what tells a fold of a job from its others: sorted names and numbers
 Fixed = Mapping[str, Value]  # the values of knobs that a trial is given
-_FOLD_ATTRS = ("trial", "repeat", "fold", "seed")
+FOLD_ATTRS = ("trial", "repeat", "fold", "seed")  # user attributes that tell a fold of a job from its others
 IDENTITY, TOML, TOKENS = "identity", "toml", "tokens"  # user attributes of a study
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 
@@ -288,7 +288,7 @@ def _folds(connection: sa.Connection, study_id: int, *states: optuna_rows.State)
     query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json).join(
         tables.trials, _TRIALS.trial_id == _ATTRS.trial_id
     )
-    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(_FOLD_ATTRS))
+    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(FOLD_ATTRS))
     attrs: dict[int, dict[str, int]] = {}
     for trial_id, key, text in connection.execute(query):
         attrs.setdefault(trial_id, {})[key] = json.loads(text)

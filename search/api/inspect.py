@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import Named, final_folder, is_final_folder, open_run, split_final
+from foldrace.search.api.naming import Named, final_folder, is_final_folder, open_run, split_job
 from foldrace.search.session import Session
 from foldrace.storage.workspace import WORKSPACE
 from foldrace.studies.loading import Overrides
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from foldrace.trainer.data.rows import Rows
 
 
-def status(study: Named, *, final: int | None = None, workspace: str | Path | None = None) -> "StudyStatus":
+def status(study: Named, *, job: str | None = None, workspace: str | Path | None = None) -> "StudyStatus":
     """The status of a search, or of a final job: its trials, its best, what pruning saved, its workers.
 
     `print` shows it in lines. Of a study that was never searched, it is that of its newest final job.
 
     Args:
-        study: a run, or the final job `demo/final-1`.
-        final: the number of the final job that is meant.
+        study: a run, or a job beside it, as `demo/final-1` or `demo/rescore-1`.
+        job: the job beside the search that is meant: final-1, rescore-1.
 
     Raises:
         StorageError: there is no such run.
@@ -40,23 +40,23 @@ def status(study: Named, *, final: int | None = None, workspace: str | Path | No
     from foldrace.search.monitor.status_reader import read_status
     from foldrace.search.study_store import changes_since_run
 
-    study, named = split_final(study)
+    study, named = split_job(study)
     with open_run(study, workspace) as session:
-        name = _name_of(session, named if final is None else final)
+        name = _name_of(session, named if job is None else job)
         shown = with_assessment(session.database, read_status(session.database, name))
         return replace(shown, edited=changes_since_run(session.database, session.study))
 
 
-def watch(study: Named, *, final: int | None = None, workspace: str | Path | None = None) -> None:
+def watch(study: Named, *, job: str | None = None, workspace: str | Path | None = None) -> None:
     """Show the status, read anew every few seconds, until interrupted."""
     from foldrace.search.monitor.live import watch_status
 
-    with _opened(study, final, workspace) as (database, name):
+    with _opened(study, job, workspace) as (database, name):
         watch_status(database, name)
 
 
 def trial_table(
-    study: Named, *, final: int | None = None, top: int | None = None, workspace: str | Path | None = None
+    study: Named, *, job: str | None = None, top: int | None = None, workspace: str | Path | None = None
 ) -> "TrialTable":
     """The trials of a search, or the folds of a final job: state, score, folds, knobs, and why each was stopped.
 
@@ -66,7 +66,7 @@ def trial_table(
     """
     from foldrace.search.monitor.trial_table import read_trial_table
 
-    with _opened(study, final, workspace) as (database, name):
+    with _opened(study, job, workspace) as (database, name):
         table = read_trial_table(database, name)
     return table if top is None else table.top(top)
 
@@ -90,19 +90,19 @@ def list_runs(workspace: str | Path = WORKSPACE) -> "list[RunSummary]":
 
 
 @contextmanager
-def _opened(study: Named, final: int | None, workspace: str | Path | None) -> "Iterator[tuple[Database, str]]":
+def _opened(study: Named, job: str | None, workspace: str | Path | None) -> "Iterator[tuple[Database, str]]":
     """The database of a run, and the name that the search or the final job which is meant has there."""
-    study, named = split_final(study)
+    study, named = split_job(study)
     with open_run(study, workspace) as session:
-        yield session.database, _name_of(session, named if final is None else final)
+        yield session.database, _name_of(session, named if job is None else job)
 
 
-def _name_of(session: Session, final: int | None) -> str:
-    """The name in the database of the search of a run, or of its final job."""
-    from foldrace.search.study_store import final_name, name_of_run
+def _name_of(session: Session, job: str | None) -> str:
+    """The name in the database of the search of a run, or of a job beside it."""
+    from foldrace.search.study_store import job_name, name_of_run
 
     name = session.study.name
-    return name_of_run(session.database, name) if final is None else final_name(name, final)
+    return name_of_run(session.database, name) if job is None else job_name(name, job)
 
 
 def best(study: Named, *, trial: int | str | None = None, workspace: str | Path | None = None) -> "SelectedTrial":

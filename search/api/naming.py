@@ -109,9 +109,9 @@ def is_final_folder(study: Named) -> bool:
     return not isinstance(study, Study) and Path(study).is_dir() and Path(study).name.startswith("final-")
 
 
-def split_final(study: NamedT) -> tuple[NamedT | str, int | None]:
-    """The run and the number of its final job, of demo/final-1 or the folder of one; None where the run is meant."""
-    match = None if isinstance(study, Study) else re.fullmatch(r"(.+)/final-([1-9]\d*)/?", str(study))
+def split_job(study: NamedT) -> tuple[NamedT | str, str | None]:
+    """The run and its job, of demo/final-1, demo/rescore-1 or the folder of one; None where the run is meant."""
+    match = None if isinstance(study, Study) else re.fullmatch(r"(.+)/((?:final|rescore)-[1-9]\d*)/?", str(study))
     if match is None:
         return study, None
-    return (Path(match[1]).name if is_final_folder(str(study)) else match[1]), int(match[2])
+    return (Path(match[1]).name if Path(str(study)).is_dir() else match[1]), match[2]

@@ -160,19 +160,20 @@ def worker(
     seconds: float | None = None,
     workspace: str | Path | None = None,
     wait: float = 0.0,
+    final: bool = False,
     job: str | None = None,
     owner: str | None = None,
 ) -> None:
     """Be one worker of a study in this process; creates the study when it is the first.
 
-    It ends when nothing is left to do, and saves and releases its trial at Ctrl-C or SIGTERM. A second signal ends the
-    process at once.
+    It ends when nothing is left to do; at Ctrl-C or SIGTERM it saves and releases its trial, at a second one neither.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
         seconds: stop after so many; the next worker continues.
-        job: whose folds it trains instead of trials, as final-1 or rescore-1.
-        owner: its unique name; by default it makes one.
+        final: train folds of the final job of the study, of which `final` then makes the ensemble.
+        job: whose folds it trains, as final-1 or rescore-1; they are queued.
+        owner: its unique name.
     """
     from foldrace.search.launch.durations import TimeLimit
     from foldrace.search.workers.signals import StopSignals, handle_signals
@@ -182,11 +183,11 @@ def worker(
     def should_stop() -> bool:
         return signals.requested or limit.is_over()
 
-    retries = RetryPolicy(should_stop=should_stop)
-    with (
-        handle_signals(signals.receive),
-        open_session(asked, find_workspace(study, workspace), wait, retries=retries) as session,
-    ):
+    retries, root = RetryPolicy(should_stop=should_stop), find_workspace(study, workspace)
+    with handle_signals(signals.receive), open_session(asked, root, wait, retries=retries) as session:
+        from foldrace.search.launch.final import join_final
         from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 
+        if final:
+            session, job = join_final(session)
         run_worker(session, WorkerOptions(device, job, owner), should_stop)

@@ -9,7 +9,7 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
-from foldrace.search.api.naming import final_folder, find_workspace, is_final_folder, split_final
+from foldrace.search.api.naming import final_folder, find_workspace, is_final_folder, split_job
 from foldrace.search.cli.next_step import say_next, say_next_of_report, say_next_of_run
 from foldrace.search.cli.options import (
     JsonOption,
@@ -35,12 +35,12 @@ def status(
     workspace = find_workspace(study, workspace, name)
     if watch and as_json:
         raise FoldraceError("--watch shows a search to people; --json without it gives it once")
-    run, final = split_final(study)
+    run, job = split_job(study)
     asked = load_run(run, set_, name, workspace)
     if watch:
-        inspect.watch(asked, final=final, workspace=workspace)
+        inspect.watch(asked, job=job, workspace=workspace)
         return
-    status = inspect.status(asked, final=final, workspace=workspace)
+    status = inspect.status(asked, job=job, workspace=workspace)
     if as_json:
         typer.echo(json.dumps(status.to_json(), ensure_ascii=False))
         return

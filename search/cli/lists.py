@@ -7,7 +7,7 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
-from foldrace.search.api.naming import find_workspace, split_final
+from foldrace.search.api.naming import find_workspace, split_job
 from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
     JsonOption,
@@ -34,15 +34,15 @@ def trials(
     workspace = find_workspace(study, workspace, name)
     if as_csv and as_json:
         raise FoldraceError("--csv and --json: one of them")
-    run, final = split_final(study)
-    table = inspect.trial_table(load_run(run, set_, name, workspace), final=final, top=top, workspace=workspace)
+    run, job = split_job(study)
+    table = inspect.trial_table(load_run(run, set_, name, workspace), job=job, top=top, workspace=workspace)
     if as_csv:
         typer.echo(table.to_csv(), nl=False)
     elif as_json:
         typer.echo(json.dumps(table.records(), ensure_ascii=False))
     else:
         typer.echo(table)
-        if final is None and any(row.state == "COMPLETE" for row in table.rows):
+        if job is None and any(row.state == "COMPLETE" for row in table.rows):
             say_next("export", study, workspace)
 
 

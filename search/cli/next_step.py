@@ -25,10 +25,10 @@ def say_next_of_run(status: "StudyStatus", study: str | Path, workspace: Path = 
         say_next("resume" if status.state == "paused" else "status --watch", study, workspace)
     elif status.unfinished and not status.is_final:
         say_next("run", study, workspace)
-    elif status.is_final:
+    elif status.name.partition("/")[2].startswith("final-"):
         say_next("report", workspace / status.name, workspace)
     elif status.best is not None:
-        say_next("export", study, workspace)
+        say_next("export", status.study.name, workspace)
 
 
 def say_next_of_report(folder: Path, study: str, workspace: Path = WORKSPACE) -> None:

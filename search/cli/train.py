@@ -119,6 +119,9 @@ def worker(
     ] = None,
     workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
+    final: Annotated[
+        bool, typer.Option("--final", help="Train folds of the final job of this file, as `export` writes it.")
+    ] = False,
     job: Annotated[str | None, typer.Option("--job", hidden=True)] = None,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
     owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
@@ -137,6 +140,7 @@ def worker(
         seconds=_seconds(time_limit),
         workspace=workspace,
         wait=wait,
+        final=final,
         job=job,
         owner=owner,
     )

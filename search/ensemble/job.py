@@ -108,10 +108,14 @@ def no_ensemble(folder: Path) -> FinalError:
 
 
 def queue_final_job(study: Study, database: Database, workspace: Workspace) -> FinalJob:
-    """Queue the folds of a final job.
+    """Queue the folds of a final job; of one that goes on, only its missing ones. Raises as `find_final_job`."""
+    job = find_final_job(study, database, workspace)
+    queue_folds(database, job.study, job.folds, job.number, lost=job.missing)
+    return job
 
-    A final job with the same settings goes on: only its missing folds are queued. It is found in the database, or on
-    disk where the database is another one.
+
+def find_final_job(study: Study, database: Database, workspace: Workspace) -> FinalJob:
+    """The final job of a study: the one with the same settings, in the database or else on disk; or a new one.
 
     Raises:
         FinalError: a knob is still searched, or there is no test file.
@@ -124,9 +128,7 @@ def queue_final_job(study: Study, database: Database, workspace: Workspace) -> F
     if study.data.test is None:
         raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
     study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})
-    job = FinalJob(study, _number(study, database, workspace), workspace)
-    queue_folds(database, study, job.folds, job.number, lost=job.missing)
-    return job
+    return FinalJob(study, _number(study, database, workspace), workspace)
 
 
 def _number(study: Study, database: Database, workspace: Workspace) -> int:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
-from foldrace.search.ensemble.job import FinalJob, queue_final_job
+from foldrace.search.ensemble.job import FinalJob, find_final_job, queue_final_job
 from foldrace.search.ensemble.result import FinalResult, make_ensemble
 from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording.final_recorder import record_final
 from foldrace.search.session import Session
+from foldrace.search.study_store import study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.workers.process import GIVEN_UP
 from foldrace.search.workers.slots import Slot
@@ -72,6 +73,18 @@ def begin_final(session: Session) -> FinalJob:
     job = queue_final_job(session.study, session.database, session.workspace)
     set_control(session.database, job.name, "running")
     return job
+
+
+def join_final(session: Session) -> tuple[Session, str]:
+    """For one worker more: the session of the study's final job, and the job's name, as final-1.
+
+    The job begins where nobody has begun it. Raises as `check_final` and `begin_final`.
+    """
+    check_final(session.study)
+    job = find_final_job(session.study, session.database, session.workspace)
+    if not study_exists(session.database, job.name):
+        begin_final(session)
+    return Session(job.study, session.workspace, session.database), f"final-{job.number}"
 
 
 def refuse_untrained(job: FinalJob, database: Database) -> None:

@@ -25,7 +25,8 @@ _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAIL": "red", "RUNNING": "b
 def status_lines(status: StudyStatus) -> list[str]:
     """The status as plain lines."""
     counts = ", ".join(f"{count} {called}" for _, count, called in _counts(status))
-    lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} trials done: {counts}"]
+    things = "folds" if status.is_final else "trials"
+    lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} {things} done: {counts}"]
     lines += [f"edited    {edited_words(status.edited)}"] if status.edited else []
     if status.best is not None and not status.is_final:
         best = f"{status.study.search.metric} {status.best.value:.4f}{_against(status)}"

@@ -72,7 +72,7 @@ class Trials:
         Raises:
             StorageError: no such study, or a lease time shorter than three heartbeats.
         """
-        refuse_short_lease(study, heartbeat.seconds)
+        refuse_short_lease(study, heartbeat)
         self.timer = ProtocolTimer()
         self._database, self._worker, self._heartbeat = database, worker, heartbeat
         self._study, self._is_final = study, settings.name is not None

@@ -43,12 +43,12 @@ class HeartbeatSettings:
 USUAL = HeartbeatSettings()
 
 
-def refuse_short_lease(study: Study, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> None:
+def refuse_short_lease(study: Study, heartbeat: HeartbeatSettings = USUAL) -> None:
     """Raise StorageError for a lease time that two late heartbeats would end."""
-    if study.search.lease_seconds < 3 * heartbeat_seconds:
+    if study.search.lease_seconds < 3 * heartbeat.seconds:
         raise StorageError(
             f"search.lease_seconds: {study.search.lease_seconds:g} is shorter than three heartbeats; "
-            f"give at least {3 * heartbeat_seconds:g}"
+            f"give at least {3 * heartbeat.seconds:g}"
         )
 
 

@@ -85,7 +85,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
 
 def _open_search(session: Session, data: TrainingData, options: WorkerOptions) -> None:
     refuse_fixed(session.study)
-    refuse_short_lease(session.study, options.heartbeat.seconds)
+    refuse_short_lease(session.study, options.heartbeat)
     open_study(session.database, session.study)
     note_tokens(session.database, session.study.name, data.describe_unknown())
     for prior in copy_new_priors(session):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
 from foldrace.search.recording.recorder import Recorder
+from foldrace.search.study_store import FOLD_ATTRS
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials
@@ -61,7 +62,9 @@ class Worker:
 
     def _run_claim(self, claim: Claim) -> None:
         fold = "" if claim.fold == WHOLE else f", fold {claim.fold}"
-        logger.info("trial %d, attempt %d%s: %s", claim.number, claim.attempt, fold, knobs_text(claim.sampled))
+        of_job = [f"{name} {claim.user_attrs[name]}" for name in FOLD_ATTRS if name in claim.user_attrs]
+        asked = ", ".join([*of_job, *([knobs_text(claim.sampled)] if claim.sampled else [])])
+        logger.info("trial %d, attempt %d%s: %s", claim.number, claim.attempt, fold, asked)
         with claim:  # an error that nobody foresaw counts as an attempt, and ends this worker
             try:
                 self._run_trial(TrialRun(claim, self.assign(claim), self.recorder))

@@ -15,7 +15,9 @@ from transformers import ElectraConfig, ElectraModel
 from foldrace.studies.loading import load
 from foldrace.trainer.data.examples import read_training
 from foldrace.trainer.data.tokenizer import build_tokenizer
-from tests.support.commands import SMALL_RUN, Command
+from tests.support.commands import QUICK_HEART, SMALL_RUN, Command, foldrace_in
+
+SEARCHED = ("first_cycle_ratio", "gamma", "min_lr", "warmup_ratio", "label_smoothing", "dropout")
 
 
 @pytest.fixture
@@ -55,3 +57,30 @@ def test_a_worker_that_should_end_in_an_outage_does_not_wait_for_the_database(tm
             assert worker.wait(timeout=120) == os.EX_TEMPFAIL  # it would wait for ten minutes
     assert list(tmp_path.glob("runs/demo/outages/*"))
     assert list(tmp_path.glob("runs/demo/trial-00000/fold-0/attempt-1/checkpoint-*"))
+
+
+def test_workers_join_a_final_job_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    fixed = ["--set", "training.epochs=2", *(f"--set=training.{knob}=0.1" for knob in SEARCHED), "--set=final.folds=2"]
+    quick = ["--set", "search.lease_seconds=4", "--set", "search.checkpoint_minutes=0.005"]
+    command = [sys.executable, "-c", QUICK_HEART, "worker", "--final", "demo", "--device", "cpu", *fixed, *quick]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as killed:
+        assert killed.stderr is not None
+        assert any("trial 0, attempt 1: fold 0, seed 77" in line for line in killed.stderr)
+        killed.kill()
+
+    other = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    told = foldrace_in(tmp_path, "final", "demo", *fixed)
+
+    assert other.returncode == 0, other.stderr
+    assert "trial 0, attempt 2: fold 0" in other.stderr
+    state = json.loads(foldrace_in(tmp_path, "status", "demo/final-1", "--json").stdout)
+    assert state["trials"] == {"COMPLETE": 2}
+    assert "submit    " in told.stdout
+    assert "2fold_tiny1.csv" in told.stdout
+
+
+def test_a_worker_of_a_study_that_is_still_searched_joins_no_final_job(foldrace: Command) -> None:
+    told = foldrace("worker", "--final", "demo")
+
+    assert told.returncode == 2
+    assert "is still searched; export a trial first" in told.stderr

@@ -28,14 +28,9 @@ from foldrace.storage.database import Database
 from foldrace.studies.loading import load
 from foldrace.trainer.results import ResultError
 from foldrace.trainer.training_data import open_training_data
-from tests.support.commands import SMALL, Finished, foldrace_in
+from tests.support.commands import QUICK_HEART, SMALL, Finished, foldrace_in
 from tests.support.killing import killed_at
 
-QUICK_HEART = (
-    "from foldrace.search.trials.heartbeat import USUAL; object.__setattr__(USUAL, 'seconds', 1.0); "
-    "from foldrace.search.workers import worker; worker.IDLE_SECONDS = 0.3; "
-    "from foldrace.search.cli.main import main; main()"
-)
 STUDY = (
     *("--set", "folds.count=2", "--set", "search.baseline={}"),
     *("--set", "search.pruner=none", "--set", "search.lease_seconds=4", "--set", "search.checkpoint_minutes=0.005"),

@@ -13,6 +13,12 @@ SMALL = (
     *("--set", "search.baseline.epochs=2"),
 )
 SMALL_RUN = ("--trials", "1", "--set", "folds.count=2", "--set", "training.epochs=1", "--set", "search.baseline={}")
+# For `python -c`: the command, its heart beating once a second, so that a lease of four seconds will do.
+QUICK_HEART = (
+    "from foldrace.search.trials.heartbeat import USUAL; object.__setattr__(USUAL, 'seconds', 1.0); "
+    "from foldrace.search.workers import worker; worker.IDLE_SECONDS = 0.3; "
+    "from foldrace.search.cli.main import main; main()"
+)
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
