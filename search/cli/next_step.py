@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 def say_next(command: str, study: str | Path, workspace: Path = WORKSPACE) -> None:
-    """Print `next: foldrace COMMAND STUDY`, at a terminal."""
+    """Print `next: foldrace COMMAND STUDY`, at a terminal; a path as it is seen from the current folder."""
+    if isinstance(study, Path) and study.is_relative_to(Path.cwd()):
+        study = study.relative_to(Path.cwd())
     options = [] if workspace == WORKSPACE else ["--workspace", str(workspace)]
     _say(shlex.join(["foldrace", *command.split(), str(study), *options]))
 
