@@ -50,10 +50,14 @@ class OutOfFold:
     def score(self, no_relation: int | None) -> Scores:
         return score(self.probabilities, self.labels, no_relation)
 
-    def accuracy_interval(self) -> tuple[float, float]:
-        """The 95 % Wilson score interval of the accuracy (Wilson 1927). It takes scored rows as independent."""
+    def accuracy_interval(self, luck: float = 0.0) -> tuple[float, float]:
+        """The 95 % Wilson score interval of the accuracy (Wilson 1927). It takes scored rows as independent.
+
+        Args:
+            luck: by how much the accuracy is too good.
+        """
         n = len(self.labels)
-        p = float((self.probabilities.argmax(axis=1) == self.labels).mean())
+        p = max(float((self.probabilities.argmax(axis=1) == self.labels).mean()) - luck, 0.0)
         centre = (p + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
         half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(p * (1 - p) / n + Z_95**2 / (4 * n**2))
         return max(0.0, centre - half), min(1.0, centre + half)

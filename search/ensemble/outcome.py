@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foldrace.search.assessment.half_splits import unbiased_score
 from foldrace.search.ensemble.job import STUDY_FILE, FinalError, FinalJob, no_ensemble, read_summary
 from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import Workspace
@@ -34,6 +35,18 @@ class FinalOutcome:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.data.examples.labels.names
+
+    @property
+    def luck(self) -> float | None:
+        """By how much the accuracy is too good: each model is the best of its evaluations on the rows that score it.
+
+        None where that is not known, as with every metric but accuracy.
+        """
+        scores = [(result.best, unbiased_score(result.curve)) for result in self.results.values()]
+        lucks = [best.best - unbiased for best, unbiased in scores if unbiased is not None]
+        if len(lucks) < len(scores):
+            return None
+        return float(np.average(lucks, weights=[best.rows for best, _ in scores]))
 
     def validation_confusion(self) -> IntArray:
         """(classes, classes) counts of the out-of-fold answers; a row is a true class."""

@@ -29,7 +29,9 @@ class FinalResult:
 
     Attributes:
         folds: each model's best evaluation, by the study's metric.
-        accuracy: out of fold, and its 95 % interval.
+        accuracy: out of fold.
+        luck: by how much it is too good, as each model is the best of its evaluations on these rows; None: not known.
+        interval: of 95 %, of the accuracy without that luck.
         scored: the number of rows that it is of.
         unscored_labels: the classes without a scored row: too rare to be in every fold, they are only trained on.
         submission: the submission file.
@@ -37,6 +39,7 @@ class FinalResult:
 
     folds: tuple[float, ...]
     accuracy: float
+    luck: float | None
     interval: tuple[float, float]
     scored: int
     unscored_labels: tuple[str, ...]
@@ -67,7 +70,8 @@ def make_ensemble(job: FinalJob, data: TrainingData) -> FinalResult:
         result = FinalResult(
             folds=tuple(trained.best.best for trained in outcome.results.values()),
             accuracy=outcome.scored.score(data.no_relation).accuracy,
-            interval=outcome.scored.accuracy_interval(),
+            luck=outcome.luck,
+            interval=outcome.scored.accuracy_interval(outcome.luck or 0.0),
             scored=len(np.unique(outcome.scored.scored)),
             unscored_labels=_unscored(outcome),
             submission=_write_submission(outcome, votes),
@@ -108,7 +112,7 @@ def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
 def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
     job, scores = outcome.job, outcome.scored.score(outcome.data.no_relation)
     summary = asdict(scores) | {"interval": result.interval, "folds": result.folds}
-    summary |= {"scored": result.scored, "unscored_labels": result.unscored_labels}
+    summary |= {"luck": result.luck, "scored": result.scored, "unscored_labels": result.unscored_labels}
     summary |= {"mean": result.mean, "sd": result.deviation, "vote": job.study.final.vote}
     submission = str(result.submission.relative_to(job.workspace.folder))
     summary |= {"seeds": job.study.final.seeds, "submission": submission}

@@ -99,12 +99,11 @@ def refuse_untrained(job: FinalJob, database: Database) -> None:
 
 def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list[str]:
     """What a final job gave, in lines."""
-    metric, (low, high) = job.study.search.metric, result.interval
+    metric = job.study.search.metric
     lines = [
         f"tokens    {data.describe_unknown()}",
         f"folds     {len(result.folds)}: mean {metric} {result.mean:.4f} (sd {result.deviation:.4f})",
-        f"oof       out-of-fold accuracy {result.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
-        "          a little optimistic: each model is the best of its evaluations on these very rows",
+        *score_lines(result),
         *_scope_lines(data, result),
         f"files     {job.folder}",
         f"submit    {result.submission}",
@@ -114,6 +113,17 @@ def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list
     if job.study.folds.leaky_oversampling:
         lines.append("leaky_oversampling: copies cross the folds, so these scores are optimistic")
     return lines
+
+
+def score_lines(result: FinalResult) -> list[str]:
+    """The out-of-fold accuracy of a final job, with its interval and without the luck of picked evaluations."""
+    oof = f"oof       out-of-fold accuracy {result.accuracy:.4f}"
+    interval = "(95 % interval {:.4f} to {:.4f})".format(*result.interval)
+    picked = "each model is the best of its evaluations on these very rows"
+    if result.luck is None:
+        return [f"{oof} {interval}", f"          a little optimistic: {picked}"]
+    honest = f"honest    {result.accuracy - result.luck:.4f} without that luck {interval}, of single models;"
+    return [f"{oof}, optimistic: {picked}", f"{honest} their vote is likely better"]
 
 
 def _scope_lines(data: TrainingData, result: FinalResult) -> list[str]:

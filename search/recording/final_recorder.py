@@ -68,7 +68,10 @@ def _training_accuracies(outcome: FinalOutcome) -> dict[str, Points]:
 
 def _headline(result: FinalResult) -> str:
     low, high = result.interval
-    score = f"**Out-of-fold accuracy {result.accuracy:.4f}** (95 % interval {low:.4f} to {high:.4f})"
+    honest = (
+        "" if result.luck is None else f", {result.accuracy - result.luck:.4f} without the luck of picked evaluations"
+    )
+    score = f"**Out-of-fold accuracy {result.accuracy:.4f}**{honest} (95 % interval {low:.4f} to {high:.4f})"
     return f"{score}\n\nHanded in: {escaped(result.submission.name)}"
 
 

@@ -42,11 +42,14 @@ def final_report(outcome: FinalOutcome) -> str:
 
 def _summary(outcome: FinalOutcome) -> dict[str, list[str]]:
     """The lines of the first screen, by what they tell."""
-    scores, (low, high) = outcome.scored.score(outcome.data.no_relation), outcome.scored.accuracy_interval()
+    scores, luck = outcome.scored.score(outcome.data.no_relation), outcome.luck
+    low, high = outcome.scored.accuracy_interval(luck or 0.0)
     plan = outcome.data.plan(outcome.job.study.final.folds, outcome.job.study.final.seeds[0])
     rows = counted(len(outcome.scored.labels), "row")
     sure = [
         f"Over {rows}, each scored by models that were not trained on it: 95 % interval {low:.4f} to {high:.4f}.",
+        "Each model is the best of its evaluations on these very rows, which is optimistic"
+        + ("." if luck is None else f": {scores.accuracy - luck:.4f} without that luck. The vote is likely better."),
         _spread(outcome),
     ]
     if plan.pinned_labels:

@@ -1,8 +1,10 @@
 """Which final job a study is: the same one again, or one of its own."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from foldrace.search.ensemble.job import queue_final_job
@@ -96,3 +98,23 @@ def test_a_final_job_says_which_rows_its_score_is_of(tmp_path: Path) -> None:
     assert any("too rare to score: 1 of" in line and line.endswith(f"({rare})") for line in told)
     assert f"excluded  {common}: {excluded[0] / len(kept):.1%} of the training rows; no test row is given it" in told
     assert f"          {excluded[1]} of 50 test rows have such a label, and cannot be right" in told
+
+
+def test_the_luck_of_picked_evaluations_is_taken_off_the_score(tmp_path: Path, workspace: Workspace) -> None:
+    data = open_training_data(fixed(), workspace)
+    job = queue_final_job(fixed(), Database.open(f"sqlite:///{tmp_path}/study.db"), workspace)
+    data = replace(data, study=job.study)
+    leave_results(job, data)
+    unknown = make_ensemble(job, data)
+    leave_results(job, data, with_bits=True)
+
+    result = make_ensemble(job, data)
+
+    assert unknown.luck is None
+    assert result.luck is not None
+    assert "a little optimistic: each model is the best" in "\n".join(result_lines(job, data, unknown))
+    assert result.luck == pytest.approx(0.055, abs=0.015)  # of the best of eight, on 155 rows
+    assert np.mean(result.interval) == pytest.approx(result.accuracy - result.luck, abs=0.01)
+    assert f"honest    {result.accuracy - result.luck:.4f} without that luck" in "\n".join(
+        result_lines(job, data, result)
+    )
