@@ -18,6 +18,7 @@ from transformers.utils import logging
 from foldrace.errors import FoldraceError
 
 HUB_TIMEOUT_SECONDS = 5.0  # for the answer to the first request
+GIVE_FOLDER = "--set model.name=FOLDER"  # how a command is given a model's folder
 _WEIGHTS = ("model.", "model-", "pytorch_model")  # with this a file of a whole model's weights begins
 
 # Otherwise transformers asks a service of the hub to convert a model that has its weights in the older format only.
@@ -55,12 +56,12 @@ def load_failure(name: str, what: str, error: Exception) -> str:
     if Path(name).is_dir():
         return _adapter(name) or _own_code(name, what) or _unreadable_folder(name, what, reason)
     if name.startswith(("/", ".", "~")):
-        return f"model.name: no folder {name}; give one that save_pretrained wrote: --set model.name=FOLDER"
+        return f"model.name: no folder {name}; give one that save_pretrained wrote: {GIVE_FOLDER}"
     if "custom code" in reason:
         return _needs_code(name, what)
     return (
         f"model.name: no {what} {name!r} here or on the hub ({reason}); "
-        "without a connection, download it elsewhere and give its folder: --set model.name=FOLDER"
+        f"without a connection, download it elsewhere and give its folder: {GIVE_FOLDER}"
     )
 
 

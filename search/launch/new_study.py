@@ -1,6 +1,7 @@
 """A study file for somebody's data: looks at the rows, fits the search to them and to a time, and says what it saw."""
 
 import json
+import math
 import os
 import re
 import tomllib
@@ -21,6 +22,7 @@ from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import parse
 from foldrace.studies.study import NAME, NAME_RULE, Data, Study, StudyError
 from foldrace.trainer.data.folds import FoldError
+from foldrace.trainer.hub import GIVE_FOLDER, ModelError
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 TINY = "tiny"
@@ -40,6 +42,8 @@ class Plan:
     high_epochs: int = 16
     batch_size: int = 16
     max_length: int = _LONGEST
+    longest: int = _LONGEST  # tokens of a row, cut at what a model can take
+    rare: tuple[str, ...] = ()  # labels that are not in the validation rows of every fold
 
     @property
     def epochs(self) -> float:
@@ -80,14 +84,17 @@ def new_study(source: Path, model: str, minutes: float | None, output: Path | No
         DataError: the rows have a fault.
         ModelError: the model cannot be loaded.
     """
-    if minutes is not None and not minutes > 0:
-        raise StudyError(f"--minutes {minutes:g}: expected more than 0")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise StudyError(f"--minutes {minutes:g}: expected a number above 0")
     files = find_data(source)
     path = output or Path(f"{study_name(files)}.toml")
+    path = path if path.suffix else path.with_name(f"{path.name}.toml")
     if path.suffix != ".toml" or not re.fullmatch(NAME, path.stem):
         raise StudyError(f"--output {path}: expected NAME.toml; of the name, {NAME_RULE}")
     if path.exists():
         raise StudyError(f"{path}: is there already; --output OTHER.toml writes another one")
+    if model != TINY and Path(model).is_dir():
+        model = str(Path(model).absolute())  # the file may be used from any folder
     with TemporaryDirectory() as place:
         data, plan = _look(files, path, model, Workspace(place, path.stem))
         timed: list[str] = []
@@ -130,7 +137,10 @@ def fit_to(minutes: float, data: TrainingData, plan: Plan, places: tuple[Slot, .
 def _look(files: Data, path: Path, model: str, workspace: Workspace) -> tuple[TrainingData, Plan]:
     """The rows as the model's tokenizer sees them, and the plan that fits them."""
     plan = Plan() if model == TINY else Plan(low_epochs=4, batch_size=32)
-    data = open_training_data(_study(files, path, model, plan), workspace)
+    try:
+        data = open_training_data(_study(files, path, model, plan), workspace)
+    except ModelError as error:
+        raise ModelError(str(error).replace(GIVE_FOLDER, "--model FOLDER")) from error
     lengths = np.concatenate([data.encoded("concat").lengths, data.encoded("typed_markers").lengths])
     steps = int(np.ceil(np.percentile(lengths, _COVERED) / _LENGTH_STEP))
     plan = replace(
@@ -138,7 +148,9 @@ def _look(files: Data, path: Path, model: str, workspace: Workspace) -> tuple[Tr
         folds=_most_folds(data, (plan.folds, 3, 2)),
         final_folds=_most_folds(data, (plan.final_folds, plan.folds, 3, 2)),
         max_length=min(max(steps, 2) * _LENGTH_STEP, _LONGEST),
+        longest=int(lengths.max()),
     )
+    plan = replace(plan, rare=tuple(data.plan(plan.folds, data.study.folds.seed).pinned_labels))
     return replace(data, study=_study(files, path, model, plan), _encoded={}), plan
 
 

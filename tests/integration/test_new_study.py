@@ -17,6 +17,7 @@ from foldrace.studies.study import StudyError
 from foldrace.trainer.data.examples import read_training
 from foldrace.trainer.data.formats import DataError
 from foldrace.trainer.data.tokenizer import build_tokenizer
+from foldrace.trainer.hub import ModelError
 from foldrace.trainer.training_data import open_training_data
 
 DEMO = SHIPPED / "demo"
@@ -56,7 +57,7 @@ def test_no_row_but_the_longest_is_cut(here: Path) -> None:
 
 
 def test_a_file_is_enough_and_what_lies_beside_it_is_found(here: Path) -> None:
-    study = init("relations/train.tsv", output="mine.toml").study
+    study = init("relations/train.tsv", output="mine").study
 
     assert (study.name, study.data.test) == ("mine", here / "relations" / "test.tsv")
     (here / "relations" / "test.tsv").unlink()
@@ -90,10 +91,20 @@ def test_an_encoder_is_searched_around_its_learning_rate(here: Path) -> None:
     tokenizer.save_pretrained(here / "encoder")
     ElectraConfig(vocab_size=len(tokenizer)).save_pretrained(here / "encoder")
 
-    lr = init("relations", output="large.toml", model=str(here / "encoder")).study.searched["lr"]
+    lr = init("relations", output="large.toml", model="encoder").study.searched["lr"]
 
     assert isinstance(lr, Range)
     assert (lr.low, lr.high, lr.log) == (2e-5, 1e-4, True)
+    assert load("large.toml").model.name == str(here / "encoder"), "found from any folder"
+
+
+def test_labels_too_rare_for_the_folds_can_be_left_out(here: Path) -> None:
+    text = init("relations").path.read_text(encoding="utf-8")
+    Path("without.toml").write_text(text.replace("# exclude_labels", "exclude_labels"), encoding="utf-8")
+
+    data = open_training_data(load("without.toml"), Workspace(here / "runs", "without"))
+    assert data.study.data.exclude_labels == ("인물:사망일",)
+    assert not data.plan(5, data.study.folds.seed).pinned_labels
 
 
 def test_no_file_is_overwritten(here: Path) -> None:
@@ -110,14 +121,16 @@ def test_no_file_is_overwritten(here: Path) -> None:
         ("nowhere", {}, "nowhere: no such file or folder"),
         (".", {}, "no training file there"),
         ("relations/test_labels.csv", {}, "column sentence: missing from the header"),
-        ("relations", {"minutes": 0}, "--minutes 0: expected more than 0"),
-        ("relations", {"minutes": float("nan")}, "--minutes nan: expected more than 0"),
+        ("relations", {"minutes": 0}, "--minutes 0: expected a number above 0"),
+        ("relations", {"minutes": float("nan")}, "--minutes nan: expected a number above 0"),
+        ("relations", {"minutes": float("inf")}, "--minutes inf: expected a number above 0"),
+        ("relations", {"model": "./none"}, "no folder ./none; give one that save_pretrained wrote: --model FOLDER"),
         ("relations", {"output": "study.txt"}, "--output study.txt: expected NAME.toml"),
         ("relations", {"output": "관계.toml"}, "--output 관계.toml: expected NAME.toml"),
     ],
 )
 def test_what_cannot_be_is_one_line(here: Path, source: str, options: dict[str, object], line: str) -> None:
-    with pytest.raises((StudyError, DataError)) as refused:
+    with pytest.raises((StudyError, DataError, ModelError)) as refused:
         init(source, **options)  # type: ignore[arg-type]
 
     assert line in str(refused.value)
