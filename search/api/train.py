@@ -163,7 +163,7 @@ def worker(
     final: bool = False,
     job: str | None = None,
     owner: str | None = None,
-) -> None:
+) -> int:
     """Be one worker of a study in this process; creates the study when it is the first.
 
     It ends when nothing is left to do; at Ctrl-C or SIGTERM it saves and releases its trial, at a second one neither.
@@ -174,6 +174,8 @@ def worker(
         final: train folds of the final job of the study, of which `final` then makes the ensemble.
         job: whose folds it trains, as final-1 or rescore-1; they are queued.
         owner: its unique name.
+
+    Returns the number of the signal that it ended for; 0 where there was none.
     """
     from foldrace.search.launch.durations import TimeLimit
     from foldrace.search.workers.signals import StopSignals, handle_signals
@@ -191,3 +193,4 @@ def worker(
         if final:
             session, job = join_final(session)
         run_worker(session, WorkerOptions(device, job, owner), should_stop)
+    return signals.number

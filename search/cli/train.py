@@ -134,7 +134,7 @@ def worker(
         end_with_parent(parent)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    train.worker(
+    signal_number = train.worker(
         load_study(study, set_, trials, name),
         device=device,
         seconds=_seconds(time_limit),
@@ -144,6 +144,8 @@ def worker(
         job=job,
         owner=owner,
     )
+    if parent is not None and signal_number:  # the run that started it tells by this that work is left
+        raise typer.Exit(128 + signal_number)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from foldrace.search.launch.completion import what_is_missing
 from foldrace.search.launch.durations import TimeLimit
 from foldrace.search.launch.supervision import RunStopped, run_workers
 from foldrace.search.monitor.assessed import with_assessment
@@ -20,15 +21,18 @@ from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import read_training
 
+UNDONE = 1  # the exit status of a run that has not done what was asked for
+
 
 @dataclass(frozen=True)
 class FinishedSearch:
     """A search whose workers have ended. As text, it is its status in lines.
 
     Attributes:
-        exit_status: 0, or 1 where a worker crashed too often and was given up; the others went on.
+        exit_status: 0 where all is done, or the user stopped it; 1 where something is missing, or a worker crashed too
+            often and was given up; 75 where the database does not answer any more.
         status: None when no worker has made the study, or the database does not answer any more.
-        error: why the database does not answer; empty when it does.
+        error: what is missing of what was asked for, or why the database does not answer; else empty.
         tokens: what is said of the tokens of its data; empty where nothing is.
     """
 
@@ -39,7 +43,8 @@ class FinishedSearch:
 
     def __str__(self) -> str:
         tokens = f"tokens    {self.tokens}\n" if self.tokens else ""
-        return self.error if self.status is None else f"{tokens}{self.status}"
+        missing = f"\nnot done  {self.error}" if self.error else ""
+        return self.error if self.status is None else f"{tokens}{self.status}{missing}"
 
 
 def check_search(study: Study) -> None:
@@ -76,7 +81,8 @@ def search(
     if queued > wanted.trials:
         say(f"budget    {queued} trials were asked for before; search.trials = {wanted.trials} takes none back")
     exit_status = run_workers(session, slots, seconds_left=limit.seconds_left)
-    finished = close_search(session, exit_status)
+    is_limit_over = limit.seconds_left() < 1  # that of a worker is in whole seconds
+    finished = close_search(session, exit_status, was_to_stop=is_limit_over)
     if exit_status > GIVEN_UP:
         raise RunStopped(exit_status, f"{finished}\nstopped   the same command continues it")
     return finished
@@ -109,15 +115,24 @@ def prior_lines(session: Session) -> list[str]:
     return [f"prior     {prior}" for prior in read_new_priors(session)]
 
 
-def close_search(session: Session, exit_status: int) -> FinishedSearch:
-    """What there is of a search whose workers have ended."""
+def close_search(session: Session, exit_status: int, *, was_to_stop: bool = False) -> FinishedSearch:
+    """What there is of a search whose workers have ended.
+
+    Args:
+        exit_status: of the workers.
+        was_to_stop: the user limited its time.
+    """
     name = session.study.name
     try:
         status = find_status(session.database, name)
         if status is None:
             gone = "not in its database: no worker has made it, or another program has deleted or renamed it"
-            return FinishedSearch(exit_status, None, f"study     {name}: {gone}")
+            return FinishedSearch(exit_status or UNDONE, None, f"study     {name}: {gone}")
         status = with_assessment(session.database, status)
-        return FinishedSearch(exit_status, status, tokens=read_tokens(session.database, name))
+        tokens, missing = read_tokens(session.database, name), ""
+        if exit_status <= GIVEN_UP:  # not stopped by a signal
+            missing = what_is_missing(status, was_to_stop=was_to_stop)
+        return FinishedSearch(exit_status or UNDONE * bool(missing), status, missing, tokens)
     except StorageError as error:
-        return FinishedSearch(exit_status, None, f"study     {name}: {error}; the same command continues it")
+        continues = f"study     {name}: {error}; the same command continues it"
+        return FinishedSearch(exit_status or error.status, None, continues)

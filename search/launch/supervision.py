@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from foldrace.errors import FoldraceError
+from foldrace.search.launch.lost_files import watch_files
 from foldrace.search.monitor.live import open_view
 from foldrace.search.monitor.poller import StatusPoller
 from foldrace.search.monitor.status_reader import find_status
 from foldrace.search.session import Session
 from foldrace.search.study_store import job_name
-from foldrace.search.workers.command import WorkerCommand, storage_in_environment
+from foldrace.search.workers.command import WorkerCommand, storage_in_environment, work_on
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor
 from foldrace.storage.leases.lease import mark_orphaned
@@ -46,22 +47,26 @@ def run_workers(
         The exit status of the run; see `Supervisor.run`.
 
     Raises:
-        FoldraceError: a worker met an error that the user has to mend.
+        FoldraceError: a worker met an error that the user has to mend; the run's files were removed meanwhile; or
+            another run of this name is at work in the same folder, with other settings.
     """
     workspace = session.workspace if job is None else session.workspace.job(job)
     name = session.study.name if job is None else job_name(session.study.name, job)
-    command = WorkerCommand(session, job, seconds_left)
-    supervisor = Supervisor(command, slots, workspace.folder / "logs")
-    poller = _poller(session, name, command)
-    with storage_in_environment(session), open_view() as view:
+    with work_on(session, job) as study_file, storage_in_environment(session), open_view() as view:
+        command = WorkerCommand(study_file, session.workspace.root, job, seconds_left)
+        supervisor = Supervisor(command, slots, workspace.folder / "logs")
+        poller = _poller(session, name, command)
+
+        files = watch_files(session, study_file)
 
         def tick(snapshot: Snapshot) -> None:
+            files.refuse_lost()
             poller.observe(snapshot)
             view.show(poller.status, snapshot, poller.stale_reason)
 
         with poller:
             status = supervisor.run(tick)
-        tick(supervisor.snapshot())  # the last status that was polled
+        tick(supervisor.snapshot())  # with the last status that was polled
     if status:
         view.leave_problems(supervisor.snapshot(), poller.stale_reason)
     refused = [worker.note for worker in supervisor.snapshot().workers if worker.state == "refused"]

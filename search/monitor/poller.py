@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
+from foldrace.errors import FoldraceError
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot
@@ -17,6 +18,10 @@ from foldrace.storage.errors import StorageError
 POLL_SECONDS = 1.0
 STALE_SECONDS = 15.0  # an answer that is older than this is reported as stale
 CLOSE_SECONDS = 5.0  # then closing no longer waits for the database: the lease of a dead worker runs out by itself
+
+
+class StudyGoneError(FoldraceError):
+    """A study that was there is not in its database any more."""
 
 
 class StatusPoller:
@@ -72,6 +77,7 @@ class StatusPoller:
         """Find the workers that died since the last snapshot, and have the thread mark them.
 
         Raises:
+            StudyGoneError: another program has deleted or renamed the study.
             Exception: what ended the thread, unless the database was the cause.
         """
         if self._bug is not None:
@@ -104,5 +110,11 @@ class StatusPoller:
         while self._to_mark:
             self._mark_dead(*self._to_mark[0])
             self._to_mark.popleft()  # only after it was marked: an outage must not lose it
-        self.status = self._read()
+        status = self._read()
+        if status is None and self.status is not None:
+            gone = (
+                "was deleted or renamed in its database while the run was at work: the run ends, or it would begin anew"
+            )
+            raise StudyGoneError(f"study {self.status.name}: {gone}")
+        self.status = status
         self._last_error, self._answered_at = "", self._clock()

@@ -1,15 +1,21 @@
 """The command line of a worker process. It holds no password: everybody on the machine can read it."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-from foldrace.search.session import Session
+from foldrace.search.session import Session, storage_url
 from foldrace.search.study_store import public_toml
 from foldrace.search.workers.slots import Slot
+from foldrace.storage.address import without_secrets
+from foldrace.storage.errors import StorageError
+from foldrace.storage.files.at_work import at_work
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workers import new_owner
+from foldrace.studies.identity import Identity
 from foldrace.studies.loading import STORAGE_VARIABLE
 
 
@@ -22,12 +28,10 @@ class WorkerCommand:
         owners: by slot, the name of the worker that was started last.
     """
 
-    def __init__(self, session: Session, job: str | None, seconds_left: Callable[[], float]) -> None:
-        """The workers of a study, or of the job `job` beside it; writes the study file that they read."""
-        path = (session.workspace if job is None else session.workspace.job(job)).study_file
-        atomic_write(path, public_toml(session.study))
-        self._command = [sys.executable, "-P", "-m", "foldrace", "worker", str(path)]
-        self._command += ["--workspace", str(session.workspace.root), "--parent", str(os.getpid())]
+    def __init__(self, study_file: Path, root: Path, job: str | None, seconds_left: Callable[[], float]) -> None:
+        """The workers of the study in a file, in the workspace `root`, or of the job `job` beside it."""
+        self._command = [sys.executable, "-P", "-m", "foldrace", "worker", str(study_file)]
+        self._command += ["--workspace", str(root), "--parent", str(os.getpid())]
         self._command += [] if job is None else ["--job", job]
         self._seconds_left = seconds_left
         self.owners: dict[int, str] = {}
@@ -37,6 +41,35 @@ class WorkerCommand:
         command = [*self._command, "--device", slot.device.partition(":")[0], "--owner", self.owners[slot.index]]
         left = self._seconds_left()
         return command if left == float("inf") else [*command, "--time-limit", f"{max(left, 1):.0f}s"]
+
+
+@contextmanager
+def work_on(session: Session, job: str | None) -> Iterator[Path]:
+    """Be at work on a study, or on the job `job` beside it; yields the study file that only this run's workers read.
+
+    The `study.toml` of the run is written too: it says what was run last.
+
+    Raises:
+        StorageError: a run of this name is at work in the same folder, with other settings or another database.
+    """
+    workspace = session.workspace if job is None else session.workspace.job(job)
+    identity, url = Identity.of(session.study), without_secrets(storage_url(session.study, session.workspace))
+    note = {"identity": identity.to_json(), "storage": url}
+
+    def refuse(text: str) -> None:
+        other = json.loads(text)
+        there = f"{workspace.folder}: another run of {session.study.name} is at work there"
+        changes = identity.words_since(Identity.from_json(other["identity"], there))
+        if changes:
+            raise StorageError(f"{there} with other settings: {changes}; --as NEW_NAME makes another")
+        # One server may have several addresses, one file has not.
+        if other["storage"] != url and "sqlite" in (other["storage"][:6], url[:6]):
+            raise StorageError(f"{there} with another database, {other['storage']}; --as NEW_NAME makes another")
+
+    text = public_toml(session.study)
+    with at_work(workspace.folder, json.dumps(note), text, refuse) as study_file:
+        atomic_write(workspace.study_file, text)
+        yield study_file
 
 
 @contextmanager

@@ -24,10 +24,13 @@ LAST_LINES = 5
 GIVEN_UP = 1  # the exit status of a run in which a worker was given up and the others went on
 USER_ERROR = 2  # the exit status of a worker that printed a FoldraceError
 OUTAGE = os.EX_TEMPFAIL  # the exit status of a worker whose database did not answer
+TOLD_SECONDS = 2.0  # until a worker that somebody else ended is started again: a launcher may be ending the run, too
 OUTAGE_SECONDS = 10.0  # until such a worker is started again, as often as it takes
 
 _TAIL_BYTES = 16 * 1024
 _ENDED_AS_ASKED = (0, 128 + signal.SIGTERM, -signal.SIGTERM)  # exit statuses of a worker that was asked to end
+# Of one that somebody else asked: 128 + n where it saved and released its trial, -n before it heeded signals.
+_TOLD = {way: number for number in (signal.SIGTERM, signal.SIGINT) for way in (128 + number, -number)}
 
 State = Literal["running", "waiting", "done", "refused", "given up", "stopped"]
 
@@ -155,6 +158,10 @@ class WorkerProcess:
             self.note = f"{self.name} waits for the database: started again in {OUTAGE_SECONDS:g} s"
         elif self._is_asked_to_end:
             self.state, self.note = "stopped", f"{self.name} {_in_words(status)} while it stopped; see {self._log}"
+        elif status in _TOLD:
+            self.state, self._due = "waiting", self._clock() + TOLD_SECONDS
+            told = f"{self.name} was told to end by {_TOLD[status].name}, which this run did not send"
+            self.note = f"{told}: started again in {TOLD_SECONDS:g} s (time {self._starts})"
         else:
             self._crashed(status)
 
@@ -171,10 +178,9 @@ class WorkerProcess:
         self.note = f"{ending}: started again in {backoff:g} s (crash {self._crashes} of {CRASHES_IN_A_ROW} in a row)"
 
     def _tail(self) -> tuple[str, ...]:
-        with self._log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, size - _TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
+        handle = self._output.fileno()  # also of a log that was removed
+        start = max(self._log_start, os.fstat(handle).st_size - _TAIL_BYTES)
+        lines = os.pread(handle, _TAIL_BYTES, start).decode(errors="replace").splitlines()
         return tuple([line.rstrip() for line in lines if line.strip()][-LAST_LINES:])
 
 
@@ -183,7 +189,7 @@ def _own_log(folder: Path, number: int) -> tuple[Path, BinaryIO]:
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         path = folder / f"worker-{number}.log"
-        file = path.open("ab")
+        file = path.open("a+b")
         if _lock(file):
             return path, file
         file.close()  # another run in this folder writes it, or a worker that outlived one

@@ -29,19 +29,23 @@ class StopSignals:
 
     A scheduler often signals every process of a job while the supervisor passes the signal on. What arrives within two
     seconds is therefore the same request.
+
+    Attributes:
+        number: of the first signal; 0 until one comes.
     """
 
     def __init__(self) -> None:
-        self._requested_at: float | None = None
+        self._requested_at = 0.0
+        self.number = 0
 
     @property
     def requested(self) -> bool:
         """Whether a signal has come."""
-        return self._requested_at is not None
+        return self.number != 0
 
     def receive(self, number: int, _frame: object) -> None:
         """Handle a signal; `handle_signals` calls it."""
-        if self._requested_at is None:
-            self._requested_at = time.monotonic()
+        if not self.requested:
+            self.number, self._requested_at = number, time.monotonic()
         elif time.monotonic() - self._requested_at > SAME_REQUEST_SECONDS:
             os._exit(128 + number)

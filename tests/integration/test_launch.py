@@ -1,18 +1,23 @@
 """What is checked and queued before workers run, and what a final job is refused for afterwards."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.launch.final import refuse_untrained
 from foldrace.search.launch.search import close_search, continue_search
-from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.monitor.poller import StatusPoller, StudyGoneError
+from foldrace.search.monitor.status_reader import find_status, read_status
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study, queue_folds, study_exists
 from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.search.workers.supervisor import Snapshot
+from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.workers import set_control
 from foldrace.storage.workspace import Workspace
@@ -42,6 +47,73 @@ def test_a_stopped_study_goes_on_with_all_trials_that_were_ever_asked_for(
     assert (
         str(close_search(session, 0)).splitlines()[0] == "study     small (no workers): 0 of 5 trials done: 5 waiting"
     )
+
+
+@pytest.mark.parametrize(
+    ("ends", "was_to_stop", "said"),
+    [
+        (["fail", "fail", "fail"], False, "3 trials failed; trial 2: the loss is nan"),
+        (["fail", "prune", "fail"], False, "2 trials failed, 1 trial pruned"),
+        (["prune", "prune", "prune"], True, "3 trials pruned"),
+        (["finish", "fail"], False, "1 trial left, though every worker has ended"),
+        ([], False, "3 trials left, though every worker has ended"),
+        (["finish"], True, ""),
+        (["finish", "fail", "prune"], False, ""),
+    ],
+)
+def test_a_run_exits_0_only_when_what_was_asked_for_is_done(
+    session: Session, trials_of: Callable[..., Trials], ends: list[str], was_to_stop: bool, said: str
+) -> None:
+    open_study(session.database, session.study)
+    trials = trials_of(session.study)
+    for end in ends:
+        claim = must_claim(trials)
+        claim.finish(0.5) if end == "finish" else getattr(claim, end)("the loss is nan")
+
+    finished = close_search(session, 0, was_to_stop=was_to_stop)
+
+    assert finished.exit_status == (1 if said else 0)
+    assert said in finished.error
+    assert ("not done" in str(finished)) == bool(said)
+
+
+def test_a_run_that_was_stopped_on_demand_exits_0(session: Session) -> None:
+    open_study(session.database, session.study)
+    set_control(session.database, "small", "stopping")
+
+    assert close_search(session, 0).exit_status == 0
+
+
+def _take_away(session: Session, change: str) -> None:
+    if change == "deleted":
+        session.database.storage.delete_study(1)
+        return
+    with session.database.engine.begin() as connection:
+        connection.execute(sa.update(tables.studies).values(study_name="other"))
+
+
+@pytest.mark.parametrize("change", ["deleted", "renamed"])
+def test_a_run_whose_study_is_gone_from_the_database_does_not_exit_0(session: Session, change: str) -> None:
+    open_study(session.database, session.study)
+    _take_away(session, change)
+
+    finished = close_search(session, 0)
+
+    assert finished.exit_status == 1
+    assert "small: not in its database" in str(finished)
+
+
+@pytest.mark.parametrize("change", ["deleted", "renamed"])
+def test_a_study_that_goes_away_under_its_run_ends_the_run(session: Session, change: str) -> None:
+    open_study(session.database, session.study)
+    poller = StatusPoller(lambda: find_status(session.database, "small"), lambda _: None, lambda *_: None)
+
+    with poller:
+        while poller.status is None:
+            time.sleep(0.01)
+        _take_away(session, change)
+    with pytest.raises(StudyGoneError, match="study small: was deleted or renamed in its database while"):
+        poller.observe(Snapshot((), ""))  # it polled once more when it was left
 
 
 @pytest.fixture

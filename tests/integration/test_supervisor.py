@@ -212,6 +212,56 @@ raise SystemExit({processes.OUTAGE} if len(starts.read_text()) < {2 * processes.
     assert worker.last_lines == ("no answer",)
 
 
+TOLD = {
+    "by SIGTERM, and released its trial": "raise SystemExit(128 + signal.SIGTERM)",
+    "by SIGTERM, before it heeded signals": "os.kill(os.getpid(), signal.SIGTERM)",
+    "by SIGINT, and released its trial": "raise SystemExit(128 + signal.SIGINT)",
+    "by SIGINT, before it heeded signals": (
+        "signal.signal(signal.SIGINT, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGINT)"
+    ),
+}
+
+
+@pytest.mark.parametrize("end", TOLD.values(), ids=TOLD)
+def test_a_worker_that_somebody_else_ends_is_told_and_started_again_as_often_as_it_takes(
+    tmp_path: Path, end: str
+) -> None:
+    script = f"""
+import os, pathlib, signal, sys
+starts = pathlib.Path(sys.argv[1]) / "starts"
+with starts.open("a") as file: file.write("x")
+if len(starts.read_text()) <= {processes.CRASHES_IN_A_ROW}: {end}
+"""
+    run = Run(tmp_path, script)
+
+    assert run.until_it_ends() == 0
+
+    [worker] = run.last.workers
+    assert (worker.state, worker.restarts) == ("done", processes.CRASHES_IN_A_ROW)
+    assert worker.note.startswith(f"worker 0 (cpu) was told to end {end_name(end)}, which this run did not send")
+
+
+def end_name(end: str) -> str:
+    return "by SIGINT" if "SIGINT" in end else "by SIGTERM"
+
+
+def test_a_worker_whose_log_was_removed_is_started_again_and_its_last_lines_are_shown(tmp_path: Path) -> None:
+    script = """
+import pathlib, shutil, sys
+folder = pathlib.Path(sys.argv[1])
+if (folder / "been-here").exists(): sys.exit(0)
+(folder / "been-here").touch()
+shutil.rmtree(folder / "logs")
+print("last words", flush=True)
+sys.exit(3)
+"""
+    run = Run(tmp_path, script)
+
+    assert run.until_it_ends() == 0
+
+    assert run.last.workers[0].last_lines == ("last words",)
+
+
 def test_a_user_error_is_not_retried_and_stops_all_with_its_line(tmp_path: Path) -> None:
     run = Run(tmp_path, "print('started'); " + REFUSES, OBEDIENT)
 
