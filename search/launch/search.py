@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from foldrace.search.launch.completion import what_is_missing
 from foldrace.search.launch.durations import TimeLimit
 from foldrace.search.launch.supervision import RunStopped, run_workers
 from foldrace.search.monitor.assessed import with_assessment
+from foldrace.search.monitor.completion import what_is_missing
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import find_status, read_status
 from foldrace.search.priors.copying import copy_new_priors, read_new_priors

@@ -43,8 +43,7 @@ def run_workers(
         job: whose folds they train, as final-1 or rescore-1; None: they run the trials of the session's study.
         seconds_left: what a worker that is started now has left.
 
-    Returns:
-        The exit status of the run; see `Supervisor.run`.
+    Returns the exit status of the run; see `Supervisor.run`.
 
     Raises:
         FoldraceError: a worker met an error that the user has to mend; the run's files were removed meanwhile; or
