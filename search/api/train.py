@@ -167,6 +167,7 @@ def worker(
     """Be one worker of a study in this process; creates the study when it is the first.
 
     It ends when nothing is left to do; at Ctrl-C or SIGTERM it saves and releases its trial, at a second one neither.
+    It returns the number of the signal, or 0.
 
     Args:
         device: `auto`, `cpu` or `cuda`.
@@ -174,8 +175,6 @@ def worker(
         final: train folds of the final job of the study, of which `final` then makes the ensemble.
         job: whose folds it trains, as final-1 or rescore-1; they are queued.
         owner: its unique name.
-
-    Returns the number of the signal that it ended for; 0 where there was none.
     """
     from foldrace.search.launch.durations import TimeLimit
     from foldrace.search.workers.signals import StopSignals, handle_signals
@@ -185,7 +184,7 @@ def worker(
     def should_stop() -> bool:
         return signals.requested or limit.is_over()
 
-    retries, root = RetryPolicy(should_stop=should_stop), find_workspace(study, workspace)
+    root, retries = find_workspace(study, workspace), RetryPolicy(should_stop=should_stop)
     with handle_signals(signals.receive), open_session(asked, root, wait, retries=retries) as session:
         from foldrace.search.launch.final import join_final
         from foldrace.search.workers.entrypoint import WorkerOptions, run_worker

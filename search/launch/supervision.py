@@ -46,17 +46,14 @@ def run_workers(
     Returns the exit status of the run; see `Supervisor.run`.
 
     Raises:
-        FoldraceError: a worker met an error that the user has to mend; the run's files were removed meanwhile; or
-            another run of this name is at work in the same folder, with other settings.
+        FoldraceError: a worker met what the user has to mend, files were removed, or another run is at work there.
     """
     workspace = session.workspace if job is None else session.workspace.job(job)
     name = session.study.name if job is None else job_name(session.study.name, job)
     with work_on(session, job) as study_file, storage_in_environment(session), open_view() as view:
         command = WorkerCommand(study_file, session.workspace.root, job, seconds_left)
         supervisor = Supervisor(command, slots, workspace.folder / "logs")
-        poller = _poller(session, name, command)
-
-        files = watch_files(session, study_file)
+        poller, files = _poller(session, name, command), watch_files(session, study_file)
 
         def tick(snapshot: Snapshot) -> None:
             files.refuse_lost()
