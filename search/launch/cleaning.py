@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ _ATTEMPT = re.compile(r"attempt-\d+")
 _OF_SEARCH = re.compile(r"trial-(\d+)/fold-\d+")
 _OF_FINAL = re.compile(r"(final-\d+)/seed-(\d+)/fold-(\d+)")
 _OF_RESCORE = re.compile(rf"{RESCORE}/trial-(\d+)/repeat-(\d+)/fold-(\d+)")
+_MODEL = re.compile(rf"(final-\d+)/seed-\d+/fold-\d+/{MODEL_FOLDER}")
 _ABANDONED_SECONDS = 3600  # nobody writes one file for so long
 _KINDS = (
     ("checkpoints", re.compile(r".*/attempt-\d+/.*")),
@@ -109,17 +111,19 @@ def _find_waste(session: Session) -> Iterator[tuple[Path, str]]:
     """What nobody needs, and what it is."""
     run = session.workspace.folder
     has_ended = _ended_folds(session)
-    for folder in sorted(_folders(run)):
+    folders = sorted(_folders(run))
+    for folder in folders:
         fold = folder.parent.relative_to(run).as_posix()
         if _ATTEMPT.fullmatch(folder.name) and has_ended(fold):
             yield folder, "checkpoints of folds that have ended"
-    jobs = finished_jobs(run)
-    for job in jobs[1:]:
-        if not _is_busy(session.database, job_name(session.study.name, job.name)):
-            for model in sorted(job.glob(f"seed-*/fold-*/{MODEL_FOLDER}")):
-                yield model, f"models of {job.name}, which {jobs[0].name} supersedes"
-    for path in sorted(run.rglob(f"{PARTIAL}*")):
-        if not path.is_symlink() and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+    jobs = [job.name for job in finished_jobs(run)]
+    superseded = {job for job in jobs[1:] if not _is_busy(session.database, job_name(session.study.name, job))}
+    for folder in folders:
+        match = _MODEL.fullmatch(folder.relative_to(run).as_posix())
+        if match is not None and match[1] in superseded:
+            yield folder, f"models of {match[1]}, which {jobs[0]} supersedes"
+    for path in sorted([*folders, *_files(run)]):
+        if path.name.startswith(PARTIAL) and _is_abandoned(path):
             yield path, "unfinished files of processes that were killed"
 
 
@@ -181,6 +185,13 @@ def _files(root: Path) -> Iterator[Path]:
         yield root
     for folder, _, names in os.walk(root):
         yield from (Path(folder, name) for name in names)
+
+
+def _is_abandoned(partial: Path) -> bool:
+    """Whether nobody writes it any more; False where its writer has just moved it into place."""
+    with suppress(FileNotFoundError):
+        return not partial.is_symlink() and time.time() - partial.lstat().st_mtime > _ABANDONED_SECONDS
+    return False
 
 
 def _size(file: Path) -> int:

@@ -1,6 +1,8 @@
 """`foldrace clean`: what nobody needs goes, and nothing that anybody may still need."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -138,3 +140,33 @@ def test_no_link_is_followed_out_of_the_run(session: Session, trials_of: Callabl
 
     assert outside.exists()
     assert told.freed == 0
+
+
+def test_no_link_to_a_final_job_elsewhere_is_followed(session: Session, tmp_path: Path) -> None:
+    model = Path("fold-0", "model", "model.safetensors")
+    linked, other = leave(tmp_path / "linked" / model), leave(tmp_path / "other" / "seed-77" / model)
+    jobs = [session.workspace.final(number).folder for number in (1, 2, 3)]
+    for job in (jobs[0], jobs[2], other.parents[3]):
+        leave(job / "ensemble.json")
+    (jobs[0] / "seed-77").symlink_to(tmp_path / "linked")
+    jobs[1].symlink_to(other.parents[3])
+
+    told = cleaned(session)
+
+    assert linked.exists()
+    assert other.exists()
+    assert told.freed == 0
+
+
+def test_files_that_a_worker_moves_meanwhile_are_no_error(session: Session) -> None:
+    folder = session.workspace.folder
+    folder.mkdir(parents=True)
+    script = (
+        "from pathlib import Path\n"
+        "while True:\n    part = Path('.partial-1')\n    part.touch()\n    part.replace('checkpoint')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=folder) as writer:
+        try:
+            assert all(cleaned(session).freed == 0 for _ in range(200))
+        finally:
+            writer.kill()
