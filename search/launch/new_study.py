@@ -14,7 +14,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from foldrace.search.launch.data_files import find_data, study_name
-from foldrace.search.launch.preflight import describe_study, estimate_time
+from foldrace.search.launch.preflight import TimeEstimate, describe_study, estimate_time
 from foldrace.search.words import counted, duration
 from foldrace.search.workers.slots import Slot, slots
 from foldrace.storage.files.atomic import atomic_write
@@ -23,6 +23,7 @@ from foldrace.studies.loading import parse
 from foldrace.studies.study import NAME, NAME_RULE, Data, Study, StudyError
 from foldrace.trainer.data.folds import FoldError
 from foldrace.trainer.hub import GIVE_FOLDER, ModelError
+from foldrace.trainer.modeling.classifier import longest_input
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 TINY = "tiny"
@@ -99,7 +100,8 @@ def new_study(source: Path, model: str, minutes: float | None, output: Path | No
         data, plan = _look(files, path, model, Workspace(place, path.stem))
         timed: list[str] = []
         if minutes is not None:
-            plan, timed = fit_to(minutes, data, plan, slots())
+            places = slots()
+            plan, timed = fit_to(minutes, estimate_time(data, places[0]), plan, places)
         study = _study(files, path, model, plan)
         lines = describe_study(replace(data, study=study, _encoded={}))
     found = (*(line for line in lines if not line.startswith("searched")), *timed)
@@ -107,13 +109,12 @@ def new_study(source: Path, model: str, minutes: float | None, output: Path | No
     return NewStudy(path, study, found)
 
 
-def fit_to(minutes: float, data: TrainingData, plan: Plan, places: tuple[Slot, ...]) -> tuple[Plan, list[str]]:
+def fit_to(minutes: float, estimate: TimeEstimate, plan: Plan, places: tuple[Slot, ...]) -> tuple[Plan, list[str]]:
     """The plan with as many trials as the time allows, with fewer folds and epochs where that is needed; and why.
 
     Raises:
         StudyError: not even a small search fits.
     """
-    estimate = estimate_time(data, places[0])
     if estimate.hours is None:
         return plan, ["time      not fitted: a fold has too few steps to time"]
     each = estimate.hours * 3600 / estimate.fold_epochs / len(places)  # seconds of a fold's epoch
@@ -139,6 +140,7 @@ def _look(files: Data, path: Path, model: str, workspace: Workspace) -> tuple[Tr
     plan = Plan() if model == TINY else Plan(low_epochs=4, batch_size=32)
     try:
         data = open_training_data(_study(files, path, model, plan), workspace)
+        readable = longest_input(data.source) or _LONGEST
     except ModelError as error:
         raise ModelError(str(error).replace(GIVE_FOLDER, "--model FOLDER")) from error
     lengths = np.concatenate([data.encoded("concat").lengths, data.encoded("typed_markers").lengths])
@@ -147,7 +149,7 @@ def _look(files: Data, path: Path, model: str, workspace: Workspace) -> tuple[Tr
         plan,
         folds=_most_folds(data, (plan.folds, 3, 2)),
         final_folds=_most_folds(data, (plan.final_folds, plan.folds, 3, 2)),
-        max_length=min(max(steps, 2) * _LENGTH_STEP, _LONGEST),
+        max_length=min(max(steps, 2) * _LENGTH_STEP, readable // _LENGTH_STEP * _LENGTH_STEP, _LONGEST),
         longest=int(lengths.max()),
     )
     plan = replace(plan, rare=tuple(data.plan(plan.folds, data.study.folds.seed).pinned_labels))

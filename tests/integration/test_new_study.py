@@ -8,7 +8,7 @@ from transformers import ElectraConfig
 
 from foldrace.search.launch.data_files import find_data, study_name
 from foldrace.search.launch.new_study import MOST_TRIALS, NewStudy, Plan, fit_to, new_study
-from foldrace.search.launch.preflight import Preflight
+from foldrace.search.launch.preflight import Preflight, TimeEstimate
 from foldrace.search.workers.slots import slots
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import SHIPPED, load
@@ -73,29 +73,37 @@ def test_few_rows_get_fewer_folds(here: Path) -> None:
     assert (study.folds.count, study.final.folds) == (2, 2)
 
 
-def test_the_time_rules_the_trials_then_the_folds_then_the_epochs(here: Path) -> None:
-    written = init("relations")
-    data = open_training_data(written.study, Workspace(here / "runs", "relations"))
-    plans = [fit_to(minutes, data, Plan(), slots("cpu"))[0] for minutes in (1e6, 4, 2, 1)]
+def test_the_time_rules_the_trials_then_the_folds_then_the_epochs() -> None:
+    places = slots("cpu")
+    estimate = TimeEstimate(1000.0, "fp32", fold_epochs=3600.0, hours=float(len(places)))  # a second each, together
+    plans = [fit_to(minutes, estimate, Plan(), places)[0] for minutes in (1e6, 10, 5, 2.5)]
 
-    spent = [plan.trials * plan.folds * plan.epochs for plan in plans]
-    assert plans[0].trials == MOST_TRIALS
-    assert spent == sorted(spent, reverse=True)
+    shapes = [(plan.trials, plan.folds, plan.low_epochs, plan.high_epochs) for plan in plans]
+    assert shapes == [(MOST_TRIALS, 5, 6, 16), (21, 5, 6, 16), (18, 3, 6, 16), (18, 3, 3, 8)]
     with pytest.raises(StudyError, match=r"--minutes 0\.001: too short for a search; 8 trials of 3 folds take about"):
-        fit_to(0.001, data, Plan(), slots("cpu"))
+        fit_to(0.001, estimate, Plan(), places)
+
+
+def test_a_few_steps_are_timed_where_a_time_is_given(here: Path) -> None:
+    written = init("relations", minutes=1e6)
+
+    assert load("relations.toml").search.trials == MOST_TRIALS
+    assert written.found[-1].startswith("time      the search takes about ")
+    assert f"# {written.found[-1]}\n" in written.path.read_text(encoding="utf-8")
 
 
 def test_an_encoder_is_searched_around_its_learning_rate(here: Path) -> None:
     sentences = [example.sentence for example in read_training(find_data(here / "relations")).rows]
     tokenizer = build_tokenizer("tiny", sentences, [])
     tokenizer.save_pretrained(here / "encoder")
-    ElectraConfig(vocab_size=len(tokenizer)).save_pretrained(here / "encoder")
+    ElectraConfig(vocab_size=len(tokenizer), max_position_embeddings=40).save_pretrained(here / "encoder")
 
     lr = init("relations", output="large.toml", model="encoder").study.searched["lr"]
 
     assert isinstance(lr, Range)
     assert (lr.low, lr.high, lr.log) == (2e-5, 1e-4, True)
     assert load("large.toml").model.name == str(here / "encoder"), "found from any folder"
+    assert load("large.toml").model.max_length == 32, "no more than it has positions"
 
 
 def test_labels_too_rare_for_the_folds_can_be_left_out(here: Path) -> None:

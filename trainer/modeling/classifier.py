@@ -87,13 +87,26 @@ def check_source(source: ModelSource) -> None:
     Raises:
         ModelError: it does not.
     """
+    _check_length(source, _skeleton(source))
+
+
+def longest_input(source: ModelSource) -> int | None:
+    """The tokens of the longest input that the model reads, whatever `max_length` is; None when it reads any.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    return _positions(_skeleton(source))
+
+
+def _skeleton(source: ModelSource) -> PreTrainedModel:
+    """The model without its weights."""
     config = _configuration(source)
     try:
         with torch.device("meta"):
-            skeleton = AutoModelForSequenceClassification.from_config(config)
+            return AutoModelForSequenceClassification.from_config(config)
     except (ValueError, TypeError, AttributeError) as error:
         raise ModelError(load_failure(source.name, "sequence classifier", error)) from error
-    _check_length(source, skeleton)
 
 
 def _configuration(source: ModelSource) -> PretrainedConfig:
