@@ -175,7 +175,8 @@ def _scored(scores: StudyScores, belief: Belief, fresh: Mapping[int, float]) -> 
     """The mean of fresh folds, and its interval.
 
     Where rows can be told apart, its variance has two parts: which rows the folds were scored on, each of them once in
-    a repeat, and how models differ, which Nadeau and Bengio's factor is for. The second one is pooled over the study.
+    a repeat, and how models differ, which Nadeau and Bengio's factor is for. The second one is pooled over the trials
+    that may be the best.
     """
     values = list(fresh.values())
     rows = [max((trial.rows[fold] for trial in scores.trials), default=0) for fold in fresh]
@@ -183,28 +184,28 @@ def _scored(scores: StudyScores, belief: Belief, fresh: Mapping[int, float]) -> 
         return kfold_interval(values, scores.folds)
     repeats = len({(fold - scores.folds) // scores.folds for fold in fresh})
     mean = float(np.average(values, weights=rows))
-    variance = nadeau_bengio_variance(belief.model_variance, len(values), scores.folds)
-    variance += row_variance(mean, round(sum(rows) / repeats))
-    return student_interval(mean, variance, belief.model.degrees_of_freedom)
+    variance = nadeau_bengio_variance(belief.fold_variance.of_models, len(values), scores.folds)
+    of_rows = row_variance(mean, round(sum(rows) / repeats))
+    return student_interval(mean, variance, belief.fold_variance.degrees_of_freedom, of_rows)
 
 
 def _believed(scores: StudyScores, belief: Belief, number: int) -> Interval:
     """What is believed of a trial: its level, shrunken towards those of the others, less the luck of evaluations."""
-    mean, variance = belief.level(number)
+    (mean, variance), between, known = belief.level(number), belief.fold_variance, 0.0
     of_trial = scores.trial(number)
     rows = sum(of_trial.rows[: scores.folds])
     if rows:
         mean -= _evaluation_bias(scores)
-        of_models = nadeau_bengio_variance(belief.model_variance, of_trial.folds_done, scores.folds)
-        of_rows = (belief.model.fold_variance - belief.model_variance) / of_trial.folds_done
+        of_models = nadeau_bengio_variance(between.of_models, of_trial.folds_done, scores.folds)
+        of_rows = (between.whole - between.of_models) / of_trial.folds_done
         variance *= of_models / max(of_models + of_rows, MIN_VARIANCE)  # the part by rows is counted whole below
-        variance += row_variance(mean, rows)
+        known = row_variance(mean, rows)
     else:
         ends = of_trial.best[: scores.folds, -1]
         ends = ends[np.isfinite(ends)]
-        of_fold = float(np.var(ends, ddof=1)) if len(ends) > 1 else belief.model.fold_variance
+        of_fold = float(np.var(ends, ddof=1)) if len(ends) > 1 else between.whole
         variance += nadeau_bengio_variance(of_fold, len(ends), scores.folds)
-    return student_interval(mean, variance, belief.model.degrees_of_freedom)
+    return student_interval(mean, variance, between.degrees_of_freedom, known)
 
 
 def _evaluation_bias(scores: StudyScores) -> float:

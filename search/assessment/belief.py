@@ -12,12 +12,14 @@ from statistics import NormalDist
 import numpy as np
 
 from foldrace.search.assessment.levels import MIN_VARIANCE, LevelPrior
+from foldrace.search.race.fold_offsets import within_trial_variance
 from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance
 from foldrace.search.sampler.readings import read_levels
 from foldrace.trainer.arrays import FloatArray
 
 COMPARED = 8  # of the trials with the best readings, each with each
+POOLED = 2  # degrees of freedom that the variance of all trials has in that of the leaders
 CLEAR = 0.95  # the probability of a lead that is more than chance
 
 
@@ -45,6 +47,21 @@ class Lead:
         return surely if self.is_clear else f"within chance ({surely})"
 
 
+@dataclass(frozen=True)
+class FoldVariance:
+    """The variance of a trial's score between folds.
+
+    Attributes:
+        whole: without what is common to all trials in a fold.
+        of_models: of it, what is left without the variance by which rows each fold was scored on.
+        degrees_of_freedom: of both.
+    """
+
+    whole: float
+    of_models: float
+    degrees_of_freedom: int
+
+
 @dataclass(frozen=True, eq=False)
 class Belief:
     """What is believed of trials that have shown something; `believe` makes it.
@@ -52,7 +69,7 @@ class Belief:
     Attributes:
         trials: their curves, the best first by `means`.
         folds: of one split of the rows.
-        model_variance: of a trial's models, without the variance by which rows each was scored on.
+        fold_variance: of the trials that may be the best: bad ones, which learn in some folds only, vary far more.
         values, noises: (trials,), readings of their levels, and the variances of their noise.
         means, variances: (trials,), of the levels, given the readings of all.
     """
@@ -60,7 +77,7 @@ class Belief:
     trials: tuple[LearningCurves, ...]
     folds: int
     model: ForecastModel
-    model_variance: float
+    fold_variance: FoldVariance
     prior: LevelPrior
     values: FloatArray
     noises: FloatArray
@@ -99,7 +116,7 @@ class Belief:
     @property
     def shared_variance(self) -> float:
         """The variance of the mean of any number of folds by the training rows that they share."""
-        return _shared_variance(self.model_variance, self.folds)
+        return _shared_variance(self.fold_variance.of_models, self.folds)
 
     def _row(self, number: int) -> int:
         return {trial.number: row for row, trial in enumerate(self.trials)}[number]
@@ -122,16 +139,26 @@ def believe(trials: Sequence[LearningCurves], folds: int, without: int | None = 
     if model.degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
         return None
     readings = read_levels(begun)
-    of_models = _model_variance([begun[row] for row in np.argsort(-readings.values)], model)
+    of_models = _model_variance([begun[row] for row in np.argsort(-readings.values)], model.fold_variance)
     noises = (readings.variances + _shared_variance(of_models, folds)) * _tail(model)
     known = np.isfinite(noises)
     begun = tuple(trial for trial, is_known in zip(begun, known, strict=True) if is_known)
     values, noises = readings.values[known], np.maximum(noises[known], MIN_VARIANCE)
     prior = LevelPrior.fit(values, noises)
-    return Belief(begun, folds, model, of_models, prior, values, noises, *prior.posterior(values, noises))
+    means, variances = prior.posterior(values, noises)
+    by_mean = [begun[row] for row in np.argsort(-means)]
+    leaders = by_mean[: int((means + 2 * np.sqrt(variances) >= means.max()).sum())]
+    return Belief(begun, folds, model, _variance_of(leaders, model), prior, values, noises, means, variances)
 
 
-def _model_variance(trials: Sequence[LearningCurves], model: ForecastModel) -> float:
+def _variance_of(leaders: Sequence[LearningCurves], model: ForecastModel) -> FoldVariance:
+    """The variance between folds of the leaders; where they have few folds, that of all trials counts too."""
+    found, degrees = within_trial_variance(np.stack([trial.best[:, -1] for trial in leaders]))
+    whole = (degrees * found + POOLED * model.fold_variance) / (degrees + POOLED)
+    return FoldVariance(whole, _model_variance(leaders, whole), degrees + POOLED)
+
+
+def _model_variance(trials: Sequence[LearningCurves], fold_variance: float) -> float:
     """The variance between folds that is left when that of their rows is taken off; the best trials come first.
 
     A pair of trials that are scored on the same rows differs by which of them each gets right (McNemar), half of that
@@ -140,7 +167,7 @@ def _model_variance(trials: Sequence[LearningCurves], model: ForecastModel) -> f
     known = [trial for trial in trials if any(trial.rows)][:COMPARED]
     pairs = [mcnemar_variance(one, other) for i, one in enumerate(known) for other in known[:i]]
     of_rows = [variance / 2 for variance in pairs if variance is not None]
-    return max(model.fold_variance - (float(np.mean(of_rows)) if of_rows else 0.0), 0.0)
+    return max(fold_variance - (float(np.mean(of_rows)) if of_rows else 0.0), 0.0)
 
 
 def _shared_variance(model_variance: float, folds: int) -> float:

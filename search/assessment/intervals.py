@@ -44,9 +44,17 @@ def kfold_interval(scores: Sequence[float], folds: int) -> Interval:
     return student_interval(float(np.mean(scores)), variance, len(scores) - 1)
 
 
-def student_interval(mean: float, variance: float, degrees_of_freedom: int) -> Interval:
-    """The interval around a mean that lies between 0 and 1."""
-    half = float(stdtrit(degrees_of_freedom, (1 + COVERAGE) / 2)) * math.sqrt(variance)
+def student_interval(mean: float, variance: float, degrees_of_freedom: int, known: float = 0.0) -> Interval:
+    """The interval around a mean that lies between 0 and 1.
+
+    Args:
+        variance: of the mean, as it was estimated by so many degrees of freedom.
+        known: a variance of the mean that needs no estimate, beside it. The sum has more degrees of freedom
+            (Satterthwaite 1946).
+    """
+    whole = variance + known
+    degrees = degrees_of_freedom * (whole / variance) ** 2 if variance else math.inf
+    half = float(stdtrit(min(degrees, 1e6), (1 + COVERAGE) / 2)) * math.sqrt(whole)
     return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))
 
 

@@ -50,7 +50,7 @@ class Row:
 def labelled_rows(seed: int, count: int) -> tuple[bytes, bytes, list[str]]:
     """A training file of so many rows, drawn like the demo's with another seed; it as a test file; and its labels.
 
-    Each row is mislabelled by chance: with a fixed share, as in the demo, sets differ less than those of independent rows.
+    Each row is mislabelled by chance: with a fixed share, as in the demo, sets differ less than independent rows do.
     """
     rng = random.Random(seed)
     noise = sum(rng.random() < _TRAIN_NOISE for _ in range(count)) / count
