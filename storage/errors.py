@@ -2,11 +2,15 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from foldrace.errors import FoldraceError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # blocks, inodes or a quota
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class StorageError(FoldraceError):
@@ -19,24 +23,55 @@ class OutageError(StorageError):
     status = os.EX_TEMPFAIL
 
 
+class DiskError(StorageError):
+    """The disk has no room, or what lies on it may not be written any more. The same command goes on when it may."""
+
+    status = os.EX_IOERR
+
+
 class DriverError(Exception):
     """An error of a database's driver, as text without passwords. It is seen only as the cause of a StorageError."""
 
 
 @contextmanager
 def as_storage_error(path: Path) -> Iterator[None]:
-    """Turn an OSError of a write to `path` into a StorageError of one line that says what is wrong, and where."""
+    """Turn the error of a write to `path` into a StorageError of one line that says what is wrong, and where."""
     try:
         yield
-    except OSError as error:
-        above = isinstance(error.filename, str) and path.parent.is_relative_to(error.filename)
-        raise StorageError(
-            f"{error.filename if above else path}: cannot be written: {_reason(error, above)}"
-        ) from error
+    except Exception as error:
+        found = _os_error(error)
+        if found is None:
+            raise
+        above = isinstance(found.filename, str) and path.parent.is_relative_to(found.filename)
+        kind = DiskError if found.errno in (*_NO_ROOM, *_NO_RIGHT) else StorageError
+        raise kind(f"{found.filename if above else path}: cannot be written: {_reason(found, above)}") from error
+
+
+@contextmanager
+def as_disk_error() -> Iterator[None]:
+    """Turn what any library says of a disk without room, or of a file that may not be written, into a DiskError."""
+    try:
+        yield
+    except Exception as error:
+        found = None if isinstance(error, FoldraceError) else _os_error(error)
+        if found is None or not (found.errno in _NO_ROOM or (found.errno in _NO_RIGHT and found.filename)):
+            raise
+        place = "the output or the disk" if found.filename is None else os.fsdecode(found.filename)
+        raise DiskError(f"{place}: cannot be written: {_reason(found, above=False)}") from error
+
+
+def _os_error(error: BaseException) -> OSError | None:
+    """The system's own error, which safetensors and tokenizers only tell in the text of an error of theirs."""
+    if isinstance(error, OSError):
+        return error
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    if number is not None and not isinstance(error, FoldraceError):
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    return None if error.__cause__ is None else _os_error(error.__cause__)
 
 
 def _reason(error: OSError, above: bool) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _NO_ROOM:
         return "no room left; what was there before is whole"
     if above and isinstance(error, FileExistsError):
         return "not a folder"

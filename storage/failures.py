@@ -11,11 +11,13 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from foldrace.storage.address import redact, without_password
-from foldrace.storage.errors import DriverError, OutageError, StorageError
+from foldrace.storage.errors import DiskError, DriverError, OutageError, StorageError
 
 # SQLSTATEs of what is refused however often it is asked: authorization, no such database or schema, no right to an
 # object, a limit of the server, no room on its disk.
 _REFUSALS = ("28", "3D", "3F", "42501", "54", "53100")
+_SERVER_FULL = "53100"
+_OF_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _NO_PASSWORD = "no password supplied"  # libpq's own words, which it does not translate
 _ANSWER = re.compile(r" failed: [^:\n]+:  ([^\n]*)")  # the server's own: behind a severity, a colon and two spaces
 _FULL = re.compile("too many connections for (role|database)")
@@ -37,6 +39,16 @@ def is_passing(error: BaseException) -> bool:
     return cause.connection_invalidated or isinstance(cause, sa.exc.OperationalError)
 
 
+def _is_of_disk(error: BaseException) -> bool:
+    """Whether the disk of the database has no room, or its file may not be written."""
+    cause = _cause_of(error)
+    if not isinstance(cause, sa.exc.DBAPIError):
+        return False
+    return getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF in _OF_DISK or (
+        getattr(cause.orig, "sqlstate", None) == _SERVER_FULL
+    )
+
+
 @contextmanager
 def translate_errors(url: sa.URL) -> Iterator[None]:
     """Turn what the database or its driver says into a StorageError of one line that shows no password.
@@ -50,7 +62,7 @@ def translate_errors(url: sa.URL) -> Iterator[None]:
         message = _message_of(error)
         if message is None:
             raise
-        kind = OutageError if is_passing(error) else StorageError
+        kind = OutageError if is_passing(error) else DiskError if _is_of_disk(error) else StorageError
         raise kind(f"{without_password(url)}: {redact(message, url)}") from _redacted(error, url)
 
 

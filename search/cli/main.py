@@ -3,7 +3,10 @@
 Torch and transformers are imported inside the commands that train, never at the top of a module of commands.
 """
 
+import errno
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -14,6 +17,7 @@ from foldrace.search.cli.control import clean, pause, resume, stop
 from foldrace.search.cli.inspect import dashboard, export, predict, report, status
 from foldrace.search.cli.lists import list_, trials
 from foldrace.search.cli.train import check, final, init, rescore, run, worker
+from foldrace.storage.errors import as_disk_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,12 +55,27 @@ def main() -> None:
     debug = "--debug" in arguments
     arguments = ["--debug"] * debug + [argument for argument in arguments if argument != "--debug"]
     try:
-        app(arguments, prog_name="foldrace")
+        with as_disk_error():
+            try:
+                app(arguments, prog_name="foldrace")
+            finally:
+                _flush()
     except FoldraceError as error:
         if debug:
             raise
-        print(f"foldrace: {error}", file=sys.stderr)  # noqa: T201, this is the command line
+        with suppress(OSError):  # a worker's goes into a log, which the full disk may have no room for
+            print(f"foldrace: {error}", file=sys.stderr, flush=True)  # noqa: T201, this is the command line
         sys.exit(error.status)
+
+
+def _flush() -> None:
+    """Write what is left of the output; where that cannot be done, Python must not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:  # who reads a part of it has what he wants
+            raise
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from foldrace.search.trials.heartbeat import Heartbeat, HeartbeatSettings
 from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage.database import Database
-from foldrace.storage.errors import OutageError
+from foldrace.storage.errors import DiskError, OutageError
 from foldrace.storage.leases.acquiring import Leases
 from foldrace.storage.leases.lease import Lease, LeaseLost, check_fence, mark_progress
 from foldrace.storage.workers import Activity, Control
@@ -62,7 +62,7 @@ class HeldLease:
             return
         if kind is None:
             self.abandon("its worker left it unfinished")
-        elif issubclass(kind, OutageError):  # nothing can be told to the database now
+        elif issubclass(kind, OutageError | DiskError):  # nothing can be told to the database now
             self._outages.leave(self._lease)
             self._give_up()
         elif issubclass(kind, Exception):

@@ -24,9 +24,11 @@ LAST_LINES = 5
 GIVEN_UP = 1  # the exit status of a run in which a worker was given up and the others went on
 USER_ERROR = 2  # the exit status of a worker that printed a FoldraceError
 OUTAGE = os.EX_TEMPFAIL  # the exit status of a worker whose database did not answer
+DISK = os.EX_IOERR  # the exit status of a worker that could not write a file
 TOLD_SECONDS = 2.0  # until a worker that somebody else ended is started again: a launcher may be ending the run, too
 OUTAGE_SECONDS = 10.0  # until such a worker is started again, as often as it takes
 
+_WAITS_FOR = {OUTAGE: "the database", DISK: "room on the disk, or the right to write there"}
 _TAIL_BYTES = 16 * 1024
 _ENDED_AS_ASKED = (0, 128 + signal.SIGTERM, -signal.SIGTERM)  # exit statuses of a worker that was asked to end
 # Of one that somebody else asked: 128 + n where it saved and released its trial, -n before it heeded signals.
@@ -147,15 +149,15 @@ class WorkerProcess:
         if status == 0 or (self._is_asked_to_end and status in _ENDED_AS_ASKED):
             self.state = "stopped" if self._is_asked_to_end else "done"
             return
-        self._last_lines, self._met_outage = self._tail(), status == OUTAGE
+        self._last_lines, self._met_outage = self._tail(), status in _WAITS_FOR
         if status == USER_ERROR:
             self.state = "refused"
             self.note = (
                 self._last_lines[-1] if self._last_lines else f"{self.name} exited with status 2; see {self._log}"
             )
-        elif status == OUTAGE and not self._is_asked_to_end:
+        elif status in _WAITS_FOR and not self._is_asked_to_end:
             self.state, self._due = "waiting", self._clock() + OUTAGE_SECONDS
-            self.note = f"{self.name} waits for the database: started again in {OUTAGE_SECONDS:g} s"
+            self.note = f"{self.name} waits for {_WAITS_FOR[status]}: started again in {OUTAGE_SECONDS:g} s"
         elif self._is_asked_to_end:
             self.state, self.note = "stopped", f"{self.name} {_in_words(status)} while it stopped; see {self._log}"
         elif status in _TOLD:

@@ -18,7 +18,7 @@ from foldrace.search.trials.claims import Trials
 from foldrace.search.words import knobs_text
 from foldrace.search.workers.fold_run import FoldRun, WorkerSetup
 from foldrace.search.workers.trial_run import TrialRun
-from foldrace.storage.errors import OutageError
+from foldrace.storage.errors import OutageError, as_disk_error
 from foldrace.storage.leases.lease import LeaseLost
 from foldrace.storage.tables import WHOLE
 from foldrace.trainer.training.tasks import NonFiniteLossError, NoRoomError, OutOfMemoryError
@@ -67,7 +67,8 @@ class Worker:
         logger.info("trial %d, attempt %d%s: %s", claim.number, claim.attempt, fold, asked)
         with claim:  # an error that nobody foresaw counts as an attempt, and ends this worker
             try:
-                self._run_trial(TrialRun(claim, self.assign(claim), self.recorder))
+                with as_disk_error():
+                    self._run_trial(TrialRun(claim, self.assign(claim), self.recorder))
             except LeaseLost:
                 logger.warning("trial %d was taken over by another worker, or has ended", claim.number)
                 claim.release()  # this worker lives, so the attempt was no fault of the trial

@@ -212,6 +212,22 @@ raise SystemExit({processes.OUTAGE} if len(starts.read_text()) < {2 * processes.
     assert worker.last_lines == ("no answer",)
 
 
+def test_a_worker_without_room_on_the_disk_is_started_again_as_often_as_it_takes(tmp_path: Path) -> None:
+    script = f"""
+import pathlib, sys
+starts = pathlib.Path(sys.argv[1]) / "starts"
+with starts.open("a") as file: file.write("x")
+raise SystemExit({processes.DISK} if len(starts.read_text()) < {2 * processes.CRASHES_IN_A_ROW} else 0)
+"""
+    run = Run(tmp_path, script)
+
+    assert run.until_it_ends() == 0
+
+    [worker] = run.last.workers
+    assert worker.note.startswith("worker 0 (cpu) waits for room on the disk, or the right to write there: started")
+    assert not worker.died, "it is no attempt at its trial"
+
+
 TOLD = {
     "by SIGTERM, and released its trial": "raise SystemExit(128 + signal.SIGTERM)",
     "by SIGTERM, before it heeded signals": "os.kill(os.getpid(), signal.SIGTERM)",

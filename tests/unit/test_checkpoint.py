@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path) -> None:
 
     done = subprocess.run([sys.executable, "-c", FULL, tmp_path], capture_output=True, text=True, check=True)
 
-    assert "StorageError" in done.stdout
+    assert "DiskError" in done.stdout
     assert "checkpoint-00000008.safetensors: cannot be written: no room left" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == [before.name]
     assert load_checkpoint(before, TASK).step == 7

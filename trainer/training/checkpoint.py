@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +54,7 @@ class Checkpoint:
         metadata = {"described": described, "sha256": _hash(self.tensors, described)}
         path = folder / self.file_name
         with new_file(path) as partial:
-            _write(self.tensors, metadata, partial)
+            save_file(self.tensors, partial, metadata)  # straight from the tensors' memory
         for old in list_checkpoints(folder)[CHECKPOINTS_KEPT:]:
             old.unlink(missing_ok=True)
         return path
@@ -87,17 +86,6 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     files = [path for path in folder.glob("checkpoint-*.safetensors") if _NAME.fullmatch(path.name)]
     return sorted(files, key=lambda path: path.name, reverse=True)
-
-
-def _write(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """Write straight from the tensors' memory. OSError says why it failed, which safetensors hides in its message."""
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _hash(tensors: dict[str, Tensor], described: str) -> str:
