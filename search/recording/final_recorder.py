@@ -8,11 +8,11 @@ from contextlib import closing
 
 import numpy as np
 import optuna
-from optuna_dashboard import get_note, save_note
 
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures, read_outcome
 from foldrace.search.ensemble.result import FinalResult
+from foldrace.search.recording.dashboard_attrs import read_note, write_note
 from foldrace.search.recording.recorder import attach, log_errors, name_metric, trackers_of
 from foldrace.search.recording.tracker_records import average, series
 from foldrace.search.recording.trial_note import escaped, image_links, markdown_table
@@ -27,14 +27,14 @@ def record_final(session: Session, job: FinalJob, data: TrainingData, result: Fi
         outcome = read_outcome(job, data)
         storage = session.database.storage
         stored = session.database.retry(lambda: optuna.load_study(study_name=job.name, storage=storage))
-        if _headline(result) in get_note(stored):
+        if _headline(result) in read_note(session.database, stored._study_id):
             return  # it was recorded before
         pictures = outcome_pictures(outcome)
         with closing(trackers_of(session)) as trackers:
             trackers.log(_record(outcome, result, pictures))
         addresses = attach(stored, pictures, session.workspace)
         name_metric(stored, job.study.search.metric)
-        save_note(stored, _note(outcome, result, addresses))
+        write_note(session.database, stored._study_id, _note(outcome, result, addresses))
 
 
 def _record(outcome: FinalOutcome, result: FinalResult, pictures: Mapping[str, bytes]) -> Record:

@@ -13,14 +13,10 @@ from pathlib import Path
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
-from optuna_dashboard import get_note, save_note, save_plotly_graph_object
-from optuna_dashboard.artifact import get_artifact_path
 
 from foldrace.search.ending import read_end
-from foldrace.search.recording.plots import plots
-from foldrace.search.recording.study_note import is_ours, render_study_note
+from foldrace.search.recording.dashboard_attrs import read_note, write_figures, write_note
 from foldrace.search.recording.tracker_records import trial_record
-from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
 from foldrace.search.session import Session
 from foldrace.search.study_store import job_name
@@ -126,7 +122,7 @@ class Recorder:
                 self._unsent.append(trial_record(outcome, assignment.plan.count, pictures))
             addresses = attach(trial, pictures, self._session.workspace)
         text = render_note(outcome, addresses, matrices.get("validation"), names)
-        database.retry(lambda: save_note(trial, text))
+        write_note(database, trial.study._study_id, text, trial._trial_id)
 
     def _may_draw(self) -> bool:
         """Whether this worker draws the study: the first that takes the lock does, until it ends."""
@@ -202,7 +198,8 @@ def attach(owner: optuna.Trial | optuna.Study, pictures: Mapping[str, bytes], wo
                     store.write(there[path.name], file)
             else:
                 there[path.name] = upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=owner)
-    return {name: get_artifact_path(owner, there[f"{name}.png"]) for name in pictures}
+    place = f"{owner.study._study_id}/{owner._trial_id}" if isinstance(owner, optuna.Trial) else f"{owner._study_id}"
+    return {name: f"/artifacts/{place}/{there[f'{name}.png']}" for name in pictures}
 
 
 def name_metric(stored: optuna.Study, metric: str) -> None:
@@ -214,15 +211,18 @@ def name_metric(stored: optuna.Study, metric: str) -> None:
 
 def draw_study(session: Session) -> None:
     """Draw the figures of a study's page in the dashboard, and store them, with a note unless a user wrote one."""
-    storage = session.database.storage
-    stored = session.database.retry(lambda: optuna.load_study(study_name=session.study.name, storage=storage))
+    from foldrace.search.recording.plots import plots  # plotly, and what the importances need: few workers draw
+    from foldrace.search.recording.study_note import is_ours, render_study_note
+    from foldrace.search.recording.trajectory import load_trajectory
+
+    database = session.database
+    stored = database.retry(lambda: optuna.load_study(study_name=session.study.name, storage=database.storage))
     name_metric(stored, session.study.search.metric)
-    trajectory = load_trajectory(session.database, session.study)
-    for name, figure in plots(trajectory).items():
-        save_plotly_graph_object(stored, figure, graph_object_id=name)
-    if is_ours(get_note(stored)):
-        end = session.database.read(lambda connection: read_end(connection, stored._study_id, session.study))
-        save_note(stored, render_study_note(trajectory, stored._study_id, "" if end is None else end.reason))
+    trajectory, study_id = load_trajectory(database, session.study), stored._study_id
+    write_figures(database, study_id, {name: figure.to_json() for name, figure in plots(trajectory).items()})
+    if is_ours(read_note(database, study_id)):
+        end = database.read(lambda connection: read_end(connection, study_id, session.study))
+        write_note(database, study_id, render_study_note(trajectory, study_id, "" if end is None else end.reason))
 
 
 def _pictures(

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular  # type: ignore[import-untyped]
-from scipy.optimize import minimize  # type: ignore[import-untyped]
 
 from foldrace.trainer.arrays import FloatArray
 
@@ -152,6 +151,8 @@ class _Likelihood:
         """Where the density is highest, and its logarithm there."""
         bounds = np.stack([self._medians - 4 * self._deviations, self._medians + 4 * self._deviations], axis=1)
         options = {"maxiter": 40, "ftol": 1e-5}
+        from scipy.optimize import minimize  # type: ignore[import-untyped]  # takes half a second; not in each process
+
         found = minimize(self, self._medians, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         return found.x, -float(found.fun)
 

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
-from scipy.stats import qmc  # type: ignore[import-untyped]
 
 from foldrace.search.ending import OUTLOOK, Outlook
 from foldrace.search.prior_store import CREDIBLE_PRIORS
@@ -172,6 +171,8 @@ def spread_out(cube: Cube, number: int, seed: int) -> FloatArray:
     """(knobs,): the middle first, which says most of everywhere else; then points that fill the cube (Sobol 1967)."""
     if number == 0:
         return np.full(cube.knobs, 0.5)
+    from scipy.stats import qmc  # type: ignore[import-untyped]  # takes half a second, and few trials need it
+
     sobol = qmc.Sobol(cube.knobs, rng=np.random.default_rng(seed))
     sobol.fast_forward(number)
     position: FloatArray = sobol.random(1)[0]
