@@ -111,7 +111,9 @@ def _read(source: Path) -> dict[str, Any]:
         raw = tomllib.loads(source.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise StudyError(f"{source}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise StudyError(f"{source}: not a study file: its values are nested too deep") from None
+    except ValueError as error:  # also of an integer with thousands of digits
         raise StudyError(f"{source}: not a TOML file: {error}") from None
     return _with_absolute_paths(raw, source.parent)
 

@@ -134,3 +134,24 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_the_real_label_file_is_read() -> None:
     labels = read_labels(KLUE_RE / "pstage" / "label_type.pkl")
     assert (labels.index("no_relation"), labels.names[29], labels.codes) == (0, "per:title", tuple(range(30)))
+
+
+def _nested(times: int, opcode: bytes) -> bytes:
+    return b"\x80\x04}" + b")" + opcode * times + b"K\x01s."
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04})" + b"".join(b"2\x86" for _ in range(60)) + b"K\x01s.",  # each holds the one before twice
+        _nested(200_000, b"\x85"),
+        b"\x80\x04}(\x91K\x01s.",
+    ],
+    ids=["repeated tuples", "nested tuples", "a frozen set"],
+)
+def test_a_pickle_whose_keys_are_no_names_is_refused_before_it_is_built(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "labels.pkl"
+    file.write_bytes(content)
+
+    with pytest.raises(DataError, match="it holds a tuple or a set"):
+        read_labels(file)

@@ -249,3 +249,20 @@ def test_an_empty_environment_variable_is_none(file: Path, monkeypatch: pytest.M
     monkeypatch.setenv("FOLDRACE_STORAGE", "")
 
     assert load(file).search.storage == "sqlite:///file.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = " + "[" * 3000 + "]" * 3000, "nested too deep"),
+        ("x = " + "{a = " * 3000 + "1" + "}" * 3000, "nested too deep"),
+        ("x = " + "9" * 5000, "not a TOML file"),
+    ],
+    ids=["lists", "tables", "digits"],
+)
+def test_a_file_that_toml_cannot_hold_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "deep.toml"
+    file.write_text(text, encoding="utf-8")
+
+    with pytest.raises(StudyError, match=said):
+        load(file)

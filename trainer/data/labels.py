@@ -19,6 +19,9 @@ from unicodedata import normalize
 from foldrace.trainer.data.formats import DataError, read_bytes, read_text
 
 MAX_LABEL_FILE_BYTES = 2**20
+_GLOBALS = ("GLOBAL", "STACK_GLOBAL", "INST")
+# As a key, nested ones are hashed through and through: a hundred bytes hang, a deep one ends the process.
+_HASHED_WHOLE = ("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "EMPTY_SET", "ADDITEMS")
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,10 @@ def _from_pickle(path: Path) -> Any:
             # Unpickling would reserve memory for so many objects.
             if opcode.name.endswith("PUT") and int(argument or 0) > len(content):
                 raise pickle.UnpicklingError(f"memo index {argument} in {len(content)} bytes")
+            if opcode.name in _GLOBALS:
+                break  # the unpickler refuses it
+            if opcode.name in _HASHED_WHOLE:
+                raise pickle.UnpicklingError(f"it holds a tuple or a set ({opcode.name})")
         return _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:  # damaged bytes raise nearly anything
         raise DataError(f"{path}: not a plain pickled dict of names and integers: {error}") from None
