@@ -77,3 +77,10 @@ def test_a_password_on_the_command_line_is_warned_of(tmp_path: Path) -> None:
     assert "other users of this machine see the password" in warned
     assert "ry:/1" not in warned
     assert runner.invoke(app, ["search.storage=postgresql+psycopg://u@h/d"]).output == ""
+
+
+def test_a_value_of_ten_megabytes_is_shown_in_part() -> None:
+    told = str(FoldraceError("name: expected letters, found " + "://x:" * 2_000_000))
+
+    assert told.startswith("name: expected letters, found ://x:")
+    assert len(told) < 5000
