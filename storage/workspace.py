@@ -50,6 +50,11 @@ class Workspace:
         return locked(self.folder / f".{_checked(what)}.lock", timeout_seconds)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a search or a final job was begun in the folder; `check` alone leaves other files."""
+    return any(folder.glob("study.*")) or any(folder.glob("final-*"))
+
+
 def attempts_in(fold: Path) -> list[Path]:
     """The folders `attempt-N` in the folder of a fold, the newest first.
 

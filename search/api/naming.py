@@ -10,7 +10,7 @@ from typing import TypeVar
 from foldrace.search.session import Session, open_session
 from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
-from foldrace.storage.workspace import WORKSPACE
+from foldrace.storage.workspace import WORKSPACE, is_run
 from foldrace.studies import loading
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
@@ -60,7 +60,7 @@ def find_workspace(study: Named, workspace: str | Path | None = None, name: str 
     places = [WORKSPACE, file.parent / WORKSPACE]
     if file.parent.name == run:  # such as the final.toml of a run
         places.append(file.parent.parent)
-    return next((place for place in places if run and (place / run).is_dir()), WORKSPACE)
+    return next((place for place in places if run and is_run(place / run)), WORKSPACE)
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def open_run(
     """
     root = find_workspace(study, workspace)
     run = study if isinstance(study, Study) else load(study, workspace=root)
-    if run.search.storage is None and not (root / run.name).is_dir():
+    if run.search.storage is None and not is_run(root / run.name):
         there = ", ".join(sorted(path.parent.name for path in root.glob("*/study.db"))) or "none"
         found = f"{root.absolute()}: no run {run.name} there; runs there: {there}"
         raise StorageError(f"{found}; --workspace names another folder of runs")

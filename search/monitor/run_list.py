@@ -15,6 +15,7 @@ from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import name_of_run
 from foldrace.storage import tables
 from foldrace.storage.outages import RetryPolicy
+from foldrace.storage.workspace import is_run
 from foldrace.studies.loading import load
 
 _ONCE = RetryPolicy(patience_seconds=0.0)
@@ -51,7 +52,7 @@ class RunSummary:
 
 def read_runs(workspace: Path) -> list[RunSummary]:
     """The runs in a folder, the one that changed last first. All databases are asked at the same time, once each."""
-    folders = [folder for folder in sorted(workspace.glob("*/")) if _is_run(folder)]
+    folders = [folder for folder in sorted(workspace.glob("*/")) if is_run(folder)]
     with ThreadPoolExecutor(max(1, len(folders))) as pool:
         runs = list(pool.map(_summary, folders))
     never = datetime.min.replace(tzinfo=UTC)
@@ -69,10 +70,6 @@ def _cells(run: RunSummary) -> tuple[str, str, str, str, str, str]:
     best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
     changed = "" if run.changed is None else f"{run.changed.astimezone():%Y-%m-%d %H:%M}"
     return run.name, run.state, f"{run.ended}/{run.total}", best, str(run.finals or ""), changed
-
-
-def _is_run(folder: Path) -> bool:
-    return any(folder.glob("study.*")) or any(folder.glob("final-*"))
 
 
 def _summary(folder: Path) -> RunSummary:

@@ -11,13 +11,19 @@ from foldrace.storage.workspace import WORKSPACE
 FILE = 'name = "relations"\n\n[data]\ntrain = "train.tsv"\n'
 
 
+def begin(run: Path) -> None:
+    """What a search leaves first."""
+    run.mkdir(parents=True)
+    (run / "study.toml").touch()
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a study file and its run, beside the current folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     folder = tmp_path / "project"
-    (folder / "runs" / "relations").mkdir(parents=True)
+    begin(folder / "runs" / "relations")
     (folder / "relations.toml").write_text(FILE, encoding="utf-8")
     return folder
 
@@ -34,9 +40,15 @@ def test_a_run_around_its_exported_file_is_found(project: Path) -> None:
 
 
 def test_a_run_here_comes_first(project: Path) -> None:
-    (WORKSPACE / "relations").mkdir(parents=True)
+    begin(WORKSPACE / "relations")
 
     assert find_workspace(project / "relations.toml") == WORKSPACE
+
+
+def test_what_check_leaves_here_is_no_run(project: Path) -> None:
+    (WORKSPACE / "relations" / "data-0123abcd").mkdir(parents=True)
+
+    assert find_workspace(project / "relations.toml") == project / "runs"
 
 
 def test_a_named_folder_is_taken_whatever_is_there(project: Path) -> None:
@@ -51,7 +63,7 @@ def test_a_file_without_a_run_beside_it_means_the_folder_here(project: Path, tex
 
 
 def test_another_name_is_looked_for_by_itself(project: Path) -> None:
-    (project / "runs" / "second").mkdir()
+    begin(project / "runs" / "second")
 
     assert find_workspace(project / "relations.toml", name="second") == project / "runs"
     assert find_workspace(project / "relations.toml", name="third") == WORKSPACE
