@@ -16,7 +16,9 @@ import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+import foldrace as package
 from foldrace.studies.loading import SHIPPED
+from foldrace.studies.study import Study
 from tests.support.commands import SMALL_RUN, Command, Finished
 
 ROOT = Path(__file__).parents[2]
@@ -75,23 +77,26 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
     assert "in the order of their names" not in told.stdout  # the demo says its codes
 
 
-def test_check_tells_of_a_micro_f1_that_leaves_no_class_out(foldrace: Command) -> None:
-    told = foldrace("check", "demo", "--set", "search.metric=micro_f1", "--set", "data.exclude_labels=['관계_없음']")
-
-    assert told.returncode == 0, told.stderr
-    assert "micro_f1 is accuracy here" in told.stdout
-    assert "micro_f1 is accuracy" not in foldrace("check", "demo", "--set", "search.metric=micro_f1").stdout
+def described(study: Study, folder: Path) -> str:
+    """What `check` says of a study before it takes the time of a few steps."""
+    return "\n".join(package.check(study, workspace=folder / "runs").description)
 
 
-def test_check_tells_the_label_codes_that_no_file_gives(foldrace: Command, tmp_path: Path) -> None:
+def test_check_tells_of_a_micro_f1_that_leaves_no_class_out(tmp_path: Path) -> None:
+    metric = {"search.metric": "micro_f1"}
+
+    without = package.load("demo", {**metric, "data.exclude_labels": ["관계_없음"]})
+
+    assert "micro_f1 is accuracy here" in described(without, tmp_path)
+    assert "micro_f1 is accuracy" not in described(package.load("demo", metric), tmp_path)
+
+
+def test_check_tells_the_label_codes_that_no_file_gives(tmp_path: Path) -> None:
     lines = (SHIPPED / "demo.toml").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("labels"))
     (tmp_path / "mine.toml").write_text(text.replace('"demo/', f'"{SHIPPED}/demo/'), encoding="utf-8")
 
-    told = foldrace("check", "mine.toml")
-
-    assert told.returncode == 0, told.stderr
-    assert "codes 0 to 10 in the order of their names" in told.stdout
+    assert "codes 0 to 10 in the order of their names" in described(package.load(tmp_path / "mine.toml"), tmp_path)
 
     codes = json.loads((SHIPPED / "demo/label_type.json").read_text(encoding="utf-8"))
     train = (SHIPPED / "demo/train.tsv").read_text(encoding="utf-8")
@@ -102,7 +107,8 @@ def test_check_tells_the_label_codes_that_no_file_gives(foldrace: Command, tmp_p
     (tmp_path / "numbers.tsv").write_text(train, encoding="utf-8")
     no_test = re.sub(r"(?m)^test .*\n", "", (tmp_path / "mine.toml").read_text(encoding="utf-8"))
     (tmp_path / "mine.toml").write_text(no_test, encoding="utf-8")
-    assert "codes 0 to 10 in the order" in foldrace("check", "mine.toml", "--set", "data.train=numbers.tsv").stdout
+    numbers = package.load(tmp_path / "mine.toml", {"data.train": tmp_path / "numbers.tsv"})
+    assert "codes 0 to 10 in the order" in described(numbers, tmp_path)
 
 
 @pytest.fixture(scope="module")

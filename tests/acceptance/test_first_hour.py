@@ -66,14 +66,13 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     walk.step("pause", "pause", "my-data.toml")
     walk.step("paused", "status", "my-data.toml")
     walk.step("run", "run", "my-data.toml", "--workers", "1")
-    for command in ("trials", "list", "export"):
-        walk.step(command, command, *([] if command == "list" else ["my-data"]))
+    walk.step("trials", "trials", "my-data")
+    walk.step("export", "export", "my-data")
     walk.edit("runs/my-data/final.toml", {r"(?m)^lr = .*": "lr = 0.002"})
     walk.step("export again", "export", "my-data")
     walk.step("final", "final", "runs/my-data/final.toml", "--workers", "1")
     walk.step("predict", "predict", "my-data", "my-data/test.tsv")
     walk.step("report", "report", "runs/my-data/final-1")
-    walk.step("clean", "clean", "my-data")
     return walk
 
 
@@ -85,7 +84,6 @@ def test_each_step_says_the_next_one(walk: Walk) -> None:
         "paused": ["foldrace resume my-data.toml"],
         "run": ["foldrace export my-data"],
         "trials": ["foldrace export my-data"],
-        "list": ["foldrace status my-data"],
         "export": ["foldrace final runs/my-data/final.toml"],
         "final": ["foldrace report runs/my-data/final-1"],
         "predict": ["foldrace report runs/my-data/final-1"],
@@ -120,7 +118,6 @@ def test_everything_that_was_promised_is_there(walk: Walk) -> None:
     assert (run / "submissions/2fold_tiny1/2fold_tiny1.csv").read_text(encoding="utf-8").startswith("pred\n")
     assert "40 rows predicted by runs/my-data/final-1" in walk.steps["predict"].screen
     assert (run / "final-1/report.html").exists()
-    assert "models" in walk.steps["clean"].screen
     state = json.loads(foldrace_in(walk.folder, "status", "my-data/final-1", "--json").stdout)
     assert state["trials"] == {"COMPLETE": 2}
 

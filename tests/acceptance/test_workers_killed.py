@@ -186,6 +186,7 @@ def digest(path: Path) -> str:
 
 def test_a_final_job_whose_workers_are_killed_hands_in_the_same_bytes(finished: Finished, tmp_path: Path) -> None:
     command = ["final", str(finished.workspace / "final.toml"), "--workers", "2", "--set", "final.folds=3"]
+    command += ["--workspace", "runs"]
     command += ["--set", "search.checkpoint_minutes=0.005", "--set", f"search.storage=sqlite:///{tmp_path}/study.db"]
     environment = {key: value for key, value in os.environ.items() if key != "FOLDRACE_STORAGE"}
     done = "runs/demo/final-1/seed-*/fold-*/result.safetensors"
