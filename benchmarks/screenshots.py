@@ -27,13 +27,14 @@ from foldrace.search.monitor.status_reader import find_status
 from foldrace.search.monitor.view import live_view
 from foldrace.search.session import open_session
 from foldrace.search.workers.supervisor import Snapshot
+from foldrace.storage.workspace import WORKSPACE
 from foldrace.studies.loading import load
 
 STUDY = "demo"
 WIDTH, HEIGHT, SCALE = 1180, 1500, 0.75  # of a page, in pixels, and how large a picture shows it
 STUDY_HEIGHT, TRIAL_HEIGHT = 1700, 1120  # of the dashboard's pages: down to the race; without what says the same again
 COLUMNS = 80  # of the terminal
-ENOUGH = 6  # trials that have ended, for the live view to show something
+ENOUGH = 8  # trials that have ended, or were put aside, for the live view to show something
 
 
 def main() -> None:
@@ -41,18 +42,21 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--output", type=Path, default=Path("docs/images"))
     arguments = parser.parse_args()
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    output = arguments.output.absolute()
+    output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="foldrace-screenshots-") as folder:
-        workspace = arguments.workspace or Path(folder)
+        if arguments.workspace is None:
+            os.chdir(folder)  # so that no picture shows its path
+        workspace = arguments.workspace or WORKSPACE
         live = _search(workspace)
         with sync_playwright() as playwright:
             fonts = _with_korean(Path(folder) / "fonts.conf")
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, env=fonts)
             if live is not None:
-                _shoot_svg(browser.new_page(), live, arguments.output / "live.png")
+                _shoot_svg(browser.new_page(), live, output / "live.png")
             page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=SCALE)
-            _shoot_reports(page, workspace, arguments.output)
-            _shoot_dashboard(page, workspace, arguments.output)
+            _shoot_reports(page, workspace, output)
+            _shoot_dashboard(page, workspace, output)
             browser.close()
 
 
@@ -101,7 +105,7 @@ def _status(workspace: Path) -> StudyStatus | None:
 
 def _is_worth_showing(status: StudyStatus) -> bool:
     at_work = [worker for worker in status.workers if worker.accuracy is not None and not worker.stopped]
-    return status.ended >= ENOUGH and len(at_work) == 2 and status.trials.get("COMPLETE", 0) > 1
+    return status.ended + len(status.aside) >= ENOUGH and len(at_work) > 0
 
 
 def _shoot_svg(page: Page, svg: str, path: Path) -> None:

@@ -128,5 +128,5 @@ def test_the_demo_says_what_the_readme_shows(finished: Finished) -> None:
     labels = [line.split()[0] for line in shown if line.startswith("    ")]
     told = [line.split()[0] for line in f"{finished.run}\n{finished.final}".splitlines() if line.strip()]
 
-    assert labels == ["compute", "best", "leads", "folds", "oof", "submit"]
-    assert set(labels) <= set(told)
+    assert labels == ["compute", "best", "leads", "believed", "folds", "oof", "honest", "submit"]
+    assert set(labels) - {"leads", "believed"} <= set(told)  # so few trials lead nobody
