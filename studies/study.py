@@ -29,6 +29,7 @@ Tracker = Literal["neptune", "mlflow", "tensorboard"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
 SHIPPED_PRIORS = "shipped"  # among the names of `search.prior`
+MAX_TRIALS = 20_000  # they are queued in one transaction
 PATH_KEYS = ("train", "test", "labels")  # of [data]
 
 
@@ -95,7 +96,7 @@ class Search(_Section):
         baseline: the values of the first trials, by knob: of one, or of several in their order.
     """
 
-    trials: int = Field(60, ge=1)
+    trials: int = Field(60, ge=1, le=MAX_TRIALS)
     metric: Metric = "accuracy"
     sampler: Sampler = "gp"
     prior: tuple[str, ...] = ()

@@ -126,6 +126,18 @@ def test_labels_found_in_the_data_are_sorted_by_name(write: Write) -> None:
     assert training(write(TSV.replace("직함", "b").replace("없음", "a"))).labels == Labels(("a", "b"), (0, 1))
 
 
+@pytest.mark.parametrize("named", ["label-{}", "{}"])
+def test_a_column_that_is_no_label_is_refused_before_the_folds_are_planned(write: Write, named: str) -> None:
+    rows = [f"a-{i}\t{SENTENCE}\t가람\t0\t1\t나래사\t4\t6\t{named.format(1000 + i)}\n" for i in range(30_000)]
+    path = write("".join(rows))
+
+    with pytest.raises(DataError) as refused:
+        training(path)
+
+    assert "30,000 labels, as '" in str(refused.value)
+    assert "at most 2,000 can be told apart; is its label column the right one?" in str(refused.value)
+
+
 def test_excluded_labels_lose_their_rows_and_the_others_keep_their_codes(write: Write) -> None:
     found = training(write(TSV), "없음")
     assert found.labels == Labels(("직함",), (1,))

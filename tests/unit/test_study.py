@@ -38,6 +38,10 @@ def refusal(**sections: Any) -> str:
         ({"name": "../evil"}, f"name: {NAME_RULE}, found '../evil'"),
         ({"folds": {"count": 1}}, "folds.count: Input should be greater than or equal to 2, found 1"),
         ({"search": {"trials": 0}}, "search.trials: Input should be greater than or equal to 1, found 0"),
+        (
+            {"search": {"trials": 5_000_000}},
+            "search.trials: Input should be less than or equal to 20000, found 5000000",
+        ),
         ({"search": {"trials": "many"}}, "search.trials: Input should be a valid integer"),
         ({"search": {"lease_seconds": float("nan")}}, "search.lease_seconds: Input should be"),
         ({"search": {"metric": "f1"}}, "search.metric: Input should be 'accuracy', 'micro_f1', 'macro_f1' or 'auprc'"),

@@ -18,6 +18,7 @@ from foldrace.trainer.data.rows import Mention, Row, Rows, read_rows
 __all__ = ["DataError", "Entity", "Example", "Examples", "read_test", "read_training"]
 
 HIDDEN_LABELS = ("blind", "100")  # what the competitions write in place of a hidden label
+MAX_LABELS = 2_000  # the folds are planned in a table of sentences and labels
 MAX_SHIFT = 2  # characters; a span that is wrong by more at one of its ends is not repaired
 _SHIFTS = sorted(range(-MAX_SHIFT, MAX_SHIFT + 1), key=abs)
 
@@ -72,6 +73,11 @@ def read_training(data: Data) -> Examples:
     """
     rows = read_rows(data.train)
     every = _labels_of(rows) if data.labels is None else read_labels(data.labels)
+    if len(every.names) > MAX_LABELS:
+        found = (
+            f"{len(every.names):,} labels, as {short_repr(every.names[0])}; at most {MAX_LABELS:,} can be told apart"
+        )
+        raise DataError(f"{data.labels or data.train}: {found}; is its label column the right one?")
     excluded = [normalize("NFC", name) for name in data.exclude_labels]
     for name in excluded:
         if name not in every.names:
