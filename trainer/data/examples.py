@@ -74,10 +74,9 @@ def read_training(data: Data) -> Examples:
     rows = read_rows(data.train)
     every = _labels_of(rows) if data.labels is None else read_labels(data.labels)
     if len(every.names) > MAX_LABELS:
-        found = (
-            f"{len(every.names):,} labels, as {short_repr(every.names[0])}; at most {MAX_LABELS:,} can be told apart"
-        )
-        raise DataError(f"{data.labels or data.train}: {found}; is its label column the right one?")
+        there = f"{len(every.names):,} labels, as {short_repr(every.names[0])}"
+        remedy = f"at most {MAX_LABELS:,} can be told apart; is its label column the right one?"
+        raise DataError(f"{data.labels or data.train}: {there}; {remedy}")
     excluded = [normalize("NFC", name) for name in data.exclude_labels]
     for name in excluded:
         if name not in every.names:
