@@ -8,11 +8,12 @@ Error", section 3: the variance of the mean is (1/J + test rows / training rows)
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import stdtrit  # type: ignore[import-untyped]  # scipy.stats takes a second to import
 
 COVERAGE = 0.95
+NORMAL = NormalDist().inv_cdf((1 + COVERAGE) / 2)
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,28 @@ def student_interval(mean: float, variance: float, degrees_of_freedom: int, know
     """
     whole = variance + known
     degrees = degrees_of_freedom * (whole / variance) ** 2 if variance else math.inf
-    half = float(stdtrit(min(degrees, 1e6), (1 + COVERAGE) / 2)) * math.sqrt(whole)
+    half = student_deviate(degrees) * math.sqrt(whole)
     return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))
+
+
+def student_deviate(degrees_of_freedom: float) -> float:
+    """The deviate of Student's t within which 95 % lie, to three parts in ten thousand.
+
+    By the normal one (Abramowitz and Stegun 1964, 26.7.5); with few degrees of freedom by scipy, which takes `status`
+    a fifth of a second to import.
+    """
+    if degrees_of_freedom < 5:
+        from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+        return float(stdtrit(degrees_of_freedom, (1 + COVERAGE) / 2))
+    z = NORMAL
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / degrees_of_freedom**power for power, term in enumerate(terms, start=1))
 
 
 def row_variance(accuracy: float, rows: int) -> float:

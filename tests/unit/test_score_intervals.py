@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.special import stdtrit  # type: ignore[import-untyped]
 
-from foldrace.search.assessment.intervals import kfold_interval, nadeau_bengio_variance, row_variance, student_interval
+from foldrace.search.assessment.intervals import (
+    kfold_interval,
+    nadeau_bengio_variance,
+    row_variance,
+    student_deviate,
+    student_interval,
+)
 
 
 def test_the_variance_counts_the_rows_that_folds_share() -> None:
@@ -37,3 +44,8 @@ def test_intervals_of_folds_that_share_their_rows_cover_the_truth() -> None:
     found = [kfold_interval(row.tolist(), folds=5) for row in scores]
 
     assert np.mean([one.low <= 0.8 <= one.high for one in found]) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("degrees", [1.0, 2.5, 4.0, 5.0, 5.5, 8.0, 30.0, 1e5])
+def test_the_deviate_of_students_t_is_scipys(degrees: float) -> None:
+    assert student_deviate(degrees) == pytest.approx(stdtrit(degrees, 0.975), rel=3e-4)
