@@ -65,13 +65,19 @@ class EvaluationRecord:
             RecordError: it holds no `best` from 0 to 1, as every metric has it.
         """
         found = _mapping(stored)
-        best = _number(found.get("best"))
-        if best is None or not 0 <= best <= 1:
-            raise RecordError(
-                f"not the record of an evaluation: expected a number from 0 to 1 as best, found {stored!r:.80}"
-            )
+        best = read_best(found or stored)
         scores = Scores(**_typed(_mapping(found.get("scores")), Scores))
         return cls(**_typed(found, cls) | {"best": best, "scores": scores})
+
+
+def read_best(stored: object) -> float:
+    """The `best` of an evaluation in plain data, or in its JSON text. Raises RecordError as `from_json` does."""
+    best = _number(_mapping(stored).get("best"))
+    if best is None or not 0 <= best <= 1:
+        raise RecordError(
+            f"not the record of an evaluation: expected a number from 0 to 1 as best, found {stored!r:.80}"
+        )
+    return best
 
 
 def first_best(curve: Sequence[EvaluationRecord]) -> EvaluationRecord:

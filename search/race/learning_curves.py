@@ -4,7 +4,6 @@ They are read from what a worker reports with each evaluation, under `fold{fold}
 what it reads: a record that is missing or cannot be read is an evaluation that was not seen.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,13 +15,14 @@ from numpy.typing import NDArray
 
 from foldrace.storage.optuna_rows import cell_key
 from foldrace.trainer.arrays import FloatArray
-from foldrace.trainer.evaluation import EvaluationRecord, RecordError, first_best
+from foldrace.trainer.evaluation import EvaluationRecord, RecordError, first_best, read_best
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 Estimate = TypeVar("Estimate", float, FloatArray)
 EvaluationPoint = tuple[int, int]  # a fold and an evaluation in it, both from 0
+_NO_BITS: tuple[NDArray[np.uint8], int] = np.empty(0, dtype=np.uint8), 0
 _CELL_KEY = re.compile(r"fold(\d+)/eval(\d+)")
 
 
@@ -102,6 +102,16 @@ def read_learning_curves(trial: "FrozenTrial", folds: int, evaluations: int) -> 
     return replace(curves, knobs=normalise_knobs(trial.params, trial.distributions))
 
 
+def read_bests(attributes: Mapping[str, Any]) -> dict[EvaluationPoint, float]:
+    """The best so far at each evaluation among a trial's user attributes: all that many trials are read for."""
+    found = {}
+    for key, stored in attributes.items():
+        if (match := _CELL_KEY.fullmatch(key)) is not None:
+            with suppress(RecordError):
+                found[int(match[1]), int(match[2])] = read_best(stored)
+    return found
+
+
 def join_evaluations(
     number: int,
     seen: Mapping[EvaluationPoint, EvaluationRecord],
@@ -109,7 +119,21 @@ def join_evaluations(
     *,
     is_complete: bool = False,
 ) -> LearningCurves:
-    """The curves of a trial without its knobs, from its evaluations.
+    """The curves of a trial without its knobs, from its evaluations; see `join_bests`."""
+    bests = {point: record.best for point, record in seen.items()}
+    curves = join_bests(number, bests, shape, is_complete=is_complete)
+    bits = []
+    for fold, is_done in enumerate(np.isfinite(curves.best[:, -1]) | is_complete):
+        curve = [seen[fold, index] for index in range(shape[1]) if (fold, index) in seen] if is_done else []
+        bits.append(_right_at_best(curve))
+    right, rows = zip(*bits, strict=True)
+    return replace(curves, right=right, rows=rows)
+
+
+def join_bests(
+    number: int, bests: Mapping[EvaluationPoint, float], shape: tuple[int, int], *, is_complete: bool = False
+) -> LearningCurves:
+    """The curves of a trial without its knobs and bits, from the best so far at each evaluation.
 
     In a fold that is done, an evaluation that is missing has the best so far before it.
 
@@ -119,16 +143,12 @@ def join_evaluations(
     """
     folds, evaluations = shape
     best = np.full(shape, np.nan)
-    bits: list[tuple[NDArray[np.uint8], int]] = []
-    for fold in range(folds):
-        curve = [seen.get((fold, index)) for index in range(evaluations)]
-        best[fold] = [math.nan if record is None else record.best for record in curve]
-        is_done = curve[-1] is not None or is_complete
-        if is_done:
-            _fill_forward(best[fold])
-        bits.append(_right_at_best([record for record in curve if record is not None] if is_done else []))
-    right, rows = zip(*bits, strict=True)
-    return LearningCurves(number, best, right, rows, {})
+    for (fold, index), value in bests.items():
+        if fold < folds and index < evaluations:
+            best[fold, index] = value
+    is_done = np.isfinite(best[:, -1]) | is_complete
+    best[is_done] = _fill_forward(best[is_done])
+    return LearningCurves(number, best, (_NO_BITS[0],) * folds, (_NO_BITS[1],) * folds, {})
 
 
 def running_estimate(ended: Sequence[float], best: Estimate, share: Estimate) -> Estimate:
@@ -159,23 +179,20 @@ def mcnemar_variance(one: LearningCurves, other: LearningCurves) -> float | None
     return float(np.mean(variances)) if variances else None
 
 
-def _fill_forward(curve: FloatArray) -> None:
-    """Replace each NaN by the value before it; those before the first value by the first value."""
-    seen = curve[np.isfinite(curve)]
-    last = seen[0] if len(seen) else math.nan
-    for i, value in enumerate(curve):
-        last = last if math.isnan(value) else value
-        curve[i] = last
+def _fill_forward(curves: FloatArray) -> FloatArray:
+    """(..., evaluations), each NaN replaced by the value before it; those before the first value by the first value."""
+    seen = np.isfinite(curves)
+    latest = np.maximum.accumulate(np.where(seen, np.arange(curves.shape[-1]), -1), axis=-1)
+    return np.take_along_axis(curves, np.maximum(latest, seen.argmax(axis=-1)[..., None]), axis=-1)
 
 
 def _right_at_best(curve: list[EvaluationRecord]) -> tuple[NDArray[np.uint8], int]:
     """The bits of the rows that were right at the best evaluation of a fold, and how many rows; empty and 0 if none."""
-    nothing = np.empty(0, dtype=np.uint8), 0
     if not curve:
-        return nothing
+        return _NO_BITS
     at_best = first_best(curve)
     try:
         bits = np.frombuffer(bytes.fromhex(at_best.right), dtype=np.uint8)
     except ValueError:
-        return nothing
-    return (bits, at_best.rows) if at_best.rows > 0 and len(bits) == -(-at_best.rows // 8) else nothing
+        return _NO_BITS
+    return (bits, at_best.rows) if at_best.rows > 0 and len(bits) == -(-at_best.rows // 8) else _NO_BITS
