@@ -24,7 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: each 
 
 import numpy as np
 
-from foldrace.search.assessment.assess import Assessment, assess
+from foldrace.search.assessment.assess import assess
+from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.half_splits import unbiased_score
 from foldrace.search.assessment.reader import read_scores
 from foldrace.search.ensemble.export import select_trial

@@ -25,6 +25,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.databases import KINDS, databases
 from benchmarks.watched import make_watched
+from foldrace.search.assessment.stored import store_assessment
 from foldrace.search.recording.recorder import draw_study
 from foldrace.search.session import Session
 from foldrace.search.study_store import public_toml
@@ -135,6 +136,7 @@ def _make(url: str, folder: Path, trials: int) -> None:
         study = make_watched(database, NAME, trials)
         atomic_write(workspace.study_file, public_toml(study))
         draw_study(Session(study, workspace, database))
+        store_assessment(database, NAME)
 
 
 def _show(kind: str, found: Times) -> None:

@@ -36,8 +36,7 @@ def status(study: Named, *, job: str | None = None, workspace: str | Path | None
     Raises:
         StorageError: there is no such run.
     """
-    from foldrace.search.monitor.assessed import with_assessment
-    from foldrace.search.monitor.status_reader import read_status
+    from foldrace.search.monitor.status_reader import read_status, with_assessment
     from foldrace.search.study_store import changes_since_run
 
     study, named = split_job(study)

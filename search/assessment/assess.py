@@ -6,13 +6,13 @@ fold scores the trial that it helped to choose (cross-fitting), by `half_splits`
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from foldrace.search.assessment.belief import Belief, Lead, believe
+from foldrace.search.assessment.assessment import Assessment, Lead
+from foldrace.search.assessment.belief import Belief, believe
 from foldrace.search.assessment.intervals import (
     Interval,
     kfold_interval,
@@ -70,68 +70,6 @@ class StudyScores:
 
     def trial(self, number: int) -> LearningCurves:
         return next(trial for trial in self.trials if trial.number == number)
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """How good a trial is. As text, it is three lines.
-
-    Attributes:
-        trial: its number.
-        chosen: the mean of the search's folds, which chose it.
-        honest: its score on fresh folds, or else what is believed of it.
-        fresh_folds: of how many fresh folds that is; 0: it is believed.
-        leads: over the best of the other candidates, and over the baseline.
-        picked: the metric, where its best evaluations were picked by the very rows that score them; else empty.
-        baseline: the number of the study's baseline; None: it has none.
-    """
-
-    trial: int
-    chosen: float
-    honest: Interval
-    fresh_folds: int
-    leads: tuple[Lead, ...] = ()
-    picked: str = ""
-    baseline: int | None = None
-
-    @property
-    def luck(self) -> float:
-        return self.chosen - self.honest.mean
-
-    def lead_over(self, number: int | None) -> Lead | None:
-        """The lead over a trial; None where it is not compared with it."""
-        return next((lead for lead in self.leads if lead.over == number), None)
-
-    @property
-    def lead_lines(self) -> list[str]:
-        """By how much the trial leads others, and how surely: a line each."""
-        return [f"leads     {self.against(lead)}" for lead in self.leads]
-
-    def against(self, lead: Lead) -> str:
-        """A lead in words, as in `+0.0024 against the baseline: within chance`."""
-        other = "the baseline" if lead.over == self.baseline else f"trial {lead.over}"
-        return f"{lead.difference:+.4f} against {other}: {lead.verdict}"
-
-    @property
-    def lines(self) -> list[str]:
-        """The three lines that `export`, `status` and the report show."""
-        name = "folds that did not choose it" if self.fresh_folds else "believed"
-        biased = f"; {self.picked} of the best evaluation, picked on the same rows" if self.picked else ""
-        return [
-            f"{'chosen on these folds':28} {self.chosen:.4f}, optimistic",
-            f"{name:28} {self.honest}{biased}",
-            f"{'taken by luck':28} {self.luck:.4f}",
-        ]
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
-
-    def to_json(self) -> dict[str, Any]:
-        """The assessment as plain data."""
-        return asdict(self) | {
-            "luck": self.luck,
-            "leads": [asdict(lead) | {"clear": lead.is_clear} for lead in self.leads],
-        }
 
 
 def assess(scores: StudyScores, number: int | None = None) -> Assessment | None:

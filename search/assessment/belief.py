@@ -11,6 +11,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from foldrace.search.assessment.assessment import Lead
 from foldrace.search.assessment.levels import MIN_VARIANCE, LevelPrior
 from foldrace.search.race.fold_offsets import within_trial_variance
 from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
@@ -20,31 +21,6 @@ from foldrace.trainer.arrays import FloatArray
 
 COMPARED = 8  # of the trials with the best readings, each with each
 POOLED = 2  # degrees of freedom that the variance of all trials has in that of the leaders
-CLEAR = 0.95  # the probability of a lead that is more than chance
-
-
-@dataclass(frozen=True)
-class Lead:
-    """By how much one trial leads another.
-
-    Attributes:
-        over: the number of the other one.
-        difference: of their scores, over the folds that both were trained on; else of what is believed of them.
-        probability: that it is the better one, on other data and seeds.
-    """
-
-    over: int
-    difference: float
-    probability: float
-
-    @property
-    def is_clear(self) -> bool:
-        return self.probability >= CLEAR
-
-    @property
-    def verdict(self) -> str:
-        surely = f"ahead with probability {self.probability:.2f}"
-        return surely if self.is_clear else f"within chance ({surely})"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,7 @@ Error", section 3: the variance of the mean is (1/J + test rows / training rows)
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
-
-import numpy as np
+from statistics import NormalDist, fmean, variance
 
 COVERAGE = 0.95
 NORMAL = NormalDist().inv_cdf((1 + COVERAGE) / 2)
@@ -41,8 +39,8 @@ def nadeau_bengio_variance(variance: float, scores: int, folds: int) -> float:
 
 def kfold_interval(scores: Sequence[float], folds: int) -> Interval:
     """The interval of the mean of at least two scores, by nothing but themselves: Student's t, one degree fewer."""
-    variance = nadeau_bengio_variance(float(np.var(scores, ddof=1)), len(scores), folds)
-    return student_interval(float(np.mean(scores)), variance, len(scores) - 1)
+    of_mean = nadeau_bengio_variance(variance(scores), len(scores), folds)
+    return student_interval(fmean(scores), of_mean, len(scores) - 1)
 
 
 def student_interval(mean: float, variance: float, degrees_of_freedom: int, known: float = 0.0) -> Interval:

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import sqlalchemy as sa
 
-from foldrace.search.assessment.assess import Assessment, StudyScores, assess
+from foldrace.search.assessment.assess import StudyScores, assess
+from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.half_splits import unbiased_score
 from foldrace.search.race.learning_curves import (
     EvaluationPoint,
+    join_bests,
     join_evaluations,
+    read_bests,
     read_evaluations,
 )
 from foldrace.search.ranking import aside_trials, select_ranked
@@ -52,13 +55,16 @@ def _read(connection: sa.Connection, name: str, with_rescore: bool) -> StudyScor
     candidates += [number for number in aside_trials(connection, stored.study_id) if number in texts]
     fresh, repeats = _fresh(connection, study) if with_rescore else ({}, 0)
     in_full = {*candidates[:IN_FULL], *fresh, 0}
-    folds, evaluations = study.folds.count, study.defaults.evaluations
+    folds = study.folds.count
+    shape = folds * (1 + repeats), study.defaults.evaluations
     trials, unbiased = [], {}
     for number, attrs in sorted(texts.items()):
-        seen = _records(attrs, in_full=number in in_full) | fresh.get(number, {})
-        trials.append(join_evaluations(number, seen, (folds * (1 + repeats), evaluations)))
         if number in in_full:
-            unbiased[number] = _unbiased(seen, folds * (1 + repeats))
+            seen = read_evaluations(attrs) | fresh.get(number, {})
+            trials.append(join_evaluations(number, seen, shape))
+            unbiased[number] = _unbiased(seen, shape[0])
+        else:
+            trials.append(join_bests(number, read_bests(attrs), shape))
     baseline = 0 if study.search.baseline else None
     return StudyScores(study.search.metric, tuple(trials), folds, tuple(candidates), unbiased, baseline)
 
@@ -76,14 +82,6 @@ def _texts(connection: sa.Connection, name: str, keys: sa.ColumnElement[bool]) -
     return dict(found)
 
 
-def _records(attrs: Mapping[str, str], *, in_full: bool) -> dict[EvaluationPoint, EvaluationRecord]:
-    """All evaluations of a trial; without `in_full` only their scores, as there may be thousands."""
-    found = {key: json.loads(text) for key, text in attrs.items()}
-    if not in_full:
-        found = {key: {"best": record.get("best")} for key, record in found.items() if isinstance(record, dict)}
-    return read_evaluations(found)
-
-
 def _fresh(connection: sa.Connection, study: Study) -> tuple[dict[int, dict[EvaluationPoint, EvaluationRecord]], int]:
     """The evaluations of the rescore by trial, its folds after those of the search; and how many repeats it has."""
     named = sa.or_(_ATTRS.key.like(CELLS), _ATTRS.key.in_(("trial", "repeat", "fold")))
@@ -93,7 +91,7 @@ def _fresh(connection: sa.Connection, study: Study) -> tuple[dict[int, dict[Eval
         names = {key: json.loads(attrs.pop(key, "null")) for key in ("trial", "repeat", "fold")}
         if all(isinstance(number, int) for number in names.values()):
             column = study.folds.count * names["repeat"] + names["fold"]
-            records = {(column, index): record for (_, index), record in _records(attrs, in_full=True).items()}
+            records = {(column, index): record for (_, index), record in read_evaluations(attrs).items()}
             found[names["trial"]] |= records
             repeats = max(repeats, names["repeat"])
     return dict(found), repeats

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from foldrace.errors import FoldraceError
-from foldrace.search.assessment.assess import Assessment
+from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.reader import read_assessment, read_scores
 from foldrace.search.prior_store import EarlierTrial, read_taken_over
 from foldrace.search.race.learning_curves import read_evaluations

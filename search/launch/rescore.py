@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from foldrace.errors import FoldraceError
-from foldrace.search.assessment.assess import Assessment
-from foldrace.search.assessment.reader import read_assessment, read_scores
+from foldrace.search.assessment.assessment import Assessment
+from foldrace.search.assessment.reader import read_scores
+from foldrace.search.assessment.stored import store_assessment
 from foldrace.search.launch.supervision import RunStopped, run_workers
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session
@@ -100,7 +101,7 @@ def rescore(
     if exit_status > GIVEN_UP:
         raise RunStopped(exit_status, f"{name}: stopped; the same command continues it")
     _refuse_untrained(session, name, job)
-    assessment = read_assessment(session.database, session.study.name)
+    assessment = store_assessment(session.database, session.study.name)
     return FinishedRescore(name, job.trials, len(job.folds) // len(job.trials), assessment)
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 from foldrace.search.launch.durations import TimeLimit
 from foldrace.search.launch.supervision import RunStopped, run_workers
-from foldrace.search.monitor.assessed import with_assessment
 from foldrace.search.monitor.completion import what_is_missing
 from foldrace.search.monitor.status import StudyStatus
-from foldrace.search.monitor.status_reader import find_status, read_status
+from foldrace.search.monitor.status_reader import find_status, read_status, with_assessment
 from foldrace.search.priors.copying import copy_new_priors, read_new_priors
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study, read_tokens, refuse_fixed, study_exists

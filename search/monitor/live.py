@@ -9,9 +9,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from foldrace.search.monitor.lines import minute_line, progress_line, worker_problems
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.monitor.view import live_view, minute_line, progress_line, worker_problems
+from foldrace.search.monitor.view import live_view
 from foldrace.search.workers.supervisor import Snapshot
 from foldrace.storage.database import Database
 

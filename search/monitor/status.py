@@ -16,7 +16,7 @@ from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 
 if TYPE_CHECKING:
-    from foldrace.search.assessment.assess import Assessment
+    from foldrace.search.assessment.assessment import Assessment
 
 ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -200,13 +200,13 @@ class StudyStatus:
 
     def __str__(self) -> str:
         """The status in lines, as `foldrace status` prints it."""
-        from foldrace.search.monitor.view import status_lines
+        from foldrace.search.monitor.lines import status_lines
 
         return "\n".join(status_lines(self))
 
     def to_json(self) -> dict[str, Any]:
         """The status as plain data, as `foldrace status --json` prints it."""
-        from foldrace.search.monitor.view import status_json
+        from foldrace.search.monitor.lines import status_json
 
         return status_json(self)
 

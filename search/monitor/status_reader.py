@@ -6,10 +6,12 @@ Never imports optuna or torch, and never reads the records of trials one by one.
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from foldrace.search.assessment.stored import find_assessment
 from foldrace.search.compute import TrialCompute, read_compute, total_fold_epochs
 from foldrace.search.ending import Usage, find_end, read_usage
 from foldrace.search.monitor.status import (
@@ -59,6 +61,16 @@ def find_status(database: Database, name: str) -> StudyStatus | None:
         return None if found is None else _read(connection, found)
 
     return database.snapshot(work)
+
+
+def with_assessment(database: Database, status: StudyStatus) -> StudyStatus:
+    """The status of a study with how good its leader is; that of a final job as it is.
+
+    The live view does without: where no worker has just stored it, all curves are read.
+    """
+    if status.is_final or status.best is None:
+        return status
+    return replace(status, assessment=find_assessment(database, status.name))
 
 
 def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:

@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
+from foldrace.search.assessment.stored import store_assessment
 from foldrace.search.ending import read_end
 from foldrace.search.recording.dashboard_attrs import read_note, write_figures, write_note
 from foldrace.search.recording.tracker_records import trial_record
@@ -58,8 +59,7 @@ class Recorder:
         self._trackers = trackers_of(session)
         self._unsent: list[Record] = []
         self._begun, self._next_drawing = clock(), clock() + MIN_DRAWING_SECONDS
-        self._lock = ExitStack()
-        self._holds_lock = False
+        self._lock, self._holds_lock = ExitStack(), False
         self.seconds = 0.0
 
     def record_end(
@@ -83,13 +83,15 @@ class Recorder:
         self._unsent.clear()
 
     def flush(self) -> None:
-        """Send the records to the trackers, and draw the study's figures when they are due."""
+        """Send the records to the trackers, assess the leader, and draw the study's figures when they are due."""
         begun = self._clock()
         for record in self._unsent:
             self._trackers.log(record)
         self._unsent.clear()
-        if self._is_search and begun >= self._next_drawing and self._may_draw():
-            self._draw()
+        if self._is_search:
+            _assess(self._session)
+            if begun >= self._next_drawing and self._may_draw():
+                self._draw()
         self.seconds += self._clock() - begun
 
     def draw_last(self) -> None:
@@ -223,6 +225,11 @@ def draw_study(session: Session) -> None:
     if is_ours(read_note(database, study_id)):
         end = database.read(lambda connection: read_end(connection, study_id, session.study))
         write_note(database, study_id, render_study_note(trajectory, study_id, "" if end is None else end.reason))
+
+
+def _assess(session: Session) -> None:
+    with log_errors("how good the leader is"):
+        store_assessment(session.database, session.study.name)
 
 
 def _pictures(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.assessment.assess import Assessment
+from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.reader import read_assessment
 from foldrace.search.compute import SECONDS
 from foldrace.search.prior_store import read_prior_statuses

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.export import exported_text, select_trial, taken_over_trials
 from foldrace.search.launch.search import continue_search, prior_lines
+from foldrace.search.monitor.lines import status_lines
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.monitor.view import status_lines
 from foldrace.search.prior_store import CREDIBLE_PRIORS, read_priors
 from foldrace.search.priors.copying import copy_new_priors, read_new_priors
 from foldrace.search.priors.sources import write_prior

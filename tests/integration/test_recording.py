@@ -192,6 +192,17 @@ def test_the_trackers_hear_of_a_trial_that_ended(
     assert list((session.workspace.folder / "tensorboard" / "trial-00000").iterdir())
 
 
+def test_the_leader_is_assessed_whenever_a_trial_has_ended(
+    recorder: Recorder, trials: Trials, session: Session
+) -> None:
+    for level in (0.7, 0.8):
+        judged(trials, level, level, level, level).finish(level)
+        recorder.flush()
+
+    attributes = session.database.storage.get_study_system_attrs(stored(session)._study_id)
+    assert ["small", "COMPLETE", 2] in attributes["assessment"]["ended"]
+
+
 def test_one_worker_draws_the_study_when_it_ends(
     recorder: Recorder, trials: Trials, session: Session, data: TrainingData, caplog: pytest.LogCaptureFixture
 ) -> None:

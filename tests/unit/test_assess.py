@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from foldrace.search.assessment.assess import Assessment, assess
-from foldrace.search.assessment.belief import Lead, believe
+from foldrace.search.assessment.assess import assess
+from foldrace.search.assessment.assessment import Assessment, Lead
+from foldrace.search.assessment.belief import believe
 from foldrace.search.assessment.intervals import Interval, kfold_interval
 from tests.support.scores import scored_trial, study_scores
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from foldrace.search.assessment.assess import Assessment
+from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.intervals import Interval
 from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import Outlook, SearchEnd, Usage
+from foldrace.search.monitor.lines import minute_line, progress_line, status_lines
 from foldrace.search.monitor.live import LineView
 from foldrace.search.monitor.status import BestTrial, FailedTrial, FinalStatus, OrphanedTrial, StudyStatus, WorkerStatus
-from foldrace.search.monitor.view import live_view, minute_line, progress_line, status_lines
+from foldrace.search.monitor.view import live_view
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
 from foldrace.storage.optuna_rows import State

@@ -1,0 +1,174 @@
+"""The status of a study in plain lines. Never imports rich: `foldrace status` does without."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from foldrace.search.ending import Outlook
+from foldrace.search.monitor.status import ENDED, BestTrial, OrphanedTrial, StudyStatus, WorkerStatus
+from foldrace.search.ranking import BY_HAND
+from foldrace.search.words import counted, duration, edited_words, knobs_text
+from foldrace.search.workers.supervisor import Snapshot
+
+if TYPE_CHECKING:
+    from foldrace.search.assessment.assessment import Assessment
+
+
+def status_lines(status: StudyStatus) -> list[str]:
+    """The status as plain lines."""
+    by_state = ", ".join(f"{count} {called}" for _, count, called in counts(status))
+    things = "folds" if status.is_final else "trials"
+    lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} {things} done: {by_state}"]
+    lines += [f"edited    {edited_words(status.edited)}"] if status.edited else []
+    if status.best is not None and not status.is_final:
+        best = f"{status.study.search.metric} {status.best.value:.4f}{against(status)}"
+        by_hand = f" ({BY_HAND})" if status.best.by_hand else ""
+        lines.append(f"best      trial {status.best.number}: {best}{by_hand}")
+        lines += [f"knobs     {knobs_text(status.best.knobs)}"] if status.best.knobs else []
+    if status.assessment is not None and not status.is_final:
+        lines += _assessment_lines(status.assessment, status.best)
+    lines += [f"rescore   {rescore}" for rescore in status.rescores]
+    lines += [f"final     {final}" for final in status.finals]
+    lines.append(f"compute   {compute(status)}")
+    lines += [f"prior     {prior}" for prior in status.priors]
+    lines += [] if status.seconds_left is None else [f"left      about {duration(status.seconds_left)}"]
+    outlook = None if status.usage is None else status.usage.outlook
+    lines += [] if outlook is None else [f"ahead     {_ahead(outlook, status.has_converged)}"]
+    lines += [] if status.end is None else [f"ended     {status.end.reason}"]
+    lines += [f"worker    {_worker_text(worker)}" for worker in status.workers if not worker.stopped]
+    lines += [] if not status.aside else [f"aside     {_aside(status.aside)}"]
+    lines += [f"adoptable {_orphan_text(orphan)}" for orphan in status.orphans]
+    lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in status.failures]
+    return lines
+
+
+def _assessment_lines(assessment: "Assessment", best: BestTrial | None) -> list[str]:
+    leader = [] if best is not None and best.number == assessment.trial else [f"leader    trial {assessment.trial}"]
+    return [*leader, *assessment.lead_lines, *assessment.lines]
+
+
+def status_json(status: StudyStatus) -> dict[str, Any]:
+    """The status as plain data."""
+    return {
+        "name": status.name,
+        "control": status.control,
+        "trials": status.trials,
+        "evaluations": status.evaluations,
+        "best": None if status.best is None else asdict(status.best),
+        "first": status.first,
+        "seconds_each": status.seconds_each,
+        "finals": [asdict(final) for final in status.finals],
+        "workers": [asdict(worker) for worker in status.workers],
+        "failures": [asdict(failure) for failure in status.failures],
+        "orphans": [asdict(orphan) for orphan in status.orphans],
+        "metric": status.study.search.metric,
+        "fold_epochs": asdict(status.fold_epochs),
+        "state": status.state,
+        "edited": status.edited,
+        "baseline": status.baseline,
+        "seconds_left": status.seconds_left,
+        "used": None if status.usage is None else status.usage.to_json(),
+        "ahead": None if status.usage is None or status.usage.outlook is None else asdict(status.usage.outlook),
+        "converged": status.has_converged,
+        "end": None if status.end is None else status.end.reason,
+        "priors": [asdict(prior) for prior in status.priors],
+        "rescores": [asdict(rescore) for rescore in status.rescores],
+        "aside": dict(status.aside),
+        "assessment": None if status.assessment is None else status.assessment.to_json(),
+    }
+
+
+def progress_line(status: StudyStatus | None) -> str:
+    """The search in one line."""
+    if status is None:
+        return "preparing the data and the model"
+    trials, best = status.trials, status.best
+    asked = "" if status.control == "running" else f"{status.state}: "
+    if status.is_final:
+        return f"{asked}{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
+    ended = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned"
+    ended += f", {len(status.aside)} put aside" if status.aside else ""
+    counts = f"{asked}{ended}, {trials.get('FAIL', 0)} failed"
+    return counts if best is None else f"{counts}, best {best.value:.4f} (trial {best.number})"
+
+
+def minute_line(status: StudyStatus) -> str:
+    """What each worker does and how long the rest takes, in one line for a log."""
+    at_work = [worker for worker in status.alive if worker.number is not None]
+    parts = [_place_text(worker, status) for worker in at_work] or ["all workers are idle"]
+    left = "" if status.seconds_left is None else f"; about {duration(status.seconds_left)} left"
+    return "; ".join(parts) + left
+
+
+def _place_text(worker: WorkerStatus, status: StudyStatus) -> str:
+    if worker.number is None or worker.fold is None or worker.epoch is None:
+        return f"trial {worker.number}, starting"
+    score = "" if worker.accuracy is None else f", {status.study.search.metric} {worker.accuracy:.4f}"
+    epochs = status.epochs.get(worker.number, worker.epoch)
+    return f"trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f} of {epochs:g}{score}"
+
+
+def worker_problems(snapshot: Snapshot) -> list[str]:
+    """Lines that say why the run ends early and how its workers failed, with the last lines of their logs."""
+    refused = any(worker.state == "refused" for worker in snapshot.workers)
+    lines = [snapshot.stopping] if snapshot.stopping and not refused else []
+    for worker in snapshot.workers:
+        if worker.note and worker.state != "refused":
+            lines += [worker.note, *(f"    {line}" for line in worker.last_lines)]
+    return lines
+
+
+def against(status: StudyStatus) -> str:
+    """By how much the best trial beats the baseline; empty where that is not known."""
+    best, baseline = status.best, status.baseline
+    return "" if best is None or baseline is None else f", {best.value - baseline:+.4f} against the baseline"
+
+
+def compute(status: StudyStatus) -> str:
+    """What the search has spent, and what pruning has saved."""
+    spent, search, used = status.fold_epochs, status.study.search, status.usage
+    whole = spent.spent + spent.saved
+    saved = f", {spent.saved:.0f} ({spent.saved / whole:.0%}) saved by pruning" if spent.saved else ""
+    of = "" if search.fold_epochs is None else f" of {search.fold_epochs:g}"
+    hours = ""
+    if used is not None and search.gpu_hours is not None:
+        hours = f", {used.gpu_hours:.2f} of {search.gpu_hours:g} GPU hours"
+    return f"{spent.spent:.0f}{of} fold-epochs spent{saved}{hours}"
+
+
+def _ahead(outlook: Outlook, has_converged: bool) -> str:
+    says = "it has converged" if has_converged else "it has not converged"
+    return f"the next trial can be expected to gain {outlook.gain:.4f} (trials differ by {outlook.spread:.4f}): {says}"
+
+
+def _worker_text(worker: WorkerStatus) -> str:
+    where = f"{worker.device} on {worker.host}, pid {worker.pid}, last sign {worker.silent_seconds:.0f} s ago"
+    if worker.number is None or worker.epoch is None:
+        return f"{where}: {'idle' if worker.number is None else f'trial {worker.number}, starting'}"
+    accuracy = "" if worker.accuracy is None else f", best {worker.accuracy:.4f}"
+    return f"{where}: trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f}{accuracy}"
+
+
+def _orphan_text(orphan: OrphanedTrial) -> str:
+    fold = "" if orphan.fold is None else f", fold {orphan.fold}"
+    return f"trial {orphan.number}{fold}, attempt {orphan.attempt}: {orphan.why}"
+
+
+def _aside(folds: Mapping[int, int]) -> str:
+    """The trials that were put aside, by how many folds of them are done."""
+    by_count: dict[int, list[int]] = {}
+    for number, count in sorted(folds.items()):
+        by_count.setdefault(count, []).append(number)
+    return "; ".join(
+        f"{counted(count, 'fold')} of trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        for count, numbers in sorted(by_count.items(), reverse=True)
+    )
+
+
+def counts(status: StudyStatus) -> list[tuple[str, int, str]]:
+    """Trials by state, none that is zero: the state whose style they have, how many, and what they are called."""
+    orphans, aside = len({orphan.number for orphan in status.orphans}), len(status.aside)
+    trials = status.trials | {"RUNNING": status.trials.get("RUNNING", 0) - orphans - aside}
+    named = [(state, trials.get(state, 0), state.lower()) for state in (*ENDED, "RUNNING", "WAITING")]
+    named += [("PRUNED", aside, "put aside"), ("WAITING", orphans, "to be adopted")]
+    return [one for one in named if one[1]]
