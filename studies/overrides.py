@@ -5,7 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from foldrace.studies.study import PATH_KEYS, StudyError, is_file
+from foldrace.studies.data import PATH_KEYS
+from foldrace.studies.study import StudyError, is_file, is_sample
 
 _PATHS = {f"data.{key}" for key in PATH_KEYS}
 
@@ -28,6 +29,8 @@ def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
         value = str(Path(value).absolute())
     elif key == "search.prior" and isinstance(value, list):
         value = with_absolute_files(value, Path())
+    elif key == "final.submission" and isinstance(value, str) and is_sample(value):
+        value = str(Path(value).absolute())
     set_key(raw, key, value)
     section, _, knob = key.partition(".")
     if section == "training" and not isinstance(value, dict):

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 import tomli_w
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     SerializationInfo,
     field_serializer,
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from foldrace.errors import FoldraceError
+from foldrace.studies.data import Data, Section, Task
 from foldrace.studies.knobs import Hyperparameters, Value
 from foldrace.studies.settings import Choices, Range, Setting, check_baseline, check_setting
 
@@ -30,7 +30,12 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
 SHIPPED_PRIORS = "shipped"  # among the names of `search.prior`
 MAX_TRIALS = 20_000  # they are queued in one transaction
-PATH_KEYS = ("train", "test", "labels")  # of [data]
+FORMS = ("pred", "probs", "labels")  # of a submission
+
+
+def is_sample(submission: str) -> bool:
+    """Whether `final.submission` is a file; else it is one of `FORMS`."""
+    return submission.lower().endswith(".csv")
 
 
 def is_file(prior: str) -> bool:
@@ -42,32 +47,14 @@ class StudyError(FoldraceError):
     """The study file cannot be run as it is."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Data(_Section):
-    """Where the examples are. Paths are relative to the study file.
-
-    Attributes:
-        max_unknown: the share of tokens unknown to the model's tokenizer above which data is refused.
-    """
-
-    train: Path
-    test: Path | None = None
-    labels: Path | None = None
-    exclude_labels: tuple[str, ...] = ()
-    max_unknown: float = Field(0.05, ge=0, le=1)
-
-
-class Model(_Section):
+class Model(Section):
     """A name on the hub, a folder, or `tiny`; sentences are cut at `max_length` tokens."""
 
     name: str = Field("tiny", min_length=1)
     max_length: int = Field(128, ge=8, le=8192)
 
 
-class Folds(_Section):
+class Folds(Section):
     """How the rows are split. One seed rules the split, the initial weights and the order of the batches."""
 
     count: int = Field(5, ge=2, le=100)
@@ -76,7 +63,7 @@ class Folds(_Section):
     leaky_oversampling: bool = False
 
 
-class Search(_Section):
+class Search(Section):
     """The budget, what is maximised, how trials are sampled and pruned, and where the study is stored.
 
     Attributes:
@@ -168,13 +155,30 @@ class Search(_Section):
         return self
 
 
-class Final(_Section):
-    """The final job: its folds and seeds, how the models vote, and the format of the submission."""
+class Final(Section):
+    """The final job: its folds and seeds, how the models vote, and the format of the submission.
+
+    Attributes:
+        submission: `pred`: the codes of the labels alone; `probs`: id, label and the probabilities of all; `labels`: id
+            and label; or a .csv file whose columns, rows and form of labels it takes. None: `pred` of relations, else
+            `labels`.
+    """
 
     folds: int = Field(8, ge=2, le=100)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((77,), min_length=1)
     vote: Literal["probabilities", "logits"] = "probabilities"
-    submission: Literal["pred", "probs"] = "pred"
+    submission: str | None = None
+
+    def form(self, task: Task) -> str:
+        """The form of the submission: of relations by default `pred`, of all else `labels`."""
+        return self.submission or ("pred" if task == "relation" else "labels")
+
+    @field_validator("submission")
+    @classmethod
+    def _is_a_form_or_a_file(cls, submission: str | None) -> str | None:
+        if submission is not None and submission not in FORMS and not is_sample(submission):
+            raise ValueError(f"expected {', '.join(FORMS)}, or a sample's .csv file; found {submission!r}")
+        return submission
 
     @field_validator("seeds")
     @classmethod
@@ -185,14 +189,14 @@ class Final(_Section):
         return seeds
 
 
-class Study(_Section):
+class Study(Section):
     """A whole study file. `training` holds the knobs that the file names; every other knob has its default."""
 
     name: str = Field(pattern=NAME)
     data: Data
     model: Model = Model()
     folds: Folds = Folds()
-    training: dict[str, Setting] = {}
+    training: dict[str, Setting] = Field({})
     search: Search = Search()
     final: Final = Final()
 

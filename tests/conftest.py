@@ -16,8 +16,9 @@ import sqlalchemy as sa
 from foldrace.search.trials.claims import WITHOUT_PRUNER, Trials, TrialsSettings
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
+from foldrace.studies.data import Data
 from foldrace.studies.settings import Range
-from foldrace.studies.study import Data, Study
+from foldrace.studies.study import Study
 from tests.support.claims import on_clock
 from tests.support.postgres import administer, running_server
 

@@ -9,17 +9,20 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from reprlib import repr as short_repr
 
 from foldrace.errors import FoldraceError
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import new_folder
+from foldrace.studies.study import is_sample
 from foldrace.trainer.arrays import Probabilities
+from foldrace.trainer.data.columns import USUAL
+from foldrace.trainer.data.formats import MAX_FILE_BYTES, read_text
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import OutOfFold
 
-Format = Literal["pred", "probs"]
 Cell = str | int | float
 
 _QUOTED = re.compile(r"[=+\-@]|.*[\x00-\x1f\x7f]", re.DOTALL)  # a spreadsheet might take it for more than text
@@ -30,25 +33,32 @@ class SubmissionError(FoldraceError):
 
 
 def submission_text(
-    form: Format, ids: Sequence[str], probabilities: Probabilities, labels: Labels, excluded: int = 0
+    form: str, ids: Sequence[str], probabilities: Probabilities, labels: Labels, excluded: int = 0
 ) -> str:
     """The text of the submission file, rows in test order.
 
     Args:
         form: `pred` (P-Stage, as in the retrospective) has a column `pred` of label codes. `probs` (Boostcamp) has the
             id, the name of the label, and the probabilities of all labels, in the order of their codes, as a Python
-            list.
+            list. `labels` has the id and the name of the label. Else a sample's .csv file: its columns, its rows in
+            their order, and label codes where it has whole numbers, else names.
         probabilities: (rows, classes), classes as in `labels`.
         excluded: the number of labels of the competition that were left out of training. `probs` gives them 0.0.
 
     Raises:
-        SubmissionError: ids and probabilities do not fit, or `probs` has no place for the code of a label.
+        SubmissionError: ids and probabilities do not fit, or as `check_form`.
     """
     _check(ids, probabilities, labels)
-    check_codes(form, labels, excluded)
+    check_form(form, ids, labels, excluded)
     best = probabilities.argmax(axis=1).tolist()
     if form == "pred":
         return _csv(["pred"], ([labels.codes[c]] for c in best))
+    if form == "labels":
+        return _csv(["id", "label"], ([id_, labels.names[c]] for id_, c in zip(ids, best, strict=True)))
+    if is_sample(form):
+        sample = _read_sample(Path(form))
+        answers = dict(zip(ids, zip(best, _rounded(probabilities), strict=True), strict=True))
+        return _csv(sample.columns, (_like(sample, id_, *answers[id_], labels) for id_ in sample.ids or ids))
     every = _in_code_order(probabilities, labels, excluded)
     cells = zip(ids, best, every, strict=True)
     return _csv(["id", "pred_label", "probs"], ([id_, labels.names[c], str(row)] for id_, c, row in cells))
@@ -122,13 +132,79 @@ def _check(ids: Sequence[str], probabilities: Probabilities, labels: Labels) -> 
         raise SubmissionError(f"probabilities of shape {probabilities.shape}, expected {expected} (rows, labels)")
 
 
-def check_codes(form: Format, labels: Labels, excluded: int) -> None:
-    """Raise SubmissionError when a `probs` submission has no place for the code of a label."""
+def check_form(form: str, ids: Sequence[str], labels: Labels, excluded: int) -> None:
+    """Refuse a submission that cannot be written.
+
+    Raises:
+        SubmissionError: a `probs` one has no place for the code of a label; a sample has other rows than the test file,
+            or columns whose meaning is not known.
+        DataError: a sample cannot be read.
+    """
+    if is_sample(form):
+        _check_sample(Path(form), ids, labels)
     classes = len(labels.codes) + excluded
     if form == "probs" and max(labels.codes) >= classes:
         raise SubmissionError(
             f"label code {max(labels.codes)}: a probs submission of {classes} labels has 0 to {classes - 1}"
         )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """A sample submission.
+
+    Attributes:
+        ids: of its rows; empty without a column for them, which rows in the order of the test file need not have.
+        id_column: its place; None without one.
+        cells: of the first row.
+        rows: how many there are.
+    """
+
+    columns: list[str]
+    id_column: int | None
+    ids: list[str]
+    cells: list[str]
+    rows: int
+
+    @property
+    def answers(self) -> list[str]:
+        """The columns that are to be filled."""
+        return [name for i, name in enumerate(self.columns) if i != self.id_column]
+
+
+def _read_sample(path: Path) -> _Sample:
+    rows = [row for row in csv.reader(io.StringIO(read_text(path, MAX_FILE_BYTES), newline="")) if row]
+    columns, *rows = rows
+    short = next((i for i, row in enumerate(rows, 2) if len(row) != len(columns)), None)
+    if short is not None:
+        raise SubmissionError(f"{path}, line {short}: {len(rows[short - 2])} of {len(columns)} columns")
+    plain = [name.strip().lower() for name in columns]
+    place = next((plain.index(name) for name in USUAL["id"] if name in plain), 0 if len(columns) > 1 else None)
+    ids = [] if place is None else [row[place] for row in rows]
+    return _Sample(columns, place, ids, rows[0] if rows else [], len(rows))
+
+
+def _check_sample(path: Path, ids: Sequence[str], labels: Labels) -> None:
+    sample = _read_sample(path)
+    answers = sample.answers
+    if len(answers) != 1 and sorted(answers) != sorted(labels.names):
+        expected = "one column to fill beside the id, or one for each label"
+        raise SubmissionError(f"{path}: expected {expected}; found {', '.join(answers)[:100] or 'none'}")
+    if sample.rows != len(ids) or (sample.ids and set(sample.ids) != set(ids)):
+        other = next((id_ for id_ in sample.ids if id_ not in set(ids)), None)
+        found = "" if other is None else f", and {short_repr(other)} is no test row's id"
+        raise SubmissionError(f"{path}: {sample.rows} rows for {len(ids)} test rows{found}")
+
+
+def _like(sample: _Sample, id_: str, best: int, probabilities: list[float], labels: Labels) -> list[Cell]:
+    """One row in the form of a sample."""
+    if len(sample.answers) > 1:
+        filled: dict[str, Cell] = dict(zip(labels.names, probabilities, strict=True))
+        return [id_ if i == sample.id_column else filled[name] for i, name in enumerate(sample.columns)]
+    (place,) = (i for i in range(len(sample.columns)) if i != sample.id_column)
+    has_codes = re.fullmatch(r"-?[0-9]+", sample.cells[place].strip()) is not None
+    answer: Cell = labels.codes[best] if has_codes else labels.names[best]
+    return [answer if i == place else id_ for i in range(len(sample.columns))]
 
 
 def _in_code_order(probabilities: Probabilities, labels: Labels, excluded: int) -> Iterable[list[float]]:

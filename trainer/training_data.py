@@ -15,12 +15,12 @@ from transformers import PreTrainedTokenizerBase
 from foldrace.storage.files.atomic import atomic_write, new_folder, restore_folder
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
-from foldrace.studies.study import Study
+from foldrace.studies.study import Folds, Study
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.encoding import encode, marker_tokens, unknown_share
-from foldrace.trainer.data.examples import DataError, Examples, read_test, read_training
-from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds
+from foldrace.trainer.data.examples import DataError, Example, Examples, read_test, read_training
+from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds, plan_given_folds
 from foldrace.trainer.data.tokenizer import build_tokenizer, explain_unknown, load_tokenizer, pad_id
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.tasks import FoldTask
@@ -47,7 +47,7 @@ class TrainingData:
     @property
     def labels(self) -> IntArray:
         """(rows,), class indices."""
-        return np.array([example.label for example in self.examples.rows], dtype=np.int64)
+        return _labels(self.examples)
 
     @property
     def no_relation(self) -> int | None:
@@ -59,7 +59,8 @@ class TrainingData:
     def invented_codes(self) -> str:
         """A phrase about the label codes of a submission that no file gave; empty when a file gave them."""
         labels = self.examples.labels
-        if self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
+        writes_codes = self.study.final.form(self.examples.task) in ("pred", "probs")
+        if not writes_codes or self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
             return ""
         return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
 
@@ -80,9 +81,8 @@ class TrainingData:
                 return FoldPlan.from_json(path.read_text(encoding="utf-8"))
             except FoldError as error:
                 raise FoldError(f"{path}: {error}") from None
-        sentences = [example.sentence for example in self.examples.rows]
         folds = self.study.folds.model_copy(update={"count": count, "seed": seed})
-        plan = plan_folds(self.labels, sentences, self.examples.labels.names, folds)
+        plan = plan_examples(self.examples, folds)
         atomic_write(path, plan.to_json())
         return plan
 
@@ -130,6 +130,20 @@ class TrainingData:
         )
 
 
+def plan_examples(examples: Examples, folds: Folds) -> FoldPlan:
+    """The folds of the training rows: those that a column gives, else planned. Raises FoldError."""
+    given = [example.fold for example in examples.rows if example.fold is not None]
+    if given:
+        return plan_given_folds(_labels(examples), given, folds)
+    groups = [example.group for example in examples.rows if example.group is not None]
+    sentences = [example.sentence for example in examples.rows]
+    return plan_folds(_labels(examples), sentences, examples.labels.names, folds, groups)
+
+
+def _labels(examples: Examples) -> IntArray:
+    return np.array([example.label for example in examples.rows], dtype=np.int64)
+
+
 def refuse_unknown(share: float, rows: Path, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise DataError where `share`, of the tokens of some `rows`, is more than the study allows to be unknown."""
     if share > study.data.max_unknown:
@@ -147,7 +161,10 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
         ModelError: the tokenizer cannot be loaded or built.
     """
     examples = read_training(study.data)
-    test = None if study.data.test is None else read_test(study.data.test, examples.labels)
+    _refuse_marking(study, examples)
+    test = None
+    if study.data.test is not None:
+        test = read_test(study.data.test, examples.labels, study.data, examples.task)
     folder = workspace.folder / f"data-{_fingerprint(study, examples)}"
     with workspace.lock("data"):
         restore_folder(folder)
@@ -156,8 +173,23 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
     return TrainingData(study, examples, test, load_tokenizer(folder / "tokenizer"), folder)
 
 
+def _refuse_marking(study: Study, examples: Examples) -> None:
+    """Raise DataError where the study marks or searches entities that the rows do not have."""
+    asked = study.training.get("entity_marking")
+    if examples.task != "relation" and asked not in (None, "none", "concat"):  # an exported study names the default
+        rows = {"text": "texts", "pair": "pairs of texts"}[examples.task]
+        raise DataError(f"training.entity_marking: the rows are {rows}, which have no entities to mark; leave it out")
+
+
+def _key(example: Example) -> tuple[str | int | None, ...]:
+    """What tokenizer and folds know of a row; of a relation without groups as version 0.1.0 had it."""
+    entities = [entity.type for entity in (example.subject, example.object) if entity is not None]
+    later = {"pair": example.pair, "group": example.group, "fold": example.fold}
+    return (example.sentence, *entities, example.label, *(f"{k}={v}" for k, v in later.items() if v is not None))
+
+
 def _build(study: Study, examples: Examples, folder: Path, workspace: Workspace) -> None:
-    sentences = [example.sentence for example in examples.rows]
+    sentences = [text for example in examples.rows for text in (example.sentence, example.pair) if text is not None]
     tokenizer = build_tokenizer(study.model.name, sentences, marker_tokens(examples.rows))
     with new_folder(folder) as building:
         tokenizer.save_pretrained(building / "tokenizer")
@@ -169,7 +201,7 @@ def _fingerprint(study: Study, examples: Examples) -> str:
     Another run of the same name finds only what fits it. A setting that is added later belongs in here only where it
     differs from its default: every old run would make its folder anew.
     """
-    rows = [(e.sentence, e.subject.type, e.object.type, e.label) for e in examples.rows]
+    rows = [_key(example) for example in examples.rows]
     folds = (study.folds.oversample_minority, study.folds.leaky_oversampling)
     text = json.dumps([study.model.name, folds, examples.labels.names, rows], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

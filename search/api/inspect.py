@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foldrace.search.monitor.status import StudyStatus
     from foldrace.search.monitor.trial_table import TrialTable
     from foldrace.storage.database import Database
-    from foldrace.trainer.data.rows import Rows
+    from foldrace.trainer.data.in_memory import Rows
 
 
 def status(study: Named, *, job: str | None = None, workspace: str | Path | None = None) -> "StudyStatus":
@@ -224,8 +224,8 @@ def predict(
     Args:
         run: the folder of a final job, such as runs/demo/final-1, or the name of a run: then its newest final job.
         rows: the path of a data file in any format that a study reads; a DataFrame or dictionaries with its columns
-            (id and label may be missing); or sentences whose entities are marked, as in
-            `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame; in their
+            (id and label may be missing); or texts, or pairs of texts; of relations, texts whose entities are marked,
+            as in `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame; in their
             `attrs["unknown"]` is the share of the tokens that the tokenizer does not know.
         device: `auto`, `cpu` or `cuda`.
         overrides: of the final job's study, as `load` takes them; `data.max_unknown=1` allows any text.

@@ -1,6 +1,6 @@
 """What trains: a study is checked, searched, and made an ensemble."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def init(
-    data: str | Path, *, model: str = "tiny", minutes: float | None = None, output: str | Path | None = None
+    data: str | Path,
+    *,
+    model: str = "tiny",
+    minutes: float | None = None,
+    output: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> "NewStudy":
     """Look at data, and write a study file that runs as it is.
 
@@ -32,6 +37,7 @@ def init(
         model: a name on the hub, a folder, or `tiny`.
         minutes: fit trials, folds and epochs to so many on the devices of this machine, by timing a few steps.
         output: the file; by default NAME.toml in the current folder, called after the data. It is never overwritten.
+        columns: the names of columns that are not the usual ones, by what they are: `{"label": "topic"}`.
 
     Raises:
         StudyError: the file is there already, there is no training file, or the time is too short for a search.
@@ -39,7 +45,7 @@ def init(
     """
     from foldrace.search.launch.new_study import new_study
 
-    return new_study(Path(data), model, minutes, None if output is None else Path(output))
+    return new_study(Path(data), model, minutes, None if output is None else Path(output), columns or {})
 
 
 def check(study: Named, *, devices: str = "auto", workspace: str | Path | None = None) -> "Preflight":

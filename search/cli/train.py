@@ -43,9 +43,14 @@ def init(
         typer.Option("--minutes", help="Fit the search to so many on this machine, by timing a few steps."),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="The file; NAME.toml here, after the data.")] = None,
+    column: Annotated[
+        list[str],
+        typer.Option("--column", metavar="PART=NAME", help="A column of another name than usual: label=topic."),
+    ] = [],
 ) -> None:
     """Look at data, and write a study file that runs as it is."""
-    written = train.init(data, model=model, minutes=minutes, output=output)
+    columns = dict(one.partition("=")[::2] for one in column)
+    written = train.init(data, model=model, minutes=minutes, output=output, columns=columns)
     typer.echo(written)
     say_next("check", written.path)
 

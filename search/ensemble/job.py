@@ -12,6 +12,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.study_store import FinalFold, final_name, queue_folds, stored_study, study_exists
 from foldrace.storage.database import Database
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.data import Task
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load_stored
 from foldrace.studies.study import Study, StudyError
@@ -70,10 +71,12 @@ class EnsembleSummary:
     Attributes:
         seeds: of the folds that voted.
         submission: its path in the workspace.
+        task: of its rows.
     """
 
     seeds: tuple[int, ...]
     submission: str
+    task: Task
 
 
 def final_folds(study: Study, seeds: tuple[int, ...]) -> list[FinalFold]:
@@ -90,7 +93,8 @@ def read_summary(folder: Path) -> EnsembleSummary:
     """The summary in the folder of a final job. Raises FinalError when there is no finished ensemble."""
     with suppress(OSError, ValueError, KeyError):
         found = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-        return EnsembleSummary(tuple(found["seeds"]), found["submission"])
+        task = found.get("task", "relation")  # the only one of version 0.1.0
+        return EnsembleSummary(tuple(found["seeds"]), found["submission"], task)
     raise no_ensemble(folder)
 
 

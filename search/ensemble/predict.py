@@ -9,12 +9,12 @@ import numpy as np
 from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, FinalError, final_folds, fold_folder, read_summary
 from foldrace.search.study_store import FinalFold
 from foldrace.studies.loading import Overrides, load
-from foldrace.studies.study import Study
+from foldrace.studies.study import Study, is_sample
 from foldrace.trainer.arrays import Float32Array, FloatArray
 from foldrace.trainer.data.encoding import encode, unknown_share
 from foldrace.trainer.data.examples import Examples, read_test
+from foldrace.trainer.data.in_memory import Rows
 from foldrace.trainer.data.labels import read_labels
-from foldrace.trainer.data.rows import Rows
 from foldrace.trainer.data.tokenizer import load_tokenizer, pad_id
 from foldrace.trainer.ensemble import vote
 from foldrace.trainer.modeling.devices import autocast_dtype
@@ -51,7 +51,9 @@ class Prediction:
     def submission(self) -> str:
         """The rows' submission file, as the study asks for it."""
         ids, excluded = [row.id for row in self.examples.rows], len(self.study.data.exclude_labels)
-        return submission_text(self.study.final.submission, ids, self.votes, self.examples.labels, excluded)
+        form = self.study.final.form(self.examples.task)
+        form = "labels" if is_sample(form) else form  # a sample has the rows of the study's test file
+        return submission_text(form, ids, self.votes, self.examples.labels, excluded)
 
 
 def predict_rows(
@@ -69,7 +71,7 @@ def predict_rows(
     """
     summary = read_summary(run)
     study = load(run / STUDY_FILE, overrides, runs=run, files=False)
-    examples = read_test(rows, read_labels(run / LABELS_FILE))
+    examples = read_test(rows, read_labels(run / LABELS_FILE), study.data, summary.task)
     folders = _models(run, final_folds(study, summary.seeds))
     tokenizer = load_tokenizer(folders[0])  # that of all models
     tokens = encode(examples.rows, tokenizer, study.hyperparameters({}).entity_marking, study.model.max_length)

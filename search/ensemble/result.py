@@ -99,7 +99,7 @@ def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
     """The submission file: one with the same bytes that is there already, or else a new one in a folder of its own."""
     study, data = outcome.job.study, outcome.data
     excluded = len(study.data.exclude_labels)
-    text = submission_text(study.final.submission, _test_ids(data), votes, data.examples.labels, excluded)
+    text = submission_text(study.final.form(data.examples.task), _test_ids(data), votes, data.examples.labels, excluded)
     parent = outcome.job.workspace.folder / "submissions"
     for partial in parent.glob(f"{PARTIAL}*"):
         rmtree(partial, ignore_errors=True)  # the unfinished folder of an ensemble that was killed
@@ -115,7 +115,7 @@ def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
     summary |= {"luck": result.luck, "scored": result.scored, "unscored_labels": result.unscored_labels}
     summary |= {"mean": result.mean, "sd": result.deviation, "vote": job.study.final.vote}
     submission = str(result.submission.relative_to(job.workspace.folder))
-    summary |= {"seeds": job.study.final.seeds, "submission": submission}
+    summary |= {"seeds": job.study.final.seeds, "submission": submission, "task": outcome.data.examples.task}
     atomic_write(job.folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
 
 

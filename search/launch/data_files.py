@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from foldrace.studies.study import Data, StudyError
+from foldrace.studies.data import Data
+from foldrace.studies.study import StudyError
 
-_TABLES = (".tsv", ".csv", ".json", ".txt")
+_TABLES = (".tsv", ".csv", ".json", ".jsonl", ".parquet", ".txt")
 _LABELS = ("label_type.pkl", "dict_label_to_num.pkl", "label_type.json", "labels.json")  # the last ones are plain
 
 

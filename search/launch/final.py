@@ -18,7 +18,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import read_test, read_training
-from foldrace.trainer.submission import check_codes
+from foldrace.trainer.submission import check_form
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 
@@ -40,13 +40,14 @@ def check_final(study: Study) -> None:
     Raises:
         StorageError: its lease is too short.
         DataError: the training file or the test file has a fault.
-        SubmissionError: the submission has no place for a label's code.
+        SubmissionError: the submission has no place for a label's code, or its sample has other rows.
     """
     refuse_short_lease(study)
     examples = read_training(study.data)
     if study.data.test is not None:
-        read_test(study.data.test, examples.labels)
-        check_codes(study.final.submission, examples.labels, len(study.data.exclude_labels))
+        test = read_test(study.data.test, examples.labels, study.data, examples.task)
+        ids = [row.id for row in test.rows]
+        check_form(study.final.form(examples.task), ids, examples.labels, len(study.data.exclude_labels))
 
 
 def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:

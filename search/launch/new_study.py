@@ -5,13 +5,16 @@ import math
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import ValidationError
 
 from foldrace.search.launch.data_files import find_data, study_name
 from foldrace.search.launch.preflight import TimeEstimate, describe_study, estimate_time
@@ -19,14 +22,17 @@ from foldrace.search.words import counted, duration
 from foldrace.search.workers.slots import Slot, slots
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.data import PATH_KEYS, Columns, Data, Task
 from foldrace.studies.loading import parse
-from foldrace.studies.study import NAME, NAME_RULE, Data, Study, StudyError
+from foldrace.studies.messages import explain
+from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError
 from foldrace.trainer.data.folds import FoldError
 from foldrace.trainer.hub import GIVE_FOLDER, ModelError
 from foldrace.trainer.modeling.classifier import longest_input
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 TINY = "tiny"
+NONE_GIVEN: Mapping[str, str] = MappingProxyType({})
 RACED = 0.5  # of the time that all trials would take whole; the demo's race takes .42, and evaluations come on top
 FEWEST_TRIALS, USEFUL_TRIALS, MOST_TRIALS = 8, 16, 60
 _LONGEST, _LENGTH_STEP, _COVERED = 512, 16, 99.5  # tokens, tokens, percent of the rows
@@ -45,6 +51,7 @@ class Plan:
     max_length: int = _LONGEST
     longest: int = _LONGEST  # tokens of a row, cut at what a model can take
     rare: tuple[str, ...] = ()  # labels that are not in the validation rows of every fold
+    task: Task = "text"
 
     @property
     def epochs(self) -> float:
@@ -73,10 +80,13 @@ class NewStudy:
         return "\n".join([*self.found, f"wrote     {self.path}"])
 
 
-def new_study(source: Path, model: str, minutes: float | None, output: Path | None) -> NewStudy:
+def new_study(
+    source: Path, model: str, minutes: float | None, output: Path | None, columns: Mapping[str, str] = NONE_GIVEN
+) -> NewStudy:
     """Write a study file for the data of a folder, or of a training file.
 
     Args:
+        columns: the names of columns that are not the usual ones, by what they are: label, text.
         minutes: fit the search to so many on the devices of this machine.
         output: the file; NAME.toml in the current folder, called after the data.
 
@@ -87,7 +97,7 @@ def new_study(source: Path, model: str, minutes: float | None, output: Path | No
     """
     if minutes is not None and not 0 < minutes < math.inf:
         raise StudyError(f"--minutes {minutes:g}: expected a number above 0")
-    files = find_data(source)
+    files = find_data(source).model_copy(update={"columns": _columns(columns)})
     path = output or Path(f"{study_name(files)}.toml")
     path = path if path.suffix else path.with_name(f"{path.name}.toml")
     if path.suffix != ".toml" or not re.fullmatch(NAME, path.stem):
@@ -107,6 +117,17 @@ def new_study(source: Path, model: str, minutes: float | None, output: Path | No
     found = (*(line for line in lines if not line.startswith("searched")), *timed)
     atomic_write(path, _text(files, path, model, plan, found))
     return NewStudy(path, study, found)
+
+
+def _columns(given: Mapping[str, str]) -> Columns:
+    unknown = next((part for part in given if part not in Columns.model_fields), None)
+    if unknown is not None:
+        known = ", ".join(Columns.model_fields)
+        raise StudyError(f"--column {unknown}={given[unknown]}: expected one of {known} before =")
+    try:
+        return Columns.model_validate(given)
+    except ValidationError as error:
+        raise StudyError(f"--column: {explain(error)}") from None
 
 
 def fit_to(minutes: float, estimate: TimeEstimate, plan: Plan, places: tuple[Slot, ...]) -> tuple[Plan, list[str]]:
@@ -152,6 +173,7 @@ def _look(files: Data, path: Path, model: str, workspace: Workspace) -> tuple[Tr
         max_length=min(max(steps, 2) * _LENGTH_STEP, readable // _LENGTH_STEP * _LENGTH_STEP, _LONGEST),
         longest=int(lengths.max()),
     )
+    plan = replace(plan, task=data.examples.task)
     plan = replace(plan, rare=tuple(data.plan(plan.folds, data.study.folds.seed).pinned_labels))
     return replace(data, study=_study(files, path, model, plan), _encoded={}), plan
 
@@ -169,17 +191,15 @@ def _most_folds(data: TrainingData, counts: tuple[int, ...]) -> int:
 
 def _study(files: Data, path: Path, model: str, plan: Plan) -> Study:
     raw = tomllib.loads(_text(files, path, model, plan, ()))
-    given = {
-        key: str(file.absolute()) for key, file in files.model_dump(exclude_none=True, exclude_defaults=True).items()
-    }
-    return parse(raw | {"data": given}, str(path))
+    places = {key: str(file.absolute()) for key in PATH_KEYS if (file := getattr(files, key))}
+    return parse(raw | {"data": {"columns": files.columns.given, **places}}, str(path))
 
 
 def _text(files: Data, path: Path, model: str, plan: Plan, found: tuple[str, ...]) -> str:
-    paths = {key: _seen_from(path.parent, file) for key in ("train", "test", "labels") if (file := getattr(files, key))}
+    paths = {key: _seen_from(path.parent, file) for key in PATH_KEYS if (file := getattr(files, key))}
     template = _environment().get_template("study.toml")
-    named = {"name": path.stem, "file": path.name, "model": model, "plan": plan, "found": found}
-    return template.render({"test": "", "labels": ""} | named | paths)
+    named = {"columns": files.columns.given, "name": path.stem, "file": path.name, "model": model, "plan": plan}
+    return template.render({"test": "", "labels": "", "found": found} | named | paths)
 
 
 def _environment() -> Environment:

@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +13,11 @@ import torch
 
 from foldrace.search.words import counted, duration, span
 from foldrace.search.workers.slots import Slot
+from foldrace.studies.data import Task
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.settings import Range
 from foldrace.studies.study import Study
+from foldrace.trainer.data.examples import Examples
 from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
@@ -25,6 +27,7 @@ from foldrace.trainer.training_data import NO_RELATIONS, TrainingData
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 8
+_ROW: Mapping[Task, str] = {"relation": "row", "text": "text", "pair": "pair"}
 
 
 @dataclass(frozen=True)
@@ -144,10 +147,9 @@ def describe_study(data: TrainingData) -> list[str]:
     training = [len(plan.training(fold)) for fold in range(plan.count)]
     validation = [len(plan.validation(fold)) for fold in range(plan.count)]
     lines = [
-        f"data      {counted(len(rows), 'row')}, {counted(len(counts), 'label')}: "
+        f"data      {counted(len(rows), _ROW[data.examples.task])}, {counted(len(counts), 'label')}: "
         f"{most} {many / len(rows):.1%} ... {least} {counted(few, 'row')}",
-        f"          {counted(copies, 'repeated sentence')}; {counted(data.examples.repaired, 'span')} repaired, "
-        f"{len(data.examples.mismatched)} that do not match their entity",
+        f"          {counted(copies, 'repeated sentence')}{_spans(data.examples)}",
         f"          test: {'none' if data.test is None else counted(len(data.test.rows), 'row')}",
         f"model     {study.model.name}, {len(data.tokenizer)} pieces; "
         f"{tokens.lengths.mean():.0f} tokens a row, "
@@ -166,6 +168,13 @@ def describe_study(data: TrainingData) -> list[str]:
         lines.append("          leaky_oversampling: copies cross the folds, so the score is optimistic")
     lines += [f"searched  {knob}: {_range(study, knob)}" for knob in study.searched]
     return lines
+
+
+def _spans(examples: Examples) -> str:
+    if examples.task != "relation":
+        return ""
+    repaired = counted(examples.repaired, "span")
+    return f"; {repaired} repaired, {len(examples.mismatched)} that do not match their entity"
 
 
 def _plan(data: TrainingData) -> FoldPlan:

@@ -105,11 +105,13 @@ def _hardest(outcome: FinalOutcome) -> Table:
     """The rows whose true class got the least probability."""
     scored, names = outcome.scored, outcome.class_names
     true = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
-    header = ["id", "sentence", "subject", "object", "true class", "taken for", "probability of the true class"]
+    texts = {"relation": ["sentence", "subject", "object"], "text": ["text"], "pair": ["text", "pair"]}
+    header = ["id", *texts[outcome.data.examples.task], "true class", "taken for", "probability of the true class"]
     rows = []
     for i in np.argsort(true, kind="stable")[:MAX_HARDEST]:
         example = outcome.data.examples.rows[scored.scored[i]]
         answer = names[int(scored.probabilities[i].argmax())]
-        entities = example.subject.text, example.object.text
-        rows.append([example.id, example.sentence, *entities, names[scored.labels[i]], answer, f"{true[i]:.4f}"])
+        entities = [entity.text for entity in (example.subject, example.object) if entity is not None]
+        shown = [example.sentence, *entities, *([] if example.pair is None else [example.pair])]
+        rows.append([example.id, *shown, names[scored.labels[i]], answer, f"{true[i]:.4f}"])
     return Table(header, rows)

@@ -19,8 +19,9 @@ from foldrace.search.study_store import open_study, public_toml
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.data import Data
 from foldrace.studies.settings import Range
-from foldrace.studies.study import Data, Study
+from foldrace.studies.study import Study
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

@@ -20,8 +20,9 @@ from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
+from foldrace.studies.data import Data
 from foldrace.studies.settings import Range
-from foldrace.studies.study import Data, Study
+from foldrace.studies.study import Study
 from tests.support.claims import NO_HEARTBEAT
 from tests.support.records import record_at
 

@@ -128,7 +128,7 @@ def test_no_file_is_overwritten(here: Path) -> None:
     [
         ("nowhere", {}, "nowhere: no such file or folder"),
         (".", {}, "no training file there"),
-        ("relations/test_labels.csv", {}, "column sentence: missing from the header"),
+        ("relations/test_labels.csv", {}, "column text: missing from the header"),
         ("relations", {"minutes": 0}, "--minutes 0: expected a number above 0"),
         ("relations", {"minutes": float("nan")}, "--minutes nan: expected a number above 0"),
         ("relations", {"minutes": float("inf")}, "--minutes inf: expected a number above 0"),

@@ -28,8 +28,9 @@ from foldrace.search.trials.claims import Trials
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.leases.lease import LeaseLost
 from foldrace.storage.workers import WorkerIdentity
+from foldrace.studies.data import Data
 from foldrace.studies.settings import Range
-from foldrace.studies.study import Data, Study, StudyError
+from foldrace.studies.study import Study, StudyError
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores
 from foldrace.trainer.training_data import TrainingData, open_training_data

@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 import pytest
 
-from foldrace.studies.study import Data
+from foldrace.studies.data import Data
 from foldrace.trainer.data.examples import DataError, Examples, read_training
 
 SENTENCE, SUBJECT, OBJECT = "최민호은 2017년 바다연구소에서 일한다.", "최민호", "바다연구소"
@@ -66,6 +66,7 @@ def test_rows_that_are_taken_apart_are_those_of_the_composed_file(kind: str, mov
     composed = read(tmp_path, "NFC", kind)
 
     assert read(tmp_path, "NFD", kind, moves_spans) == composed
+    assert composed.rows[0].subject is not None
     assert composed.rows[0].subject.text == SUBJECT
     assert (composed.repaired, composed.mismatched) == (0, ())
 

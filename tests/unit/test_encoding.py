@@ -178,3 +178,35 @@ def test_entities_too_far_apart_lose_the_second(tokenizer: PreTrainedTokenizerBa
     assert kept[:4] == ["[CLS]", "[S:PER]", "한성", "[/S:PER]"]
     assert kept[-1] == "[SEP]"
     assert len(kept) == 8
+
+
+# Without entities
+
+
+def text_of(sentence: str, pair: str | None = None) -> Example:
+    return Example("0", sentence, None, None, None, pair)
+
+
+@pytest.mark.parametrize("marking", ["none", "concat", "typed_markers"])
+def test_a_text_or_a_pair_is_encoded_as_it_is(tokenizer: PreTrainedTokenizerBase, marking: EntityMarking) -> None:
+    texts = encode((text_of("이순신은"), text_of("한성에서")), tokenizer, marking, 32)
+    pairs = encode((text_of("이순신은", "한성에서"),), tokenizer, marking, 32)
+
+    assert row(texts, tokenizer, 1) == "[CLS] " + " ".join(tokenizer.tokenize("한성에서")) + " [SEP]"
+    first, second = (" ".join(tokenizer.tokenize(text)) for text in ("이순신은", "한성에서"))
+    assert row(pairs, tokenizer) == f"[CLS] {first} [SEP] {second} [SEP]"
+    assert pairs.types is not None
+    assert pairs.types.tolist() == [0] * (first.count(" ") + 3) + [1] * (second.count(" ") + 2)
+
+
+def test_a_pair_that_is_too_long_loses_the_end_of_its_longer_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    found = encode((text_of(LONG.sentence, "한성에서"), text_of("이순신은", "한성에서")), tokenizer, "none", 14)
+
+    assert (found.truncated, found.lengths[0]) == (1, 14)
+    second = " ".join(tokenizer.tokenize("한성에서"))
+    assert row(found, tokenizer).endswith(f"[SEP] {second} [SEP]")
+    assert row(found, tokenizer).startswith("[CLS] " + tokenizer.tokenize(LONG.sentence)[0])
+
+
+def test_rows_without_entities_need_no_markers() -> None:
+    assert marker_tokens((text_of("이순신은"),)) == []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foldrace.studies.study import Data
+from foldrace.studies.data import Data
 from foldrace.trainer.data.examples import DataError, Entity, Examples, read_test, read_training
 from foldrace.trainer.data.labels import Labels
 
@@ -48,11 +48,25 @@ def training(path: Path, *exclude: str, labels: Path | None = None) -> Examples:
     return read_training(Data(train=path, labels=labels, exclude_labels=exclude))
 
 
+def read_as_test(path: Path, labels: Labels) -> Examples:
+    return read_test(path, labels, Data(train=path), "relation")
+
+
+def entities(examples: Examples, row: int = 0) -> tuple[Entity, Entity]:
+    """Subject and object of a row."""
+    found = examples.rows[row]
+    assert found.subject is not None
+    assert found.object is not None
+    return found.subject, found.object
+
+
 def without_types(examples: Examples) -> list[tuple[object, ...]]:
     def spans(entity: Entity) -> tuple[str, int, int]:
         return entity.text, entity.start, entity.end
 
-    return [(row.id, row.sentence, spans(row.subject), spans(row.object), row.label) for row in examples.rows]
+    return [
+        (row.id, row.sentence, *map(spans, entities(examples, i)), row.label) for i, row in enumerate(examples.rows)
+    ]
 
 
 # What is read
@@ -91,8 +105,8 @@ def test_every_format_reads_to_the_same_rows(write: Write, text: str) -> None:
 
 
 def test_the_types_of_entities_are_kept_where_the_format_has_them(write: Write) -> None:
-    first = training(write(CSV)).rows[0]
-    assert (first.subject.type, first.object.type) == ("PER", "ORG")
+    subject, target = entities(training(write(CSV)))
+    assert (subject.type, target.type) == ("PER", "ORG")
 
 
 def test_an_entity_may_be_written_as_json(write: Write) -> None:
@@ -110,7 +124,7 @@ def test_any_word_is_read_as_python_wrote_it(tmp_path_factory: pytest.TempPathFa
     path.write_bytes(file.getvalue().encode())
     found = training(path)
     composed = normalize("NFC", word)
-    assert (found.rows[0].sentence, found.rows[0].subject.text) == (composed, composed)
+    assert (found.rows[0].sentence, entities(found)[0].text) == (composed, composed)
     assert (found.repaired, found.mismatched) == (0, ())
 
 
@@ -160,7 +174,7 @@ def test_labels_that_are_all_numbers_are_their_own_codes(write: Write) -> None:
     ("hidden", "outside"), [("blind", 0), ("100", 0), ("", 0), (" ", 0), ("없는이름", 1), ("7", 1)]
 )
 def test_a_test_label_that_is_hidden_or_unknown_is_none(write: Write, hidden: str, outside: int) -> None:
-    found = read_test(write(CSV.replace("직함", hidden)), LABELS)
+    found = read_as_test(write(CSV.replace("직함", hidden)), LABELS)
     assert [row.label for row in found.rows] == [None, 0]
     assert found.outside == outside
 
@@ -168,7 +182,7 @@ def test_a_test_label_that_is_hidden_or_unknown_is_none(write: Write, hidden: st
 @pytest.mark.parametrize("hidden", [100, None])
 def test_a_json_label_may_be_hidden(write: Write, hidden: int | None) -> None:
     text = json.dumps([OBJECTS[0] | {"label": hidden}, OBJECTS[1] | {"label": 1}])
-    assert [row.label for row in read_test(write(text), LABELS).rows] == [None, 1]
+    assert [row.label for row in read_as_test(write(text), LABELS).rows] == [None, 1]
 
 
 @pytest.mark.parametrize(
@@ -180,16 +194,16 @@ def test_a_json_label_may_be_hidden(write: Write, hidden: int | None) -> None:
     ],
 )
 def test_a_test_file_needs_no_label_column(write: Write, text: str) -> None:
-    assert [row.label for row in read_test(write(text), LABELS).rows] == [None, None]
+    assert [row.label for row in read_as_test(write(text), LABELS).rows] == [None, None]
 
 
 def test_100_is_a_label_where_it_is_the_code_of_one(write: Write) -> None:
-    found = read_test(write(TSV.replace("직함", "100")), Labels(("없음", "직함"), (0, 100)))
+    found = read_as_test(write(TSV.replace("직함", "100")), Labels(("없음", "직함"), (0, 100)))
     assert [row.label for row in found.rows] == [1, 0]
 
 
 def test_an_excluded_label_is_none_in_a_test_file(write: Write) -> None:
-    found = read_test(write(TSV), LABELS.without(["없음"]))
+    found = read_as_test(write(TSV), LABELS.without(["없음"]))
     assert [row.label for row in found.rows] == [0, None]
 
 
@@ -256,7 +270,7 @@ BAD_TSV = [
     ("after a long cell", 'a-0\t"가\n\n나"\t가\t0\t0\t나\t3\t3\tx\n' + TSV + "a-3", "line 6, column sentence: missing"),
 ]
 BAD_CSV = [
-    ("no header", CSV.removeprefix(HEADER), "line 1, column id: missing from the header; expected id,sentence"),
+    ("no header", CSV.removeprefix(HEADER), "line 1, column text: missing from the header; there: "),
     ("a header too short", CSV.replace(",object_entity,", ",x,"), "line 1, column object_entity: missing from the h"),
     ("a column twice", CSV.replace(",object_", ",sentence,object_"), "line 1, column sentence: more than once"),
     ("a comma too many", CSV.replace("a-2,", "a-2,,"), "line 3, column 6: extra"),
@@ -279,7 +293,11 @@ BAD_CSV = [
     ("a span outside", CSV.replace(": 1,", ": 99,", 1), "line 2, column subject_entity.end_idx: 99 lies outside"),
 ]
 BAD_JSON = [
-    ("an object", json.dumps({"data": OBJECTS}), "line 1: not a JSON list of rows: expected a list of objects"),
+    (
+        "an object",
+        json.dumps({"data": OBJECTS}),
+        "line 1, column text: missing from the header; there: data",
+    ),
     ("empty", "[]", ": no rows"),
     ("cut off", json.dumps(OBJECTS, indent=1)[:-2], "line 35: not a JSON list of rows: expected a comma or the end"),
     ("cut off within", json.dumps(OBJECTS, indent=1)[:-20], "line 34: not a JSON list of rows: "),

@@ -6,7 +6,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from foldrace.studies.study import Folds
-from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence, plan_folds
+from foldrace.trainer.data.folds import (
+    PINNED,
+    FoldError,
+    FoldPlan,
+    normalise_sentence,
+    plan_folds,
+    plan_given_folds,
+)
 
 NAMES = ("no_relation", "per:title", "org:members", "per:spouse")
 
@@ -156,3 +163,55 @@ def test_a_plan_whose_arrays_do_not_fit_is_refused() -> None:
         FoldPlan.from_json(json.dumps(raw | {"fold": raw["fold"][:-1]}))
     with pytest.raises(FoldError, match="do not fit together"):
         FoldPlan.from_json(json.dumps(raw | {"count": 4}))
+
+
+# Groups, and folds that a column gives
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), splits())
+def test_neither_a_group_nor_a_sentence_is_ever_split(
+    data: st.DataObject, split: tuple[list[int], list[str], FoldPlan]
+) -> None:
+    labels, sentences, whole = split
+    groups = data.draw(st.lists(st.sampled_from("abcdefghij"), min_size=len(labels), max_size=len(labels)))
+    asked = Folds(count=whole.count, seed=whole.seed, oversample_minority=False)
+    try:
+        found = plan_folds(np.array(labels, dtype=np.int64), sentences, NAMES, asked, groups)
+    except FoldError:
+        assume(False)
+    folds: dict[str, set[int]] = {}
+    for row, fold in zip(found.rows, found.fold, strict=True):
+        for key in (sentences[row], f"group {groups[row]}"):
+            folds.setdefault(key, set()).add(int(fold))
+    assert all(len(of_key) == 1 for of_key in folds.values())
+
+
+def test_the_folds_of_a_column_are_taken_as_they_are() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 2], dtype=np.int64)
+
+    found = plan_given_folds(labels, ["10", "2", "2", "10", "3", "3"], Folds(count=3, oversample_minority=False))
+
+    assert found.fold.tolist() == [2, 0, 0, 2, 1, 1]  # in the order of the numbers
+    assert found.validation(1).tolist() == [4, 5]
+    assert found.training(1).tolist() == [0, 1, 2, 3]
+    assert FoldPlan.from_json(found.to_json()).hash() == found.hash()
+
+
+def test_rare_classes_are_repeated_in_the_folds_of_a_column_too() -> None:
+    found = plan_given_folds(np.array([0, 0, 0, 0, 1], dtype=np.int64), list("ababa"), Folds(count=2))
+
+    assert found.training(1).tolist().count(4) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "folds", "message"),
+    [
+        ("abc", Folds(count=5), r"3 folds \(a, b, c\), 5 are asked for; write count = 3 in \[folds\] and folds = 3"),
+        ("aaa", Folds(count=5), r"1 folds \(a\), 5 are asked for; a split has at least two"),
+        ("aba", Folds(count=2, leaky_oversampling=True), "copies cannot cross the folds"),
+    ],
+)
+def test_a_column_of_other_folds_is_refused(given: str, folds: Folds, message: str) -> None:
+    with pytest.raises(FoldError, match=message):
+        plan_given_folds(np.zeros(3, dtype=np.int64), list(given), folds)

@@ -29,7 +29,8 @@ def later() -> Iterator[None]:
 
 
 def study(train: Path, **sections: Any) -> Study:
-    return parse({"name": "s", "data": {"train": str(train)}, "training": TRAINING, **sections}, "s.toml")
+    data = {"train": str(train), **sections.pop("data", {})}
+    return parse({"name": "s", "data": data, "training": TRAINING, **sections}, "s.toml")
 
 
 def test_a_data_file_may_move(train: Path, tmp_path: Path) -> None:
@@ -73,6 +74,8 @@ def test_budgets_places_and_defaults_are_no_part_of_the_identity(train: Path, se
             'training.gamma is {"low": 0.5, "high": 1.0}, was {"low": 0.4, "high": 1.0}',
         ),
         ({"training": {**TRAINING, "lr": 2e-3}}, "training.lr is 0.002, was 0.001"),
+        ({"data": {"task": "text"}}, 'data.task is "text", was null'),
+        ({"data": {"columns": {"label": "topic"}}}, 'data.columns is {"label": "topic"}, was {}'),
         ({"folds": {"count": 8}}, "folds.count is 8, was 5"),
         ({"model": {"name": "models/koelectra"}}, 'model.name is "models/koelectra", was "tiny"'),
         ({"search": {"metric": "auprc"}}, 'search.metric is "auprc", was "accuracy"'),
@@ -93,7 +96,7 @@ def test_what_decides_a_trial_is_the_identity(train: Path, sections: dict[str, A
 
 def test_a_label_file_that_one_of_them_lacks_is_a_change(train: Path) -> None:
     without = Identity.of(study(train))
-    with_labels = Identity.of(study(train, data={"train": str(train), "labels": str(train)}))
+    with_labels = Identity.of(study(train, data={"labels": str(train)}))
     digest = with_labels.values["data.labels"]
 
     assert with_labels.changes_since(without) == [f"data.labels is {digest}, was absent"]

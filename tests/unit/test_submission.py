@@ -52,6 +52,53 @@ def test_a_code_without_a_place_in_a_probs_submission_is_refused() -> None:
         submission_text("probs", ["a", "b"], PROBABILITIES, LABELS)
 
 
+def test_a_submission_of_labels_has_their_names() -> None:
+    assert submission_text("labels", ["a", "b"], PROBABILITIES, LABELS) == "id,label\na,org:members\nb,per:title\n"
+
+
+@pytest.mark.parametrize(
+    ("sample", "expected"),
+    [
+        ("idx,relation\nb,0\na,0\n", "idx,relation\nb,2\na,1\n"),
+        ("relation,ID\nsome,b\nsome,a\n", "relation,ID\nper:title,b\norg:members,a\n"),
+        ("pred\n0\n0\n", "pred\n1\n2\n"),
+        ("id,label\nb,\na,\n", "id,label\nb,per:title\na,org:members\n"),
+        (
+            "id,org:members,per:title\na,.5,.5\nb,.5,.5\n",
+            "id,org:members,per:title\na,0.75,0.25\nb,0.100000001,0.899999976\n",
+        ),
+        ("\ufeffid,label\r\na,0\r\nb,0\r\n", "id,label\na,1\nb,2\n"),
+    ],
+    ids=["codes", "names", "no id", "nothing to fill in", "probabilities", "from a spreadsheet"],
+)
+def test_a_sample_gives_columns_rows_and_form(tmp_path: Path, sample: str, expected: str) -> None:
+    path = tmp_path / "sample_submission.csv"
+    path.write_text(sample, encoding="utf-8", newline="")
+
+    assert submission_text(str(path), ["a", "b"], PROBABILITIES, LABELS) == expected
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ("id,label\na,0\nc,0\n", "2 rows for 2 test rows, and 'c' is no test row's id"),
+        ("id,label\na,0\n", "1 rows for 2 test rows"),
+        ("id,label\na,0\na,0\n", "2 rows for 2 test rows"),
+        ("id,label,more\na,0,1\nb,0,1\n", "expected one column to fill beside the id, or one for each label"),
+        ("id\na\nb\n", "expected one column to fill"),
+        ("id,label\na,0\nb\n", "line 3: 1 of 2 columns"),
+    ],
+)
+def test_a_sample_of_other_rows_is_refused(tmp_path: Path, sample: str, message: str) -> None:
+    path = tmp_path / "sample_submission.csv"
+    path.write_text(sample, encoding="utf-8")
+
+    with pytest.raises(SubmissionError, match=r"sample_submission\.csv") as caught:
+        submission_text(str(path), ["a", "b"], PROBABILITIES, LABELS)
+
+    assert message in str(caught.value)
+
+
 def test_probabilities_of_other_rows_are_refused() -> None:
     with pytest.raises(SubmissionError, match=r"shape \(2, 2\), expected \(3, 2\)"):
         submission_text("pred", ["a", "b", "c"], PROBABILITIES, LABELS)

@@ -15,8 +15,13 @@ _MARKER = re.compile(r"\[/?[SO](:.*)?\]")
 
 
 def marker_tokens(examples: tuple[Example, ...]) -> list[str]:
-    """The special tokens that `typed_markers` needs, sorted: for each type that occurs, and for any other type."""
-    entities = [(role, entity) for e in examples for role, entity in (("S", e.subject), ("O", e.object))]
+    """The special tokens that `typed_markers` needs, sorted: for each type that occurs, and for any other type.
+
+    None where the examples have no entities.
+    """
+    entities = [one for e in examples for one in _entities(e)]
+    if not entities:
+        return []
     typed = {_typed(role, entity) for role, entity in entities if entity.type is not None}
     opening = sorted({"[S]", "[O]", *typed})
     return [*opening, *(_close(token) for token in opening)]
@@ -31,12 +36,19 @@ def encode(
     one holds the sentence. `typed_markers` puts special tokens around the entities, after Zhou and Chen 2022 ("An
     Improved Baseline for Sentence-level Relation Extraction"). `none` leaves the sentence alone.
 
+    Examples without entities are encoded as they are, a pair as two segments, whatever the `marking`.
+
     A row that is too long loses its end. Where that would cut off a marked entity, it loses its beginning.
     """
     markers: Collection[int] = ()
     texts: tuple[list[str], ...]
+    pairs = [e.pair for e in examples if e.pair is not None]
+    if pairs:
+        return _encode_pairs([e.sentence for e in examples], pairs, tokenizer, max_length)
+    if not any(_entities(e) for e in examples[:1]):
+        marking = "none"
     if marking == "concat":
-        firsts = [f"{e.subject.text} {tokenizer.sep_token} {e.object.text}" for e in examples]
+        firsts = [f" {tokenizer.sep_token} ".join(entity.text for _, entity in _entities(e)) for e in examples]
         texts = (firsts, [e.sentence for e in examples])
     elif marking == "typed_markers":
         known = tokenizer.get_added_vocab()
@@ -47,6 +59,18 @@ def encode(
     encoded = tokenizer(*texts, return_attention_mask=False, verbose=False)
     columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
     return _truncate(columns, max_length, markers)
+
+
+def _encode_pairs(firsts: list[str], seconds: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
+    """The token ids of pairs. One that is too long loses the ends of its sentences, first that of the longer one."""
+    encoded = tokenizer(firsts, seconds, return_attention_mask=False, verbose=False)
+    columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
+    long = [i for i, row in enumerate(columns["input_ids"]) if len(row) > max_length]
+    for i in long:
+        cut = tokenizer(firsts[i], seconds[i], truncation="longest_first", max_length=max_length, verbose=False)
+        for name, rows in columns.items():
+            rows[i] = cut[name]
+    return _joined(columns, len(long))
 
 
 def unknown_share(tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> float:
@@ -66,7 +90,7 @@ def mark(example: Example, known: Collection[str]) -> str:
         known: the markers that the tokenizer knows. An entity whose type has none gets the marker without a type.
     """
     insertions = []
-    for role, entity in (("S", example.subject), ("O", example.object)):
+    for role, entity in _entities(example):
         typed = _typed(role, entity)
         opening = typed if typed in known else f"[{role}]"
         length = entity.end - entity.start
@@ -78,6 +102,11 @@ def mark(example: Example, known: Collection[str]) -> str:
         parts += [example.sentence[done:position], f" {token} "]
         done = position
     return "".join([*parts, example.sentence[done:]])
+
+
+def _entities(example: Example) -> list[tuple[str, Entity]]:
+    """The entities of a relation with their letters."""
+    return [(role, e) for role, e in (("S", example.subject), ("O", example.object)) if e is not None]
 
 
 def _typed(role: str, entity: Entity) -> str:
@@ -96,9 +125,14 @@ def _truncate(columns: dict[str, list[list[int]]], max_length: int, markers: Col
         start = _window_start(ids[i], max_length, markers)
         for rows in columns.values():
             rows[i] = [rows[i][0], *rows[i][start : start + max_length - 2], rows[i][-1]]
+    return _joined(columns, len(long))
+
+
+def _joined(columns: dict[str, list[list[int]]], truncated: int) -> Tokens:
+    ids = columns["input_ids"]
     flat = {name: np.array([token for row in rows for token in row], dtype=np.int64) for name, rows in columns.items()}
     offsets = np.cumsum([0, *(len(row) for row in ids)], dtype=np.int64)
-    return Tokens(flat["input_ids"], flat.get("token_type_ids"), offsets, len(long))
+    return Tokens(flat["input_ids"], flat.get("token_type_ids"), offsets, truncated)
 
 
 def _window_start(row: list[int], max_length: int, markers: Collection[int]) -> int:

@@ -1,4 +1,4 @@
-"""Relation examples from a study's data: rows with known labels, and with entities that stand in their sentence.
+"""Examples from a study's data: rows with known labels, and of relations with entities that stand in their sentence.
 
 A file is read and checked as a whole before any of it is used, so a run never starts on half of its data.
 """
@@ -10,10 +10,12 @@ from pathlib import Path
 from reprlib import repr as short_repr
 from unicodedata import normalize
 
-from foldrace.studies.study import Data
+from foldrace.studies.data import Data, Task
+from foldrace.trainer.data.columns import USUAL, ColumnNames
 from foldrace.trainer.data.formats import DataError
+from foldrace.trainer.data.in_memory import Rows
 from foldrace.trainer.data.labels import Labels, read_labels
-from foldrace.trainer.data.rows import Mention, Row, Rows, read_rows
+from foldrace.trainer.data.rows import Mention, Row, read_rows
 
 __all__ = ["DataError", "Entity", "Example", "Examples", "read_test", "read_training"]
 
@@ -35,13 +37,24 @@ class Entity:
 
 @dataclass(frozen=True)
 class Example:
-    """One row. `label` is a class index; None when a test file hides it."""
+    """One row.
+
+    Attributes:
+        sentence: of a pair, its first one.
+        subject, object: of a relation; else None.
+        label: a class index; None when a test file hides it.
+        pair: the second sentence of a pair; else None.
+        group, fold: of what the study's columns of these names hold; None without one.
+    """
 
     id: str
     sentence: str
-    subject: Entity
-    object: Entity
+    subject: Entity | None
+    object: Entity | None
     label: int | None
+    pair: str | None = None
+    group: str | None = None
+    fold: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,15 @@ class Examples:
     mismatched: tuple[str, ...]
     outside: int = 0
 
+    @property
+    def task(self) -> Task:
+        """What all rows are: the first one tells."""
+        first = self.rows[0]
+        return "relation" if first.subject is not None else "text" if first.pair is None else "pair"
 
-_LocatedRow = tuple[Row, Entity, Entity]
+
+_Entities = tuple[Entity, Entity]
+_LocatedRow = tuple[Row, _Entities | None]
 
 
 def read_training(data: Data) -> Examples:
@@ -71,7 +91,10 @@ def read_training(data: Data) -> Examples:
     Raises:
         DataError: the data or the label file is malformed, a row has no known label, or no rows are left.
     """
-    rows = read_rows(data.train)
+    rows = read_rows(data.train, ColumnNames(data))
+    if all(row.label is None for row in rows):
+        usual = f'a column called {", ".join(USUAL["label"])}, or data.columns = {{ label = "..." }} that names it'
+        raise rows[0].place.error("label", f"expected a label, found none in any row; training needs {usual}")
     every = _labels_of(rows) if data.labels is None else read_labels(data.labels)
     if len(every.names) > MAX_LABELS:
         there = f"{len(every.names):,} labels, as {short_repr(every.names[0])}"
@@ -89,13 +112,17 @@ def read_training(data: Data) -> Examples:
     return replace(_examples(kept, labels), outside=len(found) - len(kept))
 
 
-def read_test(source: Path | Rows, labels: Labels) -> Examples:
+def read_test(source: Path | Rows, labels: Labels, data: Data, task: Task) -> Examples:
     """The rows of a test file, or some in memory. A label that is hidden, excluded or unknown becomes None.
+
+    Args:
+        data: of the study, which may name columns.
+        task: of the training rows.
 
     Raises:
         DataError: a row is malformed.
     """
-    rows = read_rows(source)
+    rows = read_rows(source, ColumnNames(data, trains=False).of_task(task))
     classes = [None if row.label is None else labels.find(row.label) for row in rows]
     named = [row.label is not None and row.label not in HIDDEN_LABELS for row in rows]
     outside = sum(is_named and label is None for is_named, label in zip(named, classes, strict=True))
@@ -111,6 +138,10 @@ def _labels_of(rows: Iterable[Row]) -> Labels:
             raise _hidden(row)
         if not row.label.isprintable():
             raise row.place.error("label", f"{short_repr(row.label)} is not the name of a label")
+        if re.fullmatch(r"-?[0-9]+\.[0-9]*[1-9][0-9]*", row.label):
+            raise row.place.error(
+                "label", f"{row.label} is a number with a fraction; a label is a name or a whole number"
+            )
         names.add(row.label)
     if all(re.fullmatch(r"0|[1-9][0-9]{0,8}", name) for name in names):
         codes = sorted(int(name) for name in names)
@@ -134,18 +165,21 @@ def _hidden(row: Row) -> DataError:
 
 def _examples(found: Iterable[tuple[_LocatedRow, int | None]], labels: Labels) -> Examples:
     examples, repaired, mismatched = [], 0, []
-    for (row, *entities), label in found:
-        subject, target = entities
-        examples.append(Example(row.id, row.sentence, subject, target, label))
-        spans = zip(entities, (row.subject, row.object), strict=True)
+    for (row, entities), label in found:
+        subject, target = entities or (None, None)
+        examples.append(Example(row.id, row.text, subject, target, label, row.pair, row.group, row.fold))
+        spans = zip(entities or (), row.entities or (), strict=True)
         repaired += sum((entity.start, entity.end) != (mention.start, mention.end) for entity, mention in spans)
-        if any(row.sentence[entity.start : entity.end + 1] != entity.text for entity in entities):
+        if any(row.text[entity.start : entity.end + 1] != entity.text for entity in entities or ()):
             mismatched.append(row.id)
     return Examples(tuple(examples), labels, repaired, tuple(mismatched))
 
 
 def _locate(row: Row) -> _LocatedRow:
-    return row, _entity(row, row.subject), _entity(row, row.object)
+    if row.entities is None:
+        return row, None
+    subject, target = row.entities
+    return row, (_entity(row, subject), _entity(row, target))
 
 
 def _entity(row: Row, mention: Mention) -> Entity:
@@ -153,9 +187,9 @@ def _entity(row: Row, mention: Mention) -> Entity:
     for shift in _SHIFTS:
         start = mention.start + shift
         end = start + len(mention.text) - 1
-        if start >= 0 and abs(end - mention.end) <= MAX_SHIFT and row.sentence.startswith(mention.text, start):
+        if start >= 0 and abs(end - mention.end) <= MAX_SHIFT and row.text.startswith(mention.text, start):
             return Entity(mention.text, start, end, mention.type)
-    last = len(row.sentence) - 1
+    last = len(row.text) - 1
     if not 0 <= mention.start <= last:
         raise row.place.error(mention.columns[0], f"{mention.start} lies outside the sentence, 0 to {last}")
     if not mention.start <= mention.end <= last:

@@ -92,8 +92,10 @@ def normalise_sentence(sentence: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", sentence).casefold().split())
 
 
-def plan_folds(labels: IntArray, sentences: Sequence[str], label_names: Sequence[str], folds: Folds) -> FoldPlan:
-    """A plan of `folds.count` stratified folds, the rows of one sentence together.
+def plan_folds(
+    labels: IntArray, sentences: Sequence[str], label_names: Sequence[str], folds: Folds, groups: Sequence[str] = ()
+) -> FoldPlan:
+    """A plan of `folds.count` stratified folds, the rows of one sentence together, and those of one group.
 
     A class that fewer than `count` sentences hold cannot be in every fold. All rows of those sentences are pinned to
     training. That may leave too few sentences of another class, and so on until nothing changes.
@@ -107,27 +109,71 @@ def plan_folds(labels: IntArray, sentences: Sequence[str], label_names: Sequence
     Args:
         labels: (n,) class indices into `label_names`.
         sentences: (n,) the text of each row.
+        groups: (n,) what is the same of rows that belong together; empty: nothing but their sentences is.
 
     Raises:
         FoldError: fewer than two folds, more folds than groups, or no class is left to score.
     """
     if len(labels) != len(sentences):
         raise FoldError(f"{len(labels)} labels for {len(sentences)} sentences; each row has one of both")
-    numbers: dict[str, int] = {}
-    group = np.array([numbers.setdefault(normalise_sentence(s), len(numbers)) for s in sentences], dtype=np.int64)
+    group = _together(_numbered([normalise_sentence(sentence) for sentence in sentences]), _numbered(groups))
     count, seed, leaky = folds.count, folds.seed, folds.leaky_oversampling
-    if not 2 <= count <= len(numbers):
-        found = f"{count} folds of {len(numbers)} groups of sentences"
+    if not 2 <= count <= group.max() + 1:
+        found = f"{count} folds of {group.max() + 1} groups of sentences"
         raise FoldError(f"{found}: ask for at least 2 folds and at most one for each group, or give more rows")
     rounds = _repetitions(labels, 2 * count) if folds.oversample_minority or leaky else np.ones_like(labels)
     if leaky:
         return _leaky_plan(labels, rounds, count, seed)
-    size = len(numbers), len(label_names)
+    size = int(group.max()) + 1, len(label_names)
     table = np.bincount(group * size[1] + labels, minlength=size[0] * size[1]).reshape(size)
     fold_of_group, pinned = _split_groups(table, count, seed)
     names = tuple(name for name, is_pinned in zip(label_names, pinned, strict=True) if is_pinned)
     rows = np.arange(len(labels))
     return FoldPlan(count, seed, folds.oversample_minority, False, names, rows, fold_of_group[group], rounds)
+
+
+def plan_given_folds(labels: IntArray, given: Sequence[str], folds: Folds) -> FoldPlan:
+    """The plan that a column of the data gives: each of its values is a fold, in their order. Nothing is pinned.
+
+    Args:
+        labels: (n,) class indices.
+        given: (n,) the fold of each row.
+
+    Raises:
+        FoldError: the column has another number of folds than `folds.count`, or copies shall cross them.
+    """
+    values = sorted(set(given), key=lambda value: (0, int(value), "") if value.isdecimal() else (1, 0, value))
+    if len(values) != folds.count:
+        shown = ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
+        remedy = f"write count = {len(values)} in [folds] and folds = {len(values)} in [final]"
+        if len(values) < 2:
+            remedy = "a split has at least two"
+        raise FoldError(f"data.columns.fold: {len(values)} folds ({shown}), {folds.count} are asked for; {remedy}")
+    if folds.leaky_oversampling:
+        raise FoldError("folds.leaky_oversampling: copies cannot cross the folds that data.columns.fold gives")
+    rounds = _repetitions(labels, 2 * folds.count) if folds.oversample_minority else np.ones_like(labels)
+    number = {value: k for k, value in enumerate(values)}
+    fold = np.array([number[value] for value in given], dtype=np.int64)
+    return FoldPlan(folds.count, folds.seed, folds.oversample_minority, False, (), np.arange(len(labels)), fold, rounds)
+
+
+def _numbered(values: Sequence[str]) -> IntArray:
+    """Numbers from 0 in the order in which the values first occur."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+
+
+def _together(sentences: IntArray, groups: IntArray) -> IntArray:
+    """The group of each row, so that rows with the same sentence or the same group are in one."""
+    if not len(groups):
+        return sentences
+    from scipy.sparse import coo_array  # type: ignore[import-untyped]  # few plans need it
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+
+    size = int(sentences.max()) + 1
+    links = coo_array((np.ones(len(groups)), (sentences, size + groups)), shape=(size + int(groups.max()) + 1,) * 2)
+    component = connected_components(links, directed=False)[1][sentences]
+    return _numbered([str(one) for one in component])
 
 
 def _repetitions(labels: IntArray, least: int) -> IntArray:

@@ -10,7 +10,8 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short_repr
@@ -19,13 +20,8 @@ from foldrace.errors import FoldraceError
 
 MAX_FILE_BYTES = 2**30
 
-PSTAGE = ("id", "sentence", "entity1", "start1", "end1", "entity2", "start2", "end2", "label")
-KLUE = ("id", "sentence", "subject_entity", "object_entity", "label")
-_ALIASES = {"guid": "id", "information": "id", "relation": "label"} | {
-    f"entity_0{i}{long}": f"{short}{i}"
-    for i in (1, 2)
-    for long, short in (("", "entity"), ("_start", "start"), ("_end", "end"))
-}
+_HANGUL = re.compile(r"[가-힣]")
+PARQUET = b"PAR1"  # the first bytes of such a file
 
 
 class DataError(FoldraceError):
@@ -54,16 +50,29 @@ class Place:
         return DataError(f"{where}, column {name}: {problem}")
 
 
-def read_records(path: Path) -> Iterator[tuple[Place, Mapping[str, object]]]:
-    """The rows of a P-Stage TSV, a Boostcamp or KLUE CSV, or a KLUE JSON file: the place and the values by column.
+Records = Iterator[tuple[Place, Mapping[str, object]]]
+Header = Callable[[Place, Sequence[str], str], tuple[Sequence[str], bool]]
 
-    The values of a table are text. Columns have the names of `PSTAGE` or `KLUE`; a file may have others too.
+
+def read_records(path: Path, header: Header) -> Records:
+    """The rows of a TSV, CSV, JSON, JSON lines or Parquet file: the place and the values by column.
+
+    The values of a table of text are text.
+
+    Args:
+        header: the names of the columns of a table of text, by its first row and its delimiter; and whether that row
+            is a header. It may raise.
 
     Raises:
         DataError: the file cannot be read, or it is none of these formats.
     """
-    text = read_text(path, MAX_FILE_BYTES)
-    return _json_records(path, text) if re.match(r"\s*[\[{]", text) else _table_records(path, text)
+    content = read_bytes(path, MAX_FILE_BYTES)
+    if content.startswith(PARQUET):
+        return _parquet_records(path)
+    text = _decode(path, content)
+    if re.match(r"\s*\[", text):
+        return _json_records(path, text)
+    return _json_lines(path, text) if re.match(r"\s*{", text) else _table_records(path, text, header)
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -85,30 +94,53 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def read_text(path: Path, limit: int) -> str:
-    """The text of a UTF-8 file, without its byte order mark. Line ends are kept as they are.
+    """The text of a file, without its byte order mark. Line ends are kept as they are.
+
+    It is UTF-8; or UTF-16, which its byte order mark tells; or CP949, as Korean Windows writes.
 
     Raises:
-        DataError: as `read_bytes`, or the file is not UTF-8.
+        DataError: as `read_bytes`, or the file is none of these.
     """
-    content = read_bytes(path, limit)
+    return _decode(path, read_bytes(path, limit))
+
+
+def _decode(path: Path, content: bytes) -> str:
     try:
-        return content.decode("utf-8-sig")
+        is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
+        with suppress(UnicodeDecodeError):
+            text = content.decode("cp949")
+            if _HANGUL.search(text):
+                return text
         line = content.count(b"\n", 0, error.start) + 1
         found = content[error.start : error.start + 1].hex()
         raise DataError(f"{path}, line {line}: not UTF-8 (byte 0x{found}); save the file as UTF-8") from None
 
 
+def _parquet_records(path: Path) -> Records:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DataError(f"{path}: a Parquet file, which pyarrow reads: pip install 'foldrace[parquet]'") from None
+    try:
+        records = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+    return ((Place(path, number), record) for number, record in enumerate(records, 1))
+
+
 # Tables: TSV and CSV
 
 
-def _table_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, object]]]:
+def _table_records(path: Path, text: str, header: Header) -> Records:
     lines = list(io.StringIO(text, newline=""))
     delimiter = "\t" if "\t" in next(line for line in lines if line.strip("\r\n")) else ","
     columns: Sequence[str] = ()
     for place, cells in _table_rows(path, lines, delimiter):
         if not columns:
-            columns, is_header = _columns(place, cells, delimiter)
+            columns, is_header = header(place, cells, delimiter)
             if is_header:
                 continue
         if len(cells) < len(columns):
@@ -147,35 +179,13 @@ def _unbalanced(place: Place, text: str, delimiter: str, error: csv.Error) -> Da
     return opening.error(f"{column}", f"unbalanced quotes ({error}); a quoted cell must double the quotes inside it")
 
 
-def _columns(place: Place, cells: list[str], delimiter: str) -> tuple[Sequence[str], bool]:
-    """The names of the columns, and whether the first row of the file holds them."""
-    names = [column_name(cell.strip().lower()) for cell in cells]
-    if "sentence" not in names and delimiter == "\t":
-        return PSTAGE[:8] if len(cells) == 8 else PSTAGE, False  # a test file without labels has eight
-    *needed, label = PSTAGE if "start1" in names else KLUE
-    for column in needed:
-        if column not in names:
-            raise place.error(column, f"missing from the header; expected {','.join([*needed, label])}")
-    for column in (*needed, label):
-        if names.count(column) > 1:
-            raise place.error(column, "more than once in the header")
-    return names, True
-
-
-def column_name(name: str) -> str:
-    """The name that a column has here, of one that a file gives it."""
-    return _ALIASES.get(name, name)
-
-
 # JSON
 
 
-def _json_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, object]]]:
+def _json_records(path: Path, text: str) -> Records:
     """The objects of a list. They are decoded one by one, because only so is the line of each known."""
     decoder = json.JSONDecoder()
     position = _skip_space(text, 0)
-    if text[position] != "[":
-        raise _not_json(path, text, position, "expected a list of objects")
     line, counted = 1, 0
     for number in itertools.count(1):
         position = _skip_space(text, position + 1)
@@ -190,7 +200,7 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, o
             raise _not_json(path, text, position, str(error)) from None
         if not isinstance(record, dict):
             raise _not_json(path, text, position, "expected an object")
-        yield Place(path, line, number), {column_name(key): value for key, value in record.items()}
+        yield Place(path, line, number), record
         position = _skip_space(text, end)
         if text[position : position + 1] != ",":
             break
@@ -198,6 +208,20 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[Place, Mapping[str, o
         raise _not_json(path, text, position, "expected a comma or the end of the list")
     if text[position + 1 :].strip():
         raise _not_json(path, text, _skip_space(text, position + 1), "expected nothing after the list")
+
+
+def _json_lines(path: Path, text: str) -> Records:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problem = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise DataError(f"{path}, line {number}: not an object of JSON lines: {problem}") from None
+        if not isinstance(record, dict):
+            raise DataError(f"{path}, line {number}: expected an object, found {short_repr(record)}")
+        yield Place(path, number), record
 
 
 def _not_json(path: Path, text: str, position: int, problem: str) -> DataError:

@@ -1,28 +1,42 @@
-"""Rows in memory: values by column, or sentences like `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.`"""
+"""Rows in memory: values by column, sentences, pairs, or sentences like `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.`"""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from reprlib import repr as short_repr
 from typing import Any
 
-from foldrace.trainer.data.formats import Place, column_name
+from foldrace.studies.data import Task
+from foldrace.trainer.data.formats import Place, Records
+
+Rows = Iterable[str | Sequence[str] | Mapping[Any, object]]
 
 _MARKER = re.compile(r"\[/?[SO](?::[^\]\s]+)?\]")
 
 
-def records_of(rows: Iterable[str | Mapping[Any, object]]) -> Iterator[tuple[Place, Mapping[str, object]]]:
+def records_of(rows: Rows, task: Task) -> Records:
     """Rows in memory, as `read_records` has those of a file. The id of a row is by default its index.
 
     Args:
-        rows: values by column; or sentences whose entities are marked, as `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.`
-            The types are optional.
+        rows: values by column; or texts, or pairs of texts. Of relations, the entities of a text are marked, as in
+            `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The types are optional.
 
     Raises:
-        DataError: an entity of a sentence is not marked exactly once.
+        DataError: a row is not what the task needs, as an entity that is not marked exactly once.
     """
     for index, row in enumerate(rows):
         place = Place(None, index)
-        found = _marked(row, place) if isinstance(row, str) else row
-        yield place, {"id": index} | {column_name(str(name).strip().lower()): value for name, value in found.items()}
+        yield place, {"id": index} | dict(row if isinstance(row, Mapping) else _values(row, place, task))
+
+
+def _values(row: object, place: Place, task: Task) -> Mapping[str, object]:
+    if isinstance(row, str) and task == "relation":
+        return _marked(row, place)
+    if isinstance(row, str) and task == "text":
+        return {"text": row}
+    if isinstance(row, Sequence) and task == "pair" and not isinstance(row, str) and len(row) == 2:
+        return {"text": row[0], "pair": row[1]}
+    expected = {"relation": "a text with marked entities", "text": "a text", "pair": "a pair of texts"}[task]
+    raise place.error("text", f"expected {expected}, or values by column; found {short_repr(row)}")
 
 
 def _marked(text: str, place: Place) -> Mapping[str, object]:

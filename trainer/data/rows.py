@@ -7,15 +7,17 @@ thing: text whose characters are taken apart (NFD, as macOS writes Hangul) is co
 import ast
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
 from unicodedata import is_normalized, normalize
 
-from foldrace.trainer.data.formats import KLUE, PSTAGE, DataError, Place, read_records
-from foldrace.trainer.data.in_memory import records_of
+from foldrace.studies.data import Task
+from foldrace.trainer.data.columns import ColumnNames, Layout
+from foldrace.trainer.data.formats import DataError, Place, Records, read_records
+from foldrace.trainer.data.in_memory import Rows, records_of
 
 MAX_VALUE_LENGTH = 100_000  # characters; sentences are far shorter, and a cell with a stray quote is far longer
 MAX_ENTITY_LENGTH = 2_000  # characters of an entity that is written as a dictionary
@@ -24,9 +26,6 @@ MAX_ENTITY_LENGTH = 2_000  # characters of an entity that is written as a dictio
 _PLAIN_ENTITY = re.compile(
     r"\{'word': '([^'\\\r\n]*)', 'start_idx': (0|[1-9][0-9]{0,8}), 'end_idx': (0|[1-9][0-9]{0,8}), 'type': '([A-Z]*)'\}"
 )
-
-
-Rows = Iterable[str | Mapping[Any, object]]  # in memory; `in_memory.records_of` says what they are
 
 
 @dataclass(frozen=True)
@@ -51,26 +50,36 @@ class Row:
     """One row as the file has it.
 
     Attributes:
+        text: the sentence; of a pair, its first one.
+        entities: subject and object of a relation; else None.
+        pair: the second sentence of a pair; else None.
         label: a name, a number, or a word for "hidden"; None when the value is empty or there is no column.
+        group, fold: what the study's columns of these names hold; None without one.
     """
 
     place: Place
     id: str
-    sentence: str
-    subject: Mention
-    object: Mention
+    text: str
+    entities: tuple[Mention, Mention] | None
+    pair: str | None
     label: str | None
+    group: str | None
+    fold: str | None
 
 
-def read_rows(source: Path | Rows) -> list[Row]:
-    """Every row of a P-Stage TSV, a Boostcamp or KLUE CSV, or a KLUE JSON file; or of some in memory.
+def read_rows(source: Path | Rows, columns: ColumnNames) -> list[Row]:
+    """Every row of a data file, in any format of `read_records`; or of some in memory.
 
     Raises:
         DataError: the file cannot be read, or any row of it is malformed.
     """
-    rows, lines = [], dict[str, int]()
-    for place, record in read_records(source) if isinstance(source, Path) else records_of(source):
-        row = _row(place, record)
+    rows, lines = list[Row](), dict[str, int]()
+    if isinstance(source, Path):
+        records = read_records(source, columns.header)
+    else:
+        records = records_of(source, columns.data.task or "relation")
+    for place, task, record in _laid_out(records, columns):
+        row = _row(place, task, {"id": len(rows), **record})
         if row.id in lines:
             raise place.error("id", f"{short_repr(row.id)} is also the id on line {lines[row.id]}; ids must differ")
         lines[row.id] = place.line
@@ -80,27 +89,46 @@ def read_rows(source: Path | Rows) -> list[Row]:
     return rows
 
 
-def _row(place: Place, record: Mapping[str, object]) -> Row:
+def _laid_out(records: Records, columns: ColumnNames) -> Iterator[tuple[Place, Task, Mapping[str, object]]]:
+    """The values of each row by what they are. All rows are of the task of the first one."""
+    layouts: dict[tuple[str, ...], Layout] = {}
+    for place, record in records:
+        names = tuple(record)
+        if names not in layouts:
+            first = next(iter(layouts.values()), None)
+            layouts[names] = (columns if first is None else columns.of_task(first.task)).layout(place, names)
+        yield place, layouts[names].task, layouts[names].of(record)
+
+
+def _row(place: Place, task: Task, record: Mapping[str, object]) -> Row:
     for column, value in record.items():
         _check_text(place, column, value)
-    in_columns = "start1" in record
-    for column in (PSTAGE if in_columns else KLUE)[:-1]:  # a test file may have no column for the label
-        if column not in record:
-            raise place.error(column, "missing")
-    identity = record["id"]
-    if in_columns:
-        subject, target = _from_columns(place, record, 1), _from_columns(place, record, 2)
-    else:
-        subject, target = _from_dict(place, record, "subject_entity"), _from_dict(place, record, "object_entity")
-    sentence = _text(place, "sentence", record["sentence"])
+    text = _text(place, "sentence" if task == "relation" else "text", record)
+    mentions = _mentions(place, record) if task == "relation" else None
     return Row(
         place=place,
-        id=_text(place, "id", str(identity) if type(identity) is int else identity),
-        sentence=normalize("NFC", sentence),
-        subject=_composed(subject, sentence),
-        object=_composed(target, sentence),
+        id=_name(place, "id", record) or "",
+        text=normalize("NFC", text),
+        entities=None if mentions is None else (_composed(mentions[0], text), _composed(mentions[1], text)),
+        pair=normalize("NFC", _text(place, "pair", record)) if task == "pair" else None,
         label=_label(place, record.get("label")),
+        group=_name(place, "group", record),
+        fold=_name(place, "fold", record),
     )
+
+
+def _mentions(place: Place, record: Mapping[str, object]) -> tuple[Mention, Mention]:
+    if "start1" in record:
+        return _from_columns(place, record, 1), _from_columns(place, record, 2)
+    return _from_dict(place, record, "subject_entity"), _from_dict(place, record, "object_entity")
+
+
+def _name(place: Place, column: str, record: Mapping[str, object]) -> str | None:
+    """A value that tells rows apart; None without the column."""
+    if column not in record:
+        return None
+    value = record[column]
+    return str(value) if type(value) is int else _checked(place, column, value)
 
 
 def _composed(mention: Mention, sentence: str) -> Mention:
@@ -118,7 +146,7 @@ def _composed(mention: Mention, sentence: str) -> Mention:
 
 def _from_columns(place: Place, record: Mapping[str, object], number: int) -> Mention:
     entity, start, end = f"entity{number}", f"start{number}", f"end{number}"
-    text = _text(place, entity, record[entity])
+    text = _text(place, entity, record)
     return Mention(text, _integer(place, start, record[start]), _integer(place, end, record[end]), None, (start, end))
 
 
@@ -132,9 +160,9 @@ def _from_dict(place: Place, record: Mapping[str, object], column: str) -> Menti
             raise place.error(column, f"no {key!r} in {short_repr(found)}")
     for key in ("word", "type"):
         _check_text(place, f"{column}.{key}", entity.get(key))
-    text = _text(place, f"{column}.word", entity["word"])
+    text = _checked(place, f"{column}.word", entity["word"])
     start, end = f"{column}.start_idx", f"{column}.end_idx"
-    type_ = None if entity.get("type") is None else _text(place, f"{column}.type", entity["type"])
+    type_ = None if entity.get("type") is None else _checked(place, f"{column}.type", entity["type"])
     return Mention(
         text, _integer(place, start, entity["start_idx"]), _integer(place, end, entity["end_idx"]), type_, (start, end)
     )
@@ -151,7 +179,11 @@ def _parsed(place: Place, column: str, cell: str) -> Any:
         raise place.error(column, f"not a dictionary: {short_repr(cell)}") from None
 
 
-def _text(place: Place, column: str, value: object) -> str:
+def _text(place: Place, column: str, record: Mapping[str, object]) -> str:
+    return _checked(place, column, record[column])
+
+
+def _checked(place: Place, column: str, value: object) -> str:
     if not isinstance(value, str):
         raise place.error(column, f"expected text, found {short_repr(value)}")
     if not value.strip():

@@ -1,0 +1,175 @@
+"""Texts and pairs of texts, in whatever format and under whatever names people have them."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from foldrace.studies.data import Data
+from foldrace.trainer.data.examples import DataError, Examples, read_test, read_training
+
+TEXTS = [
+    {"index": "7", "title": "주가가 올랐다", "topic_idx": "1"},
+    {"index": "8", "title": "비가 온다", "topic_idx": "0"},
+    {"index": "9", "title": "경기에서 이겼다", "topic_idx": "2"},
+]
+PAIRS = [
+    {"guid": "a", "premise": "비가 온다", "hypothesis": "하늘이 맑다", "gold_label": "contradiction"},
+    {"guid": "b", "premise": "비가 온다", "hypothesis": "땅이 젖는다", "gold_label": "entailment"},
+]
+Rows = Sequence[Mapping[str, str]]
+
+
+def table(rows: Rows, delimiter: str = ",") -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def parquet(rows: Rows) -> bytes:
+    import pandas as pd
+
+    file = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(file)
+    return file.getvalue()
+
+
+def lines(rows: Sequence[Mapping[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def training(tmp_path: Path, content: str | bytes, **data: object) -> Examples:
+    path = tmp_path / "train.data"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_training(Data.model_validate({"train": path, **data}))
+
+
+def shown(examples: Examples) -> list[tuple[object, ...]]:
+    names = examples.labels.names
+    return [(row.id, row.sentence, row.pair, names[row.label or 0]) for row in examples.rows]
+
+
+FORMATS: dict[str, Callable[[Rows], str | bytes]] = {
+    "CSV": table,
+    "TSV": lambda rows: table(rows, "\t"),
+    "JSON": json.dumps,
+    "JSON lines": lines,
+    "Parquet": parquet,
+    "UTF-16": lambda rows: table(rows, "\t").encode("utf-16"),
+    "CP949": lambda rows: table(rows).encode("cp949"),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_texts_and_pairs_are_read_from_every_format(tmp_path: Path, form: str) -> None:
+    texts, pairs = (training(tmp_path, FORMATS[form](rows)) for rows in (TEXTS, PAIRS))
+
+    assert (texts.task, pairs.task) == ("text", "pair")
+    assert shown(texts) == [(row["index"], row["title"], None, row["topic_idx"]) for row in TEXTS]
+    assert shown(pairs) == [(row["guid"], row["premise"], row["hypothesis"], row["gold_label"]) for row in PAIRS]
+
+
+def test_a_study_names_columns_and_the_task(tmp_path: Path) -> None:
+    rows = [{"번호": row["index"], "본문": row["title"], "분류": row["topic_idx"], "label": "x"} for row in TEXTS]
+    columns = {"id": "번호", "text": "본문", "label": "분류"}
+
+    named = training(tmp_path, table(rows), columns=columns)
+    first_of_pairs = training(tmp_path, table(PAIRS), task="text")
+
+    assert shown(named) == [(row["index"], row["title"], None, row["topic_idx"]) for row in TEXTS]
+    assert [row.pair for row in first_of_pairs.rows] == [None, None]
+
+
+def test_rows_without_an_id_are_counted_from_zero(tmp_path: Path) -> None:
+    found = training(tmp_path, table([{"document": row["title"], "label": row["topic_idx"]} for row in TEXTS]))
+
+    assert [row.id for row in found.rows] == ["0", "1", "2"]
+
+
+def test_a_test_file_needs_neither_label_nor_group_nor_fold(tmp_path: Path) -> None:
+    rows = [row | {"user": "u", "kfold": "0"} for row in TEXTS]
+    columns = {"group": "user", "fold": "kfold", "label": "topic_idx"}
+    trained = training(tmp_path, table(rows), columns=columns)
+    test = tmp_path / "test.csv"
+    test.write_text(table([{"index": "1", "title": "눈이 온다"}]), encoding="utf-8")
+
+    data = Data.model_validate({"train": test, "columns": columns})
+    found = read_test(test, trained.labels, data, trained.task)
+
+    assert [(row.group, row.fold) for row in trained.rows] == [("u", "0")] * 3
+    assert [(row.id, row.sentence, row.label) for row in found.rows] == [("1", "눈이 온다", None)]
+
+
+def test_rows_in_memory_are_texts_or_pairs(tmp_path: Path) -> None:
+    labels = training(tmp_path, table(PAIRS)).labels
+    data = Data(train=tmp_path)
+
+    texts = read_test(["비가 온다", {"document": "눈이 온다"}], labels, data, "text")
+    pairs = read_test([("비가 온다", "맑다"), {"premise": "비가", "hypothesis": "온다"}], labels, data, "pair")
+
+    assert [(row.id, row.sentence) for row in texts.rows] == [("0", "비가 온다"), ("1", "눈이 온다")]
+    assert [(row.sentence, row.pair) for row in pairs.rows] == [("비가 온다", "맑다"), ("비가", "온다")]
+    with pytest.raises(DataError, match=r"rows\[0\], column text: expected a pair of texts, or values by column"):
+        read_test(["비가 온다"], labels, data, "pair")
+
+
+MALFORMED = [
+    (
+        "no text",
+        table([{"id": "1", "내용": "가", "label": "x"}]),
+        {},
+        "line 1, column text: missing from the header",
+    ),
+    ("a column named that is not there", table(TEXTS), {"columns": {"text": "본문"}}, "data.columns.text names it"),
+    ("no label", table([{"text": "가"}]), {}, "expected a label, found none in any row"),
+    ("a label with a fraction", table([{"text": "가", "label": "3.7"}]), {}, "3.7 is a number with a fraction"),
+    ("an empty text", table([{"text": " ", "label": "x"}]), {}, "line 2, column text: empty"),
+    ("an empty second text", lines([{"premise": "가", "hypothesis": "", "label": "x"}]), {}, "column pair: empty"),
+    ("a number as text", lines([{"text": 7, "label": "x"}]), {}, "column text: expected text, found 7"),
+    (
+        "one without the pair",
+        lines([PAIRS[0], {"premise": "가", "label": "x"}]),
+        {},
+        "line 2, column pair: missing",
+    ),
+    ("an id twice", table([TEXTS[0], TEXTS[0]]), {}, "is also the id on line 2"),
+    ("a column twice", "text,label,text\n가,x,나\n", {}, "column text: more than once in the header"),
+    ("not a Parquet file", b"PAR1 and no more", {}, "train.data: not a Parquet file"),
+    ("not JSON lines", '{"text": "가"}\n{"text": \n', {}, "line 2: not an object of JSON lines"),
+    ("a list among JSON lines", '{"text": "가"}\n[1]\n', {}, "line 2: expected an object, found [1]"),
+    (
+        "relations asked for",
+        table(TEXTS),
+        {"task": "relation"},
+        "column id: missing from the header",
+    ),
+    ("pairs asked for", table(TEXTS), {"task": "pair"}, "column pair: missing from the header"),
+    ("of no encoding", "text,label\n가,x\n".encode("utf-16-le") + b"\xff", {}, "not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "data", "message"), [one[1:] for one in MALFORMED], ids=[one[0] for one in MALFORMED]
+)
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, content: str | bytes, data: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        training(tmp_path, content, **data)
+
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [({"text": "a", "label": "A"}, "the column a is given twice"), ({"id": " "}, "expected the name of a column")],
+)
+def test_a_column_is_one_thing(columns: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Data.model_validate({"train": "train.csv", "columns": columns})
