@@ -1,4 +1,4 @@
-"""The data of the shipped study `demo`: `python -m foldrace.studies.demo.generator` writes the committed files again.
+"""The data of the shipped studies `demo` and `demo_text`; `python -m foldrace.studies.demo.generator` writes it again.
 
 Everything follows from one seed, to the byte. Nothing here may read a real data set, or import torch.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foldrace.studies.demo.sentences import Entity, Pair, Sentence, compose
-from foldrace.studies.demo.templates import LABELS, NO_RELATION, RARE
+from foldrace.studies.demo.templates import INVERSE, LABELS, NO_RELATION, RARE
 
 FOLDER = Path(__file__).parent
 BLIND = "blind"
@@ -23,6 +23,7 @@ _TRAIN_NOISE, _TEST_NOISE = 0.09, 0.03  # of the labels are wrong
 _COPIES = 0.02  # of the rows are there twice
 _ASKED_AGAIN = 0.3  # of the sentences come back with another pair
 _RARE_TRAIN, _RARE_TEST = 4, 1
+_TEXTS, _TEST_TEXTS = 800, 200
 _WEIGHTS = {
     NO_RELATION: 30,
     "인물:소속단체": 14,
@@ -73,7 +74,29 @@ def files() -> dict[str, bytes]:
         "label_type.json": json.dumps({label: i for i, label in enumerate(LABELS)}, ensure_ascii=False, indent=2)
         + "\n",
     }
-    return {name: content.encode() for name, content in contents.items()}
+    return {name: content.encode() for name, content in (contents | _text_files()).items()}
+
+
+def _text_files() -> dict[str, str]:
+    """The files of `demo_text`: a sentence, and which relation it is about."""
+    rng = random.Random(_SEED + 1)
+    train, test = _texts(rng, _TEXTS, _TRAIN_NOISE), _texts(rng, _TEST_TEXTS, _TEST_NOISE)
+    header = [("id", "text", "label")]
+    return {
+        "text_train.csv": _text(header + [(f"train-{i:04}", *row) for i, row in enumerate(train)], ","),
+        "text_test.csv": _text([("id", "text")] + [(f"test-{i:04}", text) for i, (text, _) in enumerate(test)], ","),
+        "text_test_labels.csv": _text(
+            [("id", "label")] + [(f"test-{i:04}", label) for i, (_, label) in enumerate(test)], ","
+        ),
+    }
+
+
+def _texts(rng: random.Random, count: int, noise: float) -> list[tuple[str, str]]:
+    rows = []
+    for label in rng.choices([label for label in _WEIGHTS if label not in INVERSE.values()], k=count):
+        told = rng.choice(list(_WEIGHTS)) if rng.random() < noise else label
+        rows.append((compose(label, rng).text, told))
+    return rows
 
 
 def _rows(rng: random.Random, count: int, rare: int, noise: float) -> list[Row]:

@@ -114,6 +114,18 @@ def test_test_labels_are_blind_and_kept_apart(test: Rows) -> None:
     assert {label for _, label in truth} <= set(LABELS)
 
 
+def test_texts_are_about_a_relation_each_and_a_test_text_is_new() -> None:
+    header, *train = _read("text_train.csv", ",")
+    _, *test = _read("text_test.csv", ",")
+    _, *truth = _read("text_test_labels.csv", ",")
+
+    assert header == ["id", "text", "label"]
+    assert (len(train), len(test)) == (800, 200)
+    assert not {text for _, text, _ in train} & {text for _, text in test}
+    assert [row_id for row_id, _ in truth] == [row_id for row_id, _ in test]
+    assert {label for _, _, label in train} == set(LABELS) - {RARE}
+
+
 def test_label_map_numbers_every_label() -> None:
     numbers = json.loads((FOLDER / "label_type.json").read_text(encoding="utf-8"))
 
