@@ -61,15 +61,16 @@ class FinalFold:
     seed: int
 
 
-def open_study(database: Database, study: Study) -> None:
+def open_study(database: Database, study: Study, read: Identity | None = None) -> None:
     """Make a study, or find it again, and queue the trials that its budget lacks: baselines first, then empty ones.
 
     Repeating it, also from other processes, changes nothing. With a larger `search.trials` it queues the difference.
+    `read` is its identity with the data as it was read, where that was done already.
 
     Raises:
         StorageError: there is another study of this name.
     """
-    identity, text = Identity.of(study), public_toml(study)
+    identity, text = read or Identity.of(study), public_toml(study)
 
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(connection, study.name, identity, text)
@@ -91,8 +92,7 @@ def note_tokens(database: Database, name: str, text: str) -> None:
 
 def read_tokens(database: Database, name: str) -> str:
     """What is said of the tokens of a study's data; empty where nothing is stored."""
-    attrs = database.read(lambda c: _study_attrs(c, optuna_rows.find_study_id(c, name)))
-    return str(attrs.get(TOKENS, ""))
+    return str(database.read(lambda c: _study_attrs(c, optuna_rows.find_study_id(c, name))).get(TOKENS, ""))
 
 
 def refuse_fixed(study: Study) -> None:
@@ -209,9 +209,9 @@ def stored_study(database: Database, name: str) -> StoredStudy:
     return database.read(lambda connection: read_study(connection, name))
 
 
-def check_same(database: Database, study: Study) -> None:
-    """Raise StorageError unless a study is stored with the settings of `study`."""
-    database.read(lambda c: _refuse_changes(c, read_study(c, study.name), Identity.of(study)))
+def check_same(database: Database, name: str, identity: Identity) -> None:
+    """Raise StorageError unless a study, or a job, is stored with these settings and this data."""
+    database.read(lambda c: _refuse_changes(c, read_study(c, name), identity))
 
 
 def changes_since_run(database: Database, study: Study) -> str:

@@ -8,7 +8,7 @@ and what was stored before is the same study still.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,14 +39,25 @@ class Identity:
 
     Attributes:
         values: JSON by key, such as `training.lr`; every setting that this version knows, and the files of the data.
+        paths: where the files lie, by key; for people.
     """
 
     values: Mapping[str, str]
+    paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
     @classmethod
-    def of(cls, study: Study) -> Self:
-        """The identity of a study. Raises StudyError when a data file cannot be read."""
-        return cls(_settings(study) | {key: json.dumps(_digest(path)) for key, path in _files(study)})
+    def of(cls, study: Study, read: Mapping[str, str] | None = None) -> Self:
+        """The identity of a study.
+
+        Args:
+            read: the SHA-256 of the files that were read already, by key; such a file is not read once more.
+
+        Raises:
+            StudyError: a data file cannot be read.
+        """
+        paths, read = dict(_files(study)), read or {}
+        digests = {key: json.dumps(read.get(key) or _digest(path)) for key, path in paths.items()}
+        return cls(_settings(study) | digests, paths)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, str], source: str) -> Self:
@@ -75,7 +86,7 @@ class Identity:
         now, then = self.values, before.values
         keys = [key for key in (*now, *(then.keys() - now.keys())) if now.get(key) != then.get(key)]
         return [
-            f"the content of {key} has changed"
+            f"the content of {key} has changed{f' ({self.paths[key]})' if key in self.paths else ''}"
             if key in _FILES and key in now and key in then
             else f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}"
             for key in keys

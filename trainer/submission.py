@@ -19,7 +19,7 @@ from foldrace.storage.files.atomic import new_folder
 from foldrace.studies.study import is_sample
 from foldrace.trainer.arrays import Probabilities
 from foldrace.trainer.data.columns import USUAL
-from foldrace.trainer.data.formats import MAX_FILE_BYTES, read_text
+from foldrace.trainer.data.formats import MAX_FILE_BYTES, decode, read_bytes
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import OutOfFold
 
@@ -173,7 +173,7 @@ class _Sample:
 
 
 def _read_sample(path: Path) -> _Sample:
-    rows = [row for row in csv.reader(io.StringIO(read_text(path, MAX_FILE_BYTES), newline="")) if row]
+    rows = [row for row in csv.reader(io.StringIO(decode(path, read_bytes(path, MAX_FILE_BYTES)), newline="")) if row]
     columns, *rows = rows
     short = next((i for i, row in enumerate(rows, 2) if len(row) != len(columns)), None)
     if short is not None:

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foldrace.storage.files.atomic import atomic_write, new_folder, restore_folder
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
 from foldrace.studies.study import Folds, Study
 from foldrace.trainer.arrays import IntArray
@@ -43,6 +44,13 @@ class TrainingData:
     tokenizer: PreTrainedTokenizerBase
     folder: Path
     _encoded: dict[tuple[EntityMarking, bool], Tokens] = field(default_factory=dict, repr=False)
+
+    @property
+    def identity(self) -> Identity:
+        """That of the study with the very data that was read here, whatever lies in its files by now."""
+        test = "" if self.test is None else self.test.digest
+        read = {"data.train": self.examples.digest, "data.labels": self.examples.labels.digest, "data.test": test}
+        return Identity.of(self.study, read)
 
     @property
     def labels(self) -> IntArray:

@@ -19,6 +19,7 @@ from foldrace.search.trials.assignment import check_values
 from foldrace.storage.database import Database
 from foldrace.storage.files.own_files import write_own
 from foldrace.storage.optuna_rows import find_study_id
+from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 
@@ -68,7 +69,7 @@ def select_trial(database: Database, study: Study, name: str | None = None) -> S
         ExportError: no trial is complete or put aside, or not that one, or foldrace did not run it.
         StorageError: no such study, or one with other settings.
     """
-    check_same(database, study)
+    check_same(database, study.name, Identity.of(study))
     if name is not None and not name.isdecimal():
         return _select_taken_over(database, study, name)
     number = None if name is None else int(name)

@@ -10,7 +10,7 @@ from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording.final_recorder import record_final
 from foldrace.search.session import Session
-from foldrace.search.study_store import study_exists
+from foldrace.search.study_store import check_same, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.workers.process import GIVEN_UP
 from foldrace.search.workers.slots import Slot
@@ -64,6 +64,7 @@ def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:
         raise supervision.RunStopped(exit_status, f"{job.name}: stopped; the same command continues it")
     refuse_untrained(job, session.database)
     data = open_training_data(job.study, job.workspace)
+    check_same(session.database, job.name, data.identity)  # the rows' ids and codes go into the submission
     result = make_ensemble(job, data)
     record_final(session, job, data, result)
     return FinishedFinal(job, data, result)

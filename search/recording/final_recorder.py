@@ -30,7 +30,7 @@ def record_final(session: Session, job: FinalJob, data: TrainingData, result: Fi
         if _headline(result) in read_note(session.database, stored._study_id):
             return  # it was recorded before
         pictures = outcome_pictures(outcome)
-        with closing(trackers_of(session)) as trackers:
+        with closing(trackers_of(session, data)) as trackers:
             trackers.log(_record(outcome, result, pictures))
         addresses = attach(stored, pictures, session.workspace)
         name_metric(stored, job.study.search.metric)

@@ -28,7 +28,6 @@ from foldrace.storage.trackers.protocol import Record, TrackedStudy
 from foldrace.storage.trackers.registry import Trackers
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
-from foldrace.studies.identity import Identity
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.figures import confusions, curves, png
 from foldrace.trainer.results import ResultError, confusion_matrices, load_result
@@ -56,7 +55,7 @@ class Recorder:
         self._session, self._data, self._worker, self._clock = session, data, worker, clock
         self._name = session.study.name if job is None else job_name(session.study.name, job)
         self._is_search = job is None  # a final job is recorded as a whole, by final_recorder.py
-        self._trackers = trackers_of(session)
+        self._trackers = trackers_of(session, data)
         self._unsent: list[Record] = []
         self._begun, self._next_drawing = clock(), clock() + MIN_DRAWING_SECONDS
         self._lock, self._holds_lock = ExitStack(), False
@@ -173,11 +172,11 @@ def log_errors(what: str) -> Iterator[None]:
         logger.warning("%s: not everything is recorded: %s: %s", what, type(error).__name__, text)
 
 
-def trackers_of(session: Session) -> Trackers:
+def trackers_of(session: Session, data: TrainingData) -> Trackers:
     """The trackers that the study names."""
     study = session.study
     chosen = study.search.trackers
-    fingerprint = Identity.of(study).hash() if chosen else ""
+    fingerprint = data.identity.hash() if chosen else ""
     return Trackers(chosen, TrackedStudy(study.name, fingerprint, session.workspace.folder))
 
 

@@ -10,7 +10,6 @@ from foldrace.search.reports.page import Picture, Table, render_page
 from foldrace.search.reports.reproduction import Reproduction
 from foldrace.search.study_store import public_toml
 from foldrace.search.words import counted, duration
-from foldrace.studies.identity import Identity
 from foldrace.trainer.metrics import per_class
 
 MAX_HARDEST = 30  # rows
@@ -36,7 +35,7 @@ def final_report(outcome: FinalOutcome) -> str:
         pictures=[Picture(png, _WORDS[name]) for name, png in outcome_pictures(outcome).items()],
         classes=_classes(outcome),
         hardest=_hardest(outcome),
-        reproduction=Reproduction.of(public_toml(study), Identity.of(study), ["foldrace final study.toml"]),
+        reproduction=Reproduction.of(public_toml(study), outcome.data.identity, ["foldrace final study.toml"]),
     )
 
 

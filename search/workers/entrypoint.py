@@ -14,7 +14,16 @@ from foldrace.search.race.factory import make_pruner
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.sampler.stored_priors import StoredPriors
 from foldrace.search.session import Session
-from foldrace.search.study_store import RESCORE, FinalFold, job_name, note_tokens, open_study, public_toml, refuse_fixed
+from foldrace.search.study_store import (
+    RESCORE,
+    FinalFold,
+    check_same,
+    job_name,
+    note_tokens,
+    open_study,
+    public_toml,
+    refuse_fixed,
+)
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials, TrialsSettings
@@ -72,6 +81,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
         _open_search(session, data, options)  # only now: nothing is left behind by a study that cannot run
         settings = TrialsSettings(pruner=_make_pruner(session), outages=outages, by_folds=study.search.is_by_folds)
     else:
+        check_same(session.database, job_name(study.name, options.job), data.identity)
         assign = (_rescore_assignment if options.job == RESCORE else _final_assignment)(session, data, options.job)
         settings = TrialsSettings(job_name(study.name, options.job), outages=outages)
     trials = Trials(session.database, study, identity, settings, options.heartbeat)
@@ -86,7 +96,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
 def _open_search(session: Session, data: TrainingData, options: WorkerOptions) -> None:
     refuse_fixed(session.study)
     refuse_short_lease(session.study, options.heartbeat)
-    open_study(session.database, session.study)
+    open_study(session.database, session.study, data.identity)
     note_tokens(session.database, session.study.name, data.describe_unknown())
     for prior in copy_new_priors(session):
         logger.info("prior %s", prior)

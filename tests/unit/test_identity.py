@@ -44,7 +44,7 @@ def test_a_data_file_may_not_change(train: Path) -> None:
     before = Identity.of(study(train))
     train.write_text("another row\n", encoding="utf-8")
 
-    assert Identity.of(study(train)).changes_since(before) == ["the content of data.train has changed"]
+    assert Identity.of(study(train)).changes_since(before) == [f"the content of data.train has changed ({train})"]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ A file is read and checked as a whole before any of it is used, so a run never s
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as short_repr
 from unicodedata import normalize
 
 from foldrace.studies.data import Data, Task
 from foldrace.trainer.data.columns import USUAL, ColumnNames
-from foldrace.trainer.data.formats import DataError
+from foldrace.trainer.data.formats import DataError, DataFile
 from foldrace.trainer.data.in_memory import Rows
 from foldrace.trainer.data.labels import Labels, read_labels
 from foldrace.trainer.data.rows import Mention, Row, read_rows
@@ -66,6 +66,7 @@ class Examples:
         repaired: the number of spans that were moved to the text of their entity.
         mismatched: the ids of the rows with a span that holds another text than its entity's. They were left so.
         outside: the number of rows whose label is none of `labels`: of a training file they are left out.
+        digest: the SHA-256 of the bytes of the file that they were read from; empty of rows in memory.
     """
 
     rows: tuple[Example, ...]
@@ -73,6 +74,7 @@ class Examples:
     repaired: int
     mismatched: tuple[str, ...]
     outside: int = 0
+    digest: str = field(default="", compare=False)
 
     @property
     def task(self) -> Task:
@@ -91,7 +93,8 @@ def read_training(data: Data) -> Examples:
     Raises:
         DataError: the data or the label file is malformed, a row has no known label, or no rows are left.
     """
-    rows = read_rows(data.train, ColumnNames(data))
+    file = DataFile.read(data.train)
+    rows = read_rows(file, ColumnNames(data))
     if all(row.label is None for row in rows):
         usual = f'a column called {", ".join(USUAL["label"])}, or data.columns = {{ label = "..." }} that names it'
         raise rows[0].place.error("label", f"expected a label, found none in any row; training needs {usual}")
@@ -109,7 +112,7 @@ def read_training(data: Data) -> Examples:
     kept = [(placed, label) for placed, label in found if label is not None]
     if not kept:
         raise DataError(f"{data.train}: data.exclude_labels leaves no rows")
-    return replace(_examples(kept, labels), outside=len(found) - len(kept))
+    return replace(_examples(kept, labels), outside=len(found) - len(kept), digest=file.digest)
 
 
 def read_test(source: Path | Rows, labels: Labels, data: Data, task: Task) -> Examples:
@@ -120,14 +123,16 @@ def read_test(source: Path | Rows, labels: Labels, data: Data, task: Task) -> Ex
         task: of the training rows.
 
     Raises:
-        DataError: a row is malformed.
+        DataError: a row is malformed, or the file cannot be read.
     """
-    rows = read_rows(source, ColumnNames(data, trains=False).of_task(task))
+    file = DataFile.read(source) if isinstance(source, Path) else source
+    rows = read_rows(file, ColumnNames(data, trains=False).of_task(task))
     classes = [None if row.label is None else labels.find(row.label) for row in rows]
     named = [row.label is not None and row.label not in HIDDEN_LABELS for row in rows]
     outside = sum(is_named and label is None for is_named, label in zip(named, classes, strict=True))
     located = [(_locate(row), label) for row, label in zip(rows, classes, strict=True)]
-    return replace(_examples(located, labels), outside=outside)
+    digest = file.digest if isinstance(file, DataFile) else ""
+    return replace(_examples(located, labels), outside=outside, digest=digest)
 
 
 def _labels_of(rows: Iterable[Row]) -> Labels:

@@ -6,6 +6,7 @@ never executes anything in a file.
 
 import codecs
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as short_repr
+from typing import Self
 
 from foldrace.errors import FoldraceError
 
@@ -54,7 +56,25 @@ Records = Iterator[tuple[Place, Mapping[str, object]]]
 Header = Callable[[Place, Sequence[str], str], tuple[Sequence[str], bool]]
 
 
-def read_records(path: Path, header: Header) -> Records:
+@dataclass(frozen=True)
+class DataFile:
+    """A file as it was read once: what is made of it and its digest are of the same bytes."""
+
+    path: Path
+    content: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The file. Raises DataError as `read_bytes` does."""
+        return cls(path, read_bytes(path, MAX_FILE_BYTES))
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256, in hexadecimal, by which the identity of a study knows the file."""
+        return digest_of(self.content)
+
+
+def read_records(file: DataFile, header: Header) -> Records:
     """The rows of a TSV, CSV, JSON, JSON lines or Parquet file: the place and the values by column.
 
     The values of a table of text are text.
@@ -64,12 +84,12 @@ def read_records(path: Path, header: Header) -> Records:
             is a header. It may raise.
 
     Raises:
-        DataError: the file cannot be read, or it is none of these formats.
+        DataError: it is none of these formats.
     """
-    content = read_bytes(path, MAX_FILE_BYTES)
+    path, content = file.path, file.content
     if content.startswith(PARQUET):
-        return _parquet_records(path)
-    text = _decode(path, content)
+        return _parquet_records(path, content)
+    text = decode(path, content)
     if re.match(r"\s*\[", text):
         return _json_records(path, text)
     return _json_lines(path, text) if re.match(r"\s*{", text) else _table_records(path, text, header)
@@ -93,18 +113,19 @@ def read_bytes(path: Path, limit: int) -> bytes:
     return content
 
 
-def read_text(path: Path, limit: int) -> str:
+def digest_of(content: bytes) -> str:
+    """The SHA-256, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def decode(path: Path, content: bytes) -> str:
     """The text of a file, without its byte order mark. Line ends are kept as they are.
 
     It is UTF-8; or UTF-16, which its byte order mark tells; or CP949, as Korean Windows writes.
 
     Raises:
-        DataError: as `read_bytes`, or the file is none of these.
+        DataError: the file is none of these.
     """
-    return _decode(path, read_bytes(path, limit))
-
-
-def _decode(path: Path, content: bytes) -> str:
     try:
         is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return content.decode("utf-16" if is_utf16 else "utf-8-sig")
@@ -118,14 +139,14 @@ def _decode(path: Path, content: bytes) -> str:
         raise DataError(f"{path}, line {line}: not UTF-8 (byte 0x{found}); save the file as UTF-8") from None
 
 
-def _parquet_records(path: Path) -> Records:
+def _parquet_records(path: Path, content: bytes) -> Records:
     try:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
         raise DataError(f"{path}: a Parquet file, which pyarrow reads: pip install 'foldrace[parquet]'") from None
     try:
-        records = parquet.read_table(path).to_pylist()
+        records = parquet.read_table(io.BytesIO(content)).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
     return ((Place(path, number), record) for number, record in enumerate(records, 1))

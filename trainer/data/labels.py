@@ -9,14 +9,14 @@ import pickle
 import pickletools
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
 from unicodedata import normalize
 
-from foldrace.trainer.data.formats import DataError, read_bytes, read_text
+from foldrace.trainer.data.formats import DataError, decode, digest_of, read_bytes
 
 MAX_LABEL_FILE_BYTES = 2**20
 _GLOBALS = ("GLOBAL", "STACK_GLOBAL", "INST")
@@ -32,10 +32,12 @@ class Labels:
         names: by class index.
         codes: by class index, the integers that a submission writes. They differ from the indices where labels are
             excluded.
+        digest: the SHA-256 of the bytes of the file that they were read from; empty where no file gave them.
     """
 
     names: tuple[str, ...]
     codes: tuple[int, ...]
+    digest: str = field(default="", compare=False)
 
     def index(self, name: str) -> int | None:
         """The index of the class of that name; None when there is none."""
@@ -48,7 +50,7 @@ class Labels:
     def without(self, excluded: Collection[str]) -> "Labels":
         """The labels without the excluded ones. The others keep their order and their codes."""
         kept = [(name, code) for name, code in zip(self.names, self.codes, strict=True) if name not in excluded]
-        return Labels(tuple(name for name, _ in kept), tuple(code for _, code in kept))
+        return replace(self, names=tuple(name for name, _ in kept), codes=tuple(code for _, code in kept))
 
     @cached_property
     def _classes(self) -> dict[str, int]:
@@ -65,12 +67,10 @@ def read_labels(path: Path) -> Labels:
     Raises:
         DataError: the file cannot be read, or holds something else.
     """
-    if path.suffix == ".json":
-        found = _from_json(path)
-    elif path.suffix == ".pkl":
-        found = _from_pickle(path)
-    else:
+    if path.suffix not in (".json", ".pkl"):
         raise DataError(f"{path}: expected a label file that ends in .json or .pkl")
+    content = read_bytes(path, MAX_LABEL_FILE_BYTES)
+    found = _from_json(path, content) if path.suffix == ".json" else _from_pickle(path, content)
     if isinstance(found, list):
         names, codes = found, list(range(len(found)))
     elif isinstance(found, dict):
@@ -80,7 +80,7 @@ def read_labels(path: Path) -> Labels:
     names = [normalize("NFC", name) if isinstance(name, str) else name for name in names]
     _check(path, names, codes)
     pairs = sorted(zip(codes, names, strict=True))
-    return Labels(tuple(name for _, name in pairs), tuple(code for code, _ in pairs))
+    return Labels(tuple(name for _, name in pairs), tuple(code for code, _ in pairs), digest_of(content))
 
 
 def _check(path: Path, names: list[Any], codes: list[Any]) -> None:
@@ -101,9 +101,9 @@ def _check(path: Path, names: list[Any], codes: list[Any]) -> None:
             raise DataError(f"{path}: {short_repr(repeated[0])} stands for more than one label")
 
 
-def _from_json(path: Path) -> Any:
+def _from_json(path: Path, content: bytes) -> Any:
     try:
-        return json.loads(read_text(path, MAX_LABEL_FILE_BYTES), object_pairs_hook=_without_repeats)
+        return json.loads(decode(path, content), object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
@@ -127,8 +127,7 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError("it refers to something outside the file")
 
 
-def _from_pickle(path: Path) -> Any:
-    content = read_bytes(path, MAX_LABEL_FILE_BYTES)
+def _from_pickle(path: Path, content: bytes) -> Any:
     try:
         for opcode, argument, _ in pickletools.genops(content):
             # Unpickling would reserve memory for so many objects.

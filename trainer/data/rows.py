@@ -9,14 +9,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any
 from unicodedata import is_normalized, normalize
 
 from foldrace.studies.data import Task
 from foldrace.trainer.data.columns import ColumnNames, Layout
-from foldrace.trainer.data.formats import DataError, Place, Records, read_records
+from foldrace.trainer.data.formats import DataError, DataFile, Place, Records, read_records
 from foldrace.trainer.data.in_memory import Rows, records_of
 
 MAX_VALUE_LENGTH = 100_000  # characters; sentences are far shorter, and a cell with a stray quote is far longer
@@ -67,14 +66,14 @@ class Row:
     fold: str | None
 
 
-def read_rows(source: Path | Rows, columns: ColumnNames) -> list[Row]:
+def read_rows(source: DataFile | Rows, columns: ColumnNames) -> list[Row]:
     """Every row of a data file, in any format of `read_records`; or of some in memory.
 
     Raises:
-        DataError: the file cannot be read, or any row of it is malformed.
+        DataError: any row is malformed, or there is none.
     """
     rows, lines = list[Row](), dict[str, int]()
-    if isinstance(source, Path):
+    if isinstance(source, DataFile):
         records = read_records(source, columns.header)
     else:
         records = records_of(source, columns.data.task or "relation")
@@ -85,7 +84,7 @@ def read_rows(source: Path | Rows, columns: ColumnNames) -> list[Row]:
         lines[row.id] = place.line
         rows.append(row)
     if not rows:
-        raise DataError(f"{source if isinstance(source, Path) else 'rows'}: no rows")
+        raise DataError(f"{source.path if isinstance(source, DataFile) else 'rows'}: no rows")
     return rows
 
 
