@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 from transformers import PreTrainedTokenizerBase
 
 from foldrace.storage.files.atomic import atomic_write, new_folder, restore_folder
+from foldrace.storage.files.digests import digests_of, find_changed
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
@@ -23,9 +25,11 @@ from foldrace.trainer.data.encoding import encode, marker_tokens, unknown_share
 from foldrace.trainer.data.examples import DataError, Example, Examples, read_test, read_training
 from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds, plan_given_folds
 from foldrace.trainer.data.tokenizer import build_tokenizer, explain_unknown, load_tokenizer, pad_id
+from foldrace.trainer.hub import ModelError
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.tasks import FoldTask
 
+_TOKENIZER, _DIGESTS = "tokenizer", "tokenizer-sha256.json"
 NO_RELATIONS = ("no_relation", "관계_없음")  # names of the class that micro-F1 leaves out
 
 
@@ -86,9 +90,12 @@ class TrainingData:
         path = self.folder / f"folds-{count}-seed-{seed}.json"
         if path.exists():
             try:
-                return FoldPlan.from_json(path.read_text(encoding="utf-8"))
-            except FoldError as error:
+                plan = FoldPlan.from_json(path.read_text(encoding="utf-8"))
+            except (FoldError, OSError, ValueError) as error:
                 raise FoldError(f"{path}: {error}") from None
+            if (plan.count, plan.seed, len(set(plan.rows.tolist()))) != (count, seed, len(self.examples.rows)):
+                raise FoldError(f"{path}: the plan of other folds or of other rows; delete the file to plan them again")
+            return plan
         folds = self.study.folds.model_copy(update={"count": count, "seed": seed})
         plan = plan_examples(self.examples, folds)
         atomic_write(path, plan.to_json())
@@ -178,7 +185,7 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
         restore_folder(folder)
         if not folder.exists():
             _build(study, examples, folder, workspace)
-    return TrainingData(study, examples, test, load_tokenizer(folder / "tokenizer"), folder)
+    return TrainingData(study, examples, test, _load_tokenizer(folder), folder)
 
 
 def _refuse_marking(study: Study, examples: Examples) -> None:
@@ -200,7 +207,22 @@ def _build(study: Study, examples: Examples, folder: Path, workspace: Workspace)
     sentences = [text for example in examples.rows for text in (example.sentence, example.pair) if text is not None]
     tokenizer = build_tokenizer(study.model.name, sentences, marker_tokens(examples.rows))
     with new_folder(folder) as building:
-        tokenizer.save_pretrained(building / "tokenizer")
+        tokenizer.save_pretrained(building / _TOKENIZER)
+        (building / _DIGESTS).write_text(json.dumps(digests_of(building / _TOKENIZER)), encoding="utf-8")
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a run. Raises ModelError where its files are not those that the run has used so far."""
+    digests, remedy = folder / _DIGESTS, f"delete the folder {folder}, and the same command makes it anew"
+    try:
+        known = TypeAdapter(dict[str, str]).validate_json(digests.read_bytes())
+    except FileNotFoundError:  # an older version made it
+        known = {}
+    except (OSError, ValueError):
+        raise ModelError(f"{digests}: not the digests of a tokenizer; {remedy}") from None
+    if changed := find_changed(folder / _TOKENIZER, known):
+        raise ModelError(f"{changed}; {remedy}")
+    return load_tokenizer(folder / _TOKENIZER)
 
 
 def _fingerprint(study: Study, examples: Examples) -> str:

@@ -3,10 +3,10 @@
 Its folds are queued, claimed and resumed like trials. What they leave on disk is all that the ensemble needs.
 """
 
-import json
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from foldrace.errors import FoldraceError
 from foldrace.search.study_store import FinalFold, final_name, queue_folds, stored_study, study_exists
@@ -72,11 +72,15 @@ class EnsembleSummary:
         seeds: of the folds that voted.
         submission: its path in the workspace.
         task: of its rows.
+        labels: the SHA-256 of its label file; empty where an older version wrote it.
+        models: the SHA-256 of each file of each model, by `seed-S/fold-F`; empty where an older version wrote it.
     """
 
     seeds: tuple[int, ...]
     submission: str
-    task: Task
+    task: Task = "relation"  # the only one of version 0.1.0
+    labels: str = ""
+    models: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def final_folds(study: Study, seeds: tuple[int, ...]) -> list[FinalFold]:
@@ -90,12 +94,18 @@ def fold_folder(job: Path, fold: FinalFold) -> Path:
 
 
 def read_summary(folder: Path) -> EnsembleSummary:
-    """The summary in the folder of a final job. Raises FinalError when there is no finished ensemble."""
-    with suppress(OSError, ValueError, KeyError):
-        found = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-        task = found.get("task", "relation")  # the only one of version 0.1.0
-        return EnsembleSummary(tuple(found["seeds"]), found["submission"], task)
-    raise no_ensemble(folder)
+    """The summary in the folder of a final job.
+
+    Raises:
+        FinalError: there is no finished ensemble, or the file is damaged.
+    """
+    path = folder / SUMMARY_FILE
+    try:
+        return TypeAdapter(EnsembleSummary).validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise no_ensemble(folder) from None
+    except (OSError, ValueError):
+        raise FinalError(f"{path}: not the summary of an ensemble; delete it and run the final job again") from None
 
 
 def finished_jobs(run: Path) -> list[Path]:

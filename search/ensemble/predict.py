@@ -1,13 +1,23 @@
 """Predicts new data with a finished ensemble: the model of every fold votes."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, FinalError, final_folds, fold_folder, read_summary
+from foldrace.search.ensemble.job import (
+    LABELS_FILE,
+    STUDY_FILE,
+    EnsembleSummary,
+    FinalError,
+    final_folds,
+    fold_folder,
+    read_summary,
+)
 from foldrace.search.study_store import FinalFold
+from foldrace.storage.files.digests import find_changed
 from foldrace.studies.loading import Overrides, load
 from foldrace.studies.study import Study, is_sample
 from foldrace.trainer.arrays import Float32Array, FloatArray
@@ -71,8 +81,11 @@ def predict_rows(
     """
     summary = read_summary(run)
     study = load(run / STUDY_FILE, overrides, runs=run, files=False)
-    examples = read_test(rows, read_labels(run / LABELS_FILE), study.data, summary.task)
-    folders = _models(run, final_folds(study, summary.seeds))
+    labels = read_labels(run / LABELS_FILE)
+    if summary.labels not in ("", labels.digest):
+        raise FinalError(f"{run / LABELS_FILE}: damaged, or of another run; run the final job again")
+    examples = read_test(rows, labels, study.data, summary.task)
+    folders = _models(run, final_folds(study, summary.seeds), summary)
     tokenizer = load_tokenizer(folders[0])  # that of all models
     tokens = encode(examples.rows, tokenizer, study.hyperparameters({}).entity_marking, study.model.max_length)
     unknown = unknown_share(tokens, tokenizer)
@@ -86,10 +99,16 @@ def predict_rows(
     return Prediction(study, examples, votes, unknown)
 
 
-def _models(run: Path, folds: Iterable[FinalFold]) -> list[Path]:
-    """The folder of each fold's model."""
-    folders = [fold_folder(run, fold) / MODEL_FOLDER for fold in folds]
-    missing = next((folder for folder in folders if not folder.is_dir()), None)
-    if missing is not None:
-        raise FinalError(f"{missing}: missing, so the ensemble is not whole; run the final job again")
-    return folders
+def _models(run: Path, folds: Iterable[FinalFold], summary: EnsembleSummary) -> list[Path]:
+    """The folder of each fold's model, each file of which is as the ensemble knows it."""
+    folders = {fold_folder(Path(), fold).as_posix(): fold_folder(run, fold) / MODEL_FOLDER for fold in folds}
+
+    def problem(name: str) -> str:
+        folder = folders[name]
+        return find_changed(folder, summary.models.get(name, {})) if folder.is_dir() else f"{folder}: missing"
+
+    with ThreadPoolExecutor() as pool:  # a digest takes longer than to load the model
+        changed = next(filter(None, pool.map(problem, folders)), "")
+    if changed:
+        raise FinalError(f"{changed}, so the ensemble is not whole; run the final job again")
+    return list(folders.values())

@@ -8,10 +8,11 @@ from shutil import rmtree
 
 import numpy as np
 
-from foldrace.search.ensemble.job import LABELS_FILE, SUMMARY_FILE, FinalJob
+from foldrace.search.ensemble.job import LABELS_FILE, SUMMARY_FILE, FinalJob, fold_folder
 from foldrace.search.ensemble.outcome import FinalOutcome, read_outcome
 from foldrace.storage.files.atomic import PARTIAL, atomic_write
 from foldrace.trainer.arrays import FloatArray
+from foldrace.trainer.data.labels import read_labels
 from foldrace.trainer.ensemble import per_class_report, vote
 from foldrace.trainer.submission import (
     oof_csv,
@@ -116,6 +117,9 @@ def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
     summary |= {"mean": result.mean, "sd": result.deviation, "vote": job.study.final.vote}
     submission = str(result.submission.relative_to(job.workspace.folder))
     summary |= {"seeds": job.study.final.seeds, "submission": submission, "task": outcome.data.examples.task}
+    summary |= {"labels": read_labels(job.folder / LABELS_FILE).digest}
+    models = {fold_folder(Path(), fold).as_posix(): dict(found.model) for fold, found in outcome.results.items()}
+    summary |= {"models": models}
     atomic_write(job.folder / SUMMARY_FILE, json.dumps(summary, indent=2) + "\n")
 
 

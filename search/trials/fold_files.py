@@ -67,9 +67,8 @@ class FoldFiles:
 
     def save_result(self, result: FoldResult, data: TrainingData) -> None:
         """Write the fold's result, in a final job its model too, and delete the checkpoints that led to it."""
-        if self.task.test is not None:
-            save_model(result, self.task, data, self.folder)
-        save_result(result, self._task_hash, self.folder)
+        model = {} if self.task.test is None else save_model(result, self.task, data, self.folder)
+        save_result(result, self._task_hash, self.folder, model)
         drop_checkpoints(self.folder)
 
     @cached_property

@@ -1,21 +1,25 @@
 """Final jobs whose folds are done, without the training."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.study_store import public_toml
 from foldrace.storage.files.atomic import atomic_write
-from foldrace.trainer.results import save_result
+from foldrace.trainer.modeling.classifier import build_model
+from foldrace.trainer.results import save_model, save_result
 from foldrace.trainer.training.tasks import FoldCost, FoldResult
 from foldrace.trainer.training_data import TrainingData
 from tests.support.records import curve_of_bits, record_at
 
 
-def leave_results(job: FinalJob, data: TrainingData, *, with_bits: bool = False) -> None:
+def leave_results(job: FinalJob, data: TrainingData, *, with_bits: bool = False, with_models: bool = False) -> None:
     """Leave in the job's folder what trained folds leave, with probabilities drawn at random.
 
     Args:
         with_bits: eight evaluations that say which rows they got right, each row with a probability of .6.
+        with_models: a model of each fold too, as it begins.
     """
     atomic_write(job.folder / "study.toml", public_toml(job.study))
     random, classes = np.random.default_rng(0), len(data.examples.labels.names)
@@ -28,4 +32,8 @@ def leave_results(job: FinalJob, data: TrainingData, *, with_bits: bool = False)
         if with_bits:
             curve = [*curve_of_bits(random.random((8, len(task.validation))) < 0.6)]
         result = FoldResult(tuple(curve), drawn, test, train, {}, FoldCost(1.0, 0.1, 100.0, 1, 1, 32))
-        save_result(result, task.hash(), job.fold_folder(fold))
+        model = {}
+        if with_models:
+            weights = build_model(task.source, task.knobs, task.seed).state_dict()
+            model = save_model(replace(result, weights=weights), task, data, job.fold_folder(fold))
+        save_result(result, task.hash(), job.fold_folder(fold), model)

@@ -73,7 +73,7 @@ class FoldPlan:
             plan = cls(**{**raw, **arrays, "pinned_labels": tuple(raw["pinned_labels"])})
             whole = plan.rows.shape == plan.fold.shape == plan.rounds.shape == (len(plan.rows),)
             whole = whole and plan.hash() == written and set(plan.fold.tolist()) - {PINNED} == set(range(plan.count))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise FoldError(f"not a fold plan: {error!r}; delete the file to plan the folds again") from None
         if not whole:
             raise FoldError("not a fold plan: its arrays do not fit together; delete the file to plan the folds again")
