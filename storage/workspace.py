@@ -3,6 +3,7 @@
 A path that is made from a name in the data or the database never leaves the workspace.
 """
 
+import os
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -44,6 +45,17 @@ class Workspace:
     def inside(self, *names: str) -> Path:
         """A path in the run's folder, of names that come from somewhere else. Raises StorageError."""
         return self.folder.joinpath(*map(_checked, names))
+
+    def refuse_links(self) -> None:
+        """Raise StorageError where a folder in that of the run is a link to one outside: its files are not the run's.
+
+        The run's folder itself may be one.
+        """
+        for place, names, _ in os.walk(self.folder):
+            for path in (Path(place, name) for name in names):
+                if path.is_symlink() and not path.resolve().is_relative_to(self.folder.resolve()):
+                    leads = f"a link to {path.resolve()}, out of the run's folder, which is not followed"
+                    raise StorageError(f"{path}: {leads}; put the folder itself there")
 
     def lock(self, what: str, timeout_seconds: float = -1.0) -> AbstractContextManager[None]:
         """Keep other processes from `what` meanwhile: `locked` of a file in the run's folder. Raises StorageError."""

@@ -16,13 +16,13 @@ import bottle
 import optuna_dashboard
 import sqlalchemy as sa
 import waitress
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from foldrace.errors import FoldraceError
 from foldrace.search.dashboard.access import AccessMiddleware, AccessSettings, names_of
 from foldrace.search.dashboard.pages import ImportancesPlugin, without_buttons
 from foldrace.search.dashboard.storage import DashboardStorage, StudyDetailPlugin
+from foldrace.search.recording.artifacts import Artifacts
 from foldrace.search.session import Session
 from foldrace.search.study_store import name_of_run
 from foldrace.storage import optuna_rows, tables
@@ -63,9 +63,10 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
         allow_edit: whether notes, trials and studies may be changed.
 
     Raises:
-        StorageError: the study is not in the database.
+        StorageError: the study is not in the database, or a link leads out of the run's folder.
         DashboardError: host and port cannot be listened on.
     """
+    session.workspace.refuse_links()
     database = session.database
     name = name_of_run(database, session.study.name)
     study_id = database.read(lambda connection: optuna_rows.find_study_id(connection, name))
@@ -100,13 +101,13 @@ def _dashboard(session: Session) -> WSGIApplication:
     return app
 
 
-class _Artifacts(FileSystemArtifactStore):
+class _Artifacts(Artifacts):
     """A folder of artifacts, of which files may be missing."""
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         try:
             return super().open_reader(artifact_id)
-        except (ArtifactNotFound, OSError):
+        except ArtifactNotFound:
             raise bottle.HTTPError(404, "this artifact's file is gone") from None
 
     def remove(self, artifact_id: str) -> None:

@@ -105,6 +105,8 @@ def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
     for partial in parent.glob(f"{PARTIAL}*"):
         rmtree(partial, ignore_errors=True)  # the unfinished folder of an ensemble that was killed
     for path in sorted(parent.glob("*/*.csv")):
+        if path.parent.is_symlink() or path.is_symlink() or not path.is_file():
+            continue  # what lies elsewhere may change
         if path.read_bytes() == text.encode():
             return path
     return write_submission(parent, submission_name(study.final.folds, study.model.name), text)

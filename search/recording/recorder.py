@@ -12,10 +12,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.artifacts import get_all_artifact_meta, upload_artifact
 
 from foldrace.search.assessment.stored import store_assessment
 from foldrace.search.ending import read_end
+from foldrace.search.recording.artifacts import Artifacts
 from foldrace.search.recording.dashboard_attrs import read_note, write_figures, write_note
 from foldrace.search.recording.tracker_records import trial_record
 from foldrace.search.recording.trial_note import FoldOutcome, TrialOutcome, render_note
@@ -188,7 +189,7 @@ def attach(owner: optuna.Trial | optuna.Study, pictures: Mapping[str, bytes], wo
     """
     folder = workspace.folder / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(folder)
+    store = Artifacts(folder)
     there = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(owner)}
     with tempfile.TemporaryDirectory() as temporary:
         for name, content in pictures.items():

@@ -50,9 +50,11 @@ def work_on(session: Session, job: str | None) -> Iterator[Path]:
     The `study.toml` of the run is written too: it says what was run last.
 
     Raises:
-        StorageError: a run of this name is at work in the same folder, with other settings or another database.
+        StorageError: a run of this name is at work in the same folder, with other settings or another database; or
+            a link leads out of the run's folder.
     """
     workspace = session.workspace if job is None else session.workspace.job(job)
+    workspace.refuse_links()
     identity, url = Identity.of(session.study), without_secrets(storage_url(session.study, session.workspace))
     note = {"identity": identity.to_json(), "storage": url}
 

@@ -68,6 +68,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
         NoRoomError: the device has no room for the model.
     """
     study = session.study
+    session.workspace.refuse_links()
     data = open_training_data(study, session.workspace)
     check_source(data.source)
     data.refuse_unknown()

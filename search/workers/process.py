@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 
 from foldrace.errors import FoldraceError
 from foldrace.search.workers.slots import Slot
+from foldrace.storage.files.atomic import no_follow
 
 FIRST_BACKOFF_SECONDS = 1.0  # doubled with each further crash in a row
 SETTLED_SECONDS = 600.0  # after a run of this length, the next crash counts as the first in a row
@@ -191,7 +192,9 @@ def _own_log(folder: Path, number: int) -> tuple[Path, BinaryIO]:
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         path = folder / f"worker-{number}.log"
-        file = path.open("a+b")
+        if path.is_symlink():
+            raise SupervisorError(f"{path}: a link, which is not followed; remove it")
+        file = open(path, "a+b", opener=no_follow)  # noqa: SIM115, the caller closes it
         if _lock(file):
             return path, file
         file.close()  # another run in this folder writes it, or a worker that outlived one

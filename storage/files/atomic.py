@@ -77,6 +77,11 @@ def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
+def no_follow(path: str, flags: int) -> int:
+    """An opener for `open` that fails where the path is a link."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def restore_folder(path: Path) -> None:
     """Bring back the folder that a process set aside, when it was killed before it had put the new one in its place."""
     with suppress(OSError):
