@@ -46,6 +46,11 @@ class Workspace:
         """A path in the run's folder, of names that come from somewhere else. Raises StorageError."""
         return self.folder.joinpath(*map(_checked, names))
 
+    def refuse_unwritable(self) -> None:
+        """Raise StorageError where the run's folder cannot be made or written, before long work is done for it."""
+        with self.lock("data"):
+            pass
+
     def refuse_links(self) -> None:
         """Raise StorageError where a folder in that of the run is a link to one outside: its files are not the run's.
 

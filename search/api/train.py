@@ -53,12 +53,15 @@ def check(study: Named, *, devices: str = "auto", workspace: str | Path | None =
 
     Raises:
         StudyError, DataError: the study or its data has a fault.
+        StorageError: the workspace cannot be written.
         SlotError: the devices asked for cannot be used.
     """
+    asked, places, root = as_study(study), slots(devices), find_workspace(study, workspace)
+    Workspace(root, asked.name).refuse_unwritable()
+
     from foldrace.search.launch.preflight import Preflight
     from foldrace.trainer.training_data import open_training_data
 
-    asked, places, root = as_study(study), slots(devices), find_workspace(study, workspace)
     data = open_training_data(asked, Workspace(root, asked.name))
     return Preflight(data, places, _changes_since_run(asked, root))
 

@@ -105,7 +105,7 @@ class StudyStatus:
         trials, evaluations: how many there are, by the state of the trial, as in {"COMPLETE": 12}.
         best: None until a trial is complete.
         first: the value of trial 0, which is the baseline of a study that has one; None until it is complete.
-        seconds_each: that workers have held a trial on average, or the wall time of those that ended last; None until
+        seconds_each: that workers have held a trial on average, or the median time of those that ended last; None until
             there are some.
         finals: the final jobs of the study.
         rescores: its rescore, where there is one.

@@ -4,6 +4,7 @@ Never imports optuna or torch, and never reads the records of trials one by one.
 """
 
 import json
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -150,7 +151,8 @@ def _seconds_each(connection: sa.Connection, study_id: int) -> float | None:
         _TRIALS.study_id == study_id, _TRIALS.datetime_start.is_not(None), _TRIALS.datetime_complete.is_not(None)
     )
     found = connection.execute(query.order_by(_TRIALS.datetime_complete.desc()).limit(_PACE_TRIALS)).all()
-    return sum((ended - begun).total_seconds() for begun, ended in found) / len(found) if found else None
+    lasted = [(ended - begun).total_seconds() for begun, ended in found if ended >= begun]
+    return statistics.median(lasted) if lasted else None  # a clock that was set meanwhile makes one of them absurd
 
 
 def _seconds_held(usage: Usage | None, trials: Sequence[TrialCompute]) -> float | None:

@@ -78,7 +78,7 @@ def test_a_study_without_an_ended_trial_has_no_first_value_and_no_pace(
     assert (status.first, status.seconds_each) == (None, None)
 
 
-def test_the_first_value_is_that_of_trial_0_and_the_pace_the_mean_of_what_ended(
+def test_the_first_value_is_that_of_trial_0_and_the_pace_the_median_of_what_ended(
     database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
 ) -> None:
     open_study(database, make_study())
@@ -93,6 +93,35 @@ def test_the_first_value_is_that_of_trial_0_and_the_pace_the_mean_of_what_ended(
     status = read_status(database, "small")
     assert status.best is not None
     assert (status.first, status.best.value, status.seconds_each) == (0.6, 0.8, 90.0)
+
+
+@pytest.mark.parametrize(
+    ("lasted", "each"),
+    [
+        ((-3600,), None),
+        ((-3600, 60), 60.0),
+        ((-86_400, 60, 60, 120), 60.0),
+        ((60, 1_400_000, 60), 60.0),  # set forward
+    ],
+)
+def test_a_clock_that_is_set_leaves_the_right_pace_or_none(
+    database: Database,
+    make_study: Callable[..., Study],
+    trials_of: Callable[..., Trials],
+    lasted: tuple[int, ...],
+    each: float | None,
+) -> None:
+    open_study(database, make_study(trials=6))
+    trials = trials_of(make_study(trials=6))
+    for seconds in lasted:
+        claim = trials.claim()
+        assert claim is not None
+        claim.finish(0.6)
+        times = {"datetime_start": NOON, "datetime_complete": NOON + timedelta(seconds=seconds)}
+        own = sa.update(tables.trials).where(tables.trials.c.number == claim.number).values(times)
+        database.transact(lambda connection, own=own: connection.execute(own))  # type: ignore[misc]
+
+    assert read_status(database, "small").seconds_each == each
 
 
 def test_a_file_that_was_edited_does_not_change_how_its_run_stands(

@@ -1,9 +1,13 @@
 """What a command estimates of a search before it runs."""
 
+from pathlib import Path
+
 import pytest
 
+from foldrace.search.api.train import check
 from foldrace.search.launch.preflight import TimeEstimate, describe_estimate, expected_epochs
 from foldrace.search.workers.slots import Slot
+from foldrace.storage.errors import StorageError
 from foldrace.studies.loading import load
 
 
@@ -38,3 +42,13 @@ def test_an_estimate_is_said_in_a_fitting_unit_or_not_at_all(
     lines = describe_estimate(study, TimeEstimate(rate, "fp32", 6.0, hours), [Slot(0, "cpu", 1)])
 
     assert lines == ["budget    1 trial, 6 fold-epochs without pruning", said]
+
+
+@pytest.mark.parametrize("workspace", ["file", "file/runs", "/proc/runs"])
+def test_a_workspace_that_cannot_be_written_is_said_before_the_data_is_read(tmp_path: Path, workspace: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "train.tsv").write_text("not a table")
+    study = load("demo", [f"data.train={tmp_path / 'train.tsv'}"])
+
+    with pytest.raises(StorageError, match=rf"^{tmp_path / workspace}.*: cannot be written: "):
+        check(study, devices="cpu", workspace=tmp_path / workspace)
