@@ -13,7 +13,7 @@ from foldrace.storage.errors import StorageError
 
 EXAMPLES = "sqlite:///study.db or postgresql+psycopg://USER@HOST/DATABASE"
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "gluster", "fuse.sshfs")
-_SECRETS = ("password", "sslpassword")
+SECRETS = ("password", "sslpassword")
 _logger = logging.getLogger("foldrace.storage")
 
 
@@ -55,7 +55,7 @@ def without_password(url: sa.URL) -> str:
 def without_secrets(url: str) -> str:
     """The URL as it may be stored: without passwords, which PGPASSWORD or ~/.pgpass then supply."""
     parsed = parse(url)
-    return parsed.difference_update_query(_SECRETS)._replace(password=None).render_as_string()
+    return parsed.difference_update_query(SECRETS)._replace(password=None).render_as_string()
 
 
 def redact(text: str, url: sa.URL) -> str:
@@ -68,7 +68,7 @@ def redact(text: str, url: sa.URL) -> str:
 
 def _secrets_of(url: sa.URL) -> set[str]:
     """The URL's passwords; a key of its query may be there more than once."""
-    given = [url.query.get(key, "") for key in _SECRETS]
+    given = [url.query.get(key, "") for key in SECRETS]
     listed = [value for values in given for value in ([values] if isinstance(values, str) else values)]
     return {secret for secret in [str(url.password or ""), *listed] if secret}
 

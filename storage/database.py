@@ -129,16 +129,12 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
-        if "_storage" in self.__dict__:
-            self._optuna_engine.dispose()
 
     @cached_property
     def _storage(self) -> "optuna.storages.BaseStorage":
         import optuna
 
-        storage = open_optuna_storage(self._url, self._dialect, create=False)
-        self._optuna_engine = storage.engine
-        return optuna.storages.get_storage(storage)
+        return optuna.storages.get_storage(open_optuna_storage(self.engine, self._dialect, create=False))
 
     def _prepare(self, create: bool, retries: RetryPolicy) -> None:
         self._dialect.prepare(create)

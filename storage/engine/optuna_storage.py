@@ -1,4 +1,4 @@
-"""Optuna's storage of a database, on an engine that behaves as ours does."""
+"""Optuna's storage of a database, on our own engine: it behaves as ours does, and opens no connections of its own."""
 
 from typing import TYPE_CHECKING
 
@@ -12,24 +12,24 @@ if TYPE_CHECKING:
     import optuna
 
 
-def open_optuna_storage(url: sa.URL, dialect: Dialect, create: bool) -> "optuna.storages.RDBStorage":
-    """Open Optuna's storage; `create` makes its tables.
+def open_optuna_storage(engine: sa.Engine, dialect: Dialect, *, create: bool) -> "optuna.storages.RDBStorage":
+    """Optuna's storage on `engine`; `create` makes its tables.
 
     Raises:
-        StorageError: the tables are those of an Optuna that this one does not know.
+        StorageError: the tables are those of another version of Optuna.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # Optuna fills a template in its URL, so a brace in a password has to be doubled.
-    template = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    arguments = dialect.engine_arguments()
-    if create:  # used once: Optuna leaves a pool open when the making fails
-        arguments |= {"poolclass": sa.pool.NullPool}
-    try:
-        storage = optuna.storages.RDBStorage(template, engine_kwargs=arguments, skip_table_creation=not create)
-    except RuntimeError as error:
-        raise StorageError(f"{without_password(url)}: {error}") from error
-    storage.engine.dispose()  # its connections so far were made before they could be set up
-    dialect.configure(storage.engine)
+
+    class OnEngine(optuna.storages.RDBStorage):
+        # Optuna makes an engine of its URL and sets it here; that one never connects.
+        engine = property(lambda _: engine, lambda _, made: None)
+
+    with dialect.read_only():  # it reads through a second connection while it may write through the first
+        storage = OnEngine(f"{engine.url.drivername}://", skip_compatibility_check=True, skip_table_creation=not create)
+        found, known = storage.get_current_version(), storage.get_head_version()
+    if found != known:
+        other = f"its tables are those of another Optuna ({found}; this one, {optuna.__version__}, knows {known})"
+        raise StorageError(f"{without_password(engine.url)}: {other}; install that, or run `optuna storage upgrade`")
     return storage

@@ -7,10 +7,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from foldrace.storage.address import SECRETS, without_password
+from foldrace.storage.errors import StorageError
+
 _ADVISORY_LOCK = 0x666F6C6472616365  # "foldrace"
+_NOT_IN_A_URL = ("autocommit", "conninfo", "context", "cursor_factory", "row_factory")  # what else psycopg would take
+_REPEATED = ("host", "port", *SECRETS)
+_READ_ONLY = "25006"  # SQLSTATE
 _CONNECTION = {
     "connect_timeout": 10,
     "application_name": "foldrace",
+    "prepare_threshold": None,  # a pooler may give each transaction another session, which knows no prepared statement
     # Else a connection to a machine that vanished blocks its worker for hours.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -26,23 +33,27 @@ class Postgresql:
         self._url = url
 
     def engine_arguments(self) -> dict[str, Any]:
-        given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query}
-        return {"hide_parameters": True, "connect_args": given, "pool_pre_ping": True}
+        given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query} | _typed_options(
+            self._url
+        )
+        # A role may have few connections: a process keeps one, and opens others only for threads that meet.
+        sizes = {"pool_size": 1, "max_overflow": 14}
+        return {"hide_parameters": True, "connect_args": given, "pool_pre_ping": True, **sizes}
 
     def configure(self, engine: sa.Engine) -> None:
         event.listen(engine, "connect", _set_up)
+        event.listen(engine, "handle_error", _leave_read_only_server)
 
     def prepare(self, create: bool) -> None:
         """Nothing: the database itself is made by whoever administers the server."""
 
     @contextmanager
     def exclusive(self, engine: sa.Engine) -> Iterator[None]:
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(sa.select(sa.func.pg_advisory_lock(_ADVISORY_LOCK)))
-            try:
-                yield
-            finally:
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(_ADVISORY_LOCK)))
+        # The lock is the transaction's: a pooler may give the next one another session.
+        with engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
+            yield
 
     def read_only(self) -> AbstractContextManager[None]:
         return nullcontext()  # readers and writers do not wait for each other here
@@ -54,7 +65,32 @@ class Postgresql:
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
 
+def _typed_options(url: sa.URL) -> dict[str, Any]:
+    """The options of the driver itself that a URL has, as the driver wants them; libpq reads its own as text.
+
+    Raises:
+        StorageError: one has no such value, or is none that a URL may have.
+    """
+    address, found = without_password(url), {}
+    for key, value in url.query.items():
+        if key in _NOT_IN_A_URL:
+            raise StorageError(f"{address}: ?{key}= is for programs; a URL has libpq's options and prepare_threshold")
+        if not isinstance(value, str) and key not in _REPEATED:
+            raise StorageError(f"{address}: ?{key}= is there {len(value)} times; give it once")
+        if key == "prepare_threshold":
+            if not (str(value).isdecimal() or str(value).lower() in ("", "none")):
+                raise StorageError(f"{address}: ?{key}={value}: expected a whole number, or None to prepare nothing")
+            found[key] = int(str(value)) if str(value).isdecimal() else None
+    return found
+
+
 def _set_up(connection: Any, _: Any) -> None:
     # A worker that is stopped in the middle of a transaction must not keep its rows from the others.
     connection.execute("SET idle_in_transaction_session_timeout = '30s'")
     connection.commit()
+
+
+def _leave_read_only_server(context: sa.engine.ExceptionContext) -> None:
+    """Drop all connections to a server that ceased to take writes: after a failover, another one takes them."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True

@@ -40,7 +40,7 @@ def _make_or_migrate(engine: sa.Engine, dialect: Dialect) -> None:
     """Optuna's tables come first and our version last: a version that is found means that all tables are there."""
     found = _read_version(engine, dialect)
     if found is None:
-        open_optuna_storage(engine.url, dialect, create=True).engine.dispose()
+        open_optuna_storage(engine, dialect, create=True)
     with engine.begin() as connection:
         if found is None:
             tables.ours.create_all(connection)
