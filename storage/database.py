@@ -134,7 +134,7 @@ class Database:
     def _storage(self) -> "optuna.storages.BaseStorage":
         import optuna
 
-        return optuna.storages.get_storage(open_optuna_storage(self.engine, self._dialect, create=False))
+        return optuna.storages.get_storage(open_optuna_storage(self.engine, self._dialect))
 
     def _prepare(self, create: bool, retries: RetryPolicy) -> None:
         self._dialect.prepare(create)

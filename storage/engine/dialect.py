@@ -18,8 +18,8 @@ class Dialect(Protocol):
     def prepare(self, create: bool) -> None:
         """Make what a first connection needs. Raises StorageError, also when it is missing and `create` is False."""
 
-    def exclusive(self, engine: sa.Engine) -> AbstractContextManager[None]:
-        """Keep every other process out of its own `exclusive` meanwhile."""
+    def exclusive(self, engine: sa.Engine) -> AbstractContextManager[sa.Connection]:
+        """A transaction that keeps every other process out of its own `exclusive` meanwhile."""
 
     def read_only(self) -> AbstractContextManager[None]:
         """Let the transactions that this thread begins meanwhile take no lock for writing."""

@@ -11,7 +11,8 @@ from foldrace.storage.address import SECRETS, without_password
 from foldrace.storage.errors import StorageError
 
 _ADVISORY_LOCK = 0x666F6C6472616365  # "foldrace"
-_NOT_IN_A_URL = ("autocommit", "conninfo", "context", "cursor_factory", "row_factory")  # what else psycopg would take
+# What psycopg takes beside libpq's options, and no text can say.
+_NOT_IN_A_URL = ("autocommit", "conninfo", "context", "cursor_factory", "prepare_threshold", "row_factory")
 _REPEATED = ("host", "port", *SECRETS)
 _READ_ONLY = "25006"  # SQLSTATE
 _CONNECTION = {
@@ -30,12 +31,11 @@ class Postgresql:
     """A server that processes of any machine share."""
 
     def __init__(self, url: sa.URL) -> None:
+        _refuse_options(url)
         self._url = url
 
     def engine_arguments(self) -> dict[str, Any]:
-        given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query} | _typed_options(
-            self._url
-        )
+        given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query}
         # A role may have few connections: a process keeps one, and opens others only for threads that meet.
         sizes = {"pool_size": 1, "max_overflow": 14}
         return {"hide_parameters": True, "connect_args": given, "pool_pre_ping": True, **sizes}
@@ -48,12 +48,12 @@ class Postgresql:
         """Nothing: the database itself is made by whoever administers the server."""
 
     @contextmanager
-    def exclusive(self, engine: sa.Engine) -> Iterator[None]:
+    def exclusive(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         # The lock is the transaction's: a pooler may give the next one another session.
         with engine.begin() as connection:
-            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
-            yield
+            yield connection
 
     def read_only(self) -> AbstractContextManager[None]:
         return nullcontext()  # readers and writers do not wait for each other here
@@ -65,28 +65,20 @@ class Postgresql:
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
 
 
-def _typed_options(url: sa.URL) -> dict[str, Any]:
-    """The options of the driver itself that a URL has, as the driver wants them; libpq reads its own as text.
-
-    Raises:
-        StorageError: one has no such value, or is none that a URL may have.
-    """
-    address, found = without_password(url), {}
+def _refuse_options(url: sa.URL) -> None:
+    """Raise StorageError for what the driver takes but cannot read from a URL; libpq reads its own options as text."""
+    address = without_password(url)
     for key, value in url.query.items():
         if key in _NOT_IN_A_URL:
-            raise StorageError(f"{address}: ?{key}= is for programs; a URL has libpq's options and prepare_threshold")
+            raise StorageError(f"{address}: ?{key}= is no option of a URL, and foldrace needs none here; leave it out")
         if not isinstance(value, str) and key not in _REPEATED:
             raise StorageError(f"{address}: ?{key}= is there {len(value)} times; give it once")
-        if key == "prepare_threshold":
-            if not (str(value).isdecimal() or str(value).lower() in ("", "none")):
-                raise StorageError(f"{address}: ?{key}={value}: expected a whole number, or None to prepare nothing")
-            found[key] = int(str(value)) if str(value).isdecimal() else None
-    return found
 
 
 def _set_up(connection: Any, _: Any) -> None:
     # A worker that is stopped in the middle of a transaction must not keep its rows from the others.
     connection.execute("SET idle_in_transaction_session_timeout = '30s'")
+    connection.execute("SET lock_timeout = '5s'")  # one try; who waits says so, and may be asked to stop
     connection.commit()
 
 

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from foldrace.storage import tables
 from foldrace.storage.address import without_password
 from foldrace.storage.engine.dialect import Dialect
-from foldrace.storage.engine.optuna_storage import open_optuna_storage
+from foldrace.storage.engine.optuna_storage import make_optuna_tables
 from foldrace.storage.errors import StorageError
 
 
@@ -15,12 +15,13 @@ def ensure_tables(engine: sa.Engine, dialect: Dialect, create: bool) -> None:
     Raises:
         StorageError: there are none and `create` is False, or a newer foldrace made them.
     """
-    found, address = _read_version(engine, dialect), without_password(engine.url)
+    with dialect.read_only(), engine.begin() as connection:
+        found, address = _read_version(connection), without_password(engine.url)
     if found is None and not create:
         raise StorageError(f"{address}: not a database of foldrace; `foldrace run` makes one")
     if found is None or found < tables.VERSION:
-        with dialect.exclusive(engine):
-            _make_or_migrate(engine, dialect)
+        with dialect.exclusive(engine) as connection:
+            _make_or_migrate(connection)
     elif found > tables.VERSION:
         raise StorageError(
             f"{address}: made by a newer foldrace (tables of version {found}, this one knows "
@@ -28,24 +29,20 @@ def ensure_tables(engine: sa.Engine, dialect: Dialect, create: bool) -> None:
         )
 
 
-def _read_version(engine: sa.Engine, dialect: Dialect) -> int | None:
-    with dialect.read_only(), engine.begin() as connection:
-        if not sa.inspect(connection).has_table(tables.version.name):
-            return None
-        found: int | None = connection.execute(sa.select(tables.version.c.version)).scalar()
-        return found
+def _read_version(connection: sa.Connection) -> int | None:
+    if not sa.inspect(connection).has_table(tables.version.name):
+        return None
+    found: int | None = connection.execute(sa.select(tables.version.c.version)).scalar()
+    return found
 
 
-def _make_or_migrate(engine: sa.Engine, dialect: Dialect) -> None:
-    """Optuna's tables come first and our version last: a version that is found means that all tables are there."""
-    found = _read_version(engine, dialect)
+def _make_or_migrate(connection: sa.Connection) -> None:
+    found = _read_version(connection)
     if found is None:
-        open_optuna_storage(engine, dialect, create=True)
-    with engine.begin() as connection:
-        if found is None:
-            tables.ours.create_all(connection)
-            connection.execute(sa.insert(tables.version).values(id=1, version=tables.VERSION))
-            return
-        for step in range(found, tables.VERSION):
-            tables.MIGRATIONS[step](connection)
-        connection.execute(sa.update(tables.version).values(version=tables.VERSION))
+        make_optuna_tables(connection)
+        tables.ours.create_all(connection)
+        connection.execute(sa.insert(tables.version).values(id=1, version=tables.VERSION))
+        return
+    for step in range(found, tables.VERSION):
+        tables.MIGRATIONS[step](connection)
+    connection.execute(sa.update(tables.version).values(version=tables.VERSION))

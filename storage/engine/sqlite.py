@@ -45,12 +45,13 @@ class Sqlite:
         warn_of_network_file_system(path)
 
     @contextmanager
-    def exclusive(self, engine: sa.Engine) -> Iterator[None]:
+    def exclusive(self, engine: sa.Engine) -> Iterator[sa.Connection]:
         with locked(Path(f"{sqlite_file(self._url)}.lock")):
             with engine.connect() as connection:
                 connection.exec_driver_sql("COMMIT")  # the journal's mode cannot change inside a transaction
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-            yield
+            with engine.begin() as connection:
+                yield connection
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
