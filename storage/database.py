@@ -19,8 +19,9 @@ from foldrace.storage.engine.postgresql import Postgresql
 from foldrace.storage.engine.schema import ensure_tables
 from foldrace.storage.engine.sqlite import Sqlite
 from foldrace.storage.errors import StorageError
-from foldrace.storage.failures import translate_errors
+from foldrace.storage.failures import in_one_line, translate_errors
 from foldrace.storage.outages import PATIENT, RetryPolicy, wait_out
+from foldrace.storage.wait_watch import WaitWatch
 
 if TYPE_CHECKING:
     import optuna
@@ -38,6 +39,7 @@ class Database:
         self._storage_lock = threading.Lock()
         self.engine = sa.create_engine(url, **self._dialect.engine_arguments())
         self._dialect.configure(self.engine)
+        self._waits = WaitWatch(self.address, self._dialect.usual_wait)
 
     @classmethod
     def open(
@@ -93,8 +95,7 @@ class Database:
             OutageError: the database has not answered for that long, or this process was asked to stop.
             StorageError: the database refuses the work (its disk is full, say, or the password has changed).
         """
-        with translate_errors(self._url):
-            return wait_out(work, self._retries)
+        return self._wait_out(work, self._retries)
 
     def transact(self, work: Callable[[sa.Connection], T]) -> T:
         """`retry` a transaction; `work` must do no harm when it is done twice."""
@@ -128,6 +129,7 @@ class Database:
         self._dialect.checkpoint(self.engine)
 
     def close(self) -> None:
+        self._waits.close()
         self.engine.dispose()
 
     @cached_property
@@ -138,5 +140,12 @@ class Database:
 
     def _prepare(self, create: bool, retries: RetryPolicy) -> None:
         self._dialect.prepare(create)
-        with translate_errors(self._url):
-            wait_out(lambda: ensure_tables(self.engine, self._dialect, create), retries)
+        self._wait_out(lambda: ensure_tables(self.engine, self._dialect, create), retries)
+
+    def _wait_out(self, work: Callable[[], T], retries: RetryPolicy) -> T:
+        with translate_errors(self._url), self._waits.watched() as wait:
+
+            def tell(error: Exception) -> None:
+                wait.reason = in_one_line(error, self._url)
+
+            return wait_out(work, retries, tell)

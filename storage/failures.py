@@ -66,6 +66,11 @@ def translate_errors(url: sa.URL) -> Iterator[None]:
         raise kind(f"{without_password(url)}: {redact(message, url)}") from _redacted(error, url)
 
 
+def in_one_line(error: Exception, url: sa.URL) -> str:
+    """What the database or its driver says, without passwords."""
+    return redact(_message_of(error) or str(error), url)
+
+
 def _message_of(error: Exception) -> str | None:
     """What the database or its driver says; None: nothing of its own, or what must pass through."""
     cause = _cause_of(error)

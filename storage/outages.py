@@ -40,8 +40,12 @@ class RetryPolicy:
 PATIENT = RetryPolicy()
 
 
-def wait_out(work: Callable[[], T], policy: RetryPolicy) -> T:
-    """Repeat `work` through passing failures for as long as the policy says, then raise the last one."""
+def wait_out(work: Callable[[], T], policy: RetryPolicy, tell: Callable[[Exception], None] = lambda _: None) -> T:
+    """Repeat `work` through passing failures for as long as the policy says, then raise the last one.
+
+    Args:
+        tell: gets each failure that is waited out.
+    """
     end, pause = policy.clock() + policy.patience_seconds, _FIRST_PAUSE
     while True:
         try:
@@ -51,6 +55,7 @@ def wait_out(work: Callable[[], T], policy: RetryPolicy) -> T:
                 end, pause = min(end, policy.clock() + _STOP_SECONDS), min(pause, _SLICE)
             if not is_passing(error) or policy.clock() + pause > end:
                 raise
+            tell(error)
         # Spread out, or all workers would come back at the same moment.
         _sleep(pause * random.uniform(0.5, 1.0), policy)
         pause = min(2 * pause, _LONGEST_PAUSE)

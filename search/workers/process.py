@@ -16,6 +16,7 @@ from typing import BinaryIO, Literal
 from foldrace.errors import FoldraceError
 from foldrace.search.workers.slots import Slot
 from foldrace.storage.files.atomic import no_follow
+from foldrace.storage.wait_watch import WAITING
 
 FIRST_BACKOFF_SECONDS = 1.0  # doubled with each further crash in a row
 SETTLED_SECONDS = 600.0  # after a run of this length, the next crash counts as the first in a row
@@ -50,7 +51,7 @@ class WorkerView:
         state: running; waiting (to be started, or started again); done (nothing left to do); refused (a user error);
             given up (crashed too often); stopped (with the run).
         pid: of the process that runs; None while none does.
-        note: one line that says how it last ended badly, and what follows; empty when it never did.
+        note: one line that says what it waits for, or how it last ended badly and what follows; else empty.
         last_lines: of its log at that moment.
         died: whether its last process ended by a fault of its own or of its trial; not by an outage, nor with the run.
     """
@@ -94,7 +95,10 @@ class WorkerProcess:
         pid = self._process.pid if self._process is not None else None
         restarts = max(0, self._starts - 1)
         died = not (self._is_asked_to_end or self._met_outage)
-        return WorkerView(self._slot, self.state, pid, restarts, self.note, self._last_lines, self._log, died)
+        tail = self._tail()[-1:] if self._process is not None else ()
+        waits = [f"{self.name}: {line}" for line in tail if WAITING in line]
+        note, lines = (waits[0], ()) if waits else (self.note, self._last_lines)
+        return WorkerView(self._slot, self.state, pid, restarts, note, lines, self._log, died)
 
     def poll(self) -> None:
         """Start the process when it is due; find out whether it has ended."""
@@ -181,10 +185,14 @@ class WorkerProcess:
         self.note = f"{ending}: started again in {backoff:g} s (crash {self._crashes} of {CRASHES_IN_A_ROW} in a row)"
 
     def _tail(self) -> tuple[str, ...]:
-        handle = self._output.fileno()  # also of a log that was removed
-        start = max(self._log_start, os.fstat(handle).st_size - _TAIL_BYTES)
-        lines = os.pread(handle, _TAIL_BYTES, start).decode(errors="replace").splitlines()
-        return tuple([line.rstrip() for line in lines if line.strip()][-LAST_LINES:])
+        return _last_lines(self._output.fileno(), self._log_start)  # also of a log that was removed
+
+
+def _last_lines(handle: int, begin: int) -> tuple[str, ...]:
+    """The last lines of a file behind its byte `begin`."""
+    start = max(begin, os.fstat(handle).st_size - _TAIL_BYTES)
+    lines = os.pread(handle, _TAIL_BYTES, start).decode(errors="replace").splitlines()
+    return tuple([line.rstrip() for line in lines if line.strip()][-LAST_LINES:])
 
 
 def _own_log(folder: Path, number: int) -> tuple[Path, BinaryIO]:

@@ -7,7 +7,13 @@ import sqlalchemy as sa
 
 
 class Dialect(Protocol):
-    """One kind of database, as an engine needs to know it."""
+    """One kind of database, as an engine needs to know it.
+
+    Attributes:
+        usual_wait: why its driver does not answer, where nothing else is known.
+    """
+
+    usual_wait: str
 
     def engine_arguments(self) -> dict[str, Any]:
         """The keyword arguments of `create_engine`."""

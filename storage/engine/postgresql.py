@@ -30,6 +30,8 @@ _CONNECTION = {
 class Postgresql:
     """A server that processes of any machine share."""
 
+    usual_wait = "the server has not answered yet"
+
     def __init__(self, url: sa.URL) -> None:
         _refuse_options(url)
         self._url = url
@@ -78,7 +80,7 @@ def _refuse_options(url: sa.URL) -> None:
 def _set_up(connection: Any, _: Any) -> None:
     # A worker that is stopped in the middle of a transaction must not keep its rows from the others.
     connection.execute("SET idle_in_transaction_session_timeout = '30s'")
-    connection.execute("SET lock_timeout = '5s'")  # one try; who waits says so, and may be asked to stop
+    connection.execute("SET lock_timeout = '4s'")  # one try; who waits says so, and may be asked to stop
     connection.commit()
 
 

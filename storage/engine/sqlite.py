@@ -23,6 +23,8 @@ _SLICE_SECONDS = 1.0  # SQLite waits for a lock inside C, where no signal's hand
 class Sqlite:
     """A file that processes of one machine share."""
 
+    usual_wait = "another process holds its lock, or the disk is slow"
+
     def __init__(self, url: sa.URL, retries: RetryPolicy) -> None:
         self._url, self._retries = url, retries
         self._local = threading.local()
