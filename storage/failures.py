@@ -16,7 +16,7 @@ from foldrace.storage.errors import DiskError, DriverError, OutageError, Storage
 # SQLSTATEs of what is refused however often it is asked: authorization, no such database or schema, no right to an
 # object, a limit of the server, no room on its disk.
 _REFUSALS = ("28", "3D", "3F", "42501", "54", "53100")
-_SERVER_FULL = "53100"
+_SERVER_FULL, _NO_RIGHT = "53100", "42501"
 _OF_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _NO_PASSWORD = "no password supplied"  # libpq's own words, which it does not translate
 _ANSWER = re.compile(r" failed: [^:\n]+:  ([^\n]*)")  # the server's own: behind a severity, a colon and two spaces
@@ -83,6 +83,10 @@ def _message_of(error: Exception) -> str | None:
     if isinstance(cause, sa.exc.ProgrammingError) and not _is_refusal(cause):
         return None
     message = str(cause.orig)
+    if getattr(cause.orig, "sqlstate", None) == _NO_RIGHT and cause.statement:
+        return f"{message}; its owner has to grant {cause.statement.split()[0].upper()} to this role"
+    if getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+        return f"{message}; this user needs the right to write the file and its folder"
     return f"{message}; put it into PGPASSWORD or ~/.pgpass" if _NO_PASSWORD in message else message
 
 

@@ -1,12 +1,14 @@
 """SQLite: a file with one writer at a time, whose lock is taken when a transaction begins."""
 
 import math
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -30,9 +32,11 @@ class Sqlite:
         self._local = threading.local()
 
     def engine_arguments(self) -> dict[str, Any]:
-        return {"hide_parameters": True, "connect_args": {"timeout": self._retries.lock_seconds}}
+        once = {"poolclass": sa.pool.NullPool} if self._may_only_read() else {}  # others may change what is immutable
+        return {"hide_parameters": True, "connect_args": {"timeout": self._retries.lock_seconds}} | once
 
     def configure(self, engine: sa.Engine) -> None:
+        event.listen(engine, "do_connect", self._connect)
         event.listen(engine, "connect", _set_up)
         event.listen(engine, "begin", self._begin)
 
@@ -74,6 +78,20 @@ class Sqlite:
         """
         with suppress(sa.exc.SQLAlchemyError, sqlite3.Error), closing(engine.raw_connection()) as connection:
             connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+
+    def _may_only_read(self) -> bool:
+        path = sqlite_file(self._url)
+        return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+
+    def _connect(self, _: Any, record: Any, arguments: Any, options: dict[str, Any]) -> sqlite3.Connection | None:
+        """Open a file that this user may only read: beside it, no log can be made. None: it is opened as usual."""
+        path = sqlite_file(self._url)
+        if not self._may_only_read():
+            return None
+        # While another user has it open, the log is there, and tells what is newer.
+        kind = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+        connection: sqlite3.Connection = sqlite3.connect(f"file:{quote(str(path))}?{kind}", uri=True, **options)
+        return connection
 
     def _begin(self, connection: sa.Connection) -> None:
         if getattr(self._local, "read_only", False):
