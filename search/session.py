@@ -15,6 +15,7 @@ from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 
 VIEW = RetryPolicy(patience_seconds=10.0)  # for commands that show a study; the workers wait longer
+PAGE = RetryPolicy(patience_seconds=2.0, lock_seconds=2.0)  # for who looks at a page
 
 
 @dataclass(frozen=True)

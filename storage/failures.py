@@ -84,7 +84,7 @@ def _message_of(error: Exception) -> str | None:
         return None
     message = str(cause.orig)
     if getattr(cause.orig, "sqlstate", None) == _NO_RIGHT and cause.statement:
-        return f"{message}; its owner has to grant {cause.statement.split()[0].upper()} to this role"
+        return f"{message}; this role lacks the right to {cause.statement.split()[0].upper()} there"
     if getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
         return f"{message}; this user needs the right to write the file and its folder"
     return f"{message}; put it into PGPASSWORD or ~/.pgpass" if _NO_PASSWORD in message else message

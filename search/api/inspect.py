@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, final_folder, is_final_folder, open_run, split_job
-from foldrace.search.session import Session
+from foldrace.search.session import PAGE, Session
 from foldrace.storage.workspace import WORKSPACE
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
@@ -207,7 +207,7 @@ def dashboard(
     """
     from foldrace.search.dashboard.server import serve_dashboard
 
-    with open_run(study, workspace) as session:
+    with open_run(study, workspace, retries=PAGE) as session:
         serve_dashboard(session, host, port, allow_edit, say)
 
 

@@ -47,7 +47,8 @@ class AccessSettings:
 
     Attributes:
         token: `/?token=` with it starts a session.
-        cookie: the name of the session's cookie. The ports of a machine share their cookies, so it names the port.
+        cookie: the name of the session's cookie begins so. The ports of a machine share their cookies, so it ends with
+            the port that the browser asks: behind an SSH tunnel it is another one than the server's.
         is_our_name: whether a name in a Host header is one of this server's; see `names_of`.
         lock_reason: why the study with this id may be neither deleted nor renamed now, in one line; None: it may.
         home: the page that the link opens.
@@ -68,7 +69,7 @@ class AccessMiddleware:
     def __init__(self, app: WSGIApplication, settings: AccessSettings) -> None:
         self._app, self._settings = app, settings
         self._session = token_urlsafe(32)
-        self._checks = (self._check_host, _check_path, self._check_session, _check_origin, self._check_edit)
+        self._checks = (self._check_host, _check_path, self._check_session, _check_origin, self._check_right)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]  # read now: the dashboard strips its end
@@ -76,7 +77,7 @@ class AccessMiddleware:
         def start(status: str, headers: Headers, exc_info: object = None) -> Callable[[bytes], object]:
             return start_response(status, _with_security_headers(path, headers), exc_info)  # type: ignore[arg-type]
 
-        for check in self._checks:
+        for check in (*self._checks, self._check_lock):
             answer = check(environ)
             if answer is not None:
                 text = f"{answer.line}\n".encode()
@@ -84,6 +85,10 @@ class AccessMiddleware:
                 start(answer.status, [("Content-Type", "text/plain; charset=utf-8"), length, *answer.headers])
                 return [] if environ["REQUEST_METHOD"] == "HEAD" else [text]
         return self._app(environ, start)
+
+    def takes_body(self, environ: WSGIEnvironment) -> bool:
+        """Whether a request may have a body: it changes something, and its headers are in order."""
+        return environ["REQUEST_METHOD"] not in _SAFE_METHODS and not any(check(environ) for check in self._checks)
 
     def _check_host(self, environ: WSGIEnvironment) -> _Answer | None:
         # A foreign page could let its own name resolve to this machine, and would then be of the same origin. The port
@@ -97,22 +102,25 @@ class AccessMiddleware:
         given = parse_qs(environ.get("QUERY_STRING", "")).get("token")
         if environ["PATH_INFO"] == "/" and given is not None:
             if _same(given[0], self._settings.token):
-                cookie = f"{self._settings.cookie}={self._session}; Path=/; HttpOnly; SameSite=Strict"
+                cookie = f"{self._cookie(environ)}={self._session}; Path=/; HttpOnly; SameSite=Strict"
                 return _Answer("303 See Other", "come in", (("Location", self._settings.home), ("Set-Cookie", cookie)))
-        elif any(_same(value, self._session) for value in _cookies(environ, self._settings.cookie)):
+        elif any(_same(value, self._session) for value in _cookies(environ, self._cookie(environ))):
             return None
         return _Answer("401 Unauthorized", "open the link that `foldrace dashboard` printed; it holds the key")
 
-    def _check_edit(self, environ: WSGIEnvironment) -> _Answer | None:
-        method = environ["REQUEST_METHOD"]
-        if method in (*_SAFE_METHODS, "OPTIONS"):
+    def _cookie(self, environ: WSGIEnvironment) -> str:
+        host = _HOST.fullmatch(environ["HTTP_HOST"])
+        return f"{self._settings.cookie}-{host[2][1:] if host and host[2] else 80}"
+
+    def _check_right(self, environ: WSGIEnvironment) -> _Answer | None:
+        if self._settings.allow_edit or environ["REQUEST_METHOD"] in (*_SAFE_METHODS, "OPTIONS"):
             return None
-        if not self._settings.allow_edit:
-            return _Answer(
-                "403 Forbidden", "this dashboard is read-only; `foldrace dashboard --allow-edit` lets you edit"
-            )
+        return _Answer("403 Forbidden", "this dashboard is read-only; `foldrace dashboard --allow-edit` lets you edit")
+
+    def _check_lock(self, environ: WSGIEnvironment) -> _Answer | None:
+        method = environ["REQUEST_METHOD"]
         study = _WHOLE_STUDY.fullmatch(environ["PATH_INFO"])
-        if study is not None and (method == "DELETE" or study[2]):
+        if study is not None and (method == "DELETE" or (study[2] and method not in (*_SAFE_METHODS, "OPTIONS"))):
             reason = self._settings.lock_reason(int(study[1]))
             return None if reason is None else _Answer("409 Conflict", reason)
         return None

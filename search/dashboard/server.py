@@ -20,6 +20,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 from foldrace.errors import FoldraceError
 from foldrace.search.dashboard.access import AccessMiddleware, AccessSettings, names_of
+from foldrace.search.dashboard.connections import LIMITS, channel_class
+from foldrace.search.dashboard.outages import OutagePlugin
 from foldrace.search.dashboard.pages import ImportancesPlugin, without_buttons
 from foldrace.search.dashboard.storage import DashboardStorage, StudyDetailPlugin
 from foldrace.search.recording.artifacts import Artifacts
@@ -32,7 +34,6 @@ from foldrace.storage.leases.lease import OWNED
 LOOPBACK = "127.0.0.1"
 _STUDY_PAGE = re.compile(r"/dashboard/studies/(\d+)", re.ASCII)
 _THREADS = 8  # a browser opens six connections
-_LARGEST_BODY = 64 * 2**20  # bytes; what --allow-edit may upload
 
 
 class DashboardError(FoldraceError):
@@ -74,7 +75,7 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
     port, token = listener.getsockname()[1], token_urlsafe(32)
     settings = AccessSettings(
         token=token,
-        cookie=f"foldrace-{port}",
+        cookie="foldrace",
         is_our_name=names_of(host),
         lock_reason=lambda study_id: _lock_reason(database, study_id),
         home=f"/dashboard/studies/{study_id}",
@@ -83,9 +84,8 @@ def open_server(session: Session, host: str = LOOPBACK, port: int = 0, allow_edi
     app = _with_preload(_with_reading(database, _dashboard(session)))
     guarded = AccessMiddleware(app if allow_edit else without_buttons(app), settings)
     logging.getLogger("waitress").setLevel(logging.ERROR)  # it warns whenever a page asks for several things at once
-    server = waitress.create_server(
-        guarded, sockets=[listener], threads=_THREADS, max_request_body_size=_LARGEST_BODY, ident=None
-    )
+    server = waitress.create_server(guarded, sockets=[listener], threads=_THREADS, ident=None, **LIMITS)
+    server.channel_class = channel_class(guarded.takes_body)
     return server, f"http://{_for_link(host)}:{port}/?token={token}"
 
 
@@ -97,6 +97,7 @@ def _dashboard(session: Session) -> WSGIApplication:
     bottled = optuna_dashboard.wsgi(storage, artifact_store=_Artifacts(folder))
     bottled.install(StudyDetailPlugin(storage))
     bottled.install(ImportancesPlugin(session.database))
+    bottled.install(OutagePlugin(session.database))
     app: WSGIApplication = bottled
     return app
 

@@ -8,7 +8,7 @@ import pytest
 
 from foldrace.search.dashboard.access import AccessMiddleware, AccessSettings, names_of
 
-TOKEN, COOKIE = "a-token", "foldrace-8080"
+TOKEN, NAME = "a-token", "foldrace-8080"  # of the cookie, by the port
 HOME = "/dashboard/studies/7"
 Reply = tuple[str, dict[str, str], str]
 
@@ -35,7 +35,7 @@ class Client:
             "lock_reason": lambda study_id: None,
             "home": HOME,
         }
-        self._middleware = AccessMiddleware(dashboard, AccessSettings(TOKEN, COOKIE, **(given | settings)))
+        self._middleware = AccessMiddleware(dashboard, AccessSettings(TOKEN, "foldrace", **(given | settings)))
         self.cookie = self.ask("/", query=f"token={TOKEN}")[1]["Set-Cookie"].partition(";")[0]
 
     def ask(self, path: str, method: str = "GET", query: str = "", **headers: str) -> Reply:
@@ -70,7 +70,7 @@ def test_the_cookie_lets_in_beside_cookies_of_others(client: Client, dashboard: 
 
 
 @pytest.mark.parametrize("path", ["/", "/dashboard", "/api/studies", "/static/bundle.js", "/artifacts/1/a", "/csv/1"])
-@pytest.mark.parametrize("cookie", ["", f"{COOKIE}=", f"{COOKIE}={TOKEN}", f"{COOKIE}=\u00e9", "other=x"])
+@pytest.mark.parametrize("cookie", ["", f"{NAME}=", f"{NAME}={TOKEN}", f"{NAME}=\u00e9", "other=x"])
 def test_without_the_cookie_nothing_is_seen(client: Client, dashboard: StubDashboard, path: str, cookie: str) -> None:
     status, _, body = client.ask(path, HTTP_COOKIE=cookie)
     assert (status, dashboard.reached) == ("401", [])
@@ -92,7 +92,17 @@ def test_a_foreign_host_is_refused_before_anything_else(client: Client, dashboar
 
 @pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1", "[::1]:8080", "LOCALHOST"])
 def test_loopback_has_three_names_and_any_port(client: Client, host: str) -> None:
-    assert client.ask("/dashboard", HTTP_HOST=host)[0] == "200"
+    assert client.ask("/", query=f"token={TOKEN}", HTTP_HOST=host, HTTP_COOKIE="")[0] == "303"
+
+
+@pytest.mark.parametrize("port", [":8080", ":8081", ""])
+def test_a_session_is_that_of_the_port_in_the_address(client: Client, port: str) -> None:
+    host = f"localhost{port}"
+    given = client.ask("/", query=f"token={TOKEN}", HTTP_HOST=host, HTTP_COOKIE="")[1]["Set-Cookie"].partition(";")[0]
+
+    assert given.startswith(f"foldrace-{port[1:] or 80}=")
+    assert client.ask("/dashboard", HTTP_HOST=host, HTTP_COOKIE=given)[0] == "200"
+    assert client.ask("/dashboard", HTTP_HOST="localhost:9", HTTP_COOKIE=given)[0] == "401"
 
 
 def test_a_server_on_all_addresses_knows_its_name_and_every_address() -> None:
