@@ -4,6 +4,7 @@ A tracker's package is imported only when it is chosen. A tracker that fails is 
 """
 
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +65,7 @@ def _open_tracker(kind: str, study: TrackedStudy) -> Tracker:
 
             return NeptuneTracker(study)
         if kind == "mlflow":
+            os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it reads this when it is imported
             from foldrace.storage.trackers.mlflow import MlflowTracker
 
             return MlflowTracker(study)
