@@ -52,15 +52,25 @@ class DashboardStorage(_CachedStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """The trials by number, without the records of their evaluations. They are shared: never change one."""
+        if not self._is_ours(study_id):
+            return super().get_all_trials(study_id, deepcopy, states)
         trials = self._database.snapshot(lambda connection: self._read(connection, study_id))
         return [trial for trial in trials if states is None or trial.state in states]
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """The best trial of a study; ValueError when there is none, with the words of Optuna's own storage."""
+        if not self._is_ours(study_id):
+            return super().get_best_trial(study_id)
         best = best_trial(self.get_all_trials(study_id))
         if best is None:
             raise ValueError("No trials are completed yet.")
         return best
+
+    def _is_ours(self, study_id: int) -> bool:
+        """Whether foldrace made the study; one of another program may minimise, or have several objectives."""
+        attrs = tables.study_attrs.c
+        query = sa.select(attrs.key).where(attrs.study_id == study_id, attrs.key == IDENTITY)
+        return self._database.read(lambda connection: connection.execute(query).first()) is not None
 
     def notes(self, study_id: int) -> dict[int, dict[str, Any]]:
         """The note of each trial that has one, by trial id, in the form that the dashboard's pages read."""
@@ -122,7 +132,8 @@ class StudyDetailPlugin:
 
 def _studies(connection: sa.Connection) -> list[FrozenStudy]:
     directions, system = tables.study_directions, tables.study_system_attrs
-    directed = connection.execute(sa.select(directions.c.study_id, directions.c.direction)).all()
+    order = directions.c.objective
+    directed = connection.execute(sa.select(directions.c.study_id, directions.c.direction).order_by(order)).all()
     user_attrs = connection.execute(sa.select(tables.study_attrs)).all()
     system_attrs = connection.execute(
         sa.select(system).where(system.c.key.not_like(_NOTES), system.c.key.not_like(KEYS))

@@ -146,3 +146,18 @@ def completed(database: Database, newest: int = 4) -> Any:
 
     route = SimpleNamespace(method="GET", rule="/api/studies/<study_id:int>")
     return StudyDetailPlugin(DashboardStorage(database)).apply(answer, route)(study_id=1)
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"], ["maximize", "minimize"]])
+def test_a_study_of_another_program_is_shown_as_optuna_shows_it(database: Database, directions: list[Any]) -> None:
+    other = optuna.create_study(storage=database.storage, study_name="other", directions=directions)
+    for value in (3.0, 1.0, 2.0):
+        other.tell(other.ask(), [value] * len(directions))
+
+    shown = DashboardStorage(database)
+
+    (study,) = shown.get_all_studies()
+    assert [direction.name.lower() for direction in study.directions] == directions
+    assert [trial.values for trial in shown.get_all_trials(study._study_id)] == [t.values for t in other.trials]
+    if directions == ["minimize"]:
+        assert shown.get_best_trial(study._study_id).value == 1.0
