@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr as short_repr
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -36,9 +37,12 @@ def refuse_impossible(trial: FrozenTrial, study: Study, is_final: bool) -> None:
     A number outside of a knob's range is run as it was asked for; the knob must be able to have it.
 
     Raises:
-        ValueError: it says which value, and what would be right.
+        ValueError: it says which value, and what would be right, in one line.
     """
-    check_values({**trial.system_attrs.get("fixed_params", {}), **trial.params}, study)
+    queued = trial.system_attrs.get("fixed_params", {})
+    if not isinstance(queued, Mapping):
+        raise ValueError(f"fixed_params: expected values by knob, found {short_repr(queued)}")
+    check_values({**queued, **trial.params}, study)
     if is_final:
         _check_fold(trial.user_attrs, study)
 
@@ -50,10 +54,11 @@ def check_values(given: Mapping[str, object], study: Study) -> None:
             _check_value(knob, value, study)
         elif knob not in Hyperparameters.model_fields:
             near = get_close_matches(knob, study.searched, 1) or sorted(study.searched)
-            raise ValueError(f"{knob}: unknown knob; is {' or '.join(near) or 'nothing'} meant?")
+            name = knob if knob.isprintable() and len(knob) <= 40 else short_repr(knob)
+            raise ValueError(f"{name}: unknown knob; is {' or '.join(near) or 'nothing'} meant?")
         elif value != getattr(study.defaults, knob):
             raise ValueError(
-                f"{knob}: the study fixes it at {getattr(study.defaults, knob)!r}, so it cannot be {value!r}"
+                f"{knob}: the study fixes it at {getattr(study.defaults, knob)!r}, so it cannot be {short_repr(value)}"
             )
 
 
@@ -61,7 +66,7 @@ def _check_value(knob: str, value: Any, study: Study) -> None:
     setting = study.searched[knob]
     if isinstance(setting, Choices):
         if value not in setting.choices:
-            raise ValueError(f"{knob}: {value!r} is not one of {list(setting.choices)}")
+            raise ValueError(f"{knob}: {short_repr(value)} is not one of {list(setting.choices)}")
     else:
         is_whole = is_integer(knob) and isinstance(value, float) and value.is_integer()
         check_setting(knob, int(value) if is_whole else value, where=knob)
@@ -70,4 +75,5 @@ def _check_value(knob: str, value: Any, study: Study) -> None:
 def _check_fold(attrs: Mapping[str, object], study: Study) -> None:
     fold, seed = attrs.get("fold"), attrs.get("seed")
     if type(fold) is not int or type(seed) is not int or not 0 <= fold < study.final.folds:
-        raise ValueError(f"fold {fold!r}, seed {seed!r}: not a fold of this final job, which has {study.final.folds}")
+        found = f"fold {short_repr(fold)}, seed {short_repr(seed)}"
+        raise ValueError(f"{found}: not a fold of this final job, which has {study.final.folds}")

@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from foldrace.search.ensemble.export import ExportError, export_trial
 from foldrace.search.launch.search import close_search
 from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.monitor.trial_table import read_trial_table
 from foldrace.search.recording.recorder import draw_study
 from foldrace.search.reports.search_report import search_report
 from foldrace.search.session import Session
@@ -152,11 +153,29 @@ def test_a_trial_whose_study_is_deleted_is_lost_and_the_worker_may_end(
         ({"epochs": 7.5}, "epochs: Input should be a valid integer, found 7.5"),
         ({"gama": 0.5}, "gama: unknown knob; is gamma meant?"),
         ({"lr": 3e-5}, "lr: the study fixes it at 0.0001, so it cannot be 3e-05"),
+        ({"dropout": 7}, "dropout: the study fixes it at 0.1, so it cannot be 7"),
         ({"dropout": 0.3}, "dropout: the study fixes it at 0.1, so it cannot be 0.3"),
+        ({"epochs": 0}, "epochs: Input should be greater than or equal to 1, found 0"),
+        ({"epochs": True}, "epochs: Input should be a valid integer, found True"),
+        ({"gamma": [0.5]}, "gamma: Input should be a valid number, found [0.5]"),
+        ({"gamma": 10**400}, "gamma: Input should be a valid number, found 1000"),
+        ({"gamma": "x" * 10**6}, "gamma: Input should be a valid number, found 'xxx"),
+        ({"lr": "x" * 10**6}, "lr: the study fixes it at 0.0001, so it cannot be 'xxx"),
+        ({"entity_marking": "x" * 10**6}, "entity_marking: 'xxx"),
+        ({"entity_marking": ["none"]}, "entity_marking: ['none'] is not one of ['none', 'concat']"),
+        ({"x" * 10**6: 1}, "'xxx"),
+        ({"a\nb\x1b\ud800": 1}, "'a\\nb\\x1b\\ud800': unknown knob; is entity_marking or epochs or gamma meant?"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_what_no_trial_can_have_fails_it_at_once_and_the_next_one_is_claimed(
-    params: dict[str, Any], reason: str, database: Database, study: Study, stored: optuna.Study, trials_of: View
+    params: dict[str, Any],
+    reason: str,
+    database: Database,
+    study: Study,
+    stored: optuna.Study,
+    trials_of: View,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     must_claim(trials_of(study)).finish(0.5)
     stored.enqueue_trial(params)
@@ -168,6 +187,24 @@ def test_what_no_trial_can_have_fails_it_at_once_and_the_next_one_is_claimed(
     (failure,) = read_status(database, study.name).failures
     assert failure.number == 1
     assert failure.reason.startswith(reason)
+    assert len(failure.reason) < 400
+    assert failure.reason.isprintable()
+    assert failure.reason in str(read_trial_table(database, study.name))
+    (line,) = caplog.messages
+    assert line == f"trial 1 failed, as nobody can run it: {failure.reason}"
+
+
+@pytest.mark.parametrize("fixed", [[1], "x", 7])
+def test_a_queue_of_no_knobs_fails_its_trial(
+    fixed: object, database: Database, study: Study, stored: optuna.Study, trials_of: View
+) -> None:
+    must_claim(trials_of(study)).finish(0.5)
+    waiting = optuna.trial.TrialState.WAITING
+    stored.add_trial(optuna.create_trial(state=waiting, system_attrs={"fixed_params": fixed}))
+
+    assert trials_of(study).claim() is None
+    (failure,) = read_status(database, study.name).failures
+    assert failure.reason == f"fixed_params: expected values by knob, found {fixed!r}"
 
 
 @pytest.mark.parametrize("params", [{"gamma": 0.1}, {"epochs": 6.0}, {"lr": 1e-4, "gamma": 0.5}])
