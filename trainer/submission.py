@@ -1,6 +1,7 @@
 """A submission and the tables beside it, as text, and the folder that a submission gets.
 
-Cells hold ids, labels and numbers as they are. An earlier submission is never overwritten.
+The cells of a submission hold ids, labels and numbers as they are; in a table for people, no text is a formula. An
+earlier submission is never overwritten.
 """
 
 import csv
@@ -23,9 +24,10 @@ from foldrace.trainer.data.formats import MAX_FILE_BYTES, decode, read_bytes
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import OutOfFold
 
-Cell = str | int | float
+Cell = str | int | float | None
 
 _QUOTED = re.compile(r"[=+\-@]|.*[\x00-\x1f\x7f]", re.DOTALL)  # a spreadsheet might take it for more than text
+_FORMULA = re.compile(r"(?![-+]?[0-9.]+(e[-+]?[0-9]+)?\Z)[=+\-@＝＋－＠\t\r\n]", re.IGNORECASE)
 
 
 class SubmissionError(FoldraceError):
@@ -81,7 +83,7 @@ def oof_csv(out_of_fold: OutOfFold, ids: Sequence[str], labels: Labels) -> str:
     predicted = [labels.names[c] for c in of.answers.argmax(axis=1).tolist()]
     columns = zip(answered, of.fold.tolist(), of.seed.tolist(), true, predicted, _rounded(of.answers), strict=True)
     header = ["id", "fold", "seed", "label", "predicted", *labels.names]
-    return _csv(header, ([*cells, *row] for *cells, row in columns))
+    return table_csv(header, ([*cells, *row] for *cells, row in columns))
 
 
 def test_probabilities_csv(ids: Sequence[str], probabilities: Probabilities, labels: Labels) -> str:
@@ -92,7 +94,12 @@ def test_probabilities_csv(ids: Sequence[str], probabilities: Probabilities, lab
     """
     _check(ids, probabilities, labels)
     rows = zip(ids, _rounded(probabilities), strict=True)
-    return _csv(["id", *labels.names], ([id_, *row] for id_, row in rows))
+    return table_csv(["id", *labels.names], ([id_, *row] for id_, row in rows))
+
+
+def table_csv(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """A table for people: an apostrophe stands before text that a spreadsheet would run as a formula."""
+    return _csv([str(_as_text(name)) for name in header], ([_as_text(cell) for cell in row] for row in rows))
 
 
 def submission_name(folds: int, model_name: str) -> str:
@@ -219,6 +226,10 @@ def _in_code_order(probabilities: Probabilities, labels: Labels, excluded: int) 
 def _rounded(probabilities: Probabilities) -> list[list[float]]:
     """The probabilities with nine digits: a 32-bit number needs as many to be read back as it was."""
     return [[float(f"{p:.9g}") for p in row] for row in probabilities.tolist()]
+
+
+def _as_text(cell: Cell) -> Cell:
+    return f"'{cell}" if isinstance(cell, str) and _FORMULA.match(cell) else cell
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from foldrace.search.monitor.run_list import read_runs, run_lines
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.monitor.trial_table import read_trial_table
+from foldrace.search.monitor.trial_table import TrialRow, TrialTable, read_trial_table
 from foldrace.search.session import open_session
 from foldrace.search.study_store import FinalFold, open_study, public_toml, queue_folds
 from foldrace.search.trials.claims import Trials, TrialsSettings
@@ -72,6 +72,14 @@ def test_the_csv_keeps_every_digit_and_the_lines_round(database: Database, searc
         *("1", "PRUNED", "0.75", "2", str(epochs), f"{gamma:.4g}"),
         "it lies behind trial 0",
     ]
+
+
+@pytest.mark.parametrize("reason", ["=1+1", "@SUM(1)", "-1+1"])
+def test_the_csv_holds_no_formula(reason: str) -> None:
+    row = TrialRow(0, "FAIL", -0.5, 1, {"=1": "+1+1"}, reason)
+    header, cells = csv.reader(io.StringIO(TrialTable((row,)).to_csv()))
+    assert header == ["number", "state", "score", "folds", "'=1", "reason"]
+    assert cells == ["0", "FAIL", "-0.5", "1", "'+1+1", f"'{reason}"]
 
 
 def test_a_final_job_has_its_folds_and_is_listed_with_its_study(

@@ -20,6 +20,7 @@ from foldrace.trainer.submission import (
     oof_csv,
     submission_name,
     submission_text,
+    table_csv,
     write_submission,
 )
 from foldrace.trainer.submission import (
@@ -107,15 +108,44 @@ def test_probabilities_of_other_rows_are_refused() -> None:
 @settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1, max_size=5))
 def test_every_id_is_read_back_as_it_was(ids: list[str]) -> None:
-    probabilities = np.full((len(ids), 2), 0.5)
-    rows = read(probabilities_csv(ids, probabilities, LABELS))
-    assert rows == [["id", *LABELS.names], *([id_, "0.5", "0.5"] for id_ in ids)]
+    rows = read(submission_text("labels", ids, np.full((len(ids), 2), 0.5), LABELS))
+    assert rows == [["id", "label"], *([id_, "per:title"] for id_ in ids)]
 
 
 @pytest.mark.parametrize("odd", ["=1+1", "+1", "-1", "@a", "a\tb", "a\rb", "a\nb"])
 def test_an_id_that_could_be_more_than_text_is_quoted_and_not_changed(odd: str) -> None:
-    text = probabilities_csv(["plain", odd], PROBABILITIES, LABELS)
-    assert text.endswith(f'\nplain,0.25,0.75\n"{odd}",0.899999976,0.100000001\n')
+    text = submission_text("labels", ["plain", odd], PROBABILITIES, LABELS)
+    assert text.endswith(f'\nplain,org:members\n"{odd}","per:title"\n')
+
+
+FORMULAS = ["=HYPERLINK(1)", "+1+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\r=1", "\n=1", "＝1", "-", "-nan"]
+NO_FORMULAS = ["-1", "+1", "-0.5", "+2e-05", "a=1", "'=1", "", " =1"]
+
+
+@pytest.mark.parametrize("cell", FORMULAS)
+def test_a_formula_is_text_in_a_table_for_people(cell: str) -> None:
+    assert read(table_csv([cell], [[cell, -0.5, None]])) == [[f"'{cell}"], [f"'{cell}", "-0.5", ""]]
+
+
+@pytest.mark.parametrize("cell", NO_FORMULAS)
+def test_what_is_no_formula_stays_as_it_is_in_a_table_for_people(cell: str) -> None:
+    assert read(table_csv(["a", "b"], [[cell, -1e-05]])) == [["a", "b"], [cell, "-1e-05"]]
+
+
+def test_the_tables_of_a_final_job_hold_no_formula() -> None:
+    labels = Labels(("=1+1", "@b"), (0, 1))
+    plan = plan_folds(np.array([0, 1, 0, 1], dtype=np.int64), ["a", "b", "c", "d"], labels.names, Folds(count=2))
+    right = [np.eye(2)[np.array([0, 1, 0, 1])[plan.validation(k)]] for k in range(2)]
+    scored = out_of_fold([(plan, right)], np.array([0, 1, 0, 1], dtype=np.int64))
+
+    rows = read(oof_csv(scored, ["=0", "+a", "-b", "d"], labels))
+    assert rows[0] == ["id", "fold", "seed", "label", "predicted", "'=1+1", "'@b"]
+    assert [row[0] for row in rows[1:]] == ["'=0", "'+a", "'-b", "d"]
+    assert [row[3:5] for row in rows[1:3]] == [["'=1+1", "'=1+1"], ["'@b", "'@b"]]
+    assert read(probabilities_csv(["=0", "b"], PROBABILITIES, labels))[:2] == [
+        ["id", "'=1+1", "'@b"],
+        ["'=0", "0.25", "0.75"],
+    ]
 
 
 def test_out_of_fold_rows_name_their_fold_and_seed() -> None:
