@@ -19,6 +19,8 @@ from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError, is_sample
 
 SHIPPED = Path(__file__).parent
 Overrides = Mapping[str, object] | Iterable[str]
+MAX_LENGTH, MAX_DOTS = 100_000, 500  # tomllib's time grows with the square of the dots of a key
+_TOO_DEEP = "not a study file: its values are nested too deep"
 STORAGE_VARIABLE = "FOLDRACE_STORAGE"  # in the environment; replaces search.storage
 
 
@@ -70,6 +72,8 @@ def parse(raw: Mapping[str, Any], source: str) -> Study:
         return Study.model_validate(raw)
     except ValidationError as error:
         raise StudyError(f"{source}: {explain(error)}") from None
+    except RecursionError:
+        raise StudyError(f"{source}: {_TOO_DEEP}") from None
 
 
 def parse_stored(raw: Mapping[str, Any], source: str) -> Study:
@@ -109,11 +113,15 @@ def _of_run(folder: Path) -> Path | None:
 def _read(source: Path) -> dict[str, Any]:
     """A study file as plain data, its paths absolute. Raises StudyError."""
     try:
-        raw = tomllib.loads(source.read_text(encoding="utf-8-sig"))
+        text = source.read_text(encoding="utf-8-sig")
+        if len(text) > MAX_LENGTH or any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+            limits = f"{MAX_LENGTH:,} characters, and {MAX_DOTS} dots in a line"
+            raise StudyError(f"{source}: not a study file, which has at most {limits}")
+        raw = tomllib.loads(text)
     except OSError as error:
         raise StudyError(f"{source}: cannot be read: {error.strerror}") from None
     except RecursionError:
-        raise StudyError(f"{source}: not a study file: its values are nested too deep") from None
+        raise StudyError(f"{source}: {_TOO_DEEP}") from None
     except ValueError as error:  # also of an integer with thousands of digits
         raise StudyError(f"{source}: not a TOML file: {error}") from None
     return _with_absolute_paths(raw, source.parent)

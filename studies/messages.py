@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from foldrace.studies.settings import explain_value
+from foldrace.studies.settings import SHOWN, explain_value
 from foldrace.studies.study import NAME_RULE, Study
 
 _UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}  # pydantic puts them into the path of a key
@@ -15,9 +15,8 @@ def explain(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
     if first["loc"][-1:] == ("bool",):  # the first of the kinds that a value may be of
-        return (
-            f"{key}: expected a value, {{ low = ..., high = ... }} or {{ choices = [...] }}, found {first['input']!r}"
-        )
+        forms = "expected a value, { low = ..., high = ... } or { choices = [...] }"
+        return f"{key}: {forms}, found {SHOWN.repr(first['input'])}"
     return f"{key}: {_explain_one(first)}" if key else _explain_one(first)
 
 
@@ -29,7 +28,7 @@ def _explain_one(error: Any) -> str:
     if error["type"] == "missing":
         return "missing"
     if error["type"] == "string_pattern_mismatch":  # of a name, the only one
-        return f"{NAME_RULE}, found {error['input']!r}"
+        return f"{NAME_RULE}, found {SHOWN.repr(error['input'])}"
     return explain_value(error)
 
 

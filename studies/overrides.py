@@ -71,5 +71,5 @@ def _without(baseline: dict[str, Any], knob: str) -> dict[str, Any]:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # also of thousands of digits or brackets
         return text

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from foldrace.studies.knobs import Hyperparameters, Value, bounds, is_integer, is_numeric, is_searchable
 
 GRID_TOLERANCE = 1e-6  # of a step, by which a value may miss the grid of its range
-_FOUND = Repr()  # a value as messages show it: cut where it is longer
-_FOUND.maxstring = _FOUND.maxother = _FOUND.maxlong = 200
+SHOWN = Repr()  # a value as messages show it: cut where it is longer
+SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 200
 
 
 class Range(BaseModel):
@@ -148,4 +148,4 @@ def allows(setting: Range | Choices, value: Value) -> bool:
 def explain_value(error: Any) -> str:
     """One of a validation's errors as words, with the value that was found."""
     message = str(error["msg"]).removeprefix("Value error, ")
-    return message if error["type"] == "value_error" else f"{message}, found {_FOUND.repr(error['input'])}"
+    return message if error["type"] == "value_error" else f"{message}, found {SHOWN.repr(error['input'])}"

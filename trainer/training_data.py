@@ -8,6 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as short_repr
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -172,11 +173,12 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
     """Read the data of a study and load its tokenizer. The first call for a run builds the tokenizer.
 
     Raises:
-        DataError: the data cannot be read.
+        DataError: the data cannot be read, or nothing can be learnt from it.
         ModelError: the tokenizer cannot be loaded or built.
     """
     examples = read_training(study.data)
     _refuse_marking(study, examples)
+    _refuse_one_label(study, examples)
     test = None
     if study.data.test is not None:
         test = read_test(study.data.test, examples.labels, study.data, examples.task)
@@ -194,6 +196,16 @@ def _refuse_marking(study: Study, examples: Examples) -> None:
     if examples.task != "relation" and asked not in (None, "none", "concat"):  # an exported study names the default
         rows = {"text": "texts", "pair": "pairs of texts"}[examples.task]
         raise DataError(f"training.entity_marking: the rows are {rows}, which have no entities to mark; leave it out")
+
+
+def _refuse_one_label(study: Study, examples: Examples) -> None:
+    """Raise DataError where all rows have the same label: every model would be right, whatever it learns."""
+    there = {example.label for example in examples.rows if example.label is not None}
+    if len(there) < 2:
+        name = short_repr(examples.labels.names[there.pop()])
+        raise DataError(
+            f"{study.data.train}: all rows have the label {name}; training needs rows of two labels at least"
+        )
 
 
 def _key(example: Example) -> tuple[str | int | None, ...]:

@@ -138,7 +138,23 @@ MALFORMED = [
         "line 2, column pair: missing",
     ),
     ("an id twice", table([TEXTS[0], TEXTS[0]]), {}, "is also the id on line 2"),
-    ("a column twice", "text,label,text\n가,x,나\n", {}, "column text: more than once in the header"),
+    ("a column twice", "text,label,text\n가,x,나\n", {}, "column text: more than once; there: text, label, text"),
+    ("a key twice", '[{"text": "가", "text": "나", "label": "x"}]', {}, "the key 'text' is there more than once"),
+    (
+        "a key twice in a line",
+        '{"text": "가", "label": "x", "label": "y"}\n',
+        {},
+        "the key 'label' is there more than on",
+    ),
+    ("a key in two cases", '[{"text": "가", "Text": "나", "label": "x"}]', {}, "column text: more than once; there: t"),
+    ("a long key", json.dumps([{"k" * 10**6: 1}]), {}, "column text: missing from the header; there: ...;"),
+    ("many keys", json.dumps([{f"k{i}": i for i in range(10**4)}]), {}, "there: k0, k1, k2,"),
+    ("a long value", lines([{"text": ["x" * 10**6], "label": "x"}]), {}, "column text: expected text, found ['xxx"),
+    ("a truth as label", lines([{"text": "가", "label": True}]), {}, "column label: expected a name or a whole number"),
+    ("NaN as label", '[{"text": "가", "label": NaN}]', {}, "expected a name or a whole number, found nan"),
+    ("infinity as label", '{"text": "가", "label": -Infinity}', {}, "expected a name or a whole number, found -inf"),
+    ("a truth as id", lines([{"id": True, "text": "가", "label": "x"}]), {}, "column id: expected text, found True"),
+    ("a list as id", lines([{"id": [1], "text": "가", "label": "x"}]), {}, "column id: expected text, found [1]"),
     ("not a Parquet file", b"PAR1 and no more", {}, "train.data: not a Parquet file"),
     ("not JSON lines", '{"text": "가"}\n{"text": \n', {}, "line 2: not an object of JSON lines"),
     ("a list among JSON lines", '{"text": "가"}\n[1]\n', {}, "line 2: expected an object, found [1]"),
@@ -164,6 +180,13 @@ def test_what_cannot_be_read_is_named(
 
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 350
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u0085", "\u2029"])
+def test_an_end_of_line_inside_of_a_text_ends_no_line_of_json(tmp_path: Path, end: str) -> None:
+    rows = [{"text": f"가{end}나", "label": "x"}, {"text": "다", "label": "y"}]
+    assert [row.sentence for row in training(tmp_path, lines(rows).replace("\n", "\r\n")).rows] == [f"가{end}나", "다"]
 
 
 @pytest.mark.parametrize(

@@ -289,6 +289,11 @@ BAD_CSV = [
     ("half a pair", CSV.replace("'가람'", "'\\ud800'", 1), "line 2, column subject_entity.word: holds half of a surr"),
     ("a fraction", CSV.replace(": 0,", ": 0.5,", 1), "line 2, column subject_entity.start_idx: expected a whole"),
     ("a long number", CSV.replace(": 0,", f": 0x{'f' * 1_800},", 1), "subject_entity.start_idx: expected a whole"),
+    (
+        "a key twice",
+        CSV.replace("{'word'", "{'word': '나', 'word'", 1),
+        "line 2, column subject_entity: not a dictionary",
+    ),
     ("a truth", CSV.replace(": 0,", ": True,", 1), "line 2, column subject_entity.start_idx: expected a whole"),
     ("a span outside", CSV.replace(": 1,", ": 99,", 1), "line 2, column subject_entity.end_idx: 99 lies outside"),
 ]
@@ -310,6 +315,9 @@ BAD_JSON = [
     ("half of a form", json.dumps([OBJECTS[0] | {"start1": 0}]), "line 1 (object 1), column entity1: missing"),
     ("no entity", json.dumps(OBJECTS, indent=1).replace("object_e", "e"), "(object 1), column object_entity: missing"),
     ("a NUL", json.dumps(OBJECTS, indent=1).replace('"a-2"', '"\\u0000"'), "line 19 (object 2), column id: holds a N"),
+    ("a key twice", json.dumps(OBJECTS).replace('{"word"', '{"word": "", "word"', 1), "the key 'word' is there more"),
+    ("a truth", json.dumps(OBJECTS).replace(": 0,", ": true,", 1), "subject_entity.start_idx: expected a whole number"),
+    ("2**70", json.dumps(OBJECTS).replace(": 0,", f": {2**70},", 1), "subject_entity.start_idx: expected a whole num"),
     ("a list for text", json.dumps([OBJECTS[0] | {"sentence": []}]), "(object 1), column sentence: expected text"),
     ("a list for a label", json.dumps([OBJECTS[0] | {"label": []}]), "(object 1), column label: expected a name"),
 ]

@@ -257,8 +257,12 @@ def test_an_empty_environment_variable_is_none(file: Path, monkeypatch: pytest.M
         ("x = " + "[" * 3000 + "]" * 3000, "nested too deep"),
         ("x = " + "{a = " * 3000 + "1" + "}" * 3000, "nested too deep"),
         ("x = " + "9" * 5000, "not a TOML file"),
+        ("[training]\nlr." + "a." * 20_000 + "b = 1", "500 dots in a line"),
+        ("[" + "a." * 20_000 + "b]", "500 dots in a line"),
+        ("x = {" + "a." * 20_000 + "b = 1}", "500 dots in a line"),
+        ("k" * 100_001 + " = 1", "at most 100,000 characters"),
     ],
-    ids=["lists", "tables", "digits"],
+    ids=["lists", "tables", "digits", "dots", "header", "inline", "long"],
 )
 def test_a_file_that_toml_cannot_hold_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "deep.toml"
@@ -266,3 +270,22 @@ def test_a_file_that_toml_cannot_hold_is_one_line(tmp_path: Path, text: str, sai
 
     with pytest.raises(StudyError, match=said):
         load(file)
+
+
+@pytest.mark.parametrize(
+    "value", ["9" * 5000, "[" * 5000 + "]" * 5000, "{a = " * 5000 + "1" + "}" * 5000], ids=["digits", "lists", "tables"]
+)
+def test_a_set_value_that_toml_cannot_hold_is_one_line(file: Path, value: str) -> None:
+    with pytest.raises(StudyError, match=r"training\.lr: Input should be a valid number, found '") as caught:
+        load(file, [f"training.lr={value}"])
+    assert len(str(caught.value)) < len(str(file)) + 300
+
+
+@pytest.mark.parametrize("key", ["search.baseline", "training.lr", "model.name", "name"])
+def test_a_value_that_is_nested_deep_is_shown_in_one_short_line(file: Path, key: str) -> None:
+    deep: object = 1
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(StudyError) as caught:
+        load(file, {key: deep})
+    assert len(str(caught.value)) < len(str(file)) + 300

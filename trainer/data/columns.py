@@ -5,6 +5,7 @@ A column has its usual names, or the one that `data.columns` gives it. Upper and
 
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -63,20 +64,24 @@ class ColumnNames:
         is_header = delimiter == "," or self._given or not any(_NUMBER.fullmatch(name) for name in names)
         if not is_header and self.data.task in (None, "relation"):
             return PSTAGE[:8] if len(cells) == 8 else PSTAGE, False  # a test file without labels has eight
-        parts = self.layout(place, names).parts
-        filled = [parts[name] for name in names if name in parts]
-        repeated = next((part for part in _PARTS if filled.count(part) > 1), None)
-        if repeated is not None:
-            raise place.error(repeated, "more than once in the header")
+        self.layout(place, names)
         return names, True
 
     def layout(self, place: Place, names: Iterable[str]) -> Layout:
         """What the columns of these names are.
 
         Raises:
-            DataError: one that is needed is missing.
+            DataError: one that is needed is missing, or two are the same part.
         """
         names = [_plain(name) for name in names]
+        found = self._layout(place, names)
+        filled = Counter(found.parts[name] for name in names if name in found.parts)
+        repeated = next((part for part in _PARTS if filled[part] > 1), None)
+        if repeated is not None:
+            raise place.error(repeated, f"more than once; there: {_listed(names)}")
+        return found
+
+    def _layout(self, place: Place, names: Sequence[str]) -> Layout:
         for part, name in self._given.items():
             if name not in names and (self.trains or part in ("text", "pair")):
                 raise place.error(name, f"missing, and data.columns.{part} names it; there: {_listed(names)}")
@@ -124,4 +129,4 @@ def _plain(name: object) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return textwrap.shorten(", ".join(names), 80, placeholder=" ...") or "none"
+    return textwrap.shorten(", ".join(name[:81] for name in names[:80]), 80, placeholder=" ...") or "none"

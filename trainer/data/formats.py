@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -205,7 +206,7 @@ def _unbalanced(place: Place, text: str, delimiter: str, error: csv.Error) -> Da
 
 def _json_records(path: Path, text: str) -> Records:
     """The objects of a list. They are decoded one by one, because only so is the line of each known."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=each_key_once)
     position = _skip_space(text, 0)
     line, counted = 1, 0
     for number in itertools.count(1):
@@ -232,17 +233,26 @@ def _json_records(path: Path, text: str) -> Records:
 
 
 def _json_lines(path: Path, text: str) -> Records:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(re.split(r"\r\n?|\n", text), 1):  # `splitlines` knows ends that text may hold
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=each_key_once)
         except (ValueError, RecursionError) as error:
             problem = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             raise DataError(f"{path}, line {number}: not an object of JSON lines: {problem}") from None
         if not isinstance(record, dict):
             raise DataError(f"{path}, line {number}: expected an object, found {short_repr(record)}")
         yield Place(path, number), record
+
+
+def each_key_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON. Raises ValueError where a key is there twice: of its values, one would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = Counter(key for key, _ in pairs)
+        raise ValueError(f"the key {short_repr(keys.most_common(1)[0][0])} is there more than once in an object")
+    return found
 
 
 def _not_json(path: Path, text: str, position: int, problem: str) -> DataError:

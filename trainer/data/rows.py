@@ -15,7 +15,7 @@ from unicodedata import is_normalized, normalize
 
 from foldrace.studies.data import Task
 from foldrace.trainer.data.columns import ColumnNames, Layout
-from foldrace.trainer.data.formats import DataError, DataFile, Place, Records, read_records
+from foldrace.trainer.data.formats import DataError, DataFile, Place, Records, each_key_once, read_records
 from foldrace.trainer.data.in_memory import Rows, records_of
 
 MAX_VALUE_LENGTH = 100_000  # characters; sentences are far shorter, and a cell with a stray quote is far longer
@@ -173,7 +173,13 @@ def _parsed(place: Place, column: str, cell: str) -> Any:
     if plain := _PLAIN_ENTITY.fullmatch(cell):
         return dict(zip(("word", "start_idx", "end_idx", "type"), plain.groups(), strict=True))
     try:
-        return json.loads(cell) if cell.startswith('{"') else ast.literal_eval(cell)
+        if cell.startswith('{"'):
+            return json.loads(cell, object_pairs_hook=each_key_once)
+        tree = ast.parse(cell.strip(), mode="eval").body
+        found = ast.literal_eval(tree)
+        if isinstance(tree, ast.Dict) and len(tree.keys) > len(found):
+            raise ValueError("a key is there twice")
+        return found
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # hostile text raises any of these
         raise place.error(column, f"not a dictionary: {short_repr(cell)}") from None
 
