@@ -27,7 +27,9 @@ _POOLER_REFUSAL = re.compile("no such (user|database)|(SASL|password) authentica
 def is_passing(error: BaseException) -> bool:
     """Whether another try may succeed: a dropped connection, a server that restarts, a database that is locked."""
     cause = _cause_of(error)
-    if isinstance(cause, sa.exc.TimeoutError):
+    if isinstance(
+        cause, sa.exc.TimeoutError | sa.exc.PendingRollbackError
+    ):  # the latter: Optuna used a lost connection
         return True
     if not isinstance(cause, sa.exc.DBAPIError):
         return False
@@ -76,6 +78,8 @@ def _message_of(error: Exception) -> str | None:
     cause = _cause_of(error)
     if isinstance(cause, sa.exc.TimeoutError):
         return "no connection became free"
+    if isinstance(cause, sa.exc.PendingRollbackError):
+        return "the connection was lost"
     if isinstance(cause, sa.exc.ArgumentError):
         return str(cause)
     if not isinstance(cause, sa.exc.DBAPIError) or isinstance(cause, sa.exc.IntegrityError):

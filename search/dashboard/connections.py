@@ -42,8 +42,9 @@ def channel_class(takes_body: Callable[[WSGIEnvironment], bool]) -> type[HTTPCha
 
         def _forget_body(self) -> None:
             self.chunked, self.content_length, self.body_rcv = False, 0, None
-            self.expect_continue, self.connection_close = False, True
+            self.expect_continue = False
             self.headers.pop("CONTENT_LENGTH", None)
+            self.headers["CONNECTION"] = "close"  # or the body would be taken for the next request
 
     class Channel(HTTPChannel):  # type: ignore[misc]
         parser_class = Parser

@@ -104,8 +104,16 @@ LONG, CHUNKED = "Content-Length: 60000000", "Transfer-Encoding: chunked"
     ],
 )
 def test_a_body_is_taken_in_only_where_it_is_needed(
-    serve: Serve, method: str, path: str, cookie: str, length: str, allow_edit: bool, status: bytes
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    cookie: str,
+    length: str,
+    allow_edit: bool,
+    status: bytes,
 ) -> None:
+    monkeypatch.setitem(connections.LIMITS, "channel_timeout", 600)  # who closes the connection is not the clock
     client = serve(allow_edit=allow_edit)
     asked = BODY.format(method=method, path=path, cookie=cookie, length=length)
     with closing(connect(client, asked)) as connection:

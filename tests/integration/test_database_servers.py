@@ -22,6 +22,7 @@ from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from tests.support.poolers import PGBOUNCER, pooled
 from tests.support.postgres import administer
+from tests.support.shared_folders import let_others_in
 
 
 def count_up(database: Database) -> None:
@@ -222,8 +223,7 @@ def test_a_file_that_may_only_be_read_is_read(
     database.close()
     path.chmod(file)
     path.parent.chmod(folder)
-    for above in (tmp_path, *tmp_path.parents[:2]):
-        above.chmod(above.stat().st_mode | 0o055)
+    let_others_in(tmp_path)
     with forks.Pool(1) as pool:
         trials, studies, told = pool.apply(read_as_another_user, [f"sqlite:///{path}"])
     path.parent.chmod(0o755)

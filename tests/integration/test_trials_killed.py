@@ -6,7 +6,7 @@
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing.context import ForkContext
 from typing import Any
 
@@ -138,8 +138,9 @@ def test_a_connection_dropped_at_any_statement_ends_no_worker(postgres_url: str,
         trials = Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)
         seen = at_statement(database.engine, number, drop)
         work_through(trials)
-        check(database, study.name)
         database.close()
+        with closing(Database.open(postgres_url)) as untouched:
+            check(untouched, study.name)
         if len(seen) <= number:
             break
     drop.close()

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-PGBOUNCER = shutil.which("pgbouncer")
+from tests.support.shared_folders import let_others_in
+
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")  # where Debian puts it
 
 
 @contextmanager
@@ -26,9 +28,7 @@ def pooled(url: sa.URL, folder: Path, sessions: int) -> Iterator[str]:
         f"listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n"
         f"default_pool_size = {sessions}\n"
     )
-    for path in (settings, *settings.parents):
-        if path.is_relative_to(folder.parents[1]):
-            path.chmod(path.stat().st_mode | 0o055)  # it refuses to be root, and runs as the server does
+    let_others_in(settings)  # it refuses to be root, and runs as the server does
     user = Path(str(url.query["host"])).stat().st_uid if os.geteuid() == 0 else None
     with subprocess.Popen([PGBOUNCER, "-q", str(settings)], user=user, extra_groups=[] if user else None) as pooler:
         try:
