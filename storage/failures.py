@@ -27,10 +27,8 @@ _POOLER_REFUSAL = re.compile("no such (user|database)|(SASL|password) authentica
 def is_passing(error: BaseException) -> bool:
     """Whether another try may succeed: a dropped connection, a server that restarts, a database that is locked."""
     cause = _cause_of(error)
-    if isinstance(
-        cause, sa.exc.TimeoutError | sa.exc.PendingRollbackError
-    ):  # the latter: Optuna used a lost connection
-        return True
+    if isinstance(cause, sa.exc.TimeoutError | sa.exc.PendingRollbackError):
+        return True  # after a lost connection, Optuna tries a second query in the same transaction
     if not isinstance(cause, sa.exc.DBAPIError):
         return False
     if isinstance(cause.orig, sqlite3.Error):
