@@ -51,16 +51,16 @@ def submission_text(
         SubmissionError: ids and probabilities do not fit, or as `check_form`.
     """
     _check(ids, probabilities, labels)
-    check_form(form, ids, labels, excluded)
     best = probabilities.argmax(axis=1).tolist()
+    if is_sample(form):
+        sample = _read_sample(Path(form), ids, labels)
+        answers = dict(zip(ids, zip(best, _rounded(probabilities), strict=True), strict=True))
+        return _csv(sample.columns, (_like(sample, id_, *answers[id_], labels) for id_ in sample.ids or ids))
+    check_form(form, ids, labels, excluded)
     if form == "pred":
         return _csv(["pred"], ([labels.codes[c]] for c in best))
     if form == "labels":
         return _csv(["id", "label"], ([id_, labels.names[c]] for id_, c in zip(ids, best, strict=True)))
-    if is_sample(form):
-        sample = _read_sample(Path(form))
-        answers = dict(zip(ids, zip(best, _rounded(probabilities), strict=True), strict=True))
-        return _csv(sample.columns, (_like(sample, id_, *answers[id_], labels) for id_ in sample.ids or ids))
     every = _in_code_order(probabilities, labels, excluded)
     cells = zip(ids, best, every, strict=True)
     return _csv(["id", "pred_label", "probs"], ([id_, labels.names[c], str(row)] for id_, c, row in cells))
@@ -148,7 +148,7 @@ def check_form(form: str, ids: Sequence[str], labels: Labels, excluded: int) -> 
         DataError: a sample cannot be read.
     """
     if is_sample(form):
-        _check_sample(Path(form), ids, labels)
+        _read_sample(Path(form), ids, labels)
     classes = len(labels.codes) + excluded
     if form == "probs" and max(labels.codes) >= classes:
         raise SubmissionError(
@@ -179,20 +179,34 @@ class _Sample:
         return [name for i, name in enumerate(self.columns) if i != self.id_column]
 
 
-def _read_sample(path: Path) -> _Sample:
-    rows = [row for row in csv.reader(io.StringIO(decode(path, read_bytes(path, MAX_FILE_BYTES)), newline="")) if row]
-    columns, *rows = rows
-    short = next((i for i, row in enumerate(rows, 2) if len(row) != len(columns)), None)
-    if short is not None:
-        raise SubmissionError(f"{path}, line {short}: {len(rows[short - 2])} of {len(columns)} columns")
+def _read_sample(path: Path, ids: Sequence[str], labels: Labels) -> _Sample:
+    """The sample in a file. Raises as `check_form` does."""
+    text = decode(path, read_bytes(path, MAX_FILE_BYTES))
+    reader = csv.reader(io.StringIO(text, newline=""))
+    columns, rows = list[str](), list[list[str]]()
+    try:
+        for row in filter(None, reader):
+            if columns and len(row) != len(columns):
+                raise SubmissionError(f"{path}, line {reader.line_num}: {len(row)} of {len(columns)} columns")
+            if columns:
+                rows.append(row)
+            else:
+                columns = row
+    except csv.Error as error:
+        raise SubmissionError(f"{path}, line {reader.line_num}: not CSV: {error}") from None
+    sample = _as_sample(columns, rows)
+    _check_sample(path, sample, ids, labels)
+    return sample
+
+
+def _as_sample(columns: list[str], rows: list[list[str]]) -> _Sample:
     plain = [name.strip().lower() for name in columns]
     place = next((plain.index(name) for name in USUAL["id"] if name in plain), 0 if len(columns) > 1 else None)
     ids = [] if place is None else [row[place] for row in rows]
     return _Sample(columns, place, ids, rows[0] if rows else [], len(rows))
 
 
-def _check_sample(path: Path, ids: Sequence[str], labels: Labels) -> None:
-    sample = _read_sample(path)
+def _check_sample(path: Path, sample: _Sample, ids: Sequence[str], labels: Labels) -> None:
     answers = sample.answers
     if len(answers) != 1 and sorted(answers) != sorted(labels.names):
         expected = "one column to fill beside the id, or one for each label"

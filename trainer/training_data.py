@@ -72,8 +72,8 @@ class TrainingData:
     def invented_codes(self) -> str:
         """A phrase about the label codes of a submission that no file gave; empty when a file gave them."""
         labels = self.examples.labels
-        writes_codes = self.study.final.form(self.examples.task) in ("pred", "probs")
-        if not writes_codes or self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
+        may_write_codes = self.study.final.form(self.examples.task) != "labels"
+        if not may_write_codes or self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
             return ""
         return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
 

@@ -32,7 +32,7 @@ from foldrace.trainer.modeling.classifier import longest_input
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
 TINY = "tiny"
-NONE_GIVEN: Mapping[str, str] = MappingProxyType({})
+_NONE: Mapping[str, str] = MappingProxyType({})
 RACED = 0.5  # of the time that all trials would take whole; the demo's race takes .42, and evaluations come on top
 FEWEST_TRIALS, USEFUL_TRIALS, MOST_TRIALS = 8, 16, 60
 _LONGEST, _LENGTH_STEP, _COVERED = 512, 16, 99.5  # tokens, tokens, percent of the rows
@@ -81,7 +81,7 @@ class NewStudy:
 
 
 def new_study(
-    source: Path, model: str, minutes: float | None, output: Path | None, columns: Mapping[str, str] = NONE_GIVEN
+    source: Path, model: str, minutes: float | None, output: Path | None, columns: Mapping[str, str] = _NONE
 ) -> NewStudy:
     """Write a study file for the data of a folder, or of a training file.
 
@@ -166,14 +166,15 @@ def _look(files: Data, path: Path, model: str, workspace: Workspace) -> tuple[Tr
         raise ModelError(str(error).replace(GIVE_FOLDER, "--model FOLDER")) from error
     lengths = np.concatenate([data.encoded("concat").lengths, data.encoded("typed_markers").lengths])
     steps = int(np.ceil(np.percentile(lengths, _COVERED) / _LENGTH_STEP))
+    given = {example.fold for example in data.examples.rows if example.fold is not None}
     plan = replace(
         plan,
-        folds=_most_folds(data, (plan.folds, 3, 2)),
-        final_folds=_most_folds(data, (plan.final_folds, plan.folds, 3, 2)),
+        task=data.examples.task,
+        folds=len(given) or _most_folds(data, (plan.folds, 3, 2)),
+        final_folds=len(given) or _most_folds(data, (plan.final_folds, plan.folds, 3, 2)),
         max_length=min(max(steps, 2) * _LENGTH_STEP, readable // _LENGTH_STEP * _LENGTH_STEP, _LONGEST),
         longest=int(lengths.max()),
     )
-    plan = replace(plan, task=data.examples.task)
     plan = replace(plan, rare=tuple(data.plan(plan.folds, data.study.folds.seed).pinned_labels))
     return replace(data, study=_study(files, path, model, plan), _encoded={}), plan
 

@@ -88,8 +88,8 @@ def progress_line(status: StudyStatus | None) -> str:
         return f"{asked}{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
     ended = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned"
     ended += f", {len(status.aside)} put aside" if status.aside else ""
-    counts = f"{asked}{ended}, {trials.get('FAIL', 0)} failed"
-    return counts if best is None else f"{counts}, best {best.value:.4f} (trial {best.number})"
+    line = f"{asked}{ended}, {trials.get('FAIL', 0)} failed"
+    return line if best is None else f"{line}, best {best.value:.4f} (trial {best.number})"
 
 
 def minute_line(status: StudyStatus) -> str:

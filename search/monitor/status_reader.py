@@ -1,6 +1,7 @@
 """Reads the status of a study in one transaction, from one snapshot: aggregated by the database, quick at any size.
 
-Never imports optuna or torch, and never reads the records of trials one by one.
+Never imports optuna or torch, and never reads the records of trials one by one, but for an assessment that no worker
+has stored.
 """
 
 import json

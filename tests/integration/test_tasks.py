@@ -135,6 +135,25 @@ def test_entities_that_the_rows_do_not_have_cannot_be_marked(tmp_path: Path, mar
         open_training_data(study, session.workspace)
 
 
+def test_rows_of_one_label_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", [row | {"topic": "날씨"} for row in texts(40)])
+    study = load_study(tmp_path, columns={"label": "topic"})
+    one = r"train\.csv: all rows have the label '날씨'; training needs rows of two labels at least"
+
+    with open_session(study, tmp_path / "runs") as session, pytest.raises(DataError, match=one):
+        run_worker(session, WorkerOptions("cpu"), lambda: False)
+    with pytest.raises(DataError, match=one):
+        new_study(train, "tiny", None, tmp_path / "x.toml", {"label": "topic"})
+
+
+def test_init_takes_as_many_folds_as_a_column_gives(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", [row | {"kfold": i % 4} for i, row in enumerate(texts(40))])
+
+    found = new_study(train, "tiny", None, tmp_path / "x.toml", {"label": "topic", "fold": "kfold"})
+
+    assert (found.study.folds.count, found.study.final.folds) == (4, 4)
+
+
 def load_study(folder: Path, columns: Mapping[str, str], marking: object = "none") -> Study:
     data = {"train": folder / "train.csv", "columns": columns}
     training = {"entity_marking": marking}

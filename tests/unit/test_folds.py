@@ -198,6 +198,14 @@ def test_the_folds_of_a_column_are_taken_as_they_are() -> None:
     assert FoldPlan.from_json(found.to_json()).hash() == found.hash()
 
 
+def test_folds_are_in_the_order_of_their_numbers_however_long() -> None:
+    given = ["9" * 5000, "b", "10", "09", "a"]
+
+    found = plan_given_folds(np.zeros(5, dtype=np.int64), given, Folds(count=5))
+
+    assert found.fold.tolist() == [2, 4, 1, 0, 3]
+
+
 def test_rare_classes_are_repeated_in_the_folds_of_a_column_too() -> None:
     found = plan_given_folds(np.array([0, 0, 0, 0, 1], dtype=np.int64), list("ababa"), Folds(count=2))
 

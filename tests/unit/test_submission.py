@@ -88,6 +88,7 @@ def test_a_sample_gives_columns_rows_and_form(tmp_path: Path, sample: str, expec
         ("id,label,more\na,0,1\nb,0,1\n", "expected one column to fill beside the id, or one for each label"),
         ("id\na\nb\n", "expected one column to fill"),
         ("id,label\na,0\nb\n", "line 3: 1 of 2 columns"),
+        ("\nid,label\n\na,0\n\nb\n", "line 6: 1 of 2 columns"),
     ],
 )
 def test_a_sample_of_other_rows_is_refused(tmp_path: Path, sample: str, message: str) -> None:
@@ -98,6 +99,17 @@ def test_a_sample_of_other_rows_is_refused(tmp_path: Path, sample: str, message:
         submission_text(str(path), ["a", "b"], PROBABILITIES, LABELS)
 
     assert message in str(caught.value)
+
+
+def test_a_sample_with_a_cell_beyond_every_limit_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "sample_submission.csv"
+    path.write_text(f"id,label\na,{'0' * 99}\nb,0\n", encoding="utf-8")
+    limit = csv.field_size_limit(50)
+    try:
+        with pytest.raises(SubmissionError, match=r"sample_submission\.csv, line 2: not CSV: field larger than"):
+            submission_text(str(path), ["a", "b"], PROBABILITIES, LABELS)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def test_probabilities_of_other_rows_are_refused() -> None:

@@ -142,7 +142,7 @@ def plan_given_folds(labels: IntArray, given: Sequence[str], folds: Folds) -> Fo
     Raises:
         FoldError: the column has another number of folds than `folds.count`, or copies shall cross them.
     """
-    values = sorted(set(given), key=lambda value: (0, int(value), "") if value.isdecimal() else (1, 0, value))
+    values = sorted(set(given), key=_in_order)
     if len(values) != folds.count:
         shown = ", ".join(values[:5]) + (", ..." if len(values) > 5 else "")
         remedy = f"write count = {len(values)} in [folds] and folds = {len(values)} in [final]"
@@ -155,6 +155,12 @@ def plan_given_folds(labels: IntArray, given: Sequence[str], folds: Folds) -> Fo
     number = {value: k for k, value in enumerate(values)}
     fold = np.array([number[value] for value in given], dtype=np.int64)
     return FoldPlan(folds.count, folds.seed, folds.oversample_minority, False, (), np.arange(len(labels)), fold, rounds)
+
+
+def _in_order(value: str) -> tuple[bool, int, str]:
+    """The key by which numbers come first, in their order, however many digits they have."""
+    digits = value.lstrip("0")
+    return (False, len(digits), digits) if value.isdecimal() else (True, 0, value)
 
 
 def _numbered(values: Sequence[str]) -> IntArray:
