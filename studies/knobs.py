@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 EntityMarking = Literal["none", "concat", "typed_markers"]
+Loss = Literal["cross_entropy", "focal", "kl_divergence"]
 Value = bool | int | float | str
 # The knobs of version 0.1.0: stored identities and hashes hold them all. The list is closed: a knob that came later is
 # in what is stored only with another value than its default, or all that was stored before would be refused.
@@ -52,10 +53,27 @@ class Hyperparameters(BaseModel):
     whole_cycles: bool = _knob(True, "end at the floor: fit the last cycle to what remains of the fold")
 
     # Regularisation
-    loss: Literal["cross_entropy", "focal"] = _knob("cross_entropy", "the training loss")
+    loss: Loss = _knob("cross_entropy", "the training loss; kl_divergence has the gradients of cross_entropy")
+    loss_mix: Literal["none", Loss] = _knob("none", "a second loss that is added to the first")
+    loss_mix_share: float = _knob(0.5, "weight of the second loss; the first has the rest", ge=0.0, le=1.0)
     focal_gamma: float = _knob(2.0, "focusing exponent of the focal loss", ge=0.0, le=10.0)
     label_smoothing: float = _knob(0.0, "probability mass spread over all labels", ge=0.0, lt=1.0)
+    class_weights: Literal["none", "balanced", "effective"] = _knob(
+        "none", "weight a row by its class: inverse to its rows, or to their effective number"
+    )
+    class_weight_beta: float = _knob(0.999, "beta of the effective number; towards 1: balanced", ge=0.0, lt=1.0)
     dropout: float = _knob(0.1, "dropout of hidden, attention and classifier layers", ge=0.0, lt=1.0)
+    dropout_samples: int = _knob(1, "dropout masks of the classifier in a step; 1: off", "masks", ge=1, le=64)
+    rdrop_alpha: float = _knob(0.0, "R-Drop: weight of the divergence of two passes; 0: off", ge=0.0, le=100.0)
+    fgm_epsilon: float = _knob(
+        0.0, "FGM: L2 norm of the adversarial change to a row's embeddings; 0: off", ge=0.0, le=100.0
+    )
+
+    # The layers of the encoder, and its weights
+    layer_lr_decay: float = _knob(1.0, "each layer's learning rate over the one above; 1: off", ge=0.01, le=1.0)
+    reinit_layers: int = _knob(0, "top layers, and the pooler, that are drawn anew", "layers", ge=0, le=100)
+    freeze: int = _knob(0, "not trained: 1 the embeddings, 1 + n also the lowest n layers; 0: off", ge=0, le=100)
+    ema_decay: float = _knob(0.0, "decay of a moving average of the weights, also judged; 0: off", ge=0.0, lt=1.0)
 
     # The input
     entity_marking: EntityMarking = _knob("concat", "how the model is told which two entities are meant")
@@ -66,6 +84,9 @@ class Hyperparameters(BaseModel):
         "auto", "auto: bf16 autocast where the device computes in it", searchable=False
     )
     gradient_checkpointing: bool = _knob(False, "trade a third more time for less memory", searchable=False)
+
+
+DEFAULTS = Hyperparameters()
 
 
 def bounds(knob: str) -> tuple[float, float]:

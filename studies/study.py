@@ -17,7 +17,7 @@ from pydantic import (
 
 from foldrace.errors import FoldraceError
 from foldrace.studies.data import Data, Section, Task
-from foldrace.studies.knobs import Hyperparameters, Value
+from foldrace.studies.knobs import DEFAULTS, Hyperparameters, Value, is_numeric
 from foldrace.studies.settings import Choices, Range, Setting, check_baseline, check_setting
 
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
@@ -237,6 +237,13 @@ class Study(Section):
     def defaults(self) -> Hyperparameters:
         """Every knob with its fixed value or its default; searched ones have their default."""
         return Hyperparameters.model_validate(self.fixed)
+
+    @property
+    def furthest(self) -> Hyperparameters:
+        """As `defaults`, with each searched number at that end of its range which is furthest from its default."""
+        ends = {k: (s.low, s.high) if isinstance(s, Range) else s.choices for k, s in self.searched.items()}
+        far = {k: max(ends[k], key=lambda end: abs(end - getattr(DEFAULTS, k))) for k in ends if is_numeric(k)}
+        return Hyperparameters.model_validate(self.fixed | far)
 
     def hyperparameters(self, sampled: Mapping[str, Value]) -> Hyperparameters:
         """Every knob with its value in a trial: fixed, `sampled`, or its default. Raises StudyError."""

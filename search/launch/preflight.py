@@ -20,6 +20,7 @@ from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import Examples
 from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord
+from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
@@ -56,6 +57,7 @@ class Preflight:
 
     Raises:
         DataError: at `estimate`, where more of the tokens is unknown than the study allows.
+        ModelError: at `estimate`, where the model lacks what a knob changes.
         DeviceError: at `estimate`, where the device does not work, or has no room for the model.
     """
 
@@ -67,6 +69,7 @@ class Preflight:
     def estimate(self) -> TimeEstimate:
         """Measured when it is first asked for, by a few steps."""
         self.data.refuse_unknown()
+        check_source(self.data.source, self.data.study.furthest)
         return estimate_time(self.data, self.slots[0])
 
     def __str__(self) -> str:

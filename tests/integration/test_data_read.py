@@ -88,4 +88,4 @@ def test_a_worker_of_a_final_job_reads_what_was_queued(
 
 def after_reading(monkeypatch: pytest.MonkeyPatch, then: Callable[[], None]) -> None:
     """Have something happen between a worker's reading of the data and its making of the study."""
-    monkeypatch.setattr("foldrace.search.workers.entrypoint.check_source", lambda _: then())
+    monkeypatch.setattr("foldrace.search.workers.entrypoint.check_source", lambda *_: then())

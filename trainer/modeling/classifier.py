@@ -15,10 +15,12 @@ from transformers import (
     PreTrainedModel,
 )
 
-from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.knobs import DEFAULTS, Hyperparameters
 from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.data.tokenizer import TINY
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
+from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout
+from foldrace.trainer.modeling.layers import refuse_missing_layers
 
 _TINY_WIDTH = 128
 # The standard deviation of new weights. BERT's 0.02 is made for units with 768 inputs. With 128 inputs, so little gets
@@ -81,13 +83,18 @@ def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTr
     return model.train()
 
 
-def check_source(source: ModelSource) -> None:
-    """Check that the model exists and reads `max_length` tokens, without reading its weights.
+def check_source(source: ModelSource, knobs: Hyperparameters = DEFAULTS) -> None:
+    """Check that the model exists, reads `max_length` tokens and has the parts that knobs change.
+
+    It does not read its weights.
 
     Raises:
         ModelError: it does not.
     """
-    _check_length(source, _skeleton(source))
+    skeleton = _skeleton(source)
+    _check_length(source, skeleton)
+    refuse_missing_layers(skeleton, knobs)
+    refuse_missing_dropout(skeleton, knobs)
 
 
 def longest_input(source: ModelSource) -> int | None:

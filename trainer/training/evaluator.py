@@ -5,7 +5,7 @@ import torch
 
 from foldrace.trainer.arrays import Float32Array
 from foldrace.trainer.evaluation import EvaluationRecord
-from foldrace.trainer.metrics import right_bits, score
+from foldrace.trainer.metrics import Scores, right_bits, score
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.schedule import Schedule
 from foldrace.trainer.training.state import FoldState
@@ -29,19 +29,23 @@ class Evaluator:
     def evaluate(self, state: FoldState) -> EvaluationRecord:
         """Judge the model, and add the evaluation to the state. The state keeps the weights of a new best.
 
+        With a moving average, the averaged weights are judged too, and the evaluation is that of the better ones. It
+        takes twice the time. To take the better of two raises a score by chance, as does the best of several points.
+
         Raises:
             NonFiniteLossError: the training loss, or a probability, is not finite.
         """
         train_loss = self.mean_loss(state)
         state.count_training()
-        task = self._task
-        probabilities = predict(state.model, task.tokens, task.validation, task.pad_id, self._dtype)
-        if not np.isfinite(probabilities).all():
-            raise NonFiniteLossError(
-                f"the weights are not finite after step {state.step} of {task.total_steps}; {_REMEDY}"
-            )
-        evaluation = self._record(state, train_loss, probabilities)
-        state.add_evaluation(evaluation, probabilities)
+        evaluation, probabilities = self._judge(state, train_loss)
+        of_average = False
+        if state.average:
+            with state.averaged():
+                other, other_probabilities = self._judge(state, train_loss)
+            of_average = self._value(other.scores) > self._value(evaluation.scores)
+            if of_average:
+                evaluation, probabilities = other, other_probabilities
+        state.add_evaluation(evaluation, probabilities, of_average)
         state.count_evaluating()
         return evaluation
 
@@ -59,12 +63,26 @@ class Evaluator:
             )
         return loss
 
+    def _judge(self, state: FoldState, train_loss: float) -> tuple[EvaluationRecord, Float32Array]:
+        """The evaluation of the weights that the model has, and the probabilities of the validation rows."""
+        task = self._task
+        probabilities = predict(state.model, task.tokens, task.validation, task.pad_id, self._dtype)
+        if not np.isfinite(probabilities).all():
+            raise NonFiniteLossError(
+                f"the weights are not finite after step {state.step} of {task.total_steps}; {_REMEDY}"
+            )
+        return self._record(state, train_loss, probabilities), probabilities
+
+    def _value(self, scores: Scores) -> float:
+        value: float = getattr(scores, self._task.metric)
+        return value
+
     def _record(self, state: FoldState, train_loss: float, probabilities: Float32Array) -> EvaluationRecord:
         task, step = self._task, state.step
         labels = task.labels[task.validation]
         scores = score(probabilities, labels, task.no_relation)
         true = probabilities[np.arange(len(labels)), labels]
-        value = getattr(scores, task.metric)
+        value = self._value(scores)
         return EvaluationRecord(
             index=(len(state.curve) + 1) * task.knobs.evaluations // len(self.points) - 1,
             step=step,

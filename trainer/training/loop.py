@@ -10,10 +10,14 @@ from collections.abc import Generator
 
 import numpy as np
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
+from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.arrays import IntArray
-from foldrace.trainer.data.batching import assemble, epoch_batches, to_device
+from foldrace.trainer.data.batching import Batch, assemble, epoch_batches, to_device
 from foldrace.trainer.evaluation import EvaluationRecord
+from foldrace.trainer.modeling.adversary import Adversary
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import (
     autocast_dtype,
@@ -23,8 +27,10 @@ from foldrace.trainer.modeling.devices import (
     release_memory,
     reserve_memory,
 )
-from foldrace.trainer.modeling.losses import loss_sum
-from foldrace.trainer.modeling.optimizer import MOMENTS, make_optimizer
+from foldrace.trainer.modeling.head_dropout import sample_head_dropout
+from foldrace.trainer.modeling.layers import change_layers
+from foldrace.trainer.modeling.losses import RDROP_PASSES, class_weights, loss_sum
+from foldrace.trainer.modeling.optimizer import MOMENTS, make_optimizer, set_lr
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError
 from foldrace.trainer.training.evaluator import Evaluator
@@ -96,18 +102,22 @@ class FoldTrainer:
     """Takes the optimiser steps of a fold. What a step changes is in `state`; all else follows from the task."""
 
     def __init__(self, task: FoldTask) -> None:
-        device = torch.device(task.device)
+        device, knobs = torch.device(task.device), task.knobs
         prepare_device(device)
-        model = apply_shortcuts(build_model(task.source, task.knobs, task.seed).to(device), device)
-        optimizer = make_optimizer(model, task.knobs)
-        # Gradients, moments and the best weights come later. A device without room for them has none for the fold.
-        copies = 1 + MOMENTS[task.knobs.optimizer] + 1
-        reserve_memory(copies * [p.nbytes for p in model.parameters()], device)
+        model = build_model(task.source, knobs, task.seed)
+        change_layers(model, knobs, task.seed)
+        model = apply_shortcuts(model.to(device), device)
+        sample_head_dropout(model, knobs)
+        weights = class_weights(task.labels[task.training], task.source.classes, knobs)
+        self._class_weights = None if weights is None else weights.to(device)
+        self._adversary = Adversary(model, knobs.fgm_epsilon) if knobs.fgm_epsilon > 0 else None
+        _reserve(model, knobs, device)
+        optimizer = make_optimizer(model, knobs)
         torch.manual_seed(task.seed)
         self.task = task
-        self.state = FoldState(model, optimizer, device, micro_batch=task.knobs.batch_size)
-        self.dtype = autocast_dtype(task.knobs, device)
-        self.schedule = make_schedule(task.total_steps, task.knobs)
+        self.state = FoldState(model, optimizer, device, micro_batch=knobs.batch_size)
+        self.dtype = autocast_dtype(knobs, device)
+        self.schedule = make_schedule(task.total_steps, knobs)
         self.evaluator = Evaluator(task, self.schedule, self.dtype)
         self._batches: list[IntArray] = []
         self._batches_epoch = -1
@@ -115,17 +125,17 @@ class FoldTrainer:
 
     def train_step(self) -> None:
         """Take one optimiser step over one batch. Halve the micro-batch as often as the device runs out of memory."""
-        state, max_norm = self.state, self.task.knobs.max_grad_norm
+        state, knobs = self.state, self.task.knobs
         rows = self._next_rows()
-        lr = self.schedule.lr(state.step)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
+        set_lr(state.optimizer, self.schedule.lr(state.step))
         while not self._compute_gradients(rows):
             self._halve_micro_batch()
-        if max_norm > 0:
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), max_norm)
+        if knobs.max_grad_norm > 0:
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), knobs.max_grad_norm)
         state.optimizer.step()
         state.optimizer.zero_grad()
+        if knobs.ema_decay > 0:
+            state.average_weights(knobs.ema_decay)
         state.step += 1
         state.loss_rows += len(rows)
 
@@ -156,11 +166,21 @@ class FoldTrainer:
         task, state = self.task, self.state
         batch = assemble(task.tokens, rows, task.pad_id, state.device)
         labels = to_device(task.labels[rows], state.device)
+        loss = self._loss(batch, labels)
+        (loss / batch_rows).backward()  # type: ignore[no-untyped-call]
+        if self._adversary is not None:
+            with self._adversary.attack():
+                (self._loss(batch, labels) / batch_rows).backward()  # type: ignore[no-untyped-call]
+        state.loss = state.loss + loss.detach()
+
+    def _loss(self, batch: Batch, labels: Tensor) -> Tensor:
+        """The loss of some rows, summed over them."""
+        state, knobs = self.state, self.task.knobs
+        if knobs.rdrop_alpha > 0:
+            batch = {name: column.repeat(RDROP_PASSES, 1) for name, column in batch.items()}
         with torch.autocast(state.device.type, self.dtype, enabled=self.dtype is not None):
             logits = state.model(**batch).logits
-        loss = loss_sum(logits, labels, task.knobs)
-        (loss / batch_rows).backward()  # type: ignore[no-untyped-call]
-        state.loss = state.loss + loss.detach()
+        return loss_sum(logits, labels, knobs, self._class_weights)
 
     def _halve_micro_batch(self) -> None:
         # Called outside of the `except` block: in it, the traceback would keep the tensors of the failed step alive.
@@ -184,6 +204,16 @@ class FoldTrainer:
         return Progress(
             state.step, task.total_steps, epoch, rate, state.micro_batch, lambda: state.snapshot(task.hash())
         )
+
+
+def _reserve(model: PreTrainedModel, knobs: Hyperparameters, device: torch.device) -> None:
+    """Take the memory of what comes later, as a device without room for it has none for the fold.
+
+    These are the best weights, and of what is trained the gradients, the moments and the average.
+    """
+    copies = 1 + MOMENTS[knobs.optimizer] + (knobs.ema_decay > 0)
+    trained = [p.nbytes for p in model.parameters() if p.requires_grad]
+    reserve_memory([*copies * trained, *(p.nbytes for p in model.parameters())], device)
 
 
 def _result(trainer: FoldTrainer) -> FoldResult:

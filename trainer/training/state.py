@@ -1,7 +1,8 @@
 """The state of a fold between two optimiser steps. What a checkpoint holds is declared here, once, and nowhere else."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -55,6 +56,12 @@ def _load_weights(_: object, saved: dict[str, Tensor], device: torch.device) -> 
     return {name: tensor.to(device) for name, tensor in saved.items()}
 
 
+def _load_average(_: object, saved: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    # Copies lie where torch allocates them, as those of a fold that was not interrupted. Products of tensors that are
+    # not aligned may differ in their last bits.
+    return {name: tensor.to(device, copy=True) for name, tensor in saved.items()}
+
+
 def _load_random(random: Tensor, saved: Tensor, _: torch.device) -> Tensor:
     # The states of a CPU and of a CUDA device differ in size. One kind of device cannot read the other's.
     return saved if saved.shape == random.shape else random
@@ -65,6 +72,7 @@ _ON_DEVICE = _Codec(lambda tensor: tensor, lambda _, saved, device: saved.to(dev
 _MODEL = _Codec(lambda model: model.state_dict(), _load_model, grouped=True)
 _OPTIMIZER = _Codec(_save_optimizer, _load_optimizer, grouped=True)
 _WEIGHTS = _Codec(lambda weights: weights, _load_weights, grouped=True)
+_AVERAGE = _Codec(lambda weights: weights, _load_average, grouped=True)
 _RANDOM = _Codec(lambda random: random, _load_random)
 _CURVE = _Codec(
     lambda curve: [evaluation.to_json() for evaluation in curve],
@@ -87,6 +95,7 @@ class FoldState:
         micro_batch: rows that go through the model at once.
         loss: the training loss, summed over `loss_rows` rows since the last evaluation. To read it is to wait for the
             device.
+        average: the moving average of the trained weights, by name; empty before the first step, and without ema_decay.
         best: the weights at the best evaluation so far, by name.
         best_probabilities: (validation rows, classes), of those weights, on the CPU.
         curve: the evaluations so far.
@@ -101,6 +110,7 @@ class FoldState:
     random: Annotated[Tensor, _RANDOM] = field(init=False)
     loss: Annotated[Tensor, _ON_DEVICE] = field(init=False)
     loss_rows: Annotated[int, _PLAIN] = field(init=False)
+    average: Annotated[dict[str, Tensor], _AVERAGE] = field(default_factory=dict)
     best: Annotated[dict[str, Tensor], _WEIGHTS] = field(default_factory=dict)
     best_probabilities: Annotated[Tensor, _PLAIN] = field(default_factory=lambda: torch.empty(0))
     curve: Annotated[list[EvaluationRecord], _CURVE] = field(default_factory=list)
@@ -153,10 +163,38 @@ class FoldState:
 
     # What happens to a fold
 
-    def add_evaluation(self, evaluation: EvaluationRecord, probabilities: Float32Array) -> None:
-        """Add to the curve, and keep the weights of a new best. Sum the training loss from here on."""
+    def average_weights(self, decay: float) -> None:
+        """Move the average of the trained weights towards those of this step, before `step` counts it.
+
+        An exponential moving average (Tarvainen and Valpola 2017, Mean teachers are better role models), which is the
+        plain mean of all steps (Polyak and Juditsky 1992) until that forgets less: until step 1 / (1 - decay).
+        """
+        trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+        if not self.average:
+            self.average = {name: tensor.clone() for name, tensor in trained.items()}
+        share = 1 - min(decay, 1 - 1 / (self.step + 1))
+        torch._foreach_lerp_(list(self.average.values()), list(trained.values()), share)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it, the model has the averaged weights."""
+        self._swap_average()
+        try:
+            yield
+        finally:
+            self._swap_average()
+
+    def add_evaluation(
+        self, evaluation: EvaluationRecord, probabilities: Float32Array, of_average: bool = False
+    ) -> None:
+        """Add to the curve, and keep the weights of a new best. Sum the training loss from here on.
+
+        Args:
+            of_average: the averaged weights were judged, and the model's were not.
+        """
         if not self.curve or evaluation.best > self.curve[-1].best:
-            self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            judged = self.model.state_dict() | (self.average if of_average else {})
+            self.best = {name: tensor.detach().clone() for name, tensor in judged.items()}
             self.best_probabilities = torch.from_numpy(probabilities)
         self.curve.append(evaluation)
         self._start_loss()
@@ -168,6 +206,11 @@ class FoldState:
     def count_evaluating(self) -> None:
         """Count the time since the last count, or since `resume`, as evaluation."""
         self.seconds_evaluating += self._lap()
+
+    def _swap_average(self) -> None:
+        for name, parameter in self.model.named_parameters():
+            if name in self.average:
+                parameter.data, self.average[name] = self.average[name], parameter.data
 
     def _lap(self) -> float:
         before, self._clock = self._clock, time.perf_counter()
