@@ -11,6 +11,7 @@ import torch
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from foldrace.trainer.training.loop import start_fold, train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
+from tests.support.folds import EVERY_METHOD, Tamper, memory_for
 
 MakeTask = Callable[..., FoldTask]
 
@@ -91,13 +92,31 @@ def test_a_state_that_a_stored_checkpoint_does_not_have_keeps_its_initial_value(
 
 @pytest.mark.parametrize(
     "knobs",
-    [{"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer": "sgd", "lr": 0.1}, {"loss": "focal"}],
+    [
+        {"precision": "bf16"},
+        {"gradient_checkpointing": True},
+        {"optimizer": "sgd", "lr": 0.1},
+        {"loss": "focal"},
+        {"freeze": 1, "reinit_layers": 1},
+        EVERY_METHOD,
+    ],
 )
 def test_every_way_of_training_resumes(make_task: MakeTask, tmp_path: Path, knobs: dict[str, Any]) -> None:
     task = make_task(**knobs)
     checkpoints, expected = train_with_checkpoints(task, tmp_path)
 
     assert_same(resume(task, checkpoints[6]), expected)
+
+
+def test_every_method_resumes_after_the_device_ran_out_of_memory(
+    make_task: MakeTask, tamper: Tamper, tmp_path: Path
+) -> None:
+    tamper(memory_for(22))  # R-Drop takes each of 22 rows twice
+    task = make_task(**EVERY_METHOD, batch_size=22)
+    checkpoints, expected = train_with_checkpoints(task, tmp_path)
+    assert expected.cost.micro_batch == 11
+
+    assert_same(resume(task, checkpoints[1]), expected)
 
 
 def test_a_fold_goes_on_from_another_kind_of_device(make_task: MakeTask, tmp_path: Path) -> None:

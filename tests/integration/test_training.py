@@ -27,40 +27,15 @@ from foldrace.trainer.training.tasks import (
     OutOfMemoryError,
     Progress,
 )
+from tests.support.folds import Tamper, memory_for
 
 MakeTask = Callable[..., FoldTask]
-Tamper = Callable[[Callable[[PreTrainedModel], None]], None]
-
-
-@pytest.fixture
-def tamper(monkeypatch: pytest.MonkeyPatch) -> Tamper:
-    """Have something done to the model of each fold, before it is trained."""
-
-    def install(change: Callable[[PreTrainedModel], None]) -> None:
-        def build(*arguments: Any) -> PreTrainedModel:
-            model = build_model(*arguments)
-            change(model)
-            return model
-
-        monkeypatch.setattr(training, "build_model", build)
-
-    return install
 
 
 def finish(task: FoldTask, **arguments: Any) -> FoldResult:
     *_, result = train_fold(task, **arguments)
     assert isinstance(result, FoldResult)
     return result
-
-
-def memory_for(rows: int) -> Callable[[PreTrainedModel], None]:
-    """A model that runs out of memory when it is trained with more rows at once."""
-
-    def refuse(model: torch.nn.Module, _: object, kwargs: dict[str, torch.Tensor]) -> None:
-        if model.training and len(kwargs["input_ids"]) > rows:
-            raise torch.OutOfMemoryError(f"no room for more than {rows} rows")
-
-    return lambda model: model.register_forward_pre_hook(refuse, with_kwargs=True)
 
 
 def test_a_fold_learns_what_can_be_learnt(make_task: MakeTask) -> None:

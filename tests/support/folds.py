@@ -1,13 +1,31 @@
 """A small fold of made-up rows: three classes, each with words of its own; it trains in about a second."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
+from transformers import PreTrainedModel
 
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.tasks import FoldTask
+
+Tamper = Callable[[Callable[[PreTrainedModel], None]], None]
+
+# Whatever changes a step, a weight or the state, at once.
+EVERY_METHOD: dict[str, Any] = {
+    "loss_mix": "focal",
+    "class_weights": "effective",
+    "layer_lr_decay": 0.8,
+    "reinit_layers": 1,
+    "freeze": 1,
+    "rdrop_alpha": 1.0,
+    "fgm_epsilon": 0.1,
+    "ema_decay": 0.8,
+    "dropout_samples": 2,
+}
 
 ROWS, CLASSES, WORDS = 60, 3, 40
 
@@ -34,3 +52,13 @@ def small_task(device: str = "cpu", seed: int = 5, test: Tokens | None = None, *
         device=device,
         test=test,
     )
+
+
+def memory_for(rows: int) -> Callable[[PreTrainedModel], None]:
+    """A model that runs out of memory when it is trained with more rows at once."""
+
+    def refuse(model: torch.nn.Module, _: object, kwargs: dict[str, torch.Tensor]) -> None:
+        if model.training and len(kwargs["input_ids"]) > rows:
+            raise torch.OutOfMemoryError(f"no room for more than {rows} rows")
+
+    return lambda model: model.register_forward_pre_hook(refuse, with_kwargs=True)

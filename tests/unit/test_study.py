@@ -118,7 +118,10 @@ def test_a_setting_that_a_knob_cannot_have_is_refused(knob: str, setting: Any, m
     ("baseline", "message"),
     [
         ({"gamma": 0.3}, "search.baseline.gamma: 0.3 lies outside the searched 0.4 to 1"),
-        ({"loss": "mse"}, "search.baseline.loss: Input should be 'cross_entropy', 'focal' or 'kl_divergence', found 'mse'"),
+        (
+            {"loss": "mse"},
+            "search.baseline.loss: Input should be 'cross_entropy', 'focal' or 'kl_divergence', found 'mse'",
+        ),
         (
             {"entity_marking": "none"},
             "search.baseline.entity_marking: 'none' is not one of ['concat', 'typed_markers']",

@@ -6,6 +6,7 @@ import torch
 from foldrace.trainer.arrays import Float32Array
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.metrics import Scores, right_bits, score
+from foldrace.trainer.modeling.average import averaged_weights
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.schedule import Schedule
 from foldrace.trainer.training.state import FoldState
@@ -40,7 +41,7 @@ class Evaluator:
         evaluation, probabilities = self._judge(state, train_loss)
         of_average = False
         if state.average:
-            with state.averaged():
+            with averaged_weights(state.model, state.average):
                 other, other_probabilities = self._judge(state, train_loss)
             of_average = self._value(other.scores) > self._value(evaluation.scores)
             if of_average:

@@ -18,6 +18,7 @@ from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.data.batching import Batch, assemble, epoch_batches, to_device
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.adversary import Adversary
+from foldrace.trainer.modeling.average import update_average
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import (
     autocast_dtype,
@@ -27,7 +28,7 @@ from foldrace.trainer.modeling.devices import (
     release_memory,
     reserve_memory,
 )
-from foldrace.trainer.modeling.head_dropout import sample_head_dropout
+from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout, sampled_logits
 from foldrace.trainer.modeling.layers import change_layers
 from foldrace.trainer.modeling.losses import RDROP_PASSES, class_weights, loss_sum
 from foldrace.trainer.modeling.optimizer import MOMENTS, make_optimizer, set_lr
@@ -105,9 +106,9 @@ class FoldTrainer:
         device, knobs = torch.device(task.device), task.knobs
         prepare_device(device)
         model = build_model(task.source, knobs, task.seed)
+        refuse_missing_dropout(model, knobs)
         change_layers(model, knobs, task.seed)
         model = apply_shortcuts(model.to(device), device)
-        sample_head_dropout(model, knobs)
         weights = class_weights(task.labels[task.training], task.source.classes, knobs)
         self._class_weights = None if weights is None else weights.to(device)
         self._adversary = Adversary(model, knobs.fgm_epsilon) if knobs.fgm_epsilon > 0 else None
@@ -135,7 +136,7 @@ class FoldTrainer:
         state.optimizer.step()
         state.optimizer.zero_grad()
         if knobs.ema_decay > 0:
-            state.average_weights(knobs.ema_decay)
+            update_average(state.average, state.model, knobs.ema_decay, state.step)
         state.step += 1
         state.loss_rows += len(rows)
 
@@ -179,7 +180,7 @@ class FoldTrainer:
         if knobs.rdrop_alpha > 0:
             batch = {name: column.repeat(RDROP_PASSES, 1) for name, column in batch.items()}
         with torch.autocast(state.device.type, self.dtype, enabled=self.dtype is not None):
-            logits = state.model(**batch).logits
+            logits = sampled_logits(state.model, batch, knobs.dropout_samples)
         return loss_sum(logits, labels, knobs, self._class_weights)
 
     def _halve_micro_batch(self) -> None:

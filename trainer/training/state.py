@@ -1,8 +1,7 @@
 """The state of a fold between two optimiser steps. What a checkpoint holds is declared here, once, and nowhere else."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -163,27 +162,6 @@ class FoldState:
 
     # What happens to a fold
 
-    def average_weights(self, decay: float) -> None:
-        """Move the average of the trained weights towards those of this step, before `step` counts it.
-
-        An exponential moving average (Tarvainen and Valpola 2017, Mean teachers are better role models), which is the
-        plain mean of all steps (Polyak and Juditsky 1992) until that forgets less: until step 1 / (1 - decay).
-        """
-        trained = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
-        if not self.average:
-            self.average = {name: tensor.clone() for name, tensor in trained.items()}
-        share = 1 - min(decay, 1 - 1 / (self.step + 1))
-        torch._foreach_lerp_(list(self.average.values()), list(trained.values()), share)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within it, the model has the averaged weights."""
-        self._swap_average()
-        try:
-            yield
-        finally:
-            self._swap_average()
-
     def add_evaluation(
         self, evaluation: EvaluationRecord, probabilities: Float32Array, of_average: bool = False
     ) -> None:
@@ -206,11 +184,6 @@ class FoldState:
     def count_evaluating(self) -> None:
         """Count the time since the last count, or since `resume`, as evaluation."""
         self.seconds_evaluating += self._lap()
-
-    def _swap_average(self) -> None:
-        for name, parameter in self.model.named_parameters():
-            if name in self.average:
-                parameter.data, self.average[name] = self.average[name], parameter.data
 
     def _lap(self) -> float:
         before, self._clock = self._clock, time.perf_counter()
