@@ -31,9 +31,9 @@ class EvaluationRecord:
         epoch: passes over the training part done.
         cycle_end: whether the learning rate is at its floor here.
         lr: the learning rate of the last step.
-        train_loss: mean per row since the evaluation before, label smoothing included.
+        train_loss: mean per row since the evaluation before, as it was minimised, but without adversarial rows.
         eval_loss: mean cross entropy per validation row.
-        scores: of the validation part.
+        scores: of the validation part; of the averaged weights where there are some and they are the better ones.
         right: which validation rows are right, as hexadecimal bits in validation order.
         rows: the number of validation rows, where trials may be compared row by row (the metric is accuracy); else 0.
         best: the best of the study's metric in this fold up to here.

@@ -37,7 +37,7 @@ DATA_FOLDER = "data-822a0065"
 
 
 class LaterKnobs(Hyperparameters):
-    ema_decay: float = 0.0
+    later_decay: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def test_a_run_finds_the_data_folder_that_the_version_before_made(tmp_path: Path
 
 def test_a_knob_that_is_added_counts_in_a_hash_only_with_another_value_than_its_default() -> None:
     assert replace(TASK, knobs=LaterKnobs.model_validate(KNOBS)).hash() == TASK_HASH
-    assert replace(TASK, knobs=LaterKnobs.model_validate(KNOBS | {"ema_decay": 0.99})).hash() != TASK_HASH
+    assert replace(TASK, knobs=LaterKnobs.model_validate(KNOBS | {"later_decay": 0.99})).hash() != TASK_HASH
 
 
 def test_a_field_of_the_model_that_is_added_counts_in_a_hash_only_with_another_value_than_its_default() -> None:

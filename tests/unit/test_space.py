@@ -1,10 +1,13 @@
 """Knobs as Optuna's distributions."""
 
+import tomllib
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
 from foldrace.search.race.space import encode_params, make_search_space, normalise_knobs, single_value
+from foldrace.studies.loading import SHIPPED, parse
 from foldrace.studies.settings import Choices, Range
 
 
@@ -24,6 +27,43 @@ def test_each_kind_of_setting_has_its_distribution() -> None:
         "epochs": IntDistribution(5, 40),
         "gamma": FloatDistribution(0.4, 1.0, step=0.2),
         "lr": FloatDistribution(1e-5, 1e-3, log=True),
+    }
+
+
+METHODS = """
+loss_mix = { choices = ["none", "focal"] }
+loss_mix_share = { low = 0.1, high = 0.5 }
+class_weights = { choices = ["none", "balanced", "effective"] }
+class_weight_beta = { choices = [0.9, 0.99, 0.999] }
+layer_lr_decay = { low = 0.8, high = 1.0 }
+reinit_layers = { low = 0, high = 6 }
+freeze = { low = 0, high = 7, step = 2 }
+rdrop_alpha = { low = 0.1, high = 5.0, log = true }
+fgm_epsilon = { low = 0.0, high = 1.0 }
+ema_decay = { choices = [0.0, 0.99, 0.999] }
+dropout_samples = { low = 1, high = 8, log = true }
+"""
+
+
+def test_every_method_of_training_can_be_searched_beside_what_a_shipped_study_searches() -> None:
+    text = (SHIPPED / "koelectra_re.toml").read_text(encoding="utf-8")
+    shipped = parse(tomllib.loads(text), "koelectra_re.toml")
+    study = parse(tomllib.loads(text.replace("[training]", f"[training]{METHODS}")), "methods.toml")
+
+    added = make_search_space(study.searched).items() - make_search_space(shipped.searched).items()
+
+    assert dict(added) == {
+        "loss_mix": CategoricalDistribution(("none", "focal")),
+        "loss_mix_share": FloatDistribution(0.1, 0.5),
+        "class_weights": CategoricalDistribution(("none", "balanced", "effective")),
+        "class_weight_beta": CategoricalDistribution((0.9, 0.99, 0.999)),
+        "layer_lr_decay": FloatDistribution(0.8, 1.0),
+        "reinit_layers": IntDistribution(0, 6),
+        "freeze": IntDistribution(0, 6, step=2),
+        "rdrop_alpha": FloatDistribution(0.1, 5.0, log=True),
+        "fgm_epsilon": FloatDistribution(0.0, 1.0),
+        "ema_decay": CategoricalDistribution((0.0, 0.99, 0.999)),
+        "dropout_samples": IntDistribution(1, 8, log=True),
     }
 
 

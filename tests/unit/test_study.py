@@ -199,6 +199,20 @@ def test_fixing_a_trials_values_leaves_nothing_to_search() -> None:
     assert parse(tomllib.loads(fixed.to_toml()), "") == fixed
 
 
+def test_a_study_asks_the_most_where_its_ranges_are_furthest_from_the_defaults() -> None:
+    ranges = {
+        "layer_lr_decay": {"low": 0.8, "high": 1.0},
+        "reinit_layers": {"low": 0, "high": 6},
+        "dropout_samples": {"choices": [1, 5, 3]},
+        "class_weights": {"choices": ["none", "balanced"]},
+        "freeze": 2,
+    }
+
+    furthest = study(training=ranges).furthest
+
+    assert furthest == Hyperparameters(layer_lr_decay=0.8, reinit_layers=6, dropout_samples=5, freeze=2)
+
+
 def test_every_knob_has_a_meaning_and_a_default_within_its_bounds() -> None:
     for knob, field in Hyperparameters.model_fields.items():
         assert field.description
@@ -214,7 +228,8 @@ def fixed_value(knob: str) -> st.SearchStrategy[Any]:
     low, high = bounds(knob)
     if is_integer(knob):
         return st.integers(int(low), int(high))
-    return st.floats(low, high, exclude_max=knob in {"momentum", "warmup_ratio", "label_smoothing", "dropout"})
+    is_open = any(hasattr(constraint, "lt") for constraint in Hyperparameters.model_fields[knob].metadata)
+    return st.floats(low, high, exclude_max=is_open)
 
 
 def _values(knob: str) -> list[Any]:

@@ -91,7 +91,7 @@ class FoldState:
     Attributes:
         step: optimiser steps done.
         random: the state of the generator that dropout draws from, as it was at the last `pause`.
-        micro_batch: rows that go through the model at once.
+        micro_batch: rows of a batch that go through the model at once; R-Drop takes each of them twice.
         loss: the training loss, summed over `loss_rows` rows since the last evaluation. To read it is to wait for the
             device.
         average: the moving average of the trained weights, by name; empty before the first step, and without ema_decay.
