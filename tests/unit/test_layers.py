@@ -21,6 +21,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     RobertaConfig,
+    XLMConfig,
     XLNetConfig,
 )
 
@@ -55,6 +56,7 @@ FAMILIES: dict[str, PretrainedConfig] = {
 WITHOUT_LAYERS: dict[str, PretrainedConfig] = {
     "albert": AlbertConfig(**SIZES, embedding_size=8),
     "funnel": FunnelConfig(vocab_size=60, d_model=16, block_sizes=[2, 2], n_head=2, d_head=8, d_inner=32, num_labels=4),
+    "xlm": XLMConfig(vocab_size=60, emb_dim=16, n_layers=3, n_heads=2, num_labels=4),
 }
 TINY = ModelSource("tiny", 60, 4, 32)
 

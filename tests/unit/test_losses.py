@@ -168,6 +168,19 @@ def test_r_drop_adds_the_mean_divergence_of_both_passes_in_both_directions() -> 
     assert loss(torch.cat([LOGITS, LOGITS]), rdrop_alpha=4.0) == pytest.approx(loss(), rel=1e-6)
 
 
+def test_r_drop_draws_both_passes_towards_each_other() -> None:
+    passes = torch.cat([LOGITS, OTHER]).requires_grad_()
+    first, second = F.log_softmax(passes, dim=1).chunk(2)
+    divergence = (first.exp() * (first - second) + second.exp() * (second - first)).sum() / 2
+
+    gradients = [
+        torch.autograd.grad(loss_sum(passes, LABELS, Hyperparameters(rdrop_alpha=alpha)), passes)[0]
+        for alpha in (0.0, 3.0)
+    ]
+
+    torch.testing.assert_close(gradients[1] - gradients[0], 3.0 * torch.autograd.grad(divergence, passes)[0])
+
+
 def test_r_drop_compares_the_two_passes_of_each_dropout_sample() -> None:
     samples = torch.cat([LOGITS, OTHER, OTHER, OTHER])  # two samples of both rows, each with two passes
 
