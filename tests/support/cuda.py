@@ -20,6 +20,7 @@ FOLDS: tuple[dict[str, Any], ...] = (
     {"gradient_checkpointing": True},
     {"optimizer": "sgd", "lr": 0.05, "epochs": 20},
     {"loss": "focal", "focal_gamma": 0.5},
+    {"rdrop_alpha": 0.1, "fgm_epsilon": 0.02, "dropout_samples": 2, "class_weights": "balanced", "ema_decay": 0.9},
 )
 LEARNT = 0.1  # of the first evaluation's training loss; an accuracy of 16 rows depends on the random numbers too much
 TOLERANCES: dict[torch.dtype | None, float] = {None: 5e-3, torch.bfloat16: 3e-2}  # of a probability
