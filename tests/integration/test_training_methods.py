@@ -23,7 +23,8 @@ def finish(task: FoldTask) -> FoldResult:
 
 
 def initial_weights(task: FoldTask) -> dict[str, torch.Tensor]:
-    return build_model(task.source, task.knobs, task.seed).state_dict()
+    weights: dict[str, torch.Tensor] = build_model(task.source, task.knobs, task.seed).state_dict()
+    return weights
 
 
 def count_calls(tamper: Tamper) -> list[int]:

@@ -76,7 +76,7 @@ def test_kl_divergence_is_that_of_the_prediction_from_the_smoothed_target() -> N
 
 
 def test_kl_divergence_has_the_gradients_of_cross_entropy() -> None:
-    gradients = []
+    gradients: list[Tensor] = []
     for kind in ("cross_entropy", "kl_divergence"):
         logits = LOGITS.clone().requires_grad_()
         knobs = Hyperparameters.model_validate({"loss": kind, "label_smoothing": 0.3})
