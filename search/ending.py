@@ -14,13 +14,14 @@ import sqlalchemy as sa
 from foldrace.search.compute import read_compute, read_seconds, total_fold_epochs
 from foldrace.search.ranking import select_ranked
 from foldrace.storage import tables
+from foldrace.storage.leases.lease import DONE
 from foldrace.studies.study import Search, Study
 
 OUTLOOK = "outlook"  # the user attribute of a trial: what the search expected when its values were sampled
 GAIN_SHARE = 0.05  # of the spread of the trials: a gain below it is small
 IN_A_ROW = 3  # trials that promise a small gain, until the search has converged
 FEWEST_TRIALS = 8  # that are known, before the search may have converged
-_TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
+_TRIALS, _ATTRS, _LEASES = tables.trials.c, tables.trial_attrs.c, tables.leases.c
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Usage:
     Attributes:
         gpu_hours: of all workers, from the claim of a trial to its last evaluation.
         fold_epochs: spent by trials in any state.
-        without_better: trials that ended after the best one; 0 while there is none.
+        without_better: trials that ended after the best one, or began later and were put aside; 0 while there is none.
         best: the best value; None until a trial is complete.
         outlooks: of the trials that were sampled last, the newest first.
     """
@@ -108,7 +109,7 @@ def read_usage(connection: sa.Connection, study_id: int, fold_epochs: float) -> 
     return Usage(
         gpu_hours=read_seconds(connection, study_id) / 3600,
         fold_epochs=fold_epochs,
-        without_better=0 if best is None else _ended_after(connection, study_id, best.number),
+        without_better=0 if best is None else _tried_after(connection, study_id, best.number),
         best=None if best is None else best.value,
         outlooks=read_outlooks(connection, study_id),
     )
@@ -139,11 +140,18 @@ def _to_go_on(budget: str) -> str:
     return f"raise search.{budget} and run again to go on"
 
 
-def _ended_after(connection: sa.Connection, study_id: int, number: int) -> int:
+def _tried_after(connection: sa.Connection, study_id: int, number: int) -> int:
+    """How many trials ended after that one was complete, or began after it and were put aside."""
     of_best = sa.select(_TRIALS.datetime_complete).where(_TRIALS.study_id == study_id, _TRIALS.number == number)
+    ended = sa.and_(
+        _TRIALS.state.in_(("COMPLETE", "PRUNED")),
+        _TRIALS.number != number,
+        _TRIALS.datetime_complete >= of_best.scalar_subquery(),
+    )
+    raced = sa.select(_LEASES.trial_id).where(_LEASES.fold == tables.FIRST, _LEASES.state == DONE)
+    put_aside = sa.and_(_TRIALS.state == "RUNNING", _TRIALS.number > number, _TRIALS.trial_id.in_(raced))
     query = sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
-    query = query.where(_TRIALS.state.in_(("COMPLETE", "PRUNED")), _TRIALS.number != number)
-    return int(connection.execute(query.where(_TRIALS.datetime_complete >= of_best.scalar_subquery())).scalar_one())
+    return int(connection.execute(query.where(ended | put_aside)).scalar_one())
 
 
 def read_outlooks(connection: sa.Connection, study_id: int) -> tuple[Outlook, ...]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 VERSION = 2
 WHOLE = -1  # the fold of a lease on all folds of a trial
+FIRST = 0  # the fold in which every trial races, where folds are claimed
 # MIGRATIONS[n] turns tables of version n into those of version n + 1, inside the caller's transaction.
 MIGRATIONS: dict[int, Callable[[sa.Connection], None]] = {1: lambda connection: _split_leases(connection)}
 

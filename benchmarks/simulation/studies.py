@@ -21,11 +21,12 @@ from benchmarks.simulation.samplers import MakeSampler
 from benchmarks.simulation.worlds import World
 from foldrace.search.assessment.belief import believe
 from foldrace.search.ending import IN_A_ROW, Outlook, has_converged
-from foldrace.search.race.allocation import FIRST, Begun, Standing, rank_cells
+from foldrace.search.race.allocation import Begun, Standing, rank_cells
 from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.readings import read_levels
 from foldrace.search.sampler.trends import PriorStudy
+from foldrace.storage.tables import FIRST
 from foldrace.studies.study import Search
 
 FINALS = Search().finals

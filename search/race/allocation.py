@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from foldrace.search.race.forecast import Forecast
 from foldrace.storage.leases.taking import Cell
+from foldrace.storage.tables import FIRST
 
 FEWEST_LEVELS = 4  # that are known, before the first leader is made whole: it tells how folds scatter, and is to be had
 CLEAR = 0.95  # the probability to be better than each other trial, from which on the leader is clear
-FIRST = 0  # the fold in which every trial races
 MIN_VARIANCE = 1e-12
 
 

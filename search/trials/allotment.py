@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from foldrace.search.compute import read_compute
 from foldrace.search.ending import read_outlooks
-from foldrace.search.race.allocation import FIRST, Begun, Standing, rank_cells
+from foldrace.search.race.allocation import Begun, Standing, rank_cells
 from foldrace.search.race.forecast import Forecast
 from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.sampling import Sampler
@@ -16,6 +16,7 @@ from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.leases.lease import DONE, read_folds
 from foldrace.storage.leases.taking import Cell
+from foldrace.storage.tables import FIRST
 from foldrace.studies.study import Study
 
 _TRIALS, _ATTRS, _SYSTEM_ATTRS = tables.trials.c, tables.trial_attrs.c, tables.trial_system_attrs.c

@@ -7,14 +7,13 @@ import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from foldrace.search.race.allocation import FIRST
 from foldrace.search.race.learning_curves import EvaluationPoint, running_estimate
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.fold_files import drop_checkpoints
 from foldrace.search.words import counted
-from foldrace.storage.tables import WHOLE
+from foldrace.storage.tables import FIRST, WHOLE
 from foldrace.trainer.evaluation import EvaluationRecord
 
 logger = logging.getLogger("foldrace.worker")

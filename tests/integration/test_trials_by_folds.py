@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from foldrace.search.ending import Usage, read_usage
 from foldrace.search.ensemble.export import exported_text, select_trial
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.study_store import open_study, stored_study
@@ -61,6 +62,10 @@ def states(database: Database) -> list[str]:
     return [trial.state.name for trial in database.storage.get_all_trials(1)]
 
 
+def usage(database: Database) -> Usage:
+    return database.read(lambda connection: read_usage(connection, 1, 0.0))
+
+
 def test_each_trial_begins_with_its_first_fold(worker: Open) -> None:
     view = worker(trials=3)
 
@@ -77,6 +82,18 @@ def test_a_fold_is_shown_from_its_beginning(database: Database, worker: Open) ->
     (shown,) = [one for one in read_status(database, "small").workers if one.number is not None]
 
     assert (shown.number, shown.fold, shown.epoch) == (0, 0, 0.0)
+
+
+def test_patience_counts_the_trials_that_were_put_aside(database: Database, worker: Open) -> None:
+    view = worker(trials=6, patience=2, baseline={"gamma": 0.5, "epochs": 7})
+    for _ in range(FOLDS):  # of the baseline
+        end(must_claim(view()), 0.7)
+    end(must_claim(view()), 0.6)
+    before = usage(database)
+    end(must_claim(view()), 0.5)
+
+    assert states(database)[:3] == ["COMPLETE", "RUNNING", "RUNNING"]
+    assert (before.without_better, usage(database).without_better) == (1, 2)
 
 
 def test_a_baseline_is_trained_whole_by_whoever_is_free(database: Database, worker: Open) -> None:
