@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from benchmarks.databases import make_study, space_of
@@ -84,8 +85,8 @@ def _outcome(number: int, study: Study, space: SearchSpace, draw: random.Random)
 def _curve(skill: float, step: float, seen: int, draw: random.Random) -> tuple[EvaluationRecord, ...]:
     curve: list[EvaluationRecord] = []
     for index in range(seen):
-        accuracy = round(ROWS * skill * (1 - 0.6 ** (index + 1)) + draw.gauss(0, 2)) / ROWS
-        epoch, right = (index + 1) * step, f"{draw.getrandbits(256):064x}"
+        count = round(ROWS * skill * (1 - 0.6 ** (index + 1)) + draw.gauss(0, 2))
+        accuracy, epoch = count / ROWS, (index + 1) * step
         best = max([accuracy, *(e.best for e in curve)])
         scores = Scores(accuracy, accuracy * 0.9, accuracy * 0.95, accuracy * 0.9, draw.random() / 10)
         curve.append(
@@ -97,12 +98,18 @@ def _curve(skill: float, step: float, seen: int, draw: random.Random) -> tuple[E
                 train_loss=2.3 - accuracy + draw.random() / 10,
                 eval_loss=2.2 - accuracy + draw.random() / 10,
                 scores=scores,
-                right=right,
+                right=_bits(count, draw),
                 rows=ROWS,
                 best=best,
             )
         )
     return tuple(curve)
+
+
+def _bits(count: int, draw: random.Random) -> str:
+    """Which rows are right: `count` of them, the easy ones first in most cases, as rows are not equally hard."""
+    hard_last = sorted(range(ROWS), key=lambda row: row / ROWS + draw.gauss(0, 0.3))[:count]
+    return np.packbits(np.isin(np.arange(ROWS), hard_last)).tobytes().hex()
 
 
 def _end(connection: sa.Connection, trials: list[_Ended], draw: random.Random) -> None:
