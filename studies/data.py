@@ -53,6 +53,8 @@ class Data(Section):
 
     Attributes:
         task: whether rows are a sentence with two entities, a sentence, or a pair of sentences; None: by their columns.
+        inverse: the label of a row whose subject and object are exchanged, by its label. Each entry holds both ways; a
+            symmetric relation is its own inverse. None: those of KLUE-RE and P-Stage.
         max_unknown: the share of tokens unknown to the model's tokenizer above which data is refused.
     """
 
@@ -62,4 +64,5 @@ class Data(Section):
     exclude_labels: tuple[str, ...] = ()
     task: Task | None = None
     columns: Columns = Columns()
+    inverse: dict[str, str] | None = None
     max_unknown: float = Field(0.05, ge=0, le=1)

@@ -110,6 +110,7 @@ def _settings(study: Study) -> dict[str, str]:
             "exclude_labels": study.data.exclude_labels,
             "task": study.data.task,
             "columns": study.data.columns.given,
+            "inverse": study.data.inverse,
         },
         "model": study.model.model_dump(),
         "folds": study.folds.model_dump(),

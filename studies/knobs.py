@@ -28,6 +28,9 @@ def _knob(default: Value, meaning: str, unit: str = "", searchable: bool = True,
     return Field(default, description=meaning, json_schema_extra=extra, **limits)
 
 
+_PROBABILITY: dict[str, Any] = {"unit": "probability", "ge": 0.0, "lt": 1.0}
+
+
 class Hyperparameters(BaseModel):
     """One value for every knob: what a fold is trained with. Bounds are inclusive unless said otherwise."""
 
@@ -77,6 +80,14 @@ class Hyperparameters(BaseModel):
 
     # The input
     entity_marking: EntityMarking = _knob("concat", "how the model is told which two entities are meant")
+
+    # The input of the training part, changed anew in each epoch
+    swap_entities: float = _knob(0.0, "subject and object exchanged, where the label has an inverse", **_PROBABILITY)
+    replace_entities: float = _knob(
+        0.0, "an entity replaced by another one of its type in the training part", **_PROBABILITY
+    )
+    token_deletion: float = _knob(0.0, "a token dropped, never one of an entity or a marker", **_PROBABILITY)
+    token_masking: float = _knob(0.0, "a token masked, never one of an entity or a marker", **_PROBABILITY)
 
     # How it is computed: the same for every trial of a study
     evaluations: int = _knob(8, "points at which a fold is evaluated and judged", ge=1, le=64, searchable=False)

@@ -19,9 +19,9 @@ from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import new_folder
 from foldrace.studies.study import is_sample
 from foldrace.trainer.arrays import Probabilities
-from foldrace.trainer.data.columns import USUAL
 from foldrace.trainer.data.formats import MAX_FILE_BYTES, decode, read_bytes
 from foldrace.trainer.data.labels import Labels
+from foldrace.trainer.data.rows.columns import USUAL
 from foldrace.trainer.ensemble import OutOfFold
 
 Cell = str | int | float | None

@@ -21,6 +21,7 @@ from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
 from foldrace.studies.study import Folds, Study
 from foldrace.trainer.arrays import IntArray
+from foldrace.trainer.augmentation.source import AugmentationSource
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.encoding import encode, marker_tokens, unknown_share
 from foldrace.trainer.data.examples import DataError, Example, Examples, read_test, read_training
@@ -48,7 +49,7 @@ class TrainingData:
     test: Examples | None
     tokenizer: PreTrainedTokenizerBase
     folder: Path
-    _encoded: dict[tuple[EntityMarking, bool], Tokens] = field(default_factory=dict, repr=False)
+    _encoded: dict[tuple[EntityMarking, bool, bool], Tokens] = field(default_factory=dict, repr=False)
 
     @property
     def identity(self) -> Identity:
@@ -102,13 +103,15 @@ class TrainingData:
         atomic_write(path, plan.to_json())
         return plan
 
-    def encoded(self, marking: EntityMarking, of_test: bool = False) -> Tokens:
+    def encoded(self, marking: EntityMarking, of_test: bool = False, with_entities: bool = False) -> Tokens:
         """The token ids of every row, or of every test row. They are kept for the next call."""
-        key = (marking, of_test)
+        key = (marking, of_test, with_entities)
         if key not in self._encoded:
             examples = self.test if of_test else self.examples
             assert examples is not None
-            self._encoded[key] = encode(examples.rows, self.tokenizer, marking, self.study.model.max_length)
+            self._encoded[key] = encode(
+                examples.rows, self.tokenizer, marking, self.study.model.max_length, with_entities
+            )
         return self._encoded[key]
 
     def unknown_share(self, of_test: bool = False) -> float:
@@ -130,10 +133,12 @@ class TrainingData:
         self, knobs: Hyperparameters, plan: FoldPlan, fold: int, device: str, predict_test: bool = False
     ) -> FoldTask:
         """The task of fold number `fold` of a plan. The seed of the plan gives its new weights and dropout too."""
+        source, training = AugmentationSource(self.study, self.examples, self.tokenizer), plan.training(fold)
+        tokens = self.encoded(knobs.entity_marking, with_entities=source.needs_entities(knobs))
         return FoldTask(
-            tokens=self.encoded(knobs.entity_marking),
+            tokens=tokens,
             labels=self.labels,
-            training=plan.training(fold),
+            training=training,
             validation=plan.validation(fold),
             no_relation=self.no_relation,
             source=self.source,
@@ -143,6 +148,7 @@ class TrainingData:
             pad_id=pad_id(self.tokenizer),
             device=device,
             test=self.encoded(knobs.entity_marking, of_test=True) if predict_test else None,
+            augmentation=source.augmentation(knobs, tokens, training),
         )
 
 
@@ -187,7 +193,9 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
         restore_folder(folder)
         if not folder.exists():
             _build(study, examples, folder, workspace)
-    return TrainingData(study, examples, test, _load_tokenizer(folder), folder)
+    tokenizer = _load_tokenizer(folder)
+    AugmentationSource(study, examples, tokenizer).check()
+    return TrainingData(study, examples, test, tokenizer, folder)
 
 
 def _refuse_marking(study: Study, examples: Examples) -> None:
@@ -210,7 +218,7 @@ def _refuse_one_label(study: Study, examples: Examples) -> None:
 
 def _key(example: Example) -> tuple[str | int | None, ...]:
     """What tokenizer and folds know of a row; of a relation without groups as version 0.1.0 had it."""
-    entities = [entity.type for entity in (example.subject, example.object) if entity is not None]
+    entities = [entity.type for entity in example.entities]
     later = {"pair": example.pair, "group": example.group, "fold": example.fold}
     return (example.sentence, *entities, example.label, *(f"{k}={v}" for k, v in later.items() if v is not None))
 

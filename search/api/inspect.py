@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foldrace.search.monitor.status import StudyStatus
     from foldrace.search.monitor.trial_table import TrialTable
     from foldrace.storage.database import Database
-    from foldrace.trainer.data.in_memory import Rows
+    from foldrace.trainer.data.rows.in_memory import Rows
 
 
 def status(study: Named, *, job: str | None = None, workspace: str | Path | None = None) -> "StudyStatus":

@@ -23,8 +23,8 @@ from foldrace.studies.study import Study, is_sample
 from foldrace.trainer.arrays import Float32Array, FloatArray
 from foldrace.trainer.data.encoding import encode, unknown_share
 from foldrace.trainer.data.examples import Examples, read_test
-from foldrace.trainer.data.in_memory import Rows
 from foldrace.trainer.data.labels import read_labels
+from foldrace.trainer.data.rows.in_memory import Rows
 from foldrace.trainer.data.tokenizer import load_tokenizer, pad_id
 from foldrace.trainer.ensemble import vote
 from foldrace.trainer.modeling.devices import autocast_dtype

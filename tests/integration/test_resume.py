@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from foldrace.trainer.training.loop import start_fold, train_fold
+from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
 from tests.support.folds import EVERY_METHOD, Tamper, memory_for
+from tests.support.relations import relation_task
 
 MakeTask = Callable[..., FoldTask]
 
@@ -117,6 +120,28 @@ def test_every_method_resumes_after_the_device_ran_out_of_memory(
     assert expected.cost.micro_batch == 11
 
     assert_same(resume(task, checkpoints[1]), expected)
+
+
+def test_a_training_part_that_changes_each_epoch_resumes(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    changes = {"swap_entities": 0.4, "replace_entities": 0.4, "token_deletion": 0.1, "token_masking": 0.1}
+    checkpoints, expected = train_with_checkpoints(relation_task(tmp_path, **changes), tmp_path)
+
+    for step in (1, 4):  # within the first epoch, and within the second one
+        assert_same(resume(relation_task(tmp_path, **changes), checkpoints[step]), expected)
+
+
+def test_a_fold_is_judged_on_its_rows_as_they_are(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    plain, task = relation_task(tmp_path), relation_task(tmp_path, swap_entities=0.9, token_masking=0.9)
+    *_, result = train_fold(task)
+    assert isinstance(result, FoldResult)
+    model = build_model(task.source, task.knobs, task.seed)
+    model.load_state_dict(result.weights)
+
+    judged = predict(model, plain.tokens, plain.validation, plain.pad_id, None)
+
+    assert np.allclose(result.probabilities, judged, atol=1e-5)
 
 
 def test_a_fold_goes_on_from_another_kind_of_device(make_task: MakeTask, tmp_path: Path) -> None:

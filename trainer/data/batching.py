@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foldrace.trainer.arrays import IntArray
+from foldrace.trainer.arrays import BoolArray, IntArray
 
 POOL_BATCHES = 50  # batches in a pool of rows that is sorted by length
 LENGTH_JITTER = 0.03  # share by which lengths are blurred before sorting, so that epochs have different batches
@@ -25,17 +25,62 @@ class Tokens:
         types: (tokens,) int64, token type ids; None for a model without them.
         offsets: (rows + 1,) int64; row i is `ids[offsets[i]:offsets[i + 1]]`.
         truncated: the number of rows that were cut at the maximal length.
+        of_entity: (tokens,), whether a token is of an entity; None where nobody asked.
     """
 
     ids: IntArray
     types: IntArray | None
     offsets: IntArray
     truncated: int = 0
+    of_entity: BoolArray | None = None
 
     @property
     def lengths(self) -> IntArray:
         """(rows,), in tokens."""
         return np.diff(self.offsets)
+
+    def take(self, rows: IntArray) -> "Tokens":
+        """Some rows, in their order. A row may occur repeatedly."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return self.select(places, offsets)
+
+    def select(self, places: IntArray | BoolArray, offsets: IntArray) -> "Tokens":
+        """Some of the tokens, as rows between new `offsets`."""
+        types = None if self.types is None else self.types[places]
+        of_entity = None if self.of_entity is None else self.of_entity[places]
+        return Tokens(self.ids[places], types, offsets, self.truncated, of_entity)
+
+    def followed_by(self, others: "Tokens") -> "Tokens":
+        """These rows, and behind them the `others`, which have the same columns."""
+        types, flags = self.types, self.of_entity
+        if types is not None and others.types is not None:
+            types = np.concatenate([types, others.types])
+        if flags is not None and others.of_entity is not None:
+            flags = np.concatenate([flags, others.of_entity])
+        offsets = np.concatenate([self.offsets, others.offsets[1:] + self.offsets[-1]])
+        ids = np.concatenate([self.ids, others.ids])
+        return Tokens(ids, types, offsets, self.truncated + others.truncated, flags)
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """What a fold trains on in one epoch.
+
+    Attributes:
+        labels: (rows of `tokens`,), class indices.
+        rows: (rows of the epoch,), positions in `tokens`. A position may occur repeatedly.
+    """
+
+    tokens: Tokens
+    labels: IntArray
+    rows: IntArray
+
+    @property
+    def lengths(self) -> IntArray:
+        """(rows of the epoch,), in tokens."""
+        return self.tokens.lengths[self.rows]
 
 
 Batch = dict[str, Tensor]  # the model's keyword arguments, each (rows, longest row rounded up)

@@ -1,16 +1,18 @@
 """From examples to token ids: the two entities are marked, then the sentence is tokenised."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from foldrace.studies.knobs import EntityMarking
 from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.data.entity_tokens import entity_flags
 from foldrace.trainer.data.examples import Entity, Example
 
 _COLUMNS = ("input_ids", "token_type_ids")
+_OF_ENTITY = "of_entity"
 _MARKER = re.compile(r"\[/?[SO](:.*)?\]")
 
 
@@ -28,7 +30,11 @@ def marker_tokens(examples: tuple[Example, ...]) -> list[str]:
 
 
 def encode(
-    examples: tuple[Example, ...], tokenizer: PreTrainedTokenizerBase, marking: EntityMarking, max_length: int
+    examples: tuple[Example, ...],
+    tokenizer: PreTrainedTokenizerBase,
+    marking: EntityMarking,
+    max_length: int,
+    with_entities: bool = False,
 ) -> Tokens:
     """The token ids of every example, at most `max_length` each.
 
@@ -39,8 +45,10 @@ def encode(
     Examples without entities are encoded as they are, a pair as two segments, whatever the `marking`.
 
     A row that is too long loses its end. Where that would cut off a marked entity, it loses its beginning.
+
+    `with_entities` also says which tokens are of an entity. It needs a fast tokenizer.
     """
-    markers: Collection[int] = ()
+    markers: Mapping[int, str] = {}
     texts: tuple[list[str], ...]
     pairs = [e.pair for e in examples if e.pair is not None]
     if pairs:
@@ -53,11 +61,13 @@ def encode(
     elif marking == "typed_markers":
         known = tokenizer.get_added_vocab()
         texts = ([mark(e, known) for e in examples],)
-        markers = {number for token, number in known.items() if _MARKER.fullmatch(token)}
+        markers = {number: token for token, number in known.items() if _MARKER.fullmatch(token)}
     else:
         texts = ([e.sentence for e in examples],)
     encoded = tokenizer(*texts, return_attention_mask=False, verbose=False)
     columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
+    if with_entities and any(_entities(e) for e in examples[:1]):
+        columns[_OF_ENTITY] = entity_flags(encoded, examples, marking, markers)
     return _truncate(columns, max_length, markers)
 
 
@@ -132,7 +142,8 @@ def _joined(columns: dict[str, list[list[int]]], truncated: int) -> Tokens:
     ids = columns["input_ids"]
     flat = {name: np.array([token for row in rows for token in row], dtype=np.int64) for name, rows in columns.items()}
     offsets = np.cumsum([0, *(len(row) for row in ids)], dtype=np.int64)
-    return Tokens(flat["input_ids"], flat.get("token_type_ids"), offsets, truncated)
+    of_entity = flat[_OF_ENTITY].astype(np.bool_) if _OF_ENTITY in flat else None
+    return Tokens(flat["input_ids"], flat.get("token_type_ids"), offsets, truncated, of_entity)
 
 
 def _window_start(row: list[int], max_length: int, markers: Collection[int]) -> int:

@@ -11,11 +11,11 @@ from reprlib import repr as short_repr
 from unicodedata import normalize
 
 from foldrace.studies.data import Data, Task
-from foldrace.trainer.data.columns import USUAL, ColumnNames
 from foldrace.trainer.data.formats import DataError, DataFile
-from foldrace.trainer.data.in_memory import Rows
 from foldrace.trainer.data.labels import Labels, read_labels
-from foldrace.trainer.data.rows import Mention, Row, read_rows
+from foldrace.trainer.data.rows.columns import USUAL, ColumnNames
+from foldrace.trainer.data.rows.in_memory import Rows
+from foldrace.trainer.data.rows.reader import Mention, Row, read_rows
 
 __all__ = ["DataError", "Entity", "Example", "Examples", "read_test", "read_training"]
 
@@ -55,6 +55,11 @@ class Example:
     pair: str | None = None
     group: str | None = None
     fold: str | None = None
+
+    @property
+    def entities(self) -> tuple[Entity, ...]:
+        """Subject and object of a relation; none of all else."""
+        return tuple(one for one in (self.subject, self.object) if one is not None)
 
 
 @dataclass(frozen=True)

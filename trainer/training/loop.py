@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.arrays import IntArray
-from foldrace.trainer.data.batching import Batch, assemble, epoch_batches, to_device
+from foldrace.trainer.data.batching import Batch, TrainingPart, assemble, epoch_batches, to_device
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.adversary import Adversary
 from foldrace.trainer.modeling.average import update_average
@@ -122,7 +122,7 @@ class FoldTrainer:
         self.evaluator = Evaluator(task, self.schedule, self.dtype)
         self._batches: list[IntArray] = []
         self._batches_epoch = -1
-        self._training_lengths = task.tokens.lengths[task.training]
+        self._part = TrainingPart(task.tokens, task.labels, task.training)
 
     def train_step(self) -> None:
         """Take one optimiser step over one batch. Halve the micro-batch as often as the device runs out of memory."""
@@ -141,11 +141,12 @@ class FoldTrainer:
         state.loss_rows += len(rows)
 
     def _next_rows(self) -> IntArray:
-        """Positions in the study's rows, of the batch of this step."""
+        """Positions in the tokens of the epoch's training part, of the batch of this step."""
         epoch, position = divmod(self.state.step, self.task.steps_per_epoch)
         if epoch != self._batches_epoch:
-            order = epoch_batches(self._training_lengths, self.task.knobs.batch_size, self.task.seed, epoch)
-            self._batches, self._batches_epoch = [self.task.training[batch] for batch in order], epoch
+            self._part = self.task.part(epoch)
+            order = epoch_batches(self._part.lengths, self.task.knobs.batch_size, self.task.seed, epoch)
+            self._batches, self._batches_epoch = [self._part.rows[batch] for batch in order], epoch
         return self._batches[position]
 
     def _compute_gradients(self, rows: IntArray) -> bool:
@@ -165,8 +166,8 @@ class FoldTrainer:
     def _accumulate(self, rows: IntArray, batch_rows: int) -> None:
         """Add the gradients and the loss of some rows of a batch of `batch_rows`."""
         task, state = self.task, self.state
-        batch = assemble(task.tokens, rows, task.pad_id, state.device)
-        labels = to_device(task.labels[rows], state.device)
+        batch = assemble(self._part.tokens, rows, task.pad_id, state.device)
+        labels = to_device(self._part.labels[rows], state.device)
         loss = self._loss(batch, labels)
         (loss / batch_rows).backward()  # type: ignore[no-untyped-call]
         if self._adversary is not None:

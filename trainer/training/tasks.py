@@ -14,7 +14,8 @@ from foldrace.errors import FoldraceError
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Metric
 from foldrace.trainer.arrays import Float32Array, IntArray
-from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.augmentation.augmentation import Augmentation
+from foldrace.trainer.data.batching import Tokens, TrainingPart
 from foldrace.trainer.evaluation import EvaluationRecord, first_best
 from foldrace.trainer.hashing import hashed_fields, hashed_knobs
 from foldrace.trainer.modeling.classifier import ModelSource
@@ -48,6 +49,7 @@ class FoldTask:
         pad_id: the token that fills up the rows of a batch.
         device: "cpu" or "cuda".
         test: rows to predict with the best weights, for a final job; None in a search.
+        augmentation: changes the training part in each epoch; None where nothing is changed.
     """
 
     tokens: Tokens
@@ -62,6 +64,13 @@ class FoldTask:
     pad_id: int
     device: str = "cpu"
     test: Tokens | None = None
+    augmentation: Augmentation | None = None
+
+    def part(self, epoch: int) -> TrainingPart:
+        """What is trained on in an epoch, counted from 0."""
+        if self.augmentation is None:
+            return TrainingPart(self.tokens, self.labels, self.training)
+        return self.augmentation.part(self.seed, epoch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -80,6 +89,8 @@ class FoldTask:
             digest.update(np.ascontiguousarray(array).data)
         plain = [hashed_fields(self.source), hashed_knobs(self.knobs), self.metric, self.seed, self.no_relation]
         digest.update(json.dumps(plain, sort_keys=True).encode())
+        if self.augmentation is not None:
+            digest.update(self.augmentation.digest.encode())
         return digest.hexdigest()
 
 

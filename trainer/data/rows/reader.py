@@ -14,9 +14,9 @@ from typing import Any
 from unicodedata import is_normalized, normalize
 
 from foldrace.studies.data import Task
-from foldrace.trainer.data.columns import ColumnNames, Layout
 from foldrace.trainer.data.formats import DataError, DataFile, Place, Records, each_key_once, read_records
-from foldrace.trainer.data.in_memory import Rows, records_of
+from foldrace.trainer.data.rows.columns import ColumnNames, Layout
+from foldrace.trainer.data.rows.in_memory import Rows, records_of
 
 MAX_VALUE_LENGTH = 100_000  # characters; sentences are far shorter, and a cell with a stray quote is far longer
 MAX_ENTITY_LENGTH = 2_000  # characters of an entity that is written as a dictionary
