@@ -1,12 +1,12 @@
 """The section [data] of a study: where its rows are, and what their columns are called."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Task = Literal["relation", "text", "pair"]
-PATH_KEYS = ("train", "test", "labels")  # of [data]
+PATH_KEYS = ("train", "test", "labels", "extra")  # of [data]
 
 
 class Section(BaseModel):
@@ -52,17 +52,57 @@ class Data(Section):
     """Where the examples are. Paths are relative to the study file.
 
     Attributes:
+        train: a file, or several whose rows are taken in their order.
+        extra: files of rows that every fold trains on, and none is judged by.
+        extra_copies: whether an extra row that is a copy of a training or test row is refused, or left out.
         task: whether rows are a sentence with two entities, a sentence, or a pair of sentences; None: by their columns.
+        morphemes: splits texts into their morphemes before the tokenizer sees them; None: they stay as they are.
         inverse: the label of a row whose subject and object are exchanged, by its label. Each entry holds both ways; a
             symmetric relation is its own inverse. None: those of KLUE-RE and P-Stage.
         max_unknown: the share of tokens unknown to the model's tokenizer above which data is refused.
     """
 
-    train: Path
+    train: Path | tuple[Path, ...]
     test: Path | None = None
     labels: Path | None = None
     exclude_labels: tuple[str, ...] = ()
+    extra: tuple[Path, ...] = ()
+    extra_copies: Literal["refuse", "drop"] = "refuse"
     task: Task | None = None
     columns: Columns = Columns()
+    morphemes: Literal["mecab"] | None = None
     inverse: dict[str, str] | None = None
     max_unknown: float = Field(0.05, ge=0, le=1)
+
+    @property
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """The files that are given, by their key."""
+        given = {key: getattr(self, key) for key in PATH_KEYS}
+        return {key: one if isinstance(one, tuple) else (one,) for key, one in given.items() if one}
+
+    @property
+    def source(self) -> str:
+        """The training files, for messages."""
+        first, *more = self.files["train"]
+        return f"{first} and {len(more)} more" if more else str(first)
+
+    @field_validator("extra", mode="before")
+    @classmethod
+    def _one_may_stand_alone(cls, extra: Any) -> Any:
+        return [extra] if isinstance(extra, str | Path) else extra
+
+    @field_validator("train", "extra")
+    @classmethod
+    def _each_once(cls, files: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
+        if isinstance(files, Path):
+            return files
+        repeated = next((file for file in files if files.count(file) > 1), None)
+        if repeated is not None:
+            raise ValueError(f"{repeated} is listed twice")
+        return files
+
+    @model_validator(mode="after")
+    def _has_training_rows(self) -> Self:
+        if self.train == ():
+            raise ValueError("train: expected a file or a list of files, found an empty list")
+        return self

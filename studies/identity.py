@@ -7,7 +7,7 @@ and what was stored before is the same study still.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from foldrace.studies.data import Data
 from foldrace.studies.knobs import KNOBS_OF_0_1_0, Hyperparameters
 from foldrace.studies.study import Study, StudyError
 
-_FILES = ("data.train", "data.test", "data.labels")  # known by the SHA-256 of their content
+_FILES = ("data.train", "data.test", "data.labels", "data.extra")  # known by the SHA-256 of their content
 # Stored with any value, as version 0.1.0 did. A setting that came later is stored where it is not its default.
 _SETTINGS_OF_0_1_0 = {
     "data.exclude_labels",
@@ -43,20 +43,20 @@ class Identity:
     """
 
     values: Mapping[str, str]
-    paths: Mapping[str, Path] = field(default_factory=dict, compare=False)
+    paths: Mapping[str, tuple[Path, ...]] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(cls, study: Study, read: Mapping[str, str] | None = None) -> Self:
         """The identity of a study.
 
         Args:
-            read: the SHA-256 of the files that were read already, by key; such a file is not read once more.
+            read: the digest of the files that were read already, by key; such files are not read once more.
 
         Raises:
             StudyError: a data file cannot be read.
         """
         paths, read = dict(_files(study)), read or {}
-        digests = {key: json.dumps(read.get(key) or _digest(path)) for key, path in paths.items()}
+        digests = {key: json.dumps(read.get(key) or _digest(files)) for key, files in paths.items()}
         return cls(_settings(study) | digests, paths)
 
     @classmethod
@@ -86,11 +86,14 @@ class Identity:
         now, then = self.values, before.values
         keys = [key for key in (*now, *(then.keys() - now.keys())) if now.get(key) != then.get(key)]
         return [
-            f"the content of {key} has changed{f' ({self.paths[key]})' if key in self.paths else ''}"
+            f"the content of {key} has changed{self._places(key)}"
             if key in _FILES and key in now and key in then
             else f"{key} is {now.get(key, 'absent')}, was {then.get(key, 'absent')}"
             for key in keys
         ]
+
+    def _places(self, key: str) -> str:
+        return f" ({', '.join(map(str, self.paths[key]))})" if key in self.paths else ""
 
     def words_since(self, before: "Identity") -> str:
         """The first of the changes, and how many more there are; empty where nothing has changed."""
@@ -111,6 +114,7 @@ def _settings(study: Study) -> dict[str, str]:
             "task": study.data.task,
             "columns": study.data.columns.given,
             "inverse": study.data.inverse,
+            "morphemes": study.data.morphemes,
         },
         "model": study.model.model_dump(),
         "folds": study.folds.model_dump(),
@@ -125,15 +129,23 @@ def _defaults() -> dict[str, str]:
     return _settings(Study(name="defaults", data=Data(train=Path())))
 
 
-def _files(study: Study) -> Iterator[tuple[str, Path]]:
-    yield "data.train", study.data.train
-    if study.data.labels is not None:
-        yield "data.labels", study.data.labels
-    if study.data.test is not None and not study.searched:
-        yield "data.test", study.data.test  # a final job predicts it
+def _files(study: Study) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    for key, files in study.data.files.items():
+        # A final job predicts the test rows. Of extra rows, those that are copies of test rows are left out.
+        if key != "test" or not study.searched or study.data.extra:
+            yield f"data.{key}", files
 
 
-def _digest(path: Path) -> str:
+def joint_digest(digests: Sequence[str]) -> str:
+    """The digest of files in their order; of one file, its SHA-256."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _digest(files: tuple[Path, ...]) -> str:
+    return joint_digest([_digest_of_one(path) for path in files])
+
+
+def _digest_of_one(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.messages import explain
-from foldrace.studies.overrides import apply_override, parse_override, set_key, with_absolute_files
+from foldrace.studies.overrides import absolute, apply_override, parse_override, set_key, with_absolute_files
 from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError, is_sample
 
 SHIPPED = Path(__file__).parent
@@ -128,11 +128,11 @@ def _read(source: Path) -> dict[str, Any]:
 
 
 def _check_files(study: Study, source: Path) -> None:
-    files = {f"data.{key}": getattr(study.data, key) for key in PATH_KEYS}
+    files = [(f"data.{key}", file) for key, given in study.data.files.items() for file in given]
     if study.final.submission is not None and is_sample(study.final.submission):
-        files["final.submission"] = Path(study.final.submission)
-    for key, file in files.items():
-        if file is not None and not file.is_file():
+        files.append(("final.submission", Path(study.final.submission)))
+    for key, file in files:
+        if not file.is_file():
             raise StudyError(f"{source}: {key}: no file {file}; give one there or with --set {key}=PATH")
 
 
@@ -140,7 +140,7 @@ def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]
     found = dict(raw)
     match raw.get("data"):
         case dict(data):
-            paths = {key: str((folder / data[key]).absolute()) for key in PATH_KEYS if isinstance(data.get(key), str)}
+            paths = {key: absolute(data[key], folder) for key in PATH_KEYS if key in data}
             found["data"] = {**data, **paths}
     match raw:
         case {"final": {"submission": str(sample), **rest}} if is_sample(sample):

@@ -16,7 +16,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
         raise StudyError(f"--set {text}: expected KEY=VALUE, as in --set training.lr=3e-5")
-    return key, value if key in _PATHS else _value(value)
+    is_path = key in _PATHS and not value.startswith("[")  # a list is one of paths
+    return key, value if is_path else _value(value)
 
 
 def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -25,8 +26,8 @@ def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
     Raises:
         StudyError: the key lies in a value.
     """
-    if key in _PATHS and isinstance(value, str | Path):
-        value = str(Path(value).absolute())
+    if key in _PATHS:
+        value = absolute(value, Path())
     elif key == "search.prior" and isinstance(value, list):
         value = with_absolute_files(value, Path())
     elif key == "final.submission" and isinstance(value, str) and is_sample(value):
@@ -35,6 +36,13 @@ def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
     section, _, knob = key.partition(".")
     if section == "training" and not isinstance(value, dict):
         _drop_from_baseline(raw, knob)
+
+
+def absolute(value: Any, folder: Path) -> Any:
+    """A path, or each of a list, that begins at a folder; what is neither stays."""
+    if isinstance(value, list | tuple):
+        return [absolute(one, folder) for one in value]
+    return str((folder / value).absolute()) if isinstance(value, str | Path) else value
 
 
 def with_absolute_files(priors: list[Any], folder: Path) -> list[Any]:

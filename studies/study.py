@@ -29,6 +29,7 @@ Tracker = Literal["neptune", "mlflow", "tensorboard"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
 SHIPPED_PRIORS = "shipped"  # among the names of `search.prior`
+TINY = "tiny"  # the model that is built here, and learns its pieces from the study's rows
 MAX_TRIALS = 20_000  # they are queued in one transaction
 FORMS = ("pred", "probs", "labels")  # of a submission
 
@@ -48,10 +49,21 @@ class StudyError(FoldraceError):
 
 
 class Model(Section):
-    """A name on the hub, a folder, or `tiny`; sentences are cut at `max_length` tokens."""
+    """A name on the hub, a folder, or `tiny`; sentences are cut at `max_length` tokens.
 
-    name: str = Field("tiny", min_length=1)
+    Attributes:
+        vocabulary: of `tiny`, the most pieces that its tokenizer learns from the study's rows; None: 6,000.
+    """
+
+    name: str = Field(TINY, min_length=1)
     max_length: int = Field(128, ge=8, le=8192)
+    vocabulary: int | None = Field(None, ge=100, le=200_000)
+
+    @model_validator(mode="after")
+    def _only_tiny_learns_its_pieces(self) -> Self:
+        if self.vocabulary is not None and self.name != TINY:
+            raise ValueError(f"vocabulary: {self.name} has pieces of its own; only {TINY} learns them, so leave it out")
+        return self
 
 
 class Folds(Section):

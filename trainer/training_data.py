@@ -24,7 +24,8 @@ from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.augmentation.source import AugmentationSource
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.encoding import encode, marker_tokens, unknown_share
-from foldrace.trainer.data.examples import DataError, Example, Examples, read_test, read_training
+from foldrace.trainer.data.examples import DataError, Example, Examples
+from foldrace.trainer.data.extra import read_data
 from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds, plan_given_folds
 from foldrace.trainer.data.tokenizer import build_tokenizer, explain_unknown, load_tokenizer, pad_id
 from foldrace.trainer.hub import ModelError
@@ -56,6 +57,7 @@ class TrainingData:
         """That of the study with the very data that was read here, whatever lies in its files by now."""
         test = "" if self.test is None else self.test.digest
         read = {"data.train": self.examples.digest, "data.labels": self.examples.labels.digest, "data.test": test}
+        read["data.extra"] = self.examples.extra_digest
         return Identity.of(self.study, read)
 
     @property
@@ -125,7 +127,7 @@ class TrainingData:
 
     def refuse_unknown(self) -> None:
         """Raise DataError where the tokenizer knows less of the rows, or of the test rows, than the study allows."""
-        refuse_unknown(self.unknown_share(), self.study.data.train, self.study, self.tokenizer)
+        refuse_unknown(self.unknown_share(), self.study.data.source, self.study, self.tokenizer)
         if self.study.data.test is not None:
             refuse_unknown(self.unknown_share(of_test=True), self.study.data.test, self.study, self.tokenizer)
 
@@ -153,20 +155,27 @@ class TrainingData:
 
 
 def plan_examples(examples: Examples, folds: Folds) -> FoldPlan:
-    """The folds of the training rows: those that a column gives, else planned. Raises FoldError."""
-    given = [example.fold for example in examples.rows if example.fold is not None]
+    """The folds of the training rows: those that a column gives, else planned. Extra rows change nothing of them.
+
+    Raises FoldError.
+    """
+    rows = [example for example in examples.rows if not example.only_trains]
+    labels = _labels(examples)[: len(rows)]
+    given = [example.fold for example in rows if example.fold is not None]
     if given:
-        return plan_given_folds(_labels(examples), given, folds)
-    groups = [example.group for example in examples.rows if example.group is not None]
-    sentences = [example.sentence for example in examples.rows]
-    return plan_folds(_labels(examples), sentences, examples.labels.names, folds, groups)
+        plan = plan_given_folds(labels, given, folds)
+    else:
+        groups = [example.group for example in rows if example.group is not None]
+        plan = plan_folds(labels, [example.sentence for example in rows], examples.labels.names, folds, groups)
+    extra = np.arange(len(rows), len(examples.rows))
+    return plan.with_pinned(extra) if len(extra) else plan
 
 
 def _labels(examples: Examples) -> IntArray:
     return np.array([example.label for example in examples.rows], dtype=np.int64)
 
 
-def refuse_unknown(share: float, rows: Path, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
+def refuse_unknown(share: float, rows: str | Path, study: Study, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise DataError where `share`, of the tokens of some `rows`, is more than the study allows to be unknown."""
     if share > study.data.max_unknown:
         raise DataError(
@@ -182,12 +191,9 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
         DataError: the data cannot be read, or nothing can be learnt from it.
         ModelError: the tokenizer cannot be loaded or built.
     """
-    examples = read_training(study.data)
+    examples, test = read_data(study.data)
     _refuse_marking(study, examples)
     _refuse_one_label(study, examples)
-    test = None
-    if study.data.test is not None:
-        test = read_test(study.data.test, examples.labels, study.data, examples.task)
     folder = workspace.folder / f"data-{_fingerprint(study, examples)}"
     with workspace.lock("data"):
         restore_folder(folder)
@@ -208,11 +214,11 @@ def _refuse_marking(study: Study, examples: Examples) -> None:
 
 def _refuse_one_label(study: Study, examples: Examples) -> None:
     """Raise DataError where all rows have the same label: every model would be right, whatever it learns."""
-    there = {example.label for example in examples.rows if example.label is not None}
+    there = {example.label for example in examples.rows if example.label is not None and not example.only_trains}
     if len(there) < 2:
         name = short_repr(examples.labels.names[there.pop()])
         raise DataError(
-            f"{study.data.train}: all rows have the label {name}; training needs rows of two labels at least"
+            f"{study.data.source}: all rows have the label {name}; training needs rows of two labels at least"
         )
 
 
@@ -220,12 +226,13 @@ def _key(example: Example) -> tuple[str | int | None, ...]:
     """What tokenizer and folds know of a row; of a relation without groups as version 0.1.0 had it."""
     entities = [entity.type for entity in example.entities]
     later = {"pair": example.pair, "group": example.group, "fold": example.fold}
+    later |= {"only_trains": "true"} if example.only_trains else {}
     return (example.sentence, *entities, example.label, *(f"{k}={v}" for k, v in later.items() if v is not None))
 
 
 def _build(study: Study, examples: Examples, folder: Path, workspace: Workspace) -> None:
     sentences = [text for example in examples.rows for text in (example.sentence, example.pair) if text is not None]
-    tokenizer = build_tokenizer(study.model.name, sentences, marker_tokens(examples.rows))
+    tokenizer = build_tokenizer(study.model.name, sentences, marker_tokens(examples.rows), study.model.vocabulary)
     with new_folder(folder) as building:
         tokenizer.save_pretrained(building / _TOKENIZER)
         (building / _DIGESTS).write_text(json.dumps(digests_of(building / _TOKENIZER)), encoding="utf-8")
@@ -253,5 +260,6 @@ def _fingerprint(study: Study, examples: Examples) -> str:
     """
     rows = [_key(example) for example in examples.rows]
     folds = (study.folds.oversample_minority, study.folds.leaky_oversampling)
-    text = json.dumps([study.model.name, folds, examples.labels.names, rows], ensure_ascii=False)
+    later = [] if study.model.vocabulary is None else [study.model.vocabulary]
+    text = json.dumps([study.model.name, folds, examples.labels.names, rows, *later], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -10,9 +10,9 @@ from transformers import ElectraConfig, ElectraForSequenceClassification, loggin
 from benchmarks.gpu.setting import Setting
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
-from foldrace.studies.study import Study
+from foldrace.studies.study import TINY, Study
 from foldrace.trainer.data.examples import read_training
-from foldrace.trainer.data.tokenizer import TINY, build_tokenizer
+from foldrace.trainer.data.tokenizer import build_tokenizer
 from foldrace.trainer.training.checkpoint import Checkpoint
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldResult, FoldTask

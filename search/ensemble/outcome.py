@@ -118,6 +118,6 @@ def _load_fold(job: FinalJob, data: TrainingData, fold: FinalFold) -> SavedResul
     plan = data.plan(job.study.final.folds, fold.seed)
     task = data.task(job.study.hyperparameters({}), plan, fold.fold, "cpu", predict_test=True)
     if result.task != task.hash() or result.test_probabilities is None:
-        known = f"not the result of this fold of this data ({job.study.data.train}, {job.study.data.test})"
+        known = f"not the result of this fold of this data ({job.study.data.source}, {job.study.data.test})"
         raise FinalError(f"{folder}: {known}; delete the folder and run the final job again, or give the data it knew")
     return result

@@ -29,7 +29,7 @@ def find_data(path: Path) -> Data:
 
 def study_name(data: Data) -> str:
     """A name for a study, after the data's file; after its folder, where the file is only called train."""
-    file = data.train.absolute()
+    file = data.files["train"][0].absolute()
     stem = re.sub(r"^train[-_. ]*|[-_. ]*train$", "", file.stem) or file.parent.name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:100]
     return name or "study"

@@ -17,7 +17,7 @@ from foldrace.search.workers.slots import Slot
 from foldrace.storage.database import Database
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
-from foldrace.trainer.data.examples import read_test, read_training
+from foldrace.trainer.data.extra import read_data
 from foldrace.trainer.submission import check_form
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
@@ -43,9 +43,8 @@ def check_final(study: Study) -> None:
         SubmissionError: the submission has no place for a label's code, or its sample has other rows.
     """
     refuse_short_lease(study)
-    examples = read_training(study.data)
-    if study.data.test is not None:
-        test = read_test(study.data.test, examples.labels, study.data, examples.task)
+    examples, test = read_data(study.data)
+    if test is not None:
         ids = [row.id for row in test.rows]
         check_form(study.final.form(examples.task), ids, examples.labels, len(study.data.exclude_labels))
 

@@ -25,13 +25,12 @@ from foldrace.storage.workspace import Workspace
 from foldrace.studies.data import PATH_KEYS, Columns, Data, Task
 from foldrace.studies.loading import parse
 from foldrace.studies.messages import explain
-from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError
+from foldrace.studies.study import NAME, NAME_RULE, TINY, Study, StudyError
 from foldrace.trainer.data.folds import FoldError
 from foldrace.trainer.hub import GIVE_FOLDER, ModelError
 from foldrace.trainer.modeling.classifier import longest_input
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
-TINY = "tiny"
 _NONE: Mapping[str, str] = MappingProxyType({})
 RACED = 0.5  # of the time that all trials would take whole; the demo's race takes .42, and evaluations come on top
 FEWEST_TRIALS, USEFUL_TRIALS, MOST_TRIALS = 8, 16, 60

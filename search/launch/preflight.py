@@ -161,6 +161,8 @@ def describe_study(data: TrainingData) -> list[str]:
         f"validation {span(min(validation), max(validation))}"
         f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",
     ]
+    if study.data.extra:
+        lines.insert(1, f"          extra: {_extra(data.examples)}")
     if data.invented_codes:
         lines.insert(1, f"          labels: {data.invented_codes}")
     if study.search.metric == "micro_f1" and data.no_relation is None:
@@ -171,6 +173,11 @@ def describe_study(data: TrainingData) -> list[str]:
         lines.append("          leaky_oversampling: copies cross the folds, so the score is optimistic")
     lines += [f"searched  {knob}: {_range(study, knob)}" for knob in study.searched]
     return lines
+
+
+def _extra(examples: Examples) -> str:
+    left_out = f"; {counted(examples.copies, 'more row')} left out as copies of training or test rows"
+    return f"{examples.extra} of these only train{left_out if examples.copies else ''}"
 
 
 def _spans(examples: Examples) -> str:

@@ -18,7 +18,7 @@ from foldrace.storage.errors import StorageError
 from foldrace.storage.trackers.protocol import NOTICES
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
-from foldrace.trainer.data.examples import read_training
+from foldrace.trainer.data.extra import read_data
 
 UNDONE = 1  # the exit status of a run that has not done what was asked for
 
@@ -52,11 +52,11 @@ def check_search(study: Study) -> None:
     Raises:
         StudyError: it searches nothing.
         StorageError: its lease is too short.
-        DataError: its training file has a fault.
+        DataError: a file of its data has a fault.
     """
     refuse_fixed(study)
     refuse_short_lease(study)
-    read_training(study.data)
+    read_data(study.data)
 
 
 def search(

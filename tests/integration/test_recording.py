@@ -284,7 +284,7 @@ def test_a_final_job_alone_is_reported_by_folder_or_name_wherever_its_data_is(
 ) -> None:
     job = final_of(session, data)
     make_ensemble(job, data)
-    moved = job.study.data.train.rename(tmp_path / "moved.csv")
+    moved = job.study.data.files["train"][0].rename(tmp_path / "moved.csv")
     study, runs = str(job.folder) if by == "folder" else "small", session.workspace.root
 
     with pytest.raises(StudyError, match=r"give one there or with --set data\.train=PATH"):

@@ -48,7 +48,7 @@ def study(database: Database, make_study: Callable[..., Study]) -> Study:
 def run_of(claim: Claim, study: Study, recorder: FakeRecorder, monkeypatch: pytest.MonkeyPatch) -> TrialRun:
     """A trial with one fold done, which its pruner would stop."""
     monkeypatch.setattr(claim, "reason_to_prune", lambda: "no better")
-    folder = study.data.train.parent
+    folder = study.data.files["train"][0].parent
     assignment = Assignment(study.defaults, cast(FoldPlan, None), (0,), lambda _: folder, is_final=False)
     claim.report(0, 0.5, record_at(7, 0.5))
     run = TrialRun(claim, assignment, cast(Recorder, recorder))

@@ -7,7 +7,7 @@ import numpy as np
 
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import Hyperparameters
-from foldrace.studies.study import Study
+from foldrace.studies.study import Model, Study
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.folds import FoldPlan
 from foldrace.trainer.modeling.classifier import ModelSource
@@ -67,6 +67,8 @@ def test_a_run_finds_the_data_folder_that_the_version_before_made(tmp_path: Path
     study = Study.model_validate({"name": "small", "data": {"train": file}, "model": {"name": "tiny"}})
 
     assert open_training_data(study, Workspace(tmp_path, "small")).folder.name == DATA_FOLDER
+    larger = study.model_copy(update={"model": Model(vocabulary=7000)})
+    assert open_training_data(larger, Workspace(tmp_path, "small")).folder.name != DATA_FOLDER
 
 
 def test_a_knob_that_is_added_counts_in_a_hash_only_with_another_value_than_its_default() -> None:

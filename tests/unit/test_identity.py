@@ -77,6 +77,8 @@ def test_budgets_places_and_defaults_are_no_part_of_the_identity(train: Path, se
         ({"data": {"task": "text"}}, 'data.task is "text", was null'),
         ({"data": {"columns": {"label": "topic"}}}, 'data.columns is {"label": "topic"}, was {}'),
         ({"folds": {"count": 8}}, "folds.count is 8, was 5"),
+        ({"model": {"vocabulary": 900}}, "model.vocabulary is 900, was null"),
+        ({"data": {"inverse": {"a": "b"}}}, 'data.inverse is {"a": "b"}, was null'),
         ({"model": {"name": "models/koelectra"}}, 'model.name is "models/koelectra", was "tiny"'),
         ({"search": {"metric": "auprc"}}, 'search.metric is "auprc", was "accuracy"'),
         ({"search": {"baseline": {"gamma": 0.9}}}, 'search.baseline is {"gamma": 0.9}, was {}'),

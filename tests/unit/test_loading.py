@@ -52,7 +52,7 @@ def refusal(path: str | Path, *overrides: str) -> str:
 
 def test_a_studys_paths_are_relative_to_its_file(file: Path) -> None:
     assert load(file).data.train == file.parent / "data" / "train.tsv"
-    assert load("../study/small.toml").data.train.is_absolute()
+    assert load("../study/small.toml").data.files["train"][0].is_absolute()
 
 
 def test_a_file_as_windows_writes_it_is_read(file: Path) -> None:

@@ -55,6 +55,10 @@ def refusal(**sections: Any) -> str:
             {"search": {"prior": ["old"], "sampler": "tpe"}},
             'search: sampler = "tpe" reads no prior; write sampler = "gp"',
         ),
+        (
+            {"model": {"name": "models/koelectra", "vocabulary": 900}},
+            "model: vocabulary: models/koelectra has pieces of its own; only tiny learns them",
+        ),
         ({"model": {"max_length": 4}}, "model.max_length: Input should be greater than or equal to 8, found 4"),
     ],
 )

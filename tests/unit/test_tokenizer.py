@@ -52,6 +52,20 @@ def test_tiny_is_the_same_wherever_it_is_trained() -> None:
     assert len(one) > 1000
 
 
+@pytest.mark.parametrize("vocabulary", [115, 125])
+def test_tiny_learns_as_many_pieces_as_it_may(vocabulary: int) -> None:
+    tokenizer = build_tokenizer("tiny", SENTENCES, MARKERS, vocabulary)
+
+    assert len(tokenizer) == vocabulary + len(MARKERS)
+
+
+def test_a_vocabulary_without_a_place_for_every_character_is_refused() -> None:
+    problem = r"^model\.vocabulary: 100 is too few: the rows have 54 different characters, which take 113 pieces; give"
+
+    with pytest.raises(ModelError, match=problem):
+        build_tokenizer("tiny", SENTENCES, MARKERS, 100)
+
+
 def test_a_saved_tokenizer_gives_the_same_ids(tmp_path: Path) -> None:
     built = build_tokenizer("tiny", SENTENCES, MARKERS)
     built.save_pretrained(tmp_path)

@@ -5,7 +5,6 @@ the meaning of the names is here. A class without a relation is none of them: it
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from reprlib import repr as short_repr
 from unicodedata import normalize
 
@@ -56,13 +55,9 @@ def _check(pairs: Mapping[str, str], labels: Labels, data: Data) -> None:
     for pair in pairs.items():
         for label, other in (pair, pair[::-1]):
             if label not in labels.names and label not in excluded:
-                raise DataError(f"data.inverse: no label {short_repr(label)} in {_source(data)}")
+                raise DataError(f"data.inverse: no label {short_repr(label)} in {data.labels or data.source}")
             if known.setdefault(label, other) != other:
                 named = f"{short_repr(known[label])} and {short_repr(other)}"
                 raise DataError(
                     f"data.inverse: {short_repr(label)} has two inverses, {named}; an entry holds both ways"
                 )
-
-
-def _source(data: Data) -> Path:
-    return data.labels or data.train

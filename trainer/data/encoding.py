@@ -67,7 +67,7 @@ def encode(
     encoded = tokenizer(*texts, return_attention_mask=False, verbose=False)
     columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
     if with_entities and any(_entities(e) for e in examples[:1]):
-        columns[_OF_ENTITY] = entity_flags(encoded, examples, marking, markers)
+        columns[_OF_ENTITY] = entity_flags(encoded, texts, examples, markers)
     return _truncate(columns, max_length, markers)
 
 

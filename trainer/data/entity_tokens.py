@@ -4,27 +4,28 @@ from collections.abc import Mapping
 
 from transformers import BatchEncoding
 
-from foldrace.studies.knobs import EntityMarking
-from foldrace.trainer.data.examples import Entity, Example
+from foldrace.trainer.data.examples import Example
 
 
 def entity_flags(
-    encoded: BatchEncoding, examples: tuple[Example, ...], marking: EntityMarking, markers: Mapping[int, str]
+    encoded: BatchEncoding, texts: tuple[list[str], ...], examples: tuple[Example, ...], markers: Mapping[int, str]
 ) -> list[list[int]]:
     """For every token of every row, 1 where it is of an entity, else 0.
 
     Args:
-        encoded: what a fast tokenizer made of the rows by this `marking`.
-        markers: the special tokens around entities, by their number.
+        encoded: what a fast tokenizer made of the `texts`: of the sentences; or of both entities, and the sentences.
+        markers: the special tokens around entities, by their number; empty where nothing is marked.
     """
-    if marking == "typed_markers":
+    if markers:
         steps = {number: -1 if token.startswith("[/") else 1 for number, token in markers.items()}
         return [_between_markers(row, steps) for row in encoded["input_ids"]]
-    if marking == "none":
-        return [_by_characters(encoded, i, example, 0) for i, example in enumerate(examples)]
-    firsts = [[int(sequence == 0) for sequence in encoded.sequence_ids(i)] for i in range(len(examples))]
-    seconds = [_by_characters(encoded, i, example, 1) for i, example in enumerate(examples)]
-    return [[one | other for one, other in zip(*both, strict=True)] for both in zip(firsts, seconds, strict=True)]
+    found = []
+    for i, example in enumerate(examples):
+        is_first = [int(len(texts) == 2 and sequence == 0) for sequence in encoded.sequence_ids(i)]
+        before = len(texts[-1][i]) - len(example.sentence)  # characters that stand before the sentence
+        of_sentence = _by_characters(encoded, i, example, (len(texts) - 1, before))
+        found.append([one | other for one, other in zip(is_first, of_sentence, strict=True)])
+    return found
 
 
 def _between_markers(row: list[int], steps: Mapping[int, int]) -> list[int]:
@@ -36,15 +37,17 @@ def _between_markers(row: list[int], steps: Mapping[int, int]) -> list[int]:
     return flags
 
 
-def _by_characters(encoded: BatchEncoding, i: int, example: Example, sequence: int) -> list[int]:
-    """1 for the tokens of row `i` that hold a character of an entity, in the text number `sequence` of the row."""
+def _by_characters(encoded: BatchEncoding, i: int, example: Example, sentence: tuple[int, int]) -> list[int]:
+    """1 for the tokens of row `i` that hold a character of an entity.
+
+    Args:
+        sentence: the number of the text that holds the sentence, and how many characters stand before it there.
+    """
+    sequence, before = sentence
     flags = [0] * len(encoded["input_ids"][i])
     for entity in example.entities:
-        for token in _tokens_of(encoded, i, entity, sequence):
-            flags[token] = 1
+        for place in range(entity.start, entity.end + 1):
+            token = encoded.char_to_token(i, before + place, sequence)
+            if token is not None:
+                flags[token] = 1
     return flags
-
-
-def _tokens_of(encoded: BatchEncoding, i: int, entity: Entity, sequence: int) -> set[int]:
-    found = (encoded.char_to_token(i, place, sequence) for place in range(entity.start, entity.end + 1))
-    return {token for token in found if token is not None}

@@ -11,11 +11,13 @@ from reprlib import repr as short_repr
 from unicodedata import normalize
 
 from foldrace.studies.data import Data, Task
+from foldrace.studies.identity import joint_digest
 from foldrace.trainer.data.formats import DataError, DataFile
 from foldrace.trainer.data.labels import Labels, read_labels
 from foldrace.trainer.data.rows.columns import USUAL, ColumnNames
 from foldrace.trainer.data.rows.in_memory import Rows
-from foldrace.trainer.data.rows.reader import Mention, Row, read_rows
+from foldrace.trainer.data.rows.morphemes import split_morphemes
+from foldrace.trainer.data.rows.reader import Mention, Row, read_rows, rows_in_memory
 
 __all__ = ["DataError", "Entity", "Example", "Examples", "read_test", "read_training"]
 
@@ -45,6 +47,7 @@ class Example:
         label: a class index; None when a test file hides it.
         pair: the second sentence of a pair; else None.
         group, fold: of what the study's columns of these names hold; None without one.
+        only_trains: no fold is judged by it.
     """
 
     id: str
@@ -55,6 +58,7 @@ class Example:
     pair: str | None = None
     group: str | None = None
     fold: str | None = None
+    only_trains: bool = False
 
     @property
     def entities(self) -> tuple[Entity, ...]:
@@ -64,14 +68,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The rows of a file.
+    """The rows of a file, or of several.
 
     Attributes:
-        rows: in the order of the file.
+        rows: in the order of the files; last, those that only train.
         repaired: the number of spans that were moved to the text of their entity.
         mismatched: the ids of the rows with a span that holds another text than its entity's. They were left so.
         outside: the number of rows whose label is none of `labels`: of a training file they are left out.
-        digest: the SHA-256 of the bytes of the file that they were read from; empty of rows in memory.
+        copies: the number of extra rows that were left out, because a training or a test row is the same.
+        digest: the SHA-256 of the bytes of the file that they were read from; of several, a joint one; empty of rows in
+            memory. `extra_digest` is that of extra files.
     """
 
     rows: tuple[Example, ...]
@@ -79,7 +85,9 @@ class Examples:
     repaired: int
     mismatched: tuple[str, ...]
     outside: int = 0
+    copies: int = 0
     digest: str = field(default="", compare=False)
+    extra_digest: str = field(default="", compare=False)
 
     @property
     def task(self) -> Task:
@@ -87,19 +95,23 @@ class Examples:
         first = self.rows[0]
         return "relation" if first.subject is not None else "text" if first.pair is None else "pair"
 
+    @property
+    def extra(self) -> int:
+        """The number of rows that only train."""
+        return sum(row.only_trains for row in self.rows)
 
-_Entities = tuple[Entity, Entity]
-_LocatedRow = tuple[Row, _Entities | None]
+
+LocatedRow = tuple[Row, tuple[Entity, ...]]
 
 
 def read_training(data: Data) -> Examples:
-    """The training rows of a study, without those of `exclude_labels`.
+    """The training rows of a study, without those of `exclude_labels`, and without extra ones.
 
     Raises:
         DataError: the data or the label file is malformed, a row has no known label, or no rows are left.
     """
-    file = DataFile.read(data.train)
-    rows = read_rows(file, ColumnNames(data))
+    files = [DataFile.read(path) for path in data.files["train"]]
+    rows = read_rows(files, ColumnNames(data))
     if all(row.label is None for row in rows):
         usual = f'a column called {", ".join(USUAL["label"])}, or data.columns = {{ label = "..." }} that names it'
         raise rows[0].place.error("label", f"expected a label, found none in any row; training needs {usual}")
@@ -107,17 +119,18 @@ def read_training(data: Data) -> Examples:
     if len(every.names) > MAX_LABELS:
         there = f"{len(every.names):,} labels, as {short_repr(every.names[0])}"
         remedy = f"at most {MAX_LABELS:,} can be told apart; is its label column the right one?"
-        raise DataError(f"{data.labels or data.train}: {there}; {remedy}")
+        raise DataError(f"{data.labels or data.source}: {there}; {remedy}")
     excluded = [normalize("NFC", name) for name in data.exclude_labels]
     for name in excluded:
         if name not in every.names:
-            raise DataError(f"data.exclude_labels: no label {short_repr(name)} in {data.labels or data.train}")
+            raise DataError(f"data.exclude_labels: no label {short_repr(name)} in {data.labels or data.source}")
     labels = every.without(excluded)
-    found = [(_locate(row), labels.index(every.names[_class(row, every)])) for row in rows]
-    kept = [(placed, label) for placed, label in found if label is not None]
+    found = [(locate(row), class_of(row, labels)) for row in rows]
+    kept = [(row, label) for row, label in found if label is not None]
     if not kept:
-        raise DataError(f"{data.train}: data.exclude_labels leaves no rows")
-    return replace(_examples(kept, labels), outside=len(found) - len(kept), digest=file.digest)
+        raise DataError(f"{data.source}: data.exclude_labels leaves no rows")
+    digest = joint_digest([file.digest for file in files])
+    return replace(make_examples(kept, labels, data), outside=len(rows) - len(kept), digest=digest)
 
 
 def read_test(source: Path | Rows, labels: Labels, data: Data, task: Task) -> Examples:
@@ -130,14 +143,17 @@ def read_test(source: Path | Rows, labels: Labels, data: Data, task: Task) -> Ex
     Raises:
         DataError: a row is malformed, or the file cannot be read.
     """
-    file = DataFile.read(source) if isinstance(source, Path) else source
-    rows = read_rows(file, ColumnNames(data, trains=False).of_task(task))
+    columns = ColumnNames(data, trains=False).of_task(task)
+    if isinstance(source, Path):
+        file = DataFile.read(source)
+        rows, digest = read_rows([file], columns), file.digest
+    else:
+        rows, digest = rows_in_memory(source, columns), ""
     classes = [None if row.label is None else labels.find(row.label) for row in rows]
     named = [row.label is not None and row.label not in HIDDEN_LABELS for row in rows]
     outside = sum(is_named and label is None for is_named, label in zip(named, classes, strict=True))
-    located = [(_locate(row), label) for row, label in zip(rows, classes, strict=True)]
-    digest = file.digest if isinstance(file, DataFile) else ""
-    return replace(_examples(located, labels), outside=outside, digest=digest)
+    examples = make_examples(zip(map(locate, rows), classes, strict=True), labels, data)
+    return replace(examples, outside=outside, digest=digest)
 
 
 def _labels_of(rows: Iterable[Row]) -> Labels:
@@ -159,13 +175,16 @@ def _labels_of(rows: Iterable[Row]) -> Labels:
     return Labels(tuple(sorted(names)), tuple(range(len(names))))
 
 
-def _class(row: Row, labels: Labels) -> int:
-    found = None if row.label is None else labels.find(row.label)
-    if found is not None:
+def class_of(row: Row, labels: Labels) -> int | None:
+    """The class of a row that is trained on; None where its label is left out. Raises DataError."""
+    if row.label is not None and (found := labels.find(row.label)) is not None:
         return found
+    if row.label in labels.excluded:
+        return None
     if row.label is None or row.label in HIDDEN_LABELS:
         raise _hidden(row)
-    raise row.place.error("label", f"unknown label {short_repr(row.label)}; it is not one of data.labels")
+    known = "one of data.labels" if labels.digest else "the label of a training row"
+    raise row.place.error("label", f"unknown label {short_repr(row.label)}; it is not {known}")
 
 
 def _hidden(row: Row) -> DataError:
@@ -173,23 +192,40 @@ def _hidden(row: Row) -> DataError:
     return row.place.error("label", f"expected a label, found {found}; every training row needs one")
 
 
-def _examples(found: Iterable[tuple[_LocatedRow, int | None]], labels: Labels) -> Examples:
+def make_examples(found: Iterable[tuple[LocatedRow, int | None]], labels: Labels, data: Data) -> Examples:
+    """The examples of rows and their classes."""
     examples, repaired, mismatched = [], 0, []
     for (row, entities), label in found:
         subject, target = entities or (None, None)
         examples.append(Example(row.id, row.text, subject, target, label, row.pair, row.group, row.fold))
-        spans = zip(entities or (), row.entities or (), strict=True)
+        spans = zip(entities, row.entities or (), strict=True)
         repaired += sum((entity.start, entity.end) != (mention.start, mention.end) for entity, mention in spans)
-        if any(row.text[entity.start : entity.end + 1] != entity.text for entity in entities or ()):
+        if any(row.text[entity.start : entity.end + 1] != entity.text for entity in entities):
             mismatched.append(row.id)
+    if data.morphemes is not None:
+        examples = [_split(example) for example in examples]
     return Examples(tuple(examples), labels, repaired, tuple(mismatched))
 
 
-def _locate(row: Row) -> _LocatedRow:
-    if row.entities is None:
-        return row, None
-    subject, target = row.entities
-    return row, (_entity(row, subject), _entity(row, target))
+def _split(example: Example) -> Example:
+    """The example with its texts as their morphemes. Its entities follow."""
+    split = split_morphemes(example.sentence)
+
+    def moved(entity: Entity | None) -> Entity | None:
+        if entity is None:
+            return None
+        start, end = split.place(entity.start), split.place(entity.end)
+        holds = example.sentence[entity.start : entity.end + 1] == entity.text
+        return replace(entity, text=split.text[start : end + 1] if holds else entity.text, start=start, end=end)
+
+    subject, target = moved(example.subject), moved(example.object)
+    pair = None if example.pair is None else split_morphemes(example.pair).text
+    return replace(example, sentence=split.text, pair=pair, subject=subject, object=target)
+
+
+def locate(row: Row) -> LocatedRow:
+    """A row and its entities. Raises DataError where one lies outside of its sentence."""
+    return row, tuple(_entity(row, mention) for mention in row.entities or ())
 
 
 def _entity(row: Row, mention: Mention) -> Entity:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,16 @@ class FoldPlan:
     rows: IntArray
     fold: IntArray
     rounds: IntArray
+
+    def with_pinned(self, rows: IntArray) -> "FoldPlan":
+        """The same plan with other rows behind its own, which every fold trains on and none is validated on."""
+        fold, rounds = np.full(len(rows), PINNED, dtype=np.int64), np.ones(len(rows), dtype=np.int64)
+        return replace(
+            self,
+            rows=np.concatenate([self.rows, rows]),
+            fold=np.concatenate([self.fold, fold]),
+            rounds=np.concatenate([self.rounds, rounds]),
+        )
 
     def training(self, k: int) -> IntArray:
         """The rows that fold `k` trains on: all of them once, in order, then those with a second round, and so on."""

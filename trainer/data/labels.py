@@ -33,11 +33,13 @@ class Labels:
         codes: by class index, the integers that a submission writes. They differ from the indices where labels are
             excluded.
         digest: the SHA-256 of the bytes of the file that they were read from; empty where no file gave them.
+        excluded: what data files write for the labels that are left out: their names and their codes.
     """
 
     names: tuple[str, ...]
     codes: tuple[int, ...]
     digest: str = field(default="", compare=False)
+    excluded: frozenset[str] = field(default=frozenset(), compare=False)
 
     def index(self, name: str) -> int | None:
         """The index of the class of that name; None when there is none."""
@@ -49,8 +51,11 @@ class Labels:
 
     def without(self, excluded: Collection[str]) -> "Labels":
         """The labels without the excluded ones. The others keep their order and their codes."""
-        kept = [(name, code) for name, code in zip(self.names, self.codes, strict=True) if name not in excluded]
-        return replace(self, names=tuple(name for name, _ in kept), codes=tuple(code for _, code in kept))
+        pairs = list(zip(self.names, self.codes, strict=True))
+        kept = [pair for pair in pairs if pair[0] not in excluded]
+        written = frozenset(str(one) for pair in pairs if pair not in kept for one in pair)
+        names, codes = tuple(name for name, _ in kept), tuple(code for _, code in kept)
+        return replace(self, names=names, codes=codes, excluded=written)
 
     @cached_property
     def _classes(self) -> dict[str, int]:

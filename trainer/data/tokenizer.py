@@ -17,24 +17,28 @@ from transformers import (
     XLNetTokenizer,
 )
 
+from foldrace.studies.study import TINY
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained, refuse_adapter
 
-TINY = "tiny"
 TINY_VOCABULARY = 6000  # pieces, at most
 _SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MIN_VOCABULARY = 100  # pieces; a tokenizer with fewer was loaded from the wrong files
 
 
-def build_tokenizer(name: str, sentences: Iterable[str], markers: list[str]) -> PreTrainedTokenizerBase:
+def build_tokenizer(
+    name: str, sentences: Iterable[str], markers: list[str], vocabulary: int | None = None
+) -> PreTrainedTokenizerBase:
     """The tokenizer of model `name`, with the entity `markers` as special tokens.
 
     Args:
         sentences: what the tokenizer of `tiny` is trained on.
+        vocabulary: how many pieces it may have, without the markers; None: `TINY_VOCABULARY`.
 
     Raises:
-        ModelError: there is no such folder or hub model, or its vocabulary has only a handful of pieces.
+        ModelError: there is no such folder or hub model, its vocabulary has only a handful of pieces, or `vocabulary`
+            has no place for every character.
     """
-    tokenizer = _train_wordpiece(list(sentences)) if name == TINY else _of_pretrained(name)
+    tokenizer = _train_wordpiece(list(sentences), vocabulary) if name == TINY else _of_pretrained(name)
     tokenizer.add_special_tokens({"additional_special_tokens": markers})
     return tokenizer
 
@@ -83,7 +87,7 @@ def _frame_as_bert(tokenizer: XLNetTokenizer) -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=names, **tokenizer.special_tokens_map)
 
 
-def _train_wordpiece(sentences: list[str]) -> PreTrainedTokenizerBase:
+def _train_wordpiece(sentences: list[str], vocabulary: int | None) -> PreTrainedTokenizerBase:
     """A WordPiece tokenizer. Wherever it is trained, it has the same pieces with the same numbers."""
     learner = _wordpiece({})
     words = (learner.pre_tokenizer.pre_tokenize_str(learner.normalizer.normalize_str(text)) for text in sentences)
@@ -91,7 +95,12 @@ def _train_wordpiece(sentences: list[str]) -> PreTrainedTokenizerBase:
     # The trainer numbers single characters in the order of a hash table, and breaks ties between merges by these
     # numbers. It keeps the order of special tokens, so the characters are given as such.
     known = [*_SPECIALS, *characters, *(f"##{character}" for character in characters)]
-    trainer = trainers.WordPieceTrainer(vocab_size=TINY_VOCABULARY, special_tokens=known, show_progress=False)
+    if vocabulary is not None and vocabulary < len(known):
+        found = f"the rows have {len(characters):,} different characters, which take {len(known):,} pieces"
+        raise ModelError(f"model.vocabulary: {vocabulary:,} is too few: {found}; give at least as many")
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary or TINY_VOCABULARY, special_tokens=known, show_progress=False
+    )
     learner.train_from_iterator(sentences, trainer)
     wordpiece = _wordpiece(learner.get_vocab())
     wordpiece.post_processor = processors.TemplateProcessing(

@@ -7,8 +7,9 @@ thing: text whose characters are taken apart (NFD, as macOS writes Hangul) is co
 import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from reprlib import repr as short_repr
 from typing import Any
 from unicodedata import is_normalized, normalize
@@ -66,25 +67,41 @@ class Row:
     fold: str | None
 
 
-def read_rows(source: DataFile | Rows, columns: ColumnNames) -> list[Row]:
-    """Every row of a data file, in any format of `read_records`; or of some in memory.
+def read_rows(files: Iterable[DataFile], columns: ColumnNames) -> list[Row]:
+    """Every row of some data files, in any format of `read_records`, in their order.
 
     Raises:
-        DataError: any row is malformed, or there is none.
+        DataError: any row is malformed, or a file has none.
     """
-    rows, lines = list[Row](), dict[str, int]()
-    if isinstance(source, DataFile):
-        records = read_records(source, columns.header)
-    else:
-        records = records_of(source, columns.data.task or "relation")
+    return _rows(chain.from_iterable(_some(file, columns) for file in files), columns)
+
+
+def rows_in_memory(rows: Rows, columns: ColumnNames) -> list[Row]:
+    """Every row of some in memory. Raises DataError as `read_rows` does."""
+    found = _rows(records_of(rows, columns.data.task or "relation"), columns)
+    if not found:
+        raise DataError("rows: no rows")
+    return found
+
+
+def _some(file: DataFile, columns: ColumnNames) -> Records:
+    found = None
+    for found in read_records(file, columns.header):
+        yield found
+    if found is None:
+        raise DataError(f"{file.path}: no rows")
+
+
+def _rows(records: Records, columns: ColumnNames) -> list[Row]:
+    rows, places = list[Row](), dict[str, Place]()
     for place, task, record in _laid_out(records, columns):
         row = _row(place, task, {"id": len(rows), **record})
-        if row.id in lines:
-            raise place.error("id", f"{short_repr(row.id)} is also the id on line {lines[row.id]}; ids must differ")
-        lines[row.id] = place.line
+        if row.id in places:
+            other = places[row.id]
+            where = f"on line {other.line}" if other.path == place.path else f"in {other.path}, line {other.line}"
+            raise place.error("id", f"{short_repr(row.id)} is also the id {where}; ids must differ")
+        places[row.id] = place
         rows.append(row)
-    if not rows:
-        raise DataError(f"{source.path if isinstance(source, DataFile) else 'rows'}: no rows")
     return rows
 
 
