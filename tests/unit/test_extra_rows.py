@@ -140,7 +140,11 @@ def test_a_run_with_extra_rows_has_a_data_folder_of_its_own_and_says_how_many(fi
     data = open_training_data(study_of(files), Workspace(files / "runs", "s"))
     without = open_training_data(study_of(files, extra=None), Workspace(files / "runs", "s"))
 
-    assert data.folder != without.folder
+    (files / "more.csv").write_text(EXTRA.replace("t1", "x2"), encoding="utf-8")
+    also_judge = study_of(files, train=[files / "train.csv", files / "more.csv"], extra=None)
+    judged = open_training_data(also_judge, Workspace(files / "runs", "s"))
+
+    assert len({data.folder, without.folder, judged.folder}) == 3
     assert data.identity == Identity.of(data.study)
     assert "          extra: 2 of these only train" in describe_study(data)
     assert not any("only train" in line for line in describe_study(without))
