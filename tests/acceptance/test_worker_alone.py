@@ -2,11 +2,11 @@
 
 import json
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
+import time
+import uuid
 from contextlib import closing
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from transformers import ElectraConfig, ElectraModel
 from foldrace.studies.loading import load
 from foldrace.trainer.data.examples import read_training
 from foldrace.trainer.data.tokenizer import build_tokenizer
-from tests.support.commands import QUICK_HEART, SMALL_RUN, Command, foldrace_in
+from tests.support.commands import SMALL_RUN, Command, begin_foldrace, foldrace_in, quicken_heart, wait_for_end
 
 SEARCHED = ("first_cycle_ratio", "gamma", "min_lr", "warmup_ratio", "label_smoothing", "dropout")
 
@@ -33,6 +33,17 @@ def encoder(tmp_path: Path) -> Path:
     return folder
 
 
+def begin_and_wait(folder: Path, words: str, *arguments: str) -> ForkProcess:
+    """A command that has said these words."""
+    log = folder / f"log-{uuid.uuid4().hex}.txt"
+    with log.open("w") as file:
+        command = begin_foldrace(folder, arguments, file.fileno(), file.fileno(), quicken_heart)
+    while words not in log.read_text(encoding="utf-8"):
+        assert command.is_alive(), log.read_text(encoding="utf-8")
+        time.sleep(0.05)
+    return command
+
+
 def test_the_first_worker_makes_the_study_and_ends_when_nothing_is_left(foldrace: Command, encoder: Path) -> None:
     told = foldrace("worker", "demo", *SMALL_RUN, "--set", f"model.name={encoder}", "--device", "cpu")
 
@@ -45,16 +56,13 @@ def test_a_worker_that_should_end_in_an_outage_does_not_wait_for_the_database(tm
     file = tmp_path / "study.db"
     long = ("--set", "training.epochs=40", "--set", "training.evaluations=1")  # it is stopped before it has a report
     settings = (*long, "--set", f"search.storage=sqlite:///{file}", "--device", "cpu")
-    command = [sys.executable, "-m", "foldrace", "worker", "demo", *SMALL_RUN, *settings]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as worker:
-        assert worker.stderr is not None
-        assert any("trial 0, attempt 1" in line for line in worker.stderr)
-        with closing(sqlite3.connect(file, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
+    worker = begin_and_wait(tmp_path, "trial 0, attempt 1", "worker", "demo", *SMALL_RUN, *settings)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
 
-            worker.send_signal(signal.SIGTERM)
+        worker.terminate()
 
-            assert worker.wait(timeout=120) == os.EX_TEMPFAIL  # it would wait for ten minutes
+        assert wait_for_end(worker, 120) == os.EX_TEMPFAIL  # it would wait for ten minutes
     assert list(tmp_path.glob("runs/demo/outages/*"))
     assert list(tmp_path.glob("runs/demo/trial-00000/fold-0/attempt-1/checkpoint-*"))
 
@@ -62,17 +70,16 @@ def test_a_worker_that_should_end_in_an_outage_does_not_wait_for_the_database(tm
 def test_workers_join_a_final_job_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:
     fixed = ["--set", "training.epochs=2", *(f"--set=training.{knob}=0.1" for knob in SEARCHED), "--set=final.folds=2"]
     quick = ["--set", "search.lease_seconds=4", "--set", "search.checkpoint_minutes=0.005"]
-    command = [sys.executable, "-c", QUICK_HEART, "worker", "--final", "demo", "--device", "cpu", *fixed, *quick]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as killed:
-        assert killed.stderr is not None
-        assert any("trial 0, attempt 1: fold 0, seed 77" in line for line in killed.stderr)
-        killed.kill()
+    command = ["worker", "--final", "demo", "--device", "cpu", *fixed, *quick]
+    killed = begin_and_wait(tmp_path, "trial 0, attempt 1: fold 0, seed 77", *command)
+    killed.kill()
+    killed.join()
 
-    other = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    other = begin_and_wait(tmp_path, "trial 0, attempt 2: fold 0", *command)
+    status = wait_for_end(other, 120)
     told = foldrace_in(tmp_path, "final", "demo", *fixed)
 
-    assert other.returncode == 0, other.stderr
-    assert "trial 0, attempt 2: fold 0" in other.stderr
+    assert status == 0
     state = json.loads(foldrace_in(tmp_path, "status", "demo/final-1", "--json").stdout)
     assert state["trials"] == {"COMPLETE": 2}
     assert "submit    " in told.stdout

@@ -28,7 +28,7 @@ from foldrace.storage.database import Database
 from foldrace.studies.loading import load
 from foldrace.trainer.results import ResultError
 from foldrace.trainer.training_data import open_training_data
-from tests.support.commands import QUICK_HEART, SMALL, Finished, foldrace_in
+from tests.support.commands import SMALL, Finished, begin_foldrace, foldrace_in, quicken_heart, wait_for_end
 from tests.support.killing import killed_at
 
 STUDY = (
@@ -45,11 +45,10 @@ class WorkerProcess:
 
     def __init__(self, folder: Path, name: str, epochs: int, url: str) -> None:
         self._log = folder / f"{name}.log"
-        command = [sys.executable, "-c", QUICK_HEART, "worker", "demo", "--device", "cpu", "--trials", "3", *STUDY]
+        command = ["worker", "demo", "--device", "cpu", "--trials", "3", *STUDY]
         command += ["--set", f"training.epochs={epochs}", "--set", f"search.storage={url}"]
-        environment = {key: value for key, value in os.environ.items() if key != "FOLDRACE_STORAGE"}
         with self._log.open("w") as log:
-            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            self.process = begin_foldrace(folder, command, log.fileno(), log.fileno(), quicken_heart)
 
     @property
     def log(self) -> str:
@@ -59,8 +58,12 @@ class WorkerProcess:
         """The first group of what the log says sooner or later."""
         return str(wait(lambda: re.search(pattern, self.log), lambda: self.log)[1])
 
+    def send(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
     def exit_status(self) -> int:
-        return self.process.wait(timeout=120)
+        return wait_for_end(self.process, 120)
 
 
 def wait(look: Callable[[], T | None], explain: Callable[[], str]) -> T:
@@ -96,7 +99,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin_worker
     for worker in workers:
         worker.process.kill()
-        worker.process.wait()
+        worker.process.join()
 
 
 def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(
@@ -107,10 +110,10 @@ def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(
     for number in numbers:
         wait(lambda number=number: checkpoints(tmp_path, number), lambda: killed.log)  # type: ignore[misc]
     killed.process.kill()
-    frozen.process.send_signal(signal.SIGSTOP)
+    frozen.send(signal.SIGSTOP)
     heir = start(epochs=2, url=storage_url)
     heir.wait_for(rf"trial ({numbers[1]}), attempt 2")
-    frozen.process.send_signal(signal.SIGCONT)
+    frozen.send(signal.SIGCONT)
 
     assert [frozen.exit_status(), heir.exit_status()] == [0, 0]
     assert f"trial {numbers[1]} was taken over by another worker" in frozen.log

@@ -10,10 +10,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from foldrace.search.cli.main import main
+from foldrace.search.trials.heartbeat import USUAL
+from foldrace.search.workers import worker
 
 IMPORTED_BY_COMMANDS = (
     "foldrace.search.launch.new_study",
@@ -34,12 +37,6 @@ SMALL = (
     *("--set", "search.baseline.epochs=2"),
 )
 SMALL_RUN = ("--trials", "1", "--set", "folds.count=2", "--set", "training.epochs=1", "--set", "search.baseline={}")
-# For `python -c`: the command, its heart beating once a second, so that a lease of four seconds will do.
-QUICK_HEART = (
-    "from foldrace.search.trials.heartbeat import USUAL; object.__setattr__(USUAL, 'seconds', 1.0); "
-    "from foldrace.search.workers import worker; worker.IDLE_SECONDS = 0.3; "
-    "from foldrace.search.cli.main import main; main()"
-)
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -58,25 +55,47 @@ class Finished:
 
 
 def foldrace_in(folder: Path, *arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    """What `foldrace ARGUMENTS` prints, run in a folder, in a process of its own.
-
-    The process is forked from this one, which has imported torch and transformers: that alone takes most commands
-    longer than all else. The workers that a command starts are begun from nothing.
-    """
+    """What `foldrace ARGUMENTS` prints, run in a folder."""
     with TemporaryFile() as output, TemporaryFile() as errors:
-        command = FORK.Process(target=_become_foldrace, args=(folder, arguments, output.fileno(), errors.fileno()))
-        command.start()
-        command.join(timeout)
-        if command.exitcode is None:
-            command.kill()
-            command.join()
+        command = begin_foldrace(folder, arguments, output.fileno(), errors.fileno())
+        status = wait_for_end(command, timeout)
         told = [file.read().decode() for file in (output, errors) if not file.seek(0)]
-        assert command.exitcode is not None
-    return subprocess.CompletedProcess(["foldrace", *arguments], command.exitcode, *told)
+    return subprocess.CompletedProcess(["foldrace", *arguments], status, *told)
 
 
-def _become_foldrace(folder: Path, arguments: Sequence[str], output: int, errors: int) -> None:
-    """Be what `python -m foldrace ARGUMENTS` is: nothing of a test's process is left but what it has imported."""
+def begin_foldrace(
+    folder: Path, arguments: Sequence[str], output: int, errors: int, prepare: Callable[[], None] = lambda: None
+) -> ForkProcess:
+    """Begin `foldrace ARGUMENTS` in a folder, as a process that writes to two files; `prepare` is its first act.
+
+    It is forked from this process, which has imported torch and transformers: that alone takes most commands longer
+    than all else. The workers that it starts are begun from nothing.
+    """
+    command = FORK.Process(target=_become_foldrace, args=(folder, arguments, output, errors, prepare))
+    command.start()
+    return command
+
+
+def wait_for_end(command: ForkProcess, timeout: float) -> int:
+    """The status of a command that ends; it is killed when it takes longer."""
+    command.join(timeout)
+    if command.exitcode is None:
+        command.kill()
+        command.join()
+    assert command.exitcode is not None
+    return command.exitcode
+
+
+def quicken_heart() -> None:
+    """Have a worker's heart beat once a second, so that a lease of four seconds will do."""
+    object.__setattr__(USUAL, "seconds", 1.0)
+    worker.IDLE_SECONDS = 0.3
+
+
+def _become_foldrace(
+    folder: Path, arguments: Sequence[str], output: int, errors: int, prepare: Callable[[], None]
+) -> None:
+    """Be what `python -m foldrace ARGUMENTS` is: nothing of the test's process is left but what it has imported."""
     gc.freeze()  # what the test's process has open is not this one's to close
     os.dup2(output, 1)
     os.dup2(errors, 2)
@@ -88,4 +107,5 @@ def _become_foldrace(folder: Path, arguments: Sequence[str], output: int, errors
         warnings.simplefilter("ignore", kind)
     logging.getLogger().handlers.clear()
     sys.argv = ["foldrace", *arguments]
+    prepare()
     main()

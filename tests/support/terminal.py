@@ -4,14 +4,14 @@ import os
 import pty
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.commands import begin_foldrace, wait_for_end
 
 WIPED = re.compile(r"\x1b\[\d*[AJK]")  # what stood before one of these is gone
 _STYLES = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
@@ -32,12 +32,8 @@ class Shown:
 
 def at_terminal(folder: Path, *arguments: str, interrupt_when: Callable[[], bool] | None = None) -> Shown:
     """What `foldrace ARGUMENTS` leaves on a screen of 200 columns; it gets Ctrl-C as soon as something holds."""
-    environment = {name: value for name, value in os.environ.items() if name != "FOLDRACE_STORAGE"}
-    command = [sys.executable, "-m", "foldrace", *arguments]
     ours, its = pty.openpty()
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment | {"TERM": "xterm", "COLUMNS": "200"}, stdout=its, stderr=its
-    )
+    command = begin_foldrace(folder, arguments, its, its, lambda: os.environ.update(TERM="xterm", COLUMNS="200"))
     os.close(its)
     with ThreadPoolExecutor(1) as reader:
         screen = reader.submit(_read_all, ours)
@@ -45,8 +41,9 @@ def at_terminal(folder: Path, *arguments: str, interrupt_when: Callable[[], bool
             deadline = time.monotonic() + 120
             while not interrupt_when() and time.monotonic() < deadline:
                 time.sleep(0.1)
-            process.send_signal(signal.SIGINT)
-        status = process.wait(timeout=200)
+            assert command.pid is not None
+            os.kill(command.pid, signal.SIGINT)
+        status = wait_for_end(command, 200)
         left = WIPED.split(screen.result(timeout=60))[-1]
     return Shown(status, _STYLES.sub("", left).replace("\r\n", "\n"))
 
