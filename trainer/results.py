@@ -143,7 +143,7 @@ def _digest(arrays: Mapping[str, Float32Array], described: str) -> str:
 def confusion_matrices(
     result: SavedResult, labels: IntArray, training: IntArray, validation: IntArray
 ) -> dict[str, IntArray]:
-    """The confusion matrix of the validation part of a fold, and of its training part where that was predicted.
+    """The confusion matrix of the validation part of a fold, where it has one, and of a training part that was predicted.
 
     Args:
         labels: (rows,) of the whole data.
@@ -152,4 +152,6 @@ def confusion_matrices(
     found = {}
     if result.train_probabilities is not None:
         found["training"] = confusion(result.train_probabilities, labels[training])
-    return found | {"validation": confusion(result.probabilities, labels[validation])}
+    if len(validation):
+        found["validation"] = confusion(result.probabilities, labels[validation])
+    return found

@@ -5,6 +5,7 @@ import itertools
 import weakref
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,39 @@ def test_the_best_weights_give_the_best_probabilities(make_task: MakeTask) -> No
     model.load_state_dict(result.weights)
     again = predict(model, task.tokens, task.validation, task.pad_id, None)
     np.testing.assert_allclose(again, result.probabilities, atol=1e-5)
+
+
+def test_a_fold_without_validation_rows_has_no_score_and_keeps_its_last_weights(make_task: MakeTask) -> None:
+    task = replace(make_task(epochs=1), validation=np.empty(0, np.int64))
+
+    records = [event for event in train_fold(task) if isinstance(event, EvaluationRecord)]
+    result, last = finish(task), finish(make_task(epochs=1, evaluations=1))
+
+    assert len(records) == len(result.curve) == 1
+    assert (result.best.index, result.best.step, result.best.rows) == (2, task.total_steps, 0)
+    assert np.isnan(result.best.scores.accuracy)
+    assert np.isfinite(result.best.train_loss)
+    assert result.probabilities.shape == (0, 3)
+    assert all(torch.equal(tensor, last.weights[name]) for name, tensor in result.weights.items())
+
+
+def test_a_fold_without_validation_rows_resumes_to_the_bit(make_task: MakeTask) -> None:
+    task = replace(make_task(epochs=1), validation=np.empty(0, np.int64))
+    with closing(train_fold(task, progress_seconds=0)) as events:
+        saved = next(event for event in events if isinstance(event, Progress) and event.step == 3).snapshot()
+
+    resumed = next(event for event in train_fold(task, saved) if isinstance(event, FoldResult))
+
+    assert all(torch.equal(tensor, resumed.weights[name]) for name, tensor in finish(task).weights.items())
+
+
+def test_weights_that_are_no_numbers_end_a_fold_without_validation_rows(make_task: MakeTask, tamper: Tamper) -> None:
+    unused = torch.nn.Parameter(torch.tensor(torch.inf))  # the loss does not tell
+    tamper(lambda model: model.register_parameter("unused", unused))
+    task = replace(make_task(epochs=1), validation=np.empty(0, np.int64))
+
+    with pytest.raises(NonFiniteLossError, match="the weights are not finite after step"):
+        finish(task)
 
 
 def test_consumers_that_draw_random_numbers_do_not_matter(make_task: MakeTask) -> None:

@@ -43,7 +43,8 @@ class FoldTask:
 
     Attributes:
         tokens, labels: every labelled row of the study; labels (rows,) are class indices.
-        training, validation: positions in `labels`. A position may occur repeatedly in `training`.
+        training, validation: positions in `labels`. A position may occur repeatedly in `training`. Without any in
+            `validation`, the fold is not scored.
         no_relation: the class that micro-F1 leaves out; None when there is none.
         seed: draws the new weights, the order of the batches and the dropout.
         pad_id: the token that fills up the rows of a batch.
