@@ -119,6 +119,8 @@ def _settings(study: Study) -> dict[str, str]:
         "model": study.model.model_dump(),
         "folds": study.folds.model_dump(),
         "training": training,
+        # Of a final job; a search is the same one, whatever its final job will be.
+        "final": {"validation": study.final.validation or bool(study.searched)},
         "search": {"metric": study.search.metric, "seed": study.search.seed, "baseline": baseline},
     }
     return {f"{s}.{k}": json.dumps(v, ensure_ascii=False) for s, kv in sections.items() for k, v in kv.items()}

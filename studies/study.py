@@ -171,6 +171,7 @@ class Final(Section):
     """The final job: its folds and seeds, how the models vote, and the format of the submission.
 
     Attributes:
+        validation: False: one model of each seed is trained on all rows, none is held out, and nothing is scored.
         submission: `pred`: the codes of the labels alone; `probs`: id, label and the probabilities of all; `labels`: id
             and label; or a .csv file whose columns, rows and form of labels it takes. None: `pred` of relations, else
             `labels`.
@@ -178,8 +179,14 @@ class Final(Section):
 
     folds: int = Field(8, ge=2, le=100)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((77,), min_length=1)
+    validation: bool = True
     vote: Literal["probabilities", "logits"] = "probabilities"
     submission: str | None = None
+
+    @property
+    def models(self) -> int:
+        """The models of each seed: one for each fold, or one alone of all rows."""
+        return self.folds if self.validation else 1
 
     def form(self, task: Task) -> str:
         """The form of the submission: of relations by default `pred`, of all else `labels`."""

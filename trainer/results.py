@@ -143,7 +143,8 @@ def _digest(arrays: Mapping[str, Float32Array], described: str) -> str:
 def confusion_matrices(
     result: SavedResult, labels: IntArray, training: IntArray, validation: IntArray
 ) -> dict[str, IntArray]:
-    """The confusion matrix of the validation part of a fold, where it has one, and of a training part that was predicted.
+    """The confusion matrix of the validation part of a fold, where it has rows, and of its training part where that was
+    predicted.
 
     Args:
         labels: (rows,) of the whole data.

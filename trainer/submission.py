@@ -102,13 +102,13 @@ def table_csv(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
     return _csv([str(_as_text(name)) for name in header], ([_as_text(cell) for cell in row] for row in rows))
 
 
-def submission_name(folds: int, model_name: str) -> str:
-    """The name of a submission without its number, such as `8fold_koelectra-base`.
+def submission_name(voters: str, model_name: str) -> str:
+    """The name of a submission without its number, such as `8fold_koelectra-base`; `voters` is its first part.
 
     Of the model's name its last part counts, in letters, digits, dots, hyphens and underscores.
     """
     model = re.sub(r"[^A-Za-z0-9._-]+", "_", PurePosixPath(model_name).name)[:100] or "model"
-    return f"{folds}fold_{model}"
+    return f"{voters}_{model}"
 
 
 def write_submission(parent: Path, name: str, text: str) -> Path:

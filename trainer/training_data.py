@@ -26,7 +26,7 @@ from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.encoding import encode, marker_tokens, unknown_share
 from foldrace.trainer.data.examples import DataError, Example, Examples
 from foldrace.trainer.data.extra import read_data
-from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_folds, plan_given_folds
+from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_all_rows, plan_folds, plan_given_folds
 from foldrace.trainer.data.tokenizer import build_tokenizer, explain_unknown, load_tokenizer, pad_id
 from foldrace.trainer.hub import ModelError
 from foldrace.trainer.modeling.classifier import ModelSource
@@ -104,6 +104,14 @@ class TrainingData:
         plan = plan_examples(self.examples, folds)
         atomic_write(path, plan.to_json())
         return plan
+
+    def final_plan(self, seed: int) -> FoldPlan:
+        """The plan of the models of a final job that have this seed; raises as `plan`."""
+        final = self.study.final
+        if final.validation:
+            return self.plan(final.folds, seed)
+        folds = self.study.folds.model_copy(update={"count": final.folds, "seed": seed})
+        return plan_all_rows(self.labels, folds)
 
     def encoded(self, marking: EntityMarking, of_test: bool = False, with_entities: bool = False) -> Tokens:
         """The token ids of every row, or of every test row. They are kept for the next call."""

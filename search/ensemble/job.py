@@ -71,6 +71,7 @@ class EnsembleSummary:
     Attributes:
         seeds: of the folds that voted.
         submission: its path in the workspace.
+        accuracy, luck, interval: out of fold, as in `FinalScore`; None of models that were trained on all rows.
         task: of its rows.
         labels: the SHA-256 of its label file; empty where an older version wrote it.
         models: the SHA-256 of each file of each model, by `seed-S/fold-F`; empty where an older version wrote it.
@@ -78,6 +79,9 @@ class EnsembleSummary:
 
     seeds: tuple[int, ...]
     submission: str
+    accuracy: float | None = None
+    luck: float | None = None
+    interval: tuple[float, float] | None = None
     task: Task = "relation"  # the only one of version 0.1.0
     labels: str = ""
     models: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -85,7 +89,7 @@ class EnsembleSummary:
 
 def final_folds(study: Study, seeds: tuple[int, ...]) -> list[FinalFold]:
     """Every fold of every seed of a final job's study."""
-    return [FinalFold(fold, seed) for seed in seeds for fold in range(study.final.folds)]
+    return [FinalFold(fold, seed) for seed in seeds for fold in range(study.final.models)]
 
 
 def fold_folder(job: Path, fold: FinalFold) -> Path:

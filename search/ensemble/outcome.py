@@ -24,13 +24,13 @@ class FinalOutcome:
 
     Attributes:
         results: of each fold of each seed, in the order of the job.
-        scored: the out-of-fold answers.
+        scored: the out-of-fold answers; None of models that were trained on all rows.
     """
 
     job: FinalJob
     data: TrainingData
     results: dict[FinalFold, SavedResult]
-    scored: OutOfFold
+    scored: OutOfFold | None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -48,10 +48,6 @@ class FinalOutcome:
             return None
         return float(np.average(lucks, weights=[best.rows for best, _ in scores]))
 
-    def validation_confusion(self) -> IntArray:
-        """(classes, classes) counts of the out-of-fold answers; a row is a true class."""
-        return confusion(self.scored.probabilities, self.scored.labels)
-
     def training_confusion(self) -> IntArray | None:
         """(classes, classes) counts of all models on their own training parts; None where those were not predicted."""
         found = [self._matrices(fold).get("training") for fold in self.results]
@@ -59,7 +55,7 @@ class FinalOutcome:
         return np.sum(matrices, axis=0) if matrices else None
 
     def _matrices(self, fold: FinalFold) -> dict[str, IntArray]:
-        plan = self.data.plan(self.job.study.final.folds, fold.seed)
+        plan = self.data.final_plan(fold.seed)
         parts = plan.training(fold.fold), plan.validation(fold.fold)
         return confusion_matrices(self.results[fold], self.data.labels, *parts)
 
@@ -72,10 +68,12 @@ def read_outcome(job: FinalJob, data: TrainingData) -> FinalOutcome:
         FinalError: a fold was trained on other data.
     """
     results = {fold: _load_fold(job, data, fold) for fold in job.folds}
+    if not job.study.final.validation:
+        return FinalOutcome(job, data, results, None)
     trained = []
     for seed in job.study.final.seeds:
         answers = [result.probabilities for fold, result in results.items() if fold.seed == seed]
-        trained.append((data.plan(job.study.final.folds, seed), answers))
+        trained.append((data.final_plan(seed), answers))
     return FinalOutcome(job, data, results, out_of_fold(trained, data.labels, job.study.final.vote))
 
 
@@ -99,12 +97,14 @@ def open_outcome(folder: Path, overrides: Overrides = ()) -> FinalOutcome:
 
 
 def outcome_pictures(outcome: FinalOutcome) -> dict[str, bytes]:
-    """The PNG pictures of a final job, by name: curves, confusion, calibration."""
-    study, name = outcome.job.study, outcome.job.name
+    """The PNG pictures of a final job, by name: curves, confusion, calibration; none of one without scores."""
+    study, name, scored = outcome.job.study, outcome.job.name, outcome.scored
+    if scored is None:
+        return {}
     folds = {i: result.curve for i, result in enumerate(outcome.results.values())}
-    training, scored = outcome.training_confusion(), outcome.scored
+    training = outcome.training_confusion()
     parts = {} if training is None else {"training parts of all models": training}
-    parts["out of fold"] = outcome.validation_confusion()
+    parts["out of fold"] = confusion(scored.probabilities, scored.labels)
     return {
         "curves": png(curves(folds, study.hyperparameters({}), study.search.metric, name)),
         "confusion": png(confusions(parts, outcome.class_names, name)),
@@ -115,7 +115,7 @@ def outcome_pictures(outcome: FinalOutcome) -> dict[str, bytes]:
 def _load_fold(job: FinalJob, data: TrainingData, fold: FinalFold) -> SavedResult:
     folder = job.fold_folder(fold)
     result = load_result(folder)
-    plan = data.plan(job.study.final.folds, fold.seed)
+    plan = data.final_plan(fold.seed)
     task = data.task(job.study.hyperparameters({}), plan, fold.fold, "cpu", predict_test=True)
     if result.task != task.hash() or result.test_probabilities is None:
         known = f"not the result of this fold of this data ({job.study.data.source}, {job.study.data.test})"

@@ -5,15 +5,17 @@ import statistics
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import numpy as np
 
+from foldrace.search.ensemble.comparison import ComparableJob, find_comparable
 from foldrace.search.ensemble.job import LABELS_FILE, SUMMARY_FILE, FinalJob, fold_folder
 from foldrace.search.ensemble.outcome import FinalOutcome, read_outcome
 from foldrace.storage.files.atomic import PARTIAL, atomic_write
 from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.data.labels import read_labels
-from foldrace.trainer.ensemble import per_class_report, vote
+from foldrace.trainer.ensemble import OutOfFold, per_class_report, vote
 from foldrace.trainer.submission import (
     oof_csv,
     submission_name,
@@ -23,10 +25,12 @@ from foldrace.trainer.submission import (
 )
 from foldrace.trainer.training_data import TrainingData
 
+UNSCORED = "no score: every model is trained on all rows, so none is left to judge it"
+
 
 @dataclass(frozen=True)
-class FinalResult:
-    """The result of a final job.
+class FinalScore:
+    """The out-of-fold score of a final job.
 
     Attributes:
         folds: each model's best evaluation, by the study's metric.
@@ -35,7 +39,6 @@ class FinalResult:
         interval: of 95 %, of the accuracy without that luck.
         scored: the number of rows that it is of.
         unscored_labels: the classes without a scored row: too rare to be in every fold, they are only trained on.
-        submission: the submission file.
     """
 
     folds: tuple[float, ...]
@@ -44,7 +47,6 @@ class FinalResult:
     interval: tuple[float, float]
     scored: int
     unscored_labels: tuple[str, ...]
-    submission: Path
 
     @property
     def mean(self) -> float:
@@ -54,6 +56,23 @@ class FinalResult:
     def deviation(self) -> float:
         """The standard deviation between folds."""
         return statistics.stdev(self.folds)
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """The result of a final job.
+
+    Attributes:
+        models: how many vote.
+        score: None where all models were trained on all rows.
+        comparable: without a score, an earlier job of the same settings that has one; None without such a job.
+        submission: the submission file.
+    """
+
+    models: int
+    score: FinalScore | None
+    comparable: ComparableJob | None
+    submission: Path
 
 
 def make_ensemble(job: FinalJob, data: TrainingData) -> FinalResult:
@@ -68,32 +87,36 @@ def make_ensemble(job: FinalJob, data: TrainingData) -> FinalResult:
         answers = [result.test_probabilities for result in outcome.results.values()]
         votes = vote([answer for answer in answers if answer is not None], job.study.final.vote)
         _write_tables(outcome, votes)
-        result = FinalResult(
-            folds=tuple(trained.best.best for trained in outcome.results.values()),
-            accuracy=outcome.scored.score(data.no_relation).accuracy,
-            luck=outcome.luck,
-            interval=outcome.scored.accuracy_interval(outcome.luck or 0.0),
-            scored=len(np.unique(outcome.scored.scored)),
-            unscored_labels=_unscored(outcome),
-            submission=_write_submission(outcome, votes),
-        )
+        score = None if outcome.scored is None else _score(outcome, outcome.scored)
+        comparable = find_comparable(job, data.identity) if score is None else None
+        result = FinalResult(len(outcome.results), score, comparable, _write_submission(outcome, votes))
         _write_summary(outcome, result)
         return result
 
 
-def _unscored(outcome: FinalOutcome) -> tuple[str, ...]:
-    scored = set(outcome.scored.labels.tolist())
-    return tuple(name for label, name in enumerate(outcome.data.examples.labels.names) if label not in scored)
+def _score(outcome: FinalOutcome, answers: OutOfFold) -> FinalScore:
+    held_out = set(answers.labels.tolist())
+    return FinalScore(
+        folds=tuple(trained.best.best for trained in outcome.results.values()),
+        accuracy=answers.score(outcome.data.no_relation).accuracy,
+        luck=outcome.luck,
+        interval=answers.accuracy_interval(outcome.luck or 0.0),
+        scored=len(np.unique(answers.scored)),
+        unscored_labels=tuple(name for label, name in enumerate(outcome.class_names) if label not in held_out),
+    )
 
 
 def _write_tables(outcome: FinalOutcome, votes: FloatArray) -> None:
     folder, data, scored = outcome.job.folder, outcome.data, outcome.scored
     labels, ids = data.examples.labels, [row.id for row in data.examples.rows]
-    atomic_write(folder / "oof.csv", oof_csv(scored, ids, labels))
+    report = UNSCORED + "\n"
+    if scored is not None:
+        atomic_write(folder / "oof.csv", oof_csv(scored, ids, labels))
+        report = per_class_report(scored.probabilities, scored.labels, labels.names)
     atomic_write(folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(data), votes, labels))
     codes = dict(zip(labels.names, labels.codes, strict=True))
     atomic_write(folder / LABELS_FILE, json.dumps(codes, ensure_ascii=False, indent=2) + "\n")
-    atomic_write(folder / "report.txt", per_class_report(scored.probabilities, scored.labels, labels.names))
+    atomic_write(folder / "report.txt", report)
 
 
 def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
@@ -109,14 +132,18 @@ def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
             continue  # what lies elsewhere may change
         if path.read_bytes() == text.encode():
             return path
-    return write_submission(parent, submission_name(study.final.folds, study.model.name), text)
+    final = study.final
+    voters = f"{final.folds}fold" if final.validation else f"{len(final.seeds)}seed"
+    return write_submission(parent, submission_name(voters, study.model.name), text)
 
 
 def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
-    job, scores = outcome.job, outcome.scored.score(outcome.data.no_relation)
-    summary = asdict(scores) | {"interval": result.interval, "folds": result.folds}
-    summary |= {"luck": result.luck, "scored": result.scored, "unscored_labels": result.unscored_labels}
-    summary |= {"mean": result.mean, "sd": result.deviation, "vote": job.study.final.vote}
+    job, score = outcome.job, result.score
+    summary: dict[str, Any] = {"unscored": UNSCORED}
+    if outcome.scored is not None and score is not None:
+        summary = asdict(outcome.scored.score(outcome.data.no_relation)) | asdict(score)
+        summary |= {"mean": score.mean, "sd": score.deviation}
+    summary |= {"vote": job.study.final.vote}
     submission = str(result.submission.relative_to(job.workspace.folder))
     summary |= {"seeds": job.study.final.seeds, "submission": submission, "task": outcome.data.examples.task}
     summary |= {"labels": read_labels(job.folder / LABELS_FILE).digest}

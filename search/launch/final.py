@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import FinalJob, find_final_job, queue_final_job
-from foldrace.search.ensemble.result import FinalResult, make_ensemble
+from foldrace.search.ensemble.result import UNSCORED, FinalResult, FinalScore, make_ensemble
 from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording.final_recorder import record_final
@@ -100,23 +100,32 @@ def refuse_untrained(job: FinalJob, database: Database) -> None:
 
 def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list[str]:
     """What a final job gave, in lines."""
-    metric = job.study.search.metric
     lines = [
         f"tokens    {data.describe_unknown()}",
-        f"folds     {len(result.folds)}: mean {metric} {result.mean:.4f} (sd {result.deviation:.4f})",
-        *score_lines(result),
-        *_scope_lines(data, result),
+        *(_unscored_lines(result) if result.score is None else _scored_lines(job, data, result.score)),
+        *_excluded_lines(data),
         f"files     {job.folder}",
         f"submit    {result.submission}",
     ]
     if data.invented_codes:
         lines.append(f"labels    {data.invented_codes}")
-    if job.study.folds.leaky_oversampling:
+    if job.study.folds.leaky_oversampling and result.score is not None:
         lines.append("leaky_oversampling: copies cross the folds, so these scores are optimistic")
     return lines
 
 
-def score_lines(result: FinalResult) -> list[str]:
+def _unscored_lines(result: FinalResult) -> list[str]:
+    comparable = [] if result.comparable is None else [f"beside    {result.comparable}"]
+    return [f"models    {result.models}, of one seed each", f"score     {UNSCORED}", *comparable]
+
+
+def _scored_lines(job: FinalJob, data: TrainingData, score: FinalScore) -> list[str]:
+    metric = job.study.search.metric
+    folds = f"folds     {len(score.folds)}: mean {metric} {score.mean:.4f} (sd {score.deviation:.4f})"
+    return [folds, *score_lines(score), *_scope_lines(data, score)]
+
+
+def score_lines(result: FinalScore) -> list[str]:
     """The out-of-fold accuracy of a final job, with its interval and without the luck of picked evaluations."""
     oof = f"oof       out-of-fold accuracy {result.accuracy:.4f}"
     interval = "(95 % interval {:.4f} to {:.4f})".format(*result.interval)
@@ -127,18 +136,23 @@ def score_lines(result: FinalResult) -> list[str]:
     return [f"{oof}, optimistic: {picked}", f"{honest} their vote is likely better"]
 
 
-def _scope_lines(data: TrainingData, result: FinalResult) -> list[str]:
-    """Which rows the out-of-fold score is of, and which test rows cannot be right."""
+def _scope_lines(data: TrainingData, result: FinalScore) -> list[str]:
+    """Which rows the out-of-fold score is of."""
     rows, classes, unscored = len(data.examples.rows), len(data.examples.labels.names), result.unscored_labels
     lines = []
     if result.scored < rows:
         lines.append(f"          of {result.scored} of {rows} rows: the others are only trained on, beside each fold")
     if unscored:
         lines.append(f"          too rare to score: {len(unscored)} of {classes} classes ({', '.join(unscored)})")
-    lines.append("          other folds than the search's, so not comparable with its score")
+    return [*lines, "          other folds than the search's, so not comparable with its score"]
+
+
+def _excluded_lines(data: TrainingData) -> list[str]:
+    """Which rows are left out for their labels, and which test rows cannot be right."""
+    lines = []
     test, excluded = data.test, ", ".join(data.study.data.exclude_labels)
     if excluded:
-        every = rows + data.examples.outside
+        every = len(data.examples.rows) + data.examples.outside
         lines.append(
             f"excluded  {excluded}: {data.examples.outside / every:.1%} of the training rows; no test row is given it"
         )

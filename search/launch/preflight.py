@@ -102,8 +102,9 @@ def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:
         raise DeviceError(str(error)) from None
     precision = "fp32" if autocast_dtype(task.knobs, torch.device(slot.device)) is None else "bf16"
     trials = data.study.search.trials if data.study.searched else len(data.study.final.seeds)
-    fold_epochs = expected_epochs(data.study) * plan.count * trials
-    rows = statistics.mean(len(plan.training(fold)) for fold in range(plan.count))
+    models = plan.count or 1  # of all rows
+    fold_epochs = expected_epochs(data.study) * models * trials
+    rows = statistics.mean(len(plan.training(fold)) for fold in range(models))
     if seconds is None:
         return TimeEstimate(None, precision, fold_epochs, None)
     rate = min(task.knobs.batch_size, len(task.training)) / seconds
@@ -147,8 +148,6 @@ def describe_study(data: TrainingData) -> list[str]:
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
     copies = len(rows) - len({normalise_sentence(row.sentence) for row in rows})
     tokens = data.encoded(typical_knobs(study).entity_marking)
-    training = [len(plan.training(fold)) for fold in range(plan.count)]
-    validation = [len(plan.validation(fold)) for fold in range(plan.count)]
     lines = [
         f"data      {counted(len(rows), _ROW[data.examples.task])}, {counted(len(counts), 'label')}: "
         f"{most} {many / len(rows):.1%} ... {least} {counted(few, 'row')}",
@@ -157,8 +156,7 @@ def describe_study(data: TrainingData) -> list[str]:
         f"model     {study.model.name}, {len(data.tokenizer)} pieces; "
         f"{tokens.lengths.mean():.0f} tokens a row, "
         f"{data.describe_unknown()}; {counted(tokens.truncated, 'row')} cut at {study.model.max_length}",
-        f"folds     {plan.count}: training {span(min(training), max(training))} rows, "
-        f"validation {span(min(validation), max(validation))}"
+        f"folds     {_folds(plan)}"
         f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",
     ]
     if study.data.extra:
@@ -180,6 +178,15 @@ def _extra(examples: Examples) -> str:
     return f"{examples.extra} of these only train{left_out if examples.copies else ''}"
 
 
+def _folds(plan: FoldPlan) -> str:
+    if not plan.count:
+        return f"none: each model is trained on all rows, {len(plan.training(0))}, and has no score"
+    training = [len(plan.training(fold)) for fold in range(plan.count)]
+    validation = [len(plan.validation(fold)) for fold in range(plan.count)]
+    parts = f"training {span(min(training), max(training))} rows, validation {span(min(validation), max(validation))}"
+    return f"{plan.count}: {parts}"
+
+
 def _spans(examples: Examples) -> str:
     if examples.task != "relation":
         return ""
@@ -190,7 +197,7 @@ def _spans(examples: Examples) -> str:
 def _plan(data: TrainingData) -> FoldPlan:
     """The folds of a search; those of the first seed of a final job, where nothing is searched."""
     folds, final = data.study.folds, data.study.final
-    return data.plan(folds.count, folds.seed) if data.study.searched else data.plan(final.folds, final.seeds[0])
+    return data.plan(folds.count, folds.seed) if data.study.searched else data.final_plan(final.seeds[0])
 
 
 def _range(study: Study, knob: str) -> str:

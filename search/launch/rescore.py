@@ -148,7 +148,8 @@ def _folds(study: Study, knobs: Mapping[int, Fixed], repeats: int) -> dict[FoldK
 
 def rescored_study(study: Study) -> Study:
     """The study as the workers of its rescore run it: each of its trials is one fold of a search's split."""
-    return study.model_copy(update={"final": study.final.model_copy(update={"folds": study.folds.count})})
+    final = study.final.model_copy(update={"folds": study.folds.count, "validation": True})
+    return study.model_copy(update={"final": final})
 
 
 def fresh_seed(study: Study, repeat: int) -> int:

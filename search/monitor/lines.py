@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def status_lines(status: StudyStatus) -> list[str]:
     """The status as plain lines."""
     by_state = ", ".join(f"{count} {called}" for _, count, called in counts(status))
-    things = "folds" if status.is_final else "trials"
-    lines = [f"study     {status.name} ({status.state}): {status.ended} of {status.total} {things} done: {by_state}"]
+    done = f"{status.ended} of {status.total} {status.things} done: {by_state}"
+    lines = [f"study     {status.name} ({status.state}): {done}"]
     lines += [f"edited    {edited_words(status.edited)}"] if status.edited else []
     if status.best is not None and not status.is_final:
         best = f"{status.study.search.metric} {status.best.value:.4f}{against(status)}"
@@ -85,7 +85,7 @@ def progress_line(status: StudyStatus | None) -> str:
     trials, best = status.trials, status.best
     asked = "" if status.control == "running" else f"{status.state}: "
     if status.is_final:
-        return f"{asked}{status.ended}/{status.total} folds, {trials.get('FAIL', 0)} failed"
+        return f"{asked}{status.ended}/{status.total} {status.things}, {trials.get('FAIL', 0)} failed"
     ended = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned"
     ended += f", {len(status.aside)} put aside" if status.aside else ""
     line = f"{asked}{ended}, {trials.get('FAIL', 0)} failed"

@@ -43,7 +43,8 @@ class FinalStatus:
     Attributes:
         name: in the database, as demo/final-1.
         ended: folds that are trained, or failed for good.
-        mean: of the folds' best evaluations, by the study's metric; None until one is trained.
+        mean: of the folds' best evaluations, by the study's metric; None until one is trained, and without a score.
+        is_scored: False of models that are trained on all rows.
     """
 
     name: str
@@ -51,9 +52,12 @@ class FinalStatus:
     ended: int
     failed: int
     mean: float | None
+    is_scored: bool = True
 
     def __str__(self) -> str:
         failed = f", {self.failed} failed" if self.failed else ""
+        if not self.is_scored:
+            return f"{self.name}: {self.ended} of {self.folds} models done{failed}, trained on all rows: no score"
         mean = "" if self.mean is None else f", mean {self.mean:.4f}"
         return f"{self.name}: {self.ended} of {self.folds} folds done{failed}{mean}"
 
@@ -146,6 +150,16 @@ class StudyStatus:
     def is_final(self) -> bool:
         """Whether it is a final job: each of its trials is a fold, and none is pruned."""
         return self.name != self.study.name
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether a trial has a score; not in a final job whose models are trained on all rows."""
+        return not self.is_final or self.study.final.validation
+
+    @property
+    def things(self) -> str:
+        """What its trials are."""
+        return "trials" if not self.is_final else "folds" if self.is_scored else "models"
 
     @property
     def ended(self) -> int:

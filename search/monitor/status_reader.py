@@ -28,7 +28,7 @@ from foldrace.search.monitor.status import (
 from foldrace.search.prior_store import read_prior_statuses
 from foldrace.search.ranking import select_ranked
 from foldrace.search.stored_knobs import read_knobs
-from foldrace.search.study_store import StoredStudy, find_study, read_study
+from foldrace.search.study_store import IDENTITY, StoredStudy, find_study, read_study
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.storage.leases import lease as leases
@@ -83,14 +83,15 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
     seen = _workers(connection, study_id)
     lease, folds = study.search.lease_seconds, _folds_aside(connection, study_id)
     alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= lease}
+    is_scored = stored.name == study.name or study.final.validation
     return StudyStatus(
         study=study,
         name=stored.name,
         control=workers.read_control(connection, study_id),
         trials=dict(sorted(Counter(trial.state for trial in compute).items())),
         evaluations=_evaluations(connection, study_id),
-        best=_best(connection, study_id),
-        first=_first_value(connection, study_id),
+        best=_best(connection, study_id) if is_scored else None,
+        first=_first_value(connection, study_id) if is_scored else None,
         seconds_each=_seconds_held(usage, compute) or _seconds_each(connection, study_id),
         finals=_jobs(connection, stored, "final"),
         rescores=_jobs(connection, stored, "rescore"),
@@ -128,18 +129,29 @@ def _jobs(connection: sa.Connection, stored: StoredStudy, kind: str) -> tuple[Fi
     """The final jobs of a study, or its rescore, in the order in which they were begun; such a job itself."""
     states, studies = sa.case((_TRIALS.state.in_(ENDED), 1), else_=0), tables.studies.c
     failed = sa.case((_TRIALS.state == "FAIL", 1), else_=0)
+    identity = tables.study_attrs.c
     query = (
         sa.select(
-            studies.study_name, sa.func.count(), sa.func.sum(states), sa.func.sum(failed), sa.func.avg(_VALUES.value)
+            studies.study_name,
+            identity.value_json,
+            sa.func.count(),
+            sa.func.sum(states),
+            sa.func.sum(failed),
+            sa.func.avg(_VALUES.value),
         )
         .join(tables.trials, _TRIALS.study_id == studies.study_id)
         .outerjoin(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
+        .outerjoin(tables.study_attrs, (identity.study_id == studies.study_id) & (identity.key == IDENTITY))
         .where((studies.study_name == stored.name) | studies.study_name.startswith(f"{stored.name}/", autoescape=True))
         .where(studies.study_name.contains(f"/{kind}-", autoescape=True))
-        .group_by(studies.study_id, studies.study_name)
+        .group_by(studies.study_id, studies.study_name, identity.value_json)
         .order_by(studies.study_id)
     )
-    return tuple(FinalStatus(*row) for row in connection.execute(query))
+    found = []
+    for name, settings, folds, ended, bad, mean in connection.execute(query):
+        is_scored = json.loads(settings or "{}").get("final.validation") != "false"
+        found.append(FinalStatus(name, folds, ended, bad, mean if is_scored else None, is_scored))
+    return tuple(found)
 
 
 def _first_value(connection: sa.Connection, study_id: int) -> float | None:

@@ -93,7 +93,8 @@ def read_trial_table(database: Database, name: str) -> TrialTable:
         states = connection.execute(sa.select(_TRIALS.number, _TRIALS.state).where(of_study).order_by(_TRIALS.number))
         reasons = _reasons(connection, of_study)
         knobs = read_knobs(connection, of_study) if name == study.name else _final_folds(connection, of_study)
-        scores = _scores(connection, of_study)
+        is_scored = name == study.name or study.final.validation
+        scores = _scores(connection, of_study) if is_scored else {}
         folds = _folds(connection, of_study, study.defaults.evaluations)
         return TrialTable(
             tuple(

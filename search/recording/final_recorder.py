@@ -11,7 +11,7 @@ import optuna
 
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures, read_outcome
-from foldrace.search.ensemble.result import FinalResult
+from foldrace.search.ensemble.result import UNSCORED, FinalResult
 from foldrace.search.recording.dashboard_attrs import read_note, write_note
 from foldrace.search.recording.recorder import attach, log_errors, name_metric, trackers_of
 from foldrace.search.recording.tracker_records import average, series
@@ -39,16 +39,20 @@ def record_final(session: Session, job: FinalJob, data: TrainingData, result: Fi
 
 def _record(outcome: FinalOutcome, result: FinalResult, pictures: Mapping[str, bytes]) -> Record:
     study, folds = outcome.job.study, list(outcome.results.values())
-    bests = [fold.best.scores.accuracy for fold in folds]
-    lists: dict[str, Points] = {f"{len(folds)}-fold val best acc list": list(enumerate(bests))}
+    score, lists, values = result.score, dict[str, Points](), dict[str, float]()
+    if score is not None:
+        bests = [fold.best.scores.accuracy for fold in folds]
+        lists = series([fold.curve for fold in folds])
+        lists |= {f"{len(folds)}-fold val best acc list": list(enumerate(bests))} | _training_accuracies(outcome)
+        values = average(bests, len(folds)) | {"out-of-fold accuracy": score.accuracy}
     return Record(
         name=f"final-{outcome.job.number}",
         number=None,
         state="COMPLETE",
-        value=result.mean,
+        value=None if score is None else score.mean,
         parameters=study.hyperparameters({}).model_dump(),
-        series=series([fold.curve for fold in folds]) | lists | _training_accuracies(outcome),
-        values=average(bests, len(folds)) | {"out-of-fold accuracy": result.accuracy},
+        series=lists,
+        values=values,
         texts={"inference_file_path": str(result.submission)},
         pictures=pictures,
     )
@@ -59,7 +63,7 @@ def _training_accuracies(outcome: FinalOutcome) -> dict[str, Points]:
     found: dict[str, Points] = {}
     for i, (fold, result) in enumerate(outcome.results.items()):
         if result.train_probabilities is not None:
-            plan = outcome.data.plan(outcome.job.study.final.folds, fold.seed)
+            plan = outcome.data.final_plan(fold.seed)
             labels = outcome.data.labels[plan.training(fold.fold)]
             accuracy = float(np.mean(result.train_probabilities.argmax(axis=1) == labels))
             found[f"{i}-th train_acc_score"] = [(result.best.step, accuracy)]
@@ -67,15 +71,22 @@ def _training_accuracies(outcome: FinalOutcome) -> dict[str, Points]:
 
 
 def _headline(result: FinalResult) -> str:
-    low, high = result.interval
-    honest = (
-        "" if result.luck is None else f", {result.accuracy - result.luck:.4f} without the luck of picked evaluations"
-    )
-    score = f"**Out-of-fold accuracy {result.accuracy:.4f}**{honest} (95 % interval {low:.4f} to {high:.4f})"
-    return f"{score}\n\nHanded in: {escaped(result.submission.name)}"
+    return f"{_score(result)}\n\nHanded in: {escaped(result.submission.name)}"
+
+
+def _score(result: FinalResult) -> str:
+    score = result.score
+    if score is None:
+        beside = "" if result.comparable is None else f"\n\nBeside it {escaped(result.comparable)}"
+        return f"**{UNSCORED[:1].upper()}{UNSCORED[1:]}**{beside}"
+    low, high = score.interval
+    honest = "" if score.luck is None else f", {score.accuracy - score.luck:.4f} without the luck of picked evaluations"
+    return f"**Out-of-fold accuracy {score.accuracy:.4f}**{honest} (95 % interval {low:.4f} to {high:.4f})"
 
 
 def _note(outcome: FinalOutcome, result: FinalResult, addresses: Mapping[str, str]) -> str:
+    if result.score is None:
+        return _headline(result) + "\n"
     rows = [
         [fold.seed, fold.fold, f"{trained.best.best:.4f}", f"{trained.best.epoch:.2f}"]
         for fold, trained in outcome.results.items()

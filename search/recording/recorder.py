@@ -115,7 +115,7 @@ class Recorder:
 
     def _store(self, claim: Claim, outcome: TrialOutcome, assignment: Assignment) -> None:
         names, database = self._data.examples.labels.names, self._session.database
-        is_trained_fold = assignment.is_final and outcome.state == "COMPLETE"
+        is_trained_fold = assignment.is_final and assignment.is_scored and outcome.state == "COMPLETE"
         matrices = self._matrices(assignment) if is_trained_fold else {}
         trial, addresses = claim.trial, {}
         with log_errors(f"the pictures of trial {claim.number}"):
@@ -144,7 +144,8 @@ class Recorder:
     def _outcome(
         self, claim: Claim, assignment: Assignment, state: str, value: float | None, reason: str
     ) -> TrialOutcome:
-        evaluations = claim.evaluations
+        evaluations = claim.evaluations if assignment.is_scored else {}
+        value = value if assignment.is_scored else None
         folds = [
             FoldOutcome(fold, curve, _seconds(assignment.folder(fold)))
             for fold in sorted({point[0] for point in evaluations})

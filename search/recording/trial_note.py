@@ -115,7 +115,7 @@ def _headline(outcome: TrialOutcome) -> str:
 
 def _fold_table(outcome: TrialOutcome) -> str:
     if not outcome.folds:
-        return "No fold was judged."
+        return "No fold was judged." if outcome.state != "COMPLETE" else "Trained on all rows, so without a score."
     header = [
         "fold",
         f"best {outcome.metric}",

@@ -1,15 +1,19 @@
 """The report of a final job in one HTML file: the out-of-fold score, the folds, pictures, classes, the hardest rows."""
 
 import statistics
+from typing import Any
 
 import numpy as np
 
+from foldrace.search.ensemble.comparison import find_comparable
 from foldrace.search.ensemble.job import read_summary
 from foldrace.search.ensemble.outcome import FinalOutcome, outcome_pictures
+from foldrace.search.ensemble.result import UNSCORED
 from foldrace.search.reports.page import Picture, Table, render_page
 from foldrace.search.reports.reproduction import Reproduction
 from foldrace.search.study_store import public_toml
 from foldrace.search.words import counted, duration
+from foldrace.trainer.ensemble import OutOfFold
 from foldrace.trainer.metrics import per_class
 
 MAX_HARDEST = 30  # rows
@@ -22,29 +26,56 @@ _WORDS = {
 
 def final_report(outcome: FinalOutcome) -> str:
     """The HTML of the report."""
-    study, folder = outcome.job.study, outcome.job.folder
-    scores = vars(outcome.scored.score(outcome.data.no_relation))
+    study, folder, scored = outcome.job.study, outcome.job.folder, outcome.scored
     return render_page(
         "final.html",
         title=f"Final job {outcome.job.name}",
         summary=_summary(outcome),
         steps=[f"foldrace predict {folder.parent.parent.name}/{outcome.job.name} FILE"],
-        scores=Table(["score", "out of fold"], [[name, f"{value:.4f}"] for name, value in scores.items()]),
-        folds=_folds(outcome),
-        spread=_spread(outcome),
+        scored=None if scored is None else _scored(outcome, scored),
+        models=_models(outcome),
         pictures=[Picture(png, _WORDS[name]) for name, png in outcome_pictures(outcome).items()],
-        classes=_classes(outcome),
-        hardest=_hardest(outcome),
         reproduction=Reproduction.of(public_toml(study), outcome.data.identity, ["foldrace final study.toml"]),
     )
 
 
+def _scored(outcome: FinalOutcome, scored: OutOfFold) -> dict[str, Any]:
+    """What the page shows of the rows that were held out."""
+    scores = vars(scored.score(outcome.data.no_relation))
+    return {
+        "scores": Table(["score", "out of fold"], [[name, f"{value:.4f}"] for name, value in scores.items()]),
+        "folds": _folds(outcome),
+        "spread": _spread(outcome),
+        "classes": _classes(outcome, scored),
+        "hardest": _hardest(outcome, scored),
+    }
+
+
 def _summary(outcome: FinalOutcome) -> dict[str, list[str]]:
     """The lines of the first screen, by what they tell."""
-    scores, luck = outcome.scored.score(outcome.data.no_relation), outcome.luck
-    low, high = outcome.scored.accuracy_interval(luck or 0.0)
-    plan = outcome.data.plan(outcome.job.study.final.folds, outcome.job.study.final.seeds[0])
-    rows = counted(len(outcome.scored.labels), "row")
+    scored = outcome.scored
+    seconds = sum(result.cost.seconds for result in outcome.results.values())
+    submission = read_summary(outcome.job.folder).submission
+    told = _unscored_summary(outcome) if scored is None else _scored_summary(outcome, scored)
+    return {
+        **told,
+        "cost": [f"{counted(len(outcome.results), 'model')}, trained in {duration(seconds)} of their workers' time."],
+        "next": [f"Hand in: {submission}", "Or predict other rows with the same models:"],
+    }
+
+
+def _unscored_summary(outcome: FinalOutcome) -> dict[str, list[str]]:
+    comparable = find_comparable(outcome.job, outcome.data.identity)
+    rows = counted(len(outcome.data.examples.rows), "row")
+    found = f"{counted(len(outcome.results), 'model')} of all {rows}, one for each seed; {UNSCORED}."
+    return {"found": [found], "how sure": [] if comparable is None else [f"Beside it {comparable}."]}
+
+
+def _scored_summary(outcome: FinalOutcome, scored: OutOfFold) -> dict[str, list[str]]:
+    scores, luck = scored.score(outcome.data.no_relation), outcome.luck
+    low, high = scored.accuracy_interval(luck or 0.0)
+    plan = outcome.data.final_plan(outcome.job.study.final.seeds[0])
+    rows = counted(len(scored.labels), "row")
     sure = [
         f"Over {rows}, each scored by models that were not trained on it: 95 % interval {low:.4f} to {high:.4f}.",
         "Each model is the best of its evaluations on these very rows, which is optimistic"
@@ -55,14 +86,15 @@ def _summary(outcome: FinalOutcome) -> dict[str, list[str]]:
         sure.append(f"Trained on, but too rare to be scored: {', '.join(plan.pinned_labels)}.")
     if plan.leaky:
         sure.append("leaky_oversampling: copies cross the folds, so these scores are optimistic.")
-    seconds = sum(result.cost.seconds for result in outcome.results.values())
-    submission = read_summary(outcome.job.folder).submission
-    return {
-        "found": [f"Out-of-fold accuracy {scores.accuracy:.4f}."],
-        "how sure": sure,
-        "cost": [f"{counted(len(outcome.results), 'model')}, trained in {duration(seconds)} of their workers' time."],
-        "next": [f"Hand in: {submission}", "Or predict other rows with the same models:"],
-    }
+    return {"found": [f"Out-of-fold accuracy {scores.accuracy:.4f}."], "how sure": sure}
+
+
+def _models(outcome: FinalOutcome) -> Table:
+    rows = [
+        [fold.seed, f"{result.curve[-1].epoch:.2f}", f"{result.curve[-1].train_loss:.4f}", f"{result.cost.seconds:.1f}"]
+        for fold, result in outcome.results.items()
+    ]
+    return Table(["seed", "epochs", "training loss", "seconds"], rows)
 
 
 def _spread(outcome: FinalOutcome) -> str:
@@ -91,8 +123,8 @@ def _folds(outcome: FinalOutcome) -> Table:
     return Table(header, rows)
 
 
-def _classes(outcome: FinalOutcome) -> Table:
-    found = per_class(outcome.scored.probabilities, outcome.scored.labels)
+def _classes(outcome: FinalOutcome, scored: OutOfFold) -> Table:
+    found = per_class(scored.probabilities, scored.labels)
     rows = [
         [name, *(f"{value:.3f}" if one.support else "-" for value in (one.precision, one.recall, one.f1)), one.support]
         for name, one in zip(outcome.class_names, found, strict=True)
@@ -100,9 +132,9 @@ def _classes(outcome: FinalOutcome) -> Table:
     return Table(["class", "precision", "recall", "F1", "rows"], rows)
 
 
-def _hardest(outcome: FinalOutcome) -> Table:
+def _hardest(outcome: FinalOutcome, scored: OutOfFold) -> Table:
     """The rows whose true class got the least probability."""
-    scored, names = outcome.scored, outcome.class_names
+    names = outcome.class_names
     true = scored.probabilities[np.arange(len(scored.labels)), scored.labels]
     texts = {"relation": ["sentence", "subject", "object"], "text": ["text"], "pair": ["text", "pair"]}
     header = ["id", *texts[outcome.data.examples.task], "true class", "taken for", "probability of the true class"]

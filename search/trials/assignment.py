@@ -30,6 +30,11 @@ class Assignment:
     folder: Callable[[int], Path]
     is_final: bool
 
+    @property
+    def is_scored(self) -> bool:
+        """Whether rows are held out that judge the model."""
+        return self.plan.count > 0
+
 
 def refuse_impossible(trial: FrozenTrial, study: Study, is_final: bool) -> None:
     """Refuse a trial that somebody queued with what cannot be run, or with a knob that the study would pass over.
@@ -74,6 +79,6 @@ def _check_value(knob: str, value: Any, study: Study) -> None:
 
 def _check_fold(attrs: Mapping[str, object], study: Study) -> None:
     fold, seed = attrs.get("fold"), attrs.get("seed")
-    if type(fold) is not int or type(seed) is not int or not 0 <= fold < study.final.folds:
+    if type(fold) is not int or type(seed) is not int or not 0 <= fold < study.final.models:
         found = f"fold {short_repr(fold)}, seed {short_repr(seed)}"
-        raise ValueError(f"{found}: not a fold of this final job, which has {study.final.folds}")
+        raise ValueError(f"{found}: not a fold of this final job, which has {study.final.models}")

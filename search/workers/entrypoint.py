@@ -141,7 +141,7 @@ def _final_assignment(session: Session, data: TrainingData, job: str) -> Callabl
 
     def assign(claim: Claim) -> Assignment:
         fold, seed = int(claim.user_attrs["fold"]), int(claim.user_attrs["seed"])
-        plan = data.plan(session.study.final.folds, seed)
+        plan = data.final_plan(seed)
         folder = fold_folder(session.workspace.job(job).folder, FinalFold(fold, seed))
         return Assignment(session.study.hyperparameters({}), plan, (fold,), lambda _: folder, is_final=True)
 

@@ -88,7 +88,8 @@ class TrialRun:
             self.fail(f"its value is {value}")
             return
         self._recorder.record_end(self.claim, self.assignment, "COMPLETE", value=value)
-        self._log_end(self.claim.finish(value), f"complete: {value:.4f}")
+        worth = f"{value:.4f}" if self.assignment.is_scored else "no score"
+        self._log_end(self.claim.finish(value), f"complete: {worth}")
 
     def fail(self, reason: str) -> None:
         """End the trial for good because of an error of its own."""

@@ -110,11 +110,13 @@ def test_the_luck_of_picked_evaluations_is_taken_off_the_score(tmp_path: Path, w
 
     result = make_ensemble(job, data)
 
-    assert unknown.luck is None
-    assert result.luck is not None
+    assert unknown.score is not None
+    assert result.score is not None
+    assert unknown.score.luck is None
+    assert result.score.luck is not None
     assert "a little optimistic: each model is the best" in "\n".join(result_lines(job, data, unknown))
-    assert result.luck == pytest.approx(0.055, abs=0.015)  # of the best of eight, on 155 rows
-    assert np.mean(result.interval) == pytest.approx(result.accuracy - result.luck, abs=0.01)
-    assert f"honest    {result.accuracy - result.luck:.4f} without that luck" in "\n".join(
+    assert result.score.luck == pytest.approx(0.055, abs=0.015)  # of the best of eight, on 155 rows
+    assert np.mean(result.score.interval) == pytest.approx(result.score.accuracy - result.score.luck, abs=0.01)
+    assert f"honest    {result.score.accuracy - result.score.luck:.4f} without that luck" in "\n".join(
         result_lines(job, data, result)
     )

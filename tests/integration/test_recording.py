@@ -263,11 +263,12 @@ def test_a_final_job_is_reported_and_recorded(session: Session, data: TrainingDa
     text = final_report(open_outcome(job.folder))
 
     assert_harmless(text)
-    assert f"Out-of-fold accuracy {result.accuracy:.4f}" in text
+    assert result.score is not None
+    assert f"Out-of-fold accuracy {result.score.accuracy:.4f}" in text
     assert "&lt;img src=x onerror=alert(" in text  # a hard row's sentence
     assert text.count("data:image/png;base64,") == 3
     read = optuna.load_study(study_name="small/final-1", storage=session.database.storage)
-    assert f"Out-of-fold accuracy {result.accuracy:.4f}" in get_note(read)
+    assert f"Out-of-fold accuracy {result.score.accuracy:.4f}" in get_note(read)
     assert get_note(read).count("](/artifacts/") == len(get_all_artifact_meta(read)) == 3
     assert read.metric_names == ["accuracy"]
     assert list((session.workspace.folder / "tensorboard" / "final-1").iterdir())

@@ -24,7 +24,7 @@ def leave_results(job: FinalJob, data: TrainingData, *, with_bits: bool = False,
     atomic_write(job.folder / "study.toml", public_toml(job.study))
     random, classes = np.random.default_rng(0), len(data.examples.labels.names)
     for fold in job.folds:
-        plan = data.plan(job.study.final.folds, fold.seed)
+        plan = data.final_plan(fold.seed)
         task = data.task(job.study.hyperparameters({}), plan, fold.fold, "cpu", predict_test=True)
         sizes = len(task.validation), len(data.test.rows if data.test else ()), len(task.training)
         drawn, test, train = (random.dirichlet(np.ones(classes), size).astype(np.float32) for size in sizes)

@@ -11,6 +11,7 @@ from foldrace.trainer.data.folds import (
     FoldError,
     FoldPlan,
     normalise_sentence,
+    plan_all_rows,
     plan_folds,
     plan_given_folds,
 )
@@ -130,6 +131,15 @@ def test_rare_classes_are_repeated_in_whole_rounds_to_twice_the_folds() -> None:
     assert len(training) == 15 + 3 * 2
     assert training[-3:].tolist() == training[15:18].tolist()
     assert len(plan(labels, distinct(24), 4, oversample=False).training(0)) == 15 + 3
+
+
+def test_a_plan_of_all_rows_holds_none_out_and_repeats_rare_classes() -> None:
+    labels = np.array([0] * 20 + [1] * 4)
+    found, plain = (plan_all_rows(labels, Folds(count=4, oversample_minority=rare)) for rare in (True, False))
+
+    assert found.training(0).tolist() == [*range(24), *range(20, 24)]
+    assert plain.training(0).tolist() == list(range(24))
+    assert len(found.validation(0)) == found.count == 0
 
 
 def test_a_leaky_plan_repeats_before_the_split_so_that_copies_leak() -> None:

@@ -54,6 +54,7 @@ def test_a_data_file_may_not_change(train: Path) -> None:
         {"search": {"trials": 5}},
         {"search": {"storage": "sqlite:///x.db", "sampler": "tpe", "trackers": ["mlflow"], "lease_seconds": 5.0}},
         {"final": {"folds": 3}},
+        {"final": {"validation": False}},  # of a search
         {"training": {**TRAINING, "dropout": 0.1}},  # its default
         {"training": {**TRAINING, "max_grad_norm": 1}},  # its default, written without a point
         {"folds": {"count": 5}},
@@ -155,3 +156,12 @@ def test_an_older_version_refuses_a_key_that_it_does_not_know(train: Path) -> No
 
     with pytest.raises(StudyError, match=r"^study s: folds\.repeats: unknown key; a newer foldrace made it, so update"):
         Identity.from_json(stored, "study s")
+
+
+def test_a_final_job_of_all_rows_is_another_one(train: Path) -> None:
+    folds, of_all = (
+        study(train, training={"lr": 1e-3}, final={"validation": has_folds}) for has_folds in (True, False)
+    )
+
+    assert "final.validation" not in Identity.of(folds).to_json()
+    assert Identity.of(of_all).changes_since(Identity.of(folds)) == ["final.validation is false, was true"]

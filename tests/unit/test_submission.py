@@ -213,7 +213,7 @@ def test_a_writer_that_is_killed_leaves_no_folder_without_its_file(tmp_path: Pat
     ],
 )
 def test_a_models_name_never_leaves_the_folder(tmp_path: Path, model: str, name: str) -> None:
-    assert submission_name(8, model) == name
+    assert submission_name("8fold", model) == name
     assert (tmp_path / f"{name}1").resolve().parent == tmp_path.resolve()
 
 

@@ -29,7 +29,7 @@ class FoldPlan:
     """A split of the rows into folds. Two plans are the same when their hashes are.
 
     Attributes:
-        count: the number of folds.
+        count: the number of folds; 0: every row only ever trains.
         oversample: rare classes are repeated in the training parts.
         leaky: they were repeated before the split, so copies of a row are on both sides of it.
         pinned_labels: the classes that are only trained on, and left out of every score.
@@ -165,6 +165,18 @@ def plan_given_folds(labels: IntArray, given: Sequence[str], folds: Folds) -> Fo
     number = {value: k for k, value in enumerate(values)}
     fold = np.array([number[value] for value in given], dtype=np.int64)
     return FoldPlan(folds.count, folds.seed, folds.oversample_minority, False, (), np.arange(len(labels)), fold, rounds)
+
+
+def plan_all_rows(labels: IntArray, folds: Folds) -> FoldPlan:
+    """The plan of models that train on all rows. It has no fold; rare classes are repeated as `plan_folds` does it.
+
+    Args:
+        labels: (n,) class indices.
+    """
+    is_repeated = folds.oversample_minority or folds.leaky_oversampling
+    rounds = _repetitions(labels, 2 * folds.count) if is_repeated else np.ones_like(labels)
+    rows = np.arange(len(labels))
+    return FoldPlan(0, folds.seed, is_repeated, False, (), rows, np.full_like(rows, PINNED), rounds)
 
 
 def _in_order(value: str) -> tuple[bool, int, str]:
