@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, create_trial
 from benchmarks.recordings import EVALUATIONS
 from benchmarks.simulation.worlds import World, make_world
 from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.gp import GpSampler
 
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def _study(world: World, count: int) -> tuple[list[FrozenTrial], list[LearningCurves]]:
-    random, cube, space = np.random.default_rng(0), Cube(world.space), dict(world.space)
+    random, cube, space = np.random.default_rng(0), Cube(SearchSpace(world.space)), SearchSpace(world.space)
     trials, curves = [], []
     for number in range(count):
         params = cube.params(random.random(cube.knobs))
@@ -76,7 +77,7 @@ def _seconds(world: World, trials: Sequence[FrozenTrial], curves: Sequence[Learn
     sampler, seconds = GpSampler(GivenCurves(curves)), []
     for repeat in range(REPEATS):
         started = time.process_time()
-        sampler.sample(trials, len(trials) + repeat, dict(world.space), 0)
+        sampler.sample(trials, len(trials) + repeat, SearchSpace(world.space), 0)
         seconds.append(time.process_time() - started)
     return min(seconds)
 

@@ -16,7 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from foldrace.errors import FoldraceError
 from foldrace.storage import optuna_rows, tables
 from foldrace.studies.knobs import Hyperparameters, Value
-from foldrace.studies.settings import Choices, Range, Setting, check_setting, explain_value
+from foldrace.studies.settings import (
+    Choices,
+    Range,
+    Setting,
+    active_knobs,
+    check_setting,
+    explain_value,
+    searched_knobs,
+)
 from foldrace.studies.study import Metric
 
 CREDIBLE_PRIORS = "priors"  # the user attribute of a trial: the priors that counted when its values were sampled
@@ -88,7 +96,8 @@ class EarlierStudy(_Part):
         for i, trial in enumerate(self.trials):
             if any(len(fold) > self.evaluations for fold in trial.folds):
                 raise ValueError(f"trials.{i}.folds: more than {self.evaluations} evaluations in a fold")
-            wrong = [knob for knob, setting in self.searched.items() if not _fits(setting, trial.params.get(knob))]
+            active = active_knobs(self.searched, trial.params)
+            wrong = [knob for knob in active if not _fits(self.searched[knob], trial.params.get(knob))]
             if wrong:
                 raise ValueError(f"trials.{i}.params.{wrong[0]}: missing, or not a value of that knob")
         return self
@@ -96,11 +105,14 @@ class EarlierStudy(_Part):
     @property
     def searched(self) -> dict[str, Range | Choices]:
         """The knobs that its trials differ in; without those that this version does not have."""
-        return {
-            knob: setting
-            for knob, setting in self.knobs.items()
-            if knob in Hyperparameters.model_fields and isinstance(setting, Range | Choices)
-        }
+        known = {knob: setting for knob, setting in self.knobs.items() if knob in Hyperparameters.model_fields}
+        return searched_knobs(known)
+
+    def values(self, trial: EarlierTrial) -> dict[str, Value]:
+        """The knobs that one of its trials was trained with: fixed, its own, and inactive ones at their default."""
+        active = active_knobs(self.searched, trial.params)
+        defaults = {k: Hyperparameters.model_fields[k].default for k in self.searched.keys() - active}
+        return self.fixed | {k: v for k, v in trial.params.items() if k not in defaults} | defaults
 
     @property
     def fixed(self) -> dict[str, Value]:

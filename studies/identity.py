@@ -103,9 +103,10 @@ class Identity:
 
 def _settings(study: Study) -> dict[str, str]:
     """JSON by key, without the files of the data."""
-    plain = study.model_dump()["training"]
     # As the knobs have them: 1 and 1.0 are the same learning rate.
-    training = Hyperparameters.model_validate(study.fixed).model_dump() | {k: plain[k] for k in study.searched}
+    training = Hyperparameters.model_validate(study.fixed).model_dump() | {
+        knob: setting.model_dump(exclude_defaults=True) for knob, setting in study.searched.items()
+    }
     baselines = [Hyperparameters.model_validate(b).model_dump(include=set(b)) for b in study.search.baseline]
     baseline = baselines if len(baselines) > 1 else next(iter(baselines), {})
     sections: dict[str, dict[str, Any]] = {

@@ -21,7 +21,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
-    """Set a key of `raw`, where a relative path starts at the current folder. A knob that it fixes leaves the baseline.
+    """Set a key of `raw`, where a relative path starts at the current folder.
+
+    A knob that it fixes leaves the baseline, and so does one that is never searched with that value.
 
     Raises:
         StudyError: the key lies in a value.
@@ -35,7 +37,8 @@ def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
     set_key(raw, key, value)
     section, _, knob = key.partition(".")
     if section == "training" and not isinstance(value, dict):
-        _drop_from_baseline(raw, knob)
+        for dropped in (knob, *_never_searched(raw, knob, value)):
+            _drop_from_baseline(raw, dropped)
 
 
 def absolute(value: Any, folder: Path) -> Any:
@@ -60,6 +63,17 @@ def set_key(raw: dict[str, Any], key: str, value: Any) -> None:
         raw[section] = dict(inner)
         raw = raw[section]
     raw[last] = value
+
+
+def _never_searched(raw: dict[str, Any], fixed: str, value: Any) -> list[str]:
+    """The knobs that are searched only with other values of a knob that is now fixed."""
+    found, training = [], raw["training"]
+    for knob, setting in training.items() if isinstance(training, dict) else ():
+        match setting:
+            case {"when": dict(when)} if fixed in when:
+                wanted = when[fixed]
+                found += [] if value == wanted or (isinstance(wanted, list) and value in wanted) else [knob]
+    return found
 
 
 def _drop_from_baseline(raw: dict[str, Any], knob: str) -> None:

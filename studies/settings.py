@@ -5,16 +5,42 @@ Each is checked against the table of knobs.
 
 import json
 import math
+from collections.abc import Mapping
 from reprlib import Repr
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from foldrace.studies.knobs import Hyperparameters, Value, bounds, is_integer, is_numeric, is_searchable
 
 GRID_TOLERANCE = 1e-6  # of a step, by which a value may miss the grid of its range
 SHOWN = Repr()  # a value as messages show it: cut where it is longer
 SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 200
+
+
+def _as_lists(given: Any) -> Any:
+    """One value of a condition as a list."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f'expected knobs with their values, as in {{ optimizer = "sgd" }}, found {SHOWN.repr(given)}')
+    found = {knob: values if isinstance(values, list | tuple) else [values] for knob, values in given.items()}
+    for knob, values in found.items():
+        if not values or not all(isinstance(value, Value) for value in values):
+            right = f"expected a value of {knob}, or a list of some"
+            raise ValueError(f"{right}, found {SHOWN.repr(given[knob])}")
+    return found
+
+
+# The knobs that a knob depends on, each with the values with which it is searched: all of them have to have one.
+Condition = Annotated[dict[str, tuple[Value, ...]], BeforeValidator(_as_lists)]
 
 
 class Range(BaseModel):
@@ -26,6 +52,7 @@ class Range(BaseModel):
     high: float
     log: bool = False
     step: float | None = Field(None, gt=0)
+    when: Condition = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -56,6 +83,7 @@ class Choices(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     choices: tuple[Value, ...] = Field(min_length=1)
+    when: Condition = {}
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -103,6 +131,64 @@ def check_setting(knob: str, setting: Setting, where: str | None = None) -> None
             raise ValueError(f"{where}: {explain_value(error.errors()[0])}") from None
 
 
+def check_conditions(settings: Mapping[str, Setting]) -> None:
+    """Raise ValueError unless each condition in [training] can be met or not: it names choices, or a fixed value."""
+    for knob, setting in settings.items():
+        for other, values in setting.when.items() if isinstance(setting, Range | Choices) else ():
+            where, on = f"training.{knob}.when.{other}", settings.get(other)
+            if other == knob:
+                raise ValueError(f"{where}: a knob cannot depend on itself")
+            if isinstance(on, Range):
+                raise ValueError(f"{where}: is searched over a range; a condition needs {{ choices = [...] }}")
+            if isinstance(on, Choices) and on.when:
+                raise ValueError(f"{where}: is itself searched under a condition; that is one level at most")
+            for value in values:
+                check_setting(other, value, where)
+                if isinstance(on, Choices) and value not in on.choices:
+                    raise ValueError(f"{where}: {value!r} is not one of {list(on.choices)}")
+
+
+def is_met(when: Mapping[str, tuple[Value, ...]], values: Mapping[str, Value]) -> bool:
+    """Whether each knob of a condition has one of the values that it asks for."""
+    return all(values.get(knob) in wanted for knob, wanted in when.items())
+
+
+def searched_knobs(settings: Mapping[str, Setting]) -> dict[str, Range | Choices]:
+    """The settings that search, by knob. Conditions on knobs with one value are decided, and so left out."""
+    searched = {knob: s for knob, s in settings.items() if isinstance(s, Range | Choices)}
+    found = {}
+    for knob, setting in searched.items():
+        still_open = {other: values for other, values in setting.when.items() if other in searched}
+        decided = {other: values for other, values in setting.when.items() if other not in searched}
+        if is_met(decided, {other: _value(other, settings) for other in decided}):
+            found[knob] = setting if not decided else setting.model_copy(update={"when": still_open})
+    return found
+
+
+def active_knobs(searched: Mapping[str, Range | Choices], values: Mapping[str, Value]) -> list[str]:
+    """The knobs that a trial with these values searches: those whose conditions are met."""
+    return [knob for knob, setting in searched.items() if is_met(setting.when, values)]
+
+
+def condition_words(when: Mapping[str, tuple[Value, ...]]) -> str:
+    """A condition as a clause: `optimizer is sgd`."""
+    return " and ".join(f"{knob} is {' or '.join(map(str, values))}" for knob, values in when.items())
+
+
+def setting_words(setting: Range | Choices) -> str:
+    """What is searched, in words: `0.5 to 0.99, when optimizer is sgd`."""
+    when = f", when {condition_words(setting.when)}" if setting.when else ""
+    if isinstance(setting, Choices):
+        return ", ".join(map(str, setting.choices)) + when
+    return f"{setting.low:g} to {setting.high:g}{', log' if setting.log else ''}{when}"
+
+
+def _value(knob: str, settings: Mapping[str, Setting]) -> Any:
+    """The one value of a knob: its setting, or its default; None of a knob that this version does not have."""
+    known = Hyperparameters.model_fields.get(knob)
+    return settings.get(knob, None if known is None else known.default)
+
+
 def _check_range(knob: str, setting: Range, where: str) -> None:
     if not is_numeric(knob):
         raise ValueError(f"{where}: not a number; search it with {{ choices = [...] }}")
@@ -117,11 +203,14 @@ def _check_range(knob: str, setting: Range, where: str) -> None:
     check_setting(knob, int(setting.high) if is_integer(knob) else setting.high, where)
 
 
-def check_baseline(place: str, value: Value, setting: Range | Choices) -> None:
-    """Raise ValueError unless the search could sample the `value` of a baseline; `place` is named.
+def check_baseline(place: str, value: Value, setting: Range | Choices, baseline: Mapping[str, Value]) -> None:
+    """Raise ValueError unless the search could sample the `value` of a `baseline`; `place` is named.
 
     Optuna would run a value outside its range or off its grid, and model it wrongly.
     """
+    if not is_met(setting.when, baseline):
+        found = ", ".join(f"{knob} {baseline.get(knob, 'open')}" for knob in setting.when)
+        raise ValueError(f"{place}: is searched only when {condition_words(setting.when)}; found {found}")
     if isinstance(setting, Choices):
         if not allows(setting, value):
             raise ValueError(f"{place}: {value!r} is not one of {list(setting.choices)}")

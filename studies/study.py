@@ -18,7 +18,16 @@ from pydantic import (
 from foldrace.errors import FoldraceError
 from foldrace.studies.data import Data, Section, Task
 from foldrace.studies.knobs import DEFAULTS, Hyperparameters, Value, is_numeric
-from foldrace.studies.settings import Choices, Range, Setting, check_baseline, check_setting
+from foldrace.studies.settings import (
+    Choices,
+    Range,
+    Setting,
+    active_knobs,
+    check_baseline,
+    check_conditions,
+    check_setting,
+    searched_knobs,
+)
 
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
 Sampler = Literal["gp", "tpe"]
@@ -225,13 +234,14 @@ class Study(Section):
             raise ValueError(f"search.prior: {self.name} is the study itself")
         for knob, setting in self.training.items():
             check_setting(knob, setting)
+        check_conditions(self.training)
         for number, baseline in enumerate(self.search.baseline):
             place = "search.baseline" if len(self.search.baseline) == 1 else f"search.baseline[{number}]"
             for knob, value in baseline.items():
                 if knob not in self.searched:
                     raise ValueError(f"{place}.{knob}: not a knob that [training] searches")
                 check_setting(knob, value, where=f"{place}.{knob}")
-                check_baseline(f"{place}.{knob}", value, self.searched[knob])
+                check_baseline(f"{place}.{knob}", value, self.searched[knob], baseline)
         return self
 
     @field_serializer("training", "search")
@@ -244,8 +254,8 @@ class Study(Section):
 
     @property
     def searched(self) -> dict[str, Range | Choices]:
-        """The knobs that trials differ in, by name, in the file's order."""
-        return {knob: s for knob, s in self.training.items() if isinstance(s, Range | Choices)}
+        """The knobs that trials differ in, by name, in the file's order. Each condition is on another of them."""
+        return searched_knobs(self.training)
 
     @property
     def fixed(self) -> dict[str, Value]:
@@ -264,18 +274,29 @@ class Study(Section):
         far = {k: max(ends[k], key=lambda end: abs(end - getattr(DEFAULTS, k))) for k in ends if is_numeric(k)}
         return Hyperparameters.model_validate(self.fixed | far)
 
+    def active(self, values: Mapping[str, Value]) -> list[str]:
+        """The searched knobs of a trial with these values: all whose conditions are met."""
+        return active_knobs(self.searched, values)
+
     def hyperparameters(self, sampled: Mapping[str, Value]) -> Hyperparameters:
-        """Every knob with its value in a trial: fixed, `sampled`, or its default. Raises StudyError."""
-        missing = sorted(set(self.searched) - set(sampled))
+        """Every knob with its value in a trial: fixed, `sampled`, or its default, which an inactive one has.
+
+        Raises:
+            StudyError: an active knob was not sampled.
+        """
+        active = self.active(sampled)
+        missing = sorted(set(active) - set(sampled))
         if missing:
             raise StudyError(
                 f"study {self.name}: training.{missing[0]} is searched, so it has no one value; export first"
             )
-        return Hyperparameters.model_validate({**self.fixed, **sampled})
+        inactive = self.searched.keys() - active
+        return Hyperparameters.model_validate({**self.fixed, **{k: v for k, v in sampled.items() if k not in inactive}})
 
     def with_fixed(self, sampled: Mapping[str, Value]) -> Self:
         """The same study with every knob fixed: at what a trial `sampled`, at the file's value, or at its default."""
-        own = {knob: sampled.get(knob, setting) for knob, setting in self.training.items()}
+        active = {*self.active(sampled), *self.fixed}
+        own = {knob: sampled.get(knob, setting) for knob, setting in self.training.items() if knob in active}
         training = {**self.defaults.model_dump(mode="json"), **own}
         search = self.search.model_copy(update={"baseline": (), "prior": ()})
         return self.model_copy(update={"training": training, "search": search})

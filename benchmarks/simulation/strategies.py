@@ -13,6 +13,7 @@ from benchmarks.simulation.samplers import MakeSampler, StudySampler, gp, stock,
 from benchmarks.simulation.studies import Extent, MemoryHistory, played_study
 from benchmarks.simulation.worlds import World, open_recording
 from foldrace.search.race.racing import RacingPruner
+from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.readings import Readings
 from foldrace.search.sampler.trends import Priors, PriorStudy
 
@@ -74,7 +75,7 @@ def earlier_study(curves: Path) -> PriorStudy:
     runs, recording = read(curves), open_recording(curves)
     values = np.array([run.value for run in runs])
     readings = Readings(values, np.full(len(runs), recording.levels.variance))
-    return PriorStudy(curves.stem, recording.space, [run.params for run in runs], readings, {})
+    return PriorStudy(curves.stem, SearchSpace(recording.space), [run.params for run in runs], readings, {})
 
 
 def _after_an_earlier_study(world: World) -> MakeSampler:

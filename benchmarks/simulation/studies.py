@@ -100,7 +100,7 @@ def played_study(world: World, sampler: MakeSampler, pruner: BasePruner, seed: i
     played.run(workers=1)
     trials = played.history.trials
     curves = [read_learning_curves(trial, world.folds, EVALUATIONS) for trial in trials]
-    return PriorStudy("earlier", dict(world.space), [trial.params for trial in trials], read_levels(curves), {})
+    return PriorStudy("earlier", SearchSpace(world.space), [trial.params for trial in trials], read_levels(curves), {})
 
 
 def _play_of(world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, extent: Extent) -> "_Play":
@@ -112,7 +112,7 @@ class _Play:
 
     def __init__(self, world: World, sampler: MakeSampler, pruner: BasePruner, seed: int, extent: Extent) -> None:
         self._world, self._pruner, self._seed, self._extent = world, pruner, seed, extent
-        self.history = MemoryHistory(dict(world.space))
+        self.history = MemoryHistory(SearchSpace(world.space))
         self._sampler = sampler(self.history, seed)
         self._study = optuna.load_study(
             study_name=self.history.study_name, storage=self.history, sampler=optuna.samplers.RandomSampler(seed=0)

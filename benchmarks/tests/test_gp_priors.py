@@ -12,6 +12,7 @@ from benchmarks.simulation.samplers import gp
 from benchmarks.simulation.studies import MemoryHistory
 from benchmarks.tests.test_gp_sampler import FOLDS, RIDGE, begin, complete, ridge, search
 from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.readings import Readings
 from foldrace.search.sampler.trends import NO_PRIORS, Priors, PriorStudy, TakenOver
 
@@ -68,7 +69,7 @@ def test_the_first_two_trials_are_the_priors_and_two_are_spread_out() -> None:
 
 
 def test_places_in_a_range_are_compared_where_the_values_are_of_another_size() -> None:
-    earlier_space = {knob: FloatDistribution(20, 40) for knob in RIDGE}
+    earlier_space = SearchSpace({knob: FloatDistribution(20, 40) for knob in RIDGE})
     by_place = earlier()
     scaled = [{knob: 20 + 20 * value for knob, value in one.items()} for one in by_place.params]
     prior = PriorStudy("scaled", earlier_space, scaled, by_place.readings, {})
@@ -79,7 +80,7 @@ def test_places_in_a_range_are_compared_where_the_values_are_of_another_size() -
 def test_a_knob_that_the_new_study_has_fixed_enters_at_its_value() -> None:
     def at(value: float) -> np.ndarray[Any, Any]:
         prior = PriorStudy("wider", RIDGE, earlier().params, earlier().readings, {"f": value})
-        (trend,) = prior.trends({knob: RIDGE[knob] for knob in "abcde"})
+        (trend,) = prior.trends(RIDGE.only("abcde"))
         return trend(np.array([[0.2, 0.9, 0.9, 0.9, 0.9], [0.2, 0.3, 0.3, 0.3, 0.3]]))
 
     assert np.diff(at(0.0))[0] < np.diff(at(1.0))[0]  # the more of one, the less of the others
@@ -91,7 +92,7 @@ def test_a_knob_that_the_new_study_has_fixed_enters_at_its_value() -> None:
     ids=["other knobs", "a range of old, choices now"],
 )
 def test_a_study_without_a_knob_in_common_promises_nothing(space: dict[str, Any]) -> None:
-    assert earlier().trends(space) == []
+    assert earlier().trends(SearchSpace(space)) == []
 
 
 def taken_over(trials: int) -> list[TakenOver]:
@@ -107,7 +108,7 @@ def test_trials_that_are_taken_over_count_as_trials_of_the_study() -> None:
 
 
 def test_a_space_that_trials_taken_over_do_not_fill_is_searched_beyond_them() -> None:
-    wider = RIDGE | {"a": FloatDistribution(-1, 1)}
+    wider = SearchSpace(RIDGE | {"a": FloatDistribution(-1, 1)})
     history = MemoryHistory(wider)
     sampler = gp(FOLDS, Priors(taken_over(EARLIER)))(history, 0)
     for _ in range(8):

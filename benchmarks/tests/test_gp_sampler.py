@@ -15,8 +15,8 @@ from benchmarks.simulation.studies import MemoryHistory
 from foldrace.search.race.space import SearchSpace
 
 FOLDS = 2
-SPACE: SearchSpace = {"a": FloatDistribution(-5, 10), "b": FloatDistribution(0, 15)}
-RIDGE: SearchSpace = {name: FloatDistribution(0, 1) for name in "abcdef"}
+SPACE = SearchSpace({"a": FloatDistribution(-5, 10), "b": FloatDistribution(0, 15)})
+RIDGE = SearchSpace({name: FloatDistribution(0, 1) for name in "abcdef"})
 
 
 def _branin(a: float, b: float) -> float:

@@ -166,7 +166,10 @@ def exported_text(study: Study, trial: SelectedTrial, path: Path) -> str:
 def _selected(trial: FrozenTrial, study: Study) -> SelectedTrial:
     last_bests = {fold: record.best for (fold, _), record in sorted(read_evaluations(trial.user_attrs).items())}
     is_whole = trial.state.name == "RUNNING" or last_bests.keys() >= set(range(study.folds.count))
-    sampled, missing = dict(trial.params), next((knob for knob in study.searched if knob not in trial.params), None)
+    sampled, missing = (
+        dict(trial.params),
+        next((knob for knob in study.active(trial.params) if knob not in trial.params), None),
+    )
     try:
         if missing is not None:
             raise ValueError(f"it has no {missing}")

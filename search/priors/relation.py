@@ -55,11 +55,15 @@ def _first_difference(name: str, earlier: EarlierStudy, study: Study) -> str:
 
 
 def _inside(earlier: EarlierStudy, study: Study) -> Iterator[EarlierTrial]:
-    """The trials that `study` could have sampled, each with a value for each of its knobs."""
+    """The trials that `study` could have sampled, each with a value for each active knob."""
+    searched, defaults = study.searched, study.defaults.model_dump()
     for place, trial in enumerate(earlier.trials):
-        params = {knob: value for knob, value in (earlier.fixed | trial.params).items() if knob in study.searched}
-        is_whole = trial.folds and params.keys() == study.searched.keys()
-        if is_whole and all(allows(study.searched[knob], value) for knob, value in params.items()):
+        values = {knob: value for knob, value in earlier.values(trial).items() if knob in searched}
+        active = study.active(values)
+        params = {knob: values[knob] for knob in active if knob in values}
+        is_whole = trial.folds and len(params) == len(active)
+        is_trained_so = all(values.get(knob) == defaults[knob] for knob in searched.keys() - active)
+        if is_whole and is_trained_so and all(allows(searched[knob], value) for knob, value in params.items()):
             number = place if trial.number is None else trial.number
             yield trial.model_copy(update={"params": params, "number": number})
 

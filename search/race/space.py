@@ -4,7 +4,9 @@ Only here do the two meet.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Self
 
 from optuna.distributions import (
     BaseDistribution,
@@ -15,14 +17,50 @@ from optuna.distributions import (
 )
 
 from foldrace.studies.knobs import Value, is_integer
-from foldrace.studies.settings import Choices, Range
+from foldrace.studies.settings import Choices, Range, is_met
 
-SearchSpace = dict[str, BaseDistribution]
+Conditions = Mapping[str, Mapping[str, tuple[Value, ...]]]  # of each knob that has one, as `Range.when`
+
+
+class SearchSpace(dict[str, BaseDistribution]):
+    """The distribution of each searched knob.
+
+    Attributes:
+        conditions: of the knobs that are not always searched, on others of the space.
+    """
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution], conditions: Conditions = MappingProxyType({})):
+        """A condition on a knob that is not in the space is left out."""
+        super().__init__(distributions)
+        on_others = {
+            knob: {other: values for other, values in when.items() if other in self}
+            for knob, when in conditions.items()
+            if knob in self
+        }
+        self.conditions = {knob: when for knob, when in on_others.items() if when}
+
+    def active(self, values: Mapping[str, Value]) -> list[str]:
+        """The knobs of a configuration with these values: all whose conditions are met."""
+        return [knob for knob in self if is_met(self.conditions.get(knob, {}), values)]
+
+    def only(self, knobs: Collection[str]) -> Self:
+        """The space of some of the knobs, in their order."""
+        return type(self)({knob: self[knob] for knob in knobs}, self.conditions)
+
+    def given(self, values: Mapping[str, Value]) -> Self:
+        """The space of the knobs that have no value yet, without those that the values make inactive."""
+        left = []
+        for knob in self:
+            decided = {other: wanted for other, wanted in self.conditions.get(knob, {}).items() if other in values}
+            if knob not in values and is_met(decided, values):
+                left.append(knob)
+        return self.only(left)
 
 
 def make_search_space(searched: Mapping[str, Range | Choices]) -> SearchSpace:
     """The distribution of each searched knob, sorted by name: the order in a file must not change what is sampled."""
-    return {knob: _distribution(knob, searched[knob]) for knob in sorted(searched)}
+    distributions = {knob: _distribution(knob, searched[knob]) for knob in sorted(searched)}
+    return SearchSpace(distributions, {knob: setting.when for knob, setting in searched.items()})
 
 
 def single_value(distribution: BaseDistribution) -> Value:
@@ -35,9 +73,14 @@ def single_value(distribution: BaseDistribution) -> Value:
 
 
 def normalise_knobs(params: Mapping[str, Value], space: Mapping[str, BaseDistribution]) -> dict[str, float]:
-    """The searched knobs of a trial, from 0 to 1: a number by its own scale (log or linear), each choice as 0 or 1."""
+    """The searched knobs of a trial, from 0 to 1: a number by its own scale (log or linear), each choice as 0 or 1.
+
+    A knob that the trial does not have is left out.
+    """
     found: dict[str, float] = {}
     for knob, distribution in space.items():
+        if knob not in params:
+            continue
         value = params[knob]
         if isinstance(distribution, CategoricalDistribution):
             found |= {f"{knob}={choice}": float(choice == value) for choice in distribution.choices}
@@ -49,7 +92,7 @@ def normalise_knobs(params: Mapping[str, Value], space: Mapping[str, BaseDistrib
     return found
 
 
-def encode_params(space: SearchSpace, sampled: Mapping[str, Value]) -> dict[str, tuple[float, str]]:
+def encode_params(space: Mapping[str, BaseDistribution], sampled: Mapping[str, Value]) -> dict[str, tuple[float, str]]:
     """The values as Optuna stores them: a number for each, and its distribution as JSON."""
     return {k: (space[k].to_internal_repr(v), distribution_to_json(space[k])) for k, v in sampled.items()}
 

@@ -19,6 +19,7 @@ from foldrace.search.race.forecast import ForecastModel
 from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
 from foldrace.search.race.space import SearchSpace, make_search_space
 from foldrace.search.ranking import best_trial, is_ranked
+from foldrace.search.sampler.cube import Cube
 from foldrace.storage.database import Database
 from foldrace.storage.optuna_rows import find_study_id
 from foldrace.studies.study import Study
@@ -181,10 +182,13 @@ def _importances(trials: Sequence[FrozenTrial], study: Study) -> dict[str, float
 
 
 def _within(space: SearchSpace, trial: FrozenTrial, value: float) -> FrozenTrial | None:
-    """The trial with another value; None where it could not be sampled: by hand, any number may be queued or added."""
+    """The trial with another value, an inactive knob in the middle of its range.
+
+    None where it could not be sampled: by hand, any number may be queued or added.
+    """
     if not math.isfinite(value):
         return None
     try:
-        return create_trial(params={knob: trial.params[knob] for knob in space}, distributions=space, value=value)
+        return create_trial(params=Cube(space).filled(trial.params), distributions=space, value=value)
     except (KeyError, ValueError):
         return None

@@ -24,7 +24,7 @@ from foldrace.search.study_store import changes_since_run, stored_study
 from foldrace.search.words import counted, duration, edited_words, knobs_text
 from foldrace.storage.optuna_rows import FAILURE
 from foldrace.storage.workspace import WORKSPACE
-from foldrace.studies.settings import Choices, Range
+from foldrace.studies.settings import setting_words
 from foldrace.studies.study import Study
 from foldrace.trainer.figures import curves, png
 
@@ -143,7 +143,12 @@ def _curves(trial: FrozenTrial, study: Study) -> bytes:
 def _knobs(trajectory: SearchTrajectory) -> Table:
     best = trajectory.incumbent
     rows = [
-        [knob, _range(setting), "" if best is None else _formatted(best.params.get(knob, "")), _share(trajectory, knob)]
+        [
+            knob,
+            setting_words(setting),
+            "" if best is None else _formatted(best.params.get(knob, "")),
+            _share(trajectory, knob),
+        ]
         for knob, setting in trajectory.study.searched.items()
     ]
     return Table(["knob", "searched", "best trial", "importance"], rows)
@@ -179,12 +184,6 @@ def _reason(trial: FrozenTrial) -> str:
 
 def _share(trajectory: SearchTrajectory, knob: str) -> str:
     return f"{trajectory.importances[knob]:.0%}" if knob in trajectory.importances else ""
-
-
-def _range(setting: Range | Choices) -> str:
-    if isinstance(setting, Choices):
-        return ", ".join(map(str, setting.choices))
-    return f"{setting.low:g} to {setting.high:g}{' (log)' if setting.log else ''}"
 
 
 def _formatted(value: object) -> str:

@@ -51,7 +51,7 @@ def propose(
 
     def value(positions: FloatArray) -> FloatArray:
         difference, variance = process.against(describe(positions), leader)
-        return np.where(_are_among(positions, tried), -np.inf, log_gain(difference, np.sqrt(variance)))
+        return np.where(are_among(positions, tried), -np.inf, log_gain(difference, np.sqrt(variance)))
 
     starts = tried[np.argsort(means)[-BEST:]]
     positions = np.concatenate([cube.snapped(random.random((ANYWHERE, cube.knobs))), _around(cube, starts, 0, random)])
@@ -64,7 +64,7 @@ def propose(
     return Proposal(positions[chosen], math.exp(float(values[chosen])), error)
 
 
-def _are_among(positions: FloatArray, tried: FloatArray) -> NDArray[np.bool_]:
+def are_among(positions: FloatArray, tried: FloatArray) -> NDArray[np.bool_]:
     """(rows,), whether a position is one of those that were tried."""
     apart = np.abs(positions[:, None, :] - tried).max(axis=2)
     among: NDArray[np.bool_] = (apart < SAME).any(axis=1)

@@ -7,47 +7,61 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.gaussian_process import Inputs
 from foldrace.trainer.arrays import FloatArray
 
+MIDDLE = 0.5  # of the range of a knob
 MOVED = 0.5  # the probability that a knob is moved, where a configuration is looked for near another
 CHANGED = 0.2  # that a choice is drawn anew
 
 
 class Cube:
-    """The knobs of a space, in its order. A position is (knobs,); a choice lies in the middle of its part of 0 to 1."""
+    """The knobs of a space, in its order. A position is (knobs,); a choice lies in the middle of its part of 0 to 1.
 
-    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+    An inactive knob lies in the middle of its range: there, configurations that differ only in such knobs are the same,
+    and on average it is the least far from where the knob is active.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
         self._space, self._columns = space, list(space.values())
+        self._middle = np.array([_unit(_param(MIDDLE, d), d) for d in self._columns])
         self.knobs = len(space)
 
     def position(self, params: Mapping[str, Any]) -> list[float]:
         """Where a configuration lies; a number outside its range is moved to the range's edge."""
-        return [_unit(params[knob], distribution) for knob, distribution in self._space.items()]
+        active = [knob for knob in self._space.active(params) if knob in params]
+        return [
+            _unit(params[knob], d) if knob in active else float(middle)
+            for (knob, d), middle in zip(self._space.items(), self._middle, strict=True)
+        ]
 
     def params(self, position: FloatArray) -> dict[str, Any]:
-        """The configuration at a position; integers and steps are rounded."""
-        return {
-            knob: _param(float(u), distribution)
-            for (knob, distribution), u in zip(self._space.items(), position, strict=True)
-        }
+        """The configuration at a position, without inactive knobs; integers and steps are rounded."""
+        whole = {knob: _param(float(u), d) for (knob, d), u in zip(self._space.items(), position, strict=True)}
+        return {knob: whole[knob] for knob in self._space.active(whole)}
+
+    def filled(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration with a value for each inactive knob too: the middle of its range."""
+        active = self._space.active(params)
+        return {knob: params[knob] if knob in active else _param(MIDDLE, d) for knob, d in self._space.items()}
 
     def holds(self, params: Mapping[str, Any]) -> bool:
-        """Whether a configuration has a value for each knob, of a choice one that there is."""
+        """Whether a configuration has a value for each active knob, of a choice one that there is."""
         return all(
             knob in params and (not isinstance(d, CategoricalDistribution) or params[knob] in d.choices)
-            for knob, d in self._space.items()
+            for knob, d in self._space.only(self._space.active(params)).items()
         )
 
     def snapped(self, positions: FloatArray) -> FloatArray:
-        """(rows, knobs), with integers, steps and choices at the places that they can have."""
+        """(rows, knobs), with integers, steps, choices and inactive knobs at the places that they can have."""
         positions = positions.copy()
         for column, d in enumerate(self._columns):
             if isinstance(d, CategoricalDistribution):
                 positions[:, column] = (_choice(positions[:, column], d) + 0.5) / len(d.choices)
             elif isinstance(d, FloatDistribution | IntDistribution) and d.step is not None:
                 positions[:, column] = to_units(from_units(positions[:, column], d), d)
-        return positions
+        return self._without_inactive(positions)
 
     def near(self, positions: FloatArray, step: float, random: np.random.Generator) -> FloatArray:
         """(rows, knobs), each position with about half of its knobs moved by a normal `step`."""
@@ -61,7 +75,7 @@ class Cube:
 
     def inputs(self, positions: FloatArray) -> Inputs:
         """As a process takes them: of a choice one column each, so that any two choices are equally far apart."""
-        columns, knobs = [], []
+        columns, knobs, positions = [], [], self._without_inactive(positions)
         for column, d in enumerate(self._columns):
             if isinstance(d, CategoricalDistribution):
                 chosen = _choice(positions[:, column], d)
@@ -71,6 +85,22 @@ class Cube:
                 columns.append(positions[:, column])
                 knobs.append(column)
         return Inputs(np.stack(columns, axis=1), tuple(knobs))
+
+    def _without_inactive(self, positions: FloatArray) -> FloatArray:
+        """(rows, knobs), with inactive knobs in the middle of their ranges."""
+        if not self._space.conditions:
+            return positions
+        found, names = positions.copy(), list(self._space)
+        for knob, when in self._space.conditions.items():
+            is_active = np.ones(len(positions), dtype=np.bool_)
+            for other, wanted in when.items():
+                d = self._space[other]
+                assert isinstance(d, CategoricalDistribution)
+                is_wanted = np.array([choice in wanted for choice in d.choices])
+                is_active &= is_wanted[_choice(positions[:, names.index(other)], d).astype(np.int64)]
+            column = names.index(knob)
+            found[:, column] = np.where(is_active, positions[:, column], self._middle[column])
+        return found
 
 
 def to_units(values: FloatArray, distribution: BaseDistribution) -> FloatArray:

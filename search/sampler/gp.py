@@ -14,7 +14,7 @@ from foldrace.search.prior_store import CREDIBLE_PRIORS
 from foldrace.search.race.forecast import Forecast
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.ranking import is_ranked
-from foldrace.search.sampler.acquisition import propose
+from foldrace.search.sampler.acquisition import are_among, propose
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.curves import CurveReader
 from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs
@@ -28,6 +28,7 @@ STARTUP_TRIALS = 4  # spread out over the whole space, before the process is ask
 PRIOR_TRIALS = 2  # of these, that earlier studies propose
 FEWEST_READINGS = 2  # trials that have shown something, before the process is asked
 APART = 0.2  # such a proposal lies so far from what was tried, in each knob on average (root mean square)
+POINTS = 64  # that are looked at, for one that was not tried
 LOOKED_AT = 4096  # configurations, among which it is chosen
 
 
@@ -91,7 +92,7 @@ class GpSampler:
 
     def __init__(self, curves: CurveReader, read_priors: Callable[[], Priors] = lambda: NO_PRIORS) -> None:
         self._curves, self._read_priors = curves, read_priors
-        self._fitted: tuple[Priors, SearchSpace, list[Trend]] = (NO_PRIORS, {}, [])
+        self._fitted: tuple[Priors, SearchSpace, list[Trend]] = (NO_PRIORS, SearchSpace({}), [])
 
     def sample(self, trials: Sequence[FrozenTrial], number: int, space: SearchSpace, seed: int) -> Sample:
         """A value for each knob of the space.
@@ -101,12 +102,12 @@ class GpSampler:
         """
         cube, priors = Cube(space), self._read_priors()
         others = [trial for trial in trials if trial.number != number]
+        tried = _positions(cube, [*_held(cube, others), *_held(cube, priors.taken_over)])
         if number < STARTUP_TRIALS and len(_held(cube, priors.taken_over)) < STARTUP_TRIALS:
-            tried = _positions(cube, [*_held(cube, others), *_held(cube, priors.taken_over)])
             return _start(cube, tried, self._trends(priors, space), number, seed)
         posterior = self.believe(others, space)
         if posterior is None:
-            return Sample(cube.params(spread_out(cube, number, seed)))
+            return Sample(cube.params(spread_out(cube, tried, number, seed)))
         process = _with_pending(posterior.process, posterior.describe(posterior.tried), posterior.readings)
         random = np.random.default_rng([seed, number])
         proposed = propose(process, cube, posterior.describe, posterior.tried, random)
@@ -139,7 +140,7 @@ class GpSampler:
         fitted_to, over, trends = self._fitted
         if fitted_to is not priors or over != space:
             trends = [trend for study in priors.studies for trend in study.trends(space)]
-            self._fitted = (priors, dict(space), trends)
+            self._fitted = (priors, space, trends)
         return trends
 
 
@@ -155,7 +156,7 @@ def _positions(cube: Cube, trials: Sequence[FrozenTrial | TakenOver]) -> FloatAr
 def _start(cube: Cube, tried: FloatArray, trends: Sequence[Trend], number: int, seed: int) -> Sample:
     """One of the first trials: where earlier studies together promise most, away from what was tried; or spread out."""
     if not trends or number >= PRIOR_TRIALS:
-        return Sample(cube.params(spread_out(cube, number, seed)))
+        return Sample(cube.params(spread_out(cube, tried, number, seed)))
     positions = cube.snapped(np.random.default_rng(seed).random((LOOKED_AT, cube.knobs)))
     promised = average(trends, positions)
     for row in tried:
@@ -167,15 +168,19 @@ def _names(trends: Sequence[Trend]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(trend.name for trend in trends))
 
 
-def spread_out(cube: Cube, number: int, seed: int) -> FloatArray:
-    """(knobs,): the middle first, which says most of everywhere else; then points that fill the cube (Sobol 1967)."""
+def spread_out(cube: Cube, tried: FloatArray, number: int, seed: int) -> FloatArray:
+    """(knobs,): the middle first, which says most of everywhere else; then points that fill the cube (Sobol 1967).
+
+    A point whose configuration was tried is left out, unless all of the next ones were.
+    """
     if number == 0:
         return np.full(cube.knobs, 0.5)
     from scipy.stats import qmc  # type: ignore[import-untyped]  # takes half a second, and few trials need it
 
     sobol = qmc.Sobol(cube.knobs, rng=np.random.default_rng(seed))
     sobol.fast_forward(number)
-    position: FloatArray = sobol.random(1)[0]
+    positions: FloatArray = cube.snapped(sobol.random(POINTS))
+    position: FloatArray = positions[int(are_among(positions, tried).argmin())]
     return position
 
 

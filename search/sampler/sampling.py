@@ -35,14 +35,16 @@ class Sampler:
         self._history, self._seed, self._process, self._by_tpe = history, seed, process, by_tpe
 
     def sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
-        """A value for each knob of `space`: the queued one where the trial has one, else a sampled one."""
+        """A value for each active knob of `space`: the queued one where the trial has one, else a sampled one."""
         fixed: Mapping[str, Value] = trial.system_attrs.get("fixed_params", {})
         values: dict[str, Value] = {knob: fixed[knob] for knob in space if knob in fixed}
         values |= {knob: single_value(d) for knob, d in space.items() if knob not in values and d.single()}
-        open_space = {knob: d for knob, d in space.items() if knob not in values}
+        open_space = space.given(values)
         sampled = self._sample(trial, open_space) if open_space else Sample({})
         outlook = None if fixed else sampled.outlook  # with a knob held, the process saw a part of the space
-        return Sample(values | sampled.values, sampled.priors, outlook)
+        together = values | sampled.values
+        active = space.active(together)
+        return Sample({knob: v for knob, v in together.items() if knob in active}, sampled.priors, outlook)
 
     def believe(self, space: SearchSpace) -> Posterior | None:
         """What the study's trials let believe by now; None while too few have shown something."""
@@ -63,6 +65,7 @@ class Sampler:
         sampler.before_trial(study, trial)
         # The whole space is known, so it need not be inferred from the trials there are.
         values = sampler.sample_relative(study, trial, space)
+        # Each knob by itself, from the trials that have it: those of an inactive one are dropped by the caller.
         rest = {knob: d for knob, d in space.items() if knob not in values}
         return values | {knob: sampler.sample_independent(study, trial, knob, d) for knob, d in rest.items()}
 

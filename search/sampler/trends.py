@@ -12,6 +12,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.cube import Cube, from_units, to_units
 from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs, fit
 from foldrace.search.sampler.readings import Readings
@@ -31,7 +32,7 @@ class PriorStudy:
     """
 
     name: str
-    space: Mapping[str, BaseDistribution]
+    space: SearchSpace
     params: Sequence[Mapping[str, Any]]
     readings: Readings
     fixed: Mapping[str, Any]
@@ -40,12 +41,12 @@ class PriorStudy:
         """The same study with its best trials at the bottom."""
         return replace(self, readings=Readings(-self.readings.values, self.readings.variances))
 
-    def trends(self, space: Mapping[str, BaseDistribution]) -> list["Trend"]:
+    def trends(self, space: SearchSpace) -> list["Trend"]:
         """Trends over a new space: by the knobs' values, and where the ranges differ also by their places in them."""
         shared = [knob for knob, d in self.space.items() if knob in space and is_alike(d, space[knob])]
         if not shared:
             return []
-        cube = Cube({knob: self.space[knob] for knob in (*shared, *self.fixed)})
+        cube = Cube(self.space.only([*shared, *self.fixed]))
         positions = np.array([cube.position(params) for params in self.params])
         process = fit(cube.inputs(positions), self.readings.values, self.readings.variances)
         columns = tuple(list(space).index(knob) for knob in shared)

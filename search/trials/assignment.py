@@ -10,7 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from foldrace.studies.knobs import Hyperparameters, is_integer
-from foldrace.studies.settings import Choices, check_setting
+from foldrace.studies.settings import Choices, check_setting, condition_words
 from foldrace.studies.study import Study
 from foldrace.trainer.data.folds import FoldPlan
 
@@ -57,6 +57,7 @@ def check_values(given: Mapping[str, object], study: Study) -> None:
     for knob, value in given.items():
         if knob in study.searched:
             _check_value(knob, value, study)
+            _check_active(knob, value, given, study)
         elif knob not in Hyperparameters.model_fields:
             near = get_close_matches(knob, study.searched, 1) or sorted(study.searched)
             name = knob if knob.isprintable() and len(knob) <= 40 else short_repr(knob)
@@ -65,6 +66,15 @@ def check_values(given: Mapping[str, object], study: Study) -> None:
             raise ValueError(
                 f"{knob}: the study fixes it at {getattr(study.defaults, knob)!r}, so it cannot be {short_repr(value)}"
             )
+
+
+def _check_active(knob: str, value: object, given: Mapping[str, object], study: Study) -> None:
+    """An inactive knob is as one that is fixed at its default. What is not given yet may still make it active."""
+    when = study.searched[knob].when
+    is_inactive = any(other in given and given[other] not in wanted for other, wanted in when.items())
+    if is_inactive and value != getattr(study.defaults, knob):
+        words = condition_words(when)
+        raise ValueError(f"{knob}: is searched only when {words}, so here it cannot be {short_repr(value)}")
 
 
 def _check_value(knob: str, value: Any, study: Study) -> None:

@@ -3,18 +3,19 @@
 Every write checks in its own transaction that the trial is still this worker's; nothing is written past that fence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from foldrace.search.compute import seconds_key, seconds_of
 from foldrace.search.race.judging import Judgement
 from foldrace.search.race.learning_curves import read_evaluations
-from foldrace.search.race.space import SearchSpace, encode_params
+from foldrace.search.race.space import encode_params
 from foldrace.search.sampler.gp import Sample
 from foldrace.search.trials.held_lease import LeaseContext
 from foldrace.search.trials.trial_ends import TrialEnds
@@ -70,7 +71,7 @@ class Claim(TrialEnds):
         with self._database.read_only():
             return self._database.retry(lambda: optuna.trial.Trial(self._context.study, self._lease.trial_id))
 
-    def begin(self, space: SearchSpace, sample: Sample) -> None:
+    def begin(self, space: Mapping[str, BaseDistribution], sample: Sample) -> None:
         """Store all values that were drawn for this trial at once, and begin it. Raises LeaseLost."""
         params, attrs = encode_params(space, sample.values), sample.attrs
         activity = Activity() if self.fold == WHOLE else Activity(self.fold, epoch=0.0)

@@ -6,6 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from scipy.optimize import check_grad  # type: ignore[import-untyped]
 
 from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.gaussian_process import Inputs, _Likelihood, fit
 from foldrace.search.sampler.readings import read_levels
@@ -72,7 +73,9 @@ def test_one_row_or_equal_ones_are_enough(targets: list[float]) -> None:
 
 
 def test_choices_are_equally_far_apart() -> None:
-    cube = Cube({"loss": CategoricalDistribution(["a", "b", "c"]), "lr": FloatDistribution(1e-4, 1e-2, log=True)})
+    cube = Cube(
+        SearchSpace({"loss": CategoricalDistribution(["a", "b", "c"]), "lr": FloatDistribution(1e-4, 1e-2, log=True)})
+    )
     columns = cube.inputs(np.array([cube.position({"loss": loss, "lr": 1e-3}) for loss in "abc"])).columns
 
     distances = [np.linalg.norm(columns[i] - columns[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
@@ -83,7 +86,7 @@ def test_choices_are_equally_far_apart() -> None:
 
 def test_a_choice_is_learnt() -> None:
     random = np.random.default_rng(0)
-    cube = Cube({"loss": CategoricalDistribution(["a", "b", "c"]), "lr": FloatDistribution(0, 1)})
+    cube = Cube(SearchSpace({"loss": CategoricalDistribution(["a", "b", "c"]), "lr": FloatDistribution(0, 1)}))
     positions = cube.snapped(random.random((30, 2)))
     good = positions[:, 0] == cube.position({"loss": "b", "lr": 0.0})[0]
     process = fit(cube.inputs(positions), good + 0.2 * positions[:, 1], np.full(30, 0.01))
@@ -106,7 +109,7 @@ def test_a_choice_is_learnt() -> None:
     ],
 )
 def test_positions_are_of_values_in_the_range(distribution: Any) -> None:
-    cube = Cube({"knob": distribution})
+    cube = Cube(SearchSpace({"knob": distribution}))
     for unit in np.linspace(0, 1, 23):
         params = cube.params(np.array([unit]))
         position = cube.position(params)

@@ -122,7 +122,9 @@ def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
     keys += " state edited baseline seconds_left used ahead converged end priors rescores aside assessment"
     assert list(told) == keys.split()
     assert told["best"] == {"number": 1, "value": 0.7, "knobs": {"gamma": 0.51239, "epochs": 9}, "by_hand": False}
-    assert told["finals"] == [{"name": "small/final-1", "folds": 8, "ended": 3, "failed": 1, "mean": 0.71}]
+    assert told["finals"] == [
+        {"name": "small/final-1", "folds": 8, "ended": 3, "failed": 1, "mean": 0.71, "is_scored": True}
+    ]
     assert told["fold_epochs"] == {"spent": 30.0, "saved": 90.0}
     assert told["ahead"] == {"gain": 0.004, "error": 0.01, "spread": 0.03, "trials": 9}
     assert told["used"] == {"gpu_hours": 1.5, "fold_epochs": 30.0, "without_better": 2, "best": 0.7}

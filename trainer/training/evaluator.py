@@ -32,8 +32,8 @@ class Evaluator:
         """Judge the model, and add the evaluation to the state. The state keeps the weights of a new best.
 
         With a moving average, the averaged weights are judged too, and the evaluation is that of the better ones. It
-        takes twice the time. To take the better of two raises a score by chance, as does the best of several points. Without
-        validation rows nothing tells which is better, and the average is kept.
+        takes twice the time. To take the better of two raises a score by chance, as does the best of several points.
+        Without validation rows nothing tells which is better, and the average is kept.
 
         Raises:
             NonFiniteLossError: the training loss, or a probability, is not finite.
