@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def status_lines(status: StudyStatus) -> list[str]:
     """The status as plain lines."""
     by_state = ", ".join(f"{count} {called}" for _, count, called in counts(status))
-    done = f"{status.ended} of {status.total} {status.things} done: {by_state}"
+    done = f"{status.ended} of {status.total} {_things(status)} done: {by_state}"
     lines = [f"study     {status.name} ({status.state}): {done}"]
     lines += [f"edited    {edited_words(status.edited)}"] if status.edited else []
     if status.best is not None and not status.is_final:
@@ -40,6 +40,13 @@ def status_lines(status: StudyStatus) -> list[str]:
     lines += [f"adoptable {_orphan_text(orphan)}" for orphan in status.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in status.failures]
     return lines
+
+
+def _things(status: StudyStatus) -> str:
+    """What the trials of a study or a job are."""
+    if not status.is_final:
+        return "trials"
+    return "folds" if status.study.final.validation else "models"
 
 
 def _assessment_lines(assessment: "Assessment", best: BestTrial | None) -> list[str]:
@@ -85,7 +92,7 @@ def progress_line(status: StudyStatus | None) -> str:
     trials, best = status.trials, status.best
     asked = "" if status.control == "running" else f"{status.state}: "
     if status.is_final:
-        return f"{asked}{status.ended}/{status.total} {status.things}, {trials.get('FAIL', 0)} failed"
+        return f"{asked}{status.ended}/{status.total} {_things(status)}, {trials.get('FAIL', 0)} failed"
     ended = f"{status.ended}/{status.total} trials, {trials.get('PRUNED', 0)} pruned"
     ended += f", {len(status.aside)} put aside" if status.aside else ""
     line = f"{asked}{ended}, {trials.get('FAIL', 0)} failed"

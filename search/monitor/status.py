@@ -152,16 +152,6 @@ class StudyStatus:
         return self.name != self.study.name
 
     @property
-    def is_scored(self) -> bool:
-        """Whether a trial has a score; not in a final job whose models are trained on all rows."""
-        return not self.is_final or self.study.final.validation
-
-    @property
-    def things(self) -> str:
-        """What its trials are."""
-        return "trials" if not self.is_final else "folds" if self.is_scored else "models"
-
-    @property
     def ended(self) -> int:
         """The number of trials that ended."""
         return sum(self.trials.get(state, 0) for state in ENDED)

@@ -145,7 +145,6 @@ class Recorder:
         self, claim: Claim, assignment: Assignment, state: str, value: float | None, reason: str
     ) -> TrialOutcome:
         evaluations = claim.evaluations if assignment.is_scored else {}
-        value = value if assignment.is_scored else None
         folds = [
             FoldOutcome(fold, curve, _seconds(assignment.folder(fold)))
             for fold in sorted({point[0] for point in evaluations})

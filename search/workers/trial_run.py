@@ -87,9 +87,9 @@ class TrialRun:
         if not math.isfinite(value):
             self.fail(f"its value is {value}")
             return
-        self._recorder.record_end(self.claim, self.assignment, "COMPLETE", value=value)
-        worth = f"{value:.4f}" if self.assignment.is_scored else "no score"
-        self._log_end(self.claim.finish(value), f"complete: {worth}")
+        score = value if self.assignment.is_scored else None
+        self._recorder.record_end(self.claim, self.assignment, "COMPLETE", value=score)
+        self._log_end(self.claim.finish(value), f"complete: {'no score' if score is None else f'{score:.4f}'}")
 
     def fail(self, reason: str) -> None:
         """End the trial for good because of an error of its own."""

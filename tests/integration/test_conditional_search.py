@@ -67,7 +67,9 @@ def test_a_knob_is_a_parameter_of_the_trials_whose_condition_is_met(
     assert len(adamw) == 1 or study.search.sampler == "tpe"  # the process proposes no configuration twice
     rows = {row.number: row.knobs for row in read_trial_table(database, study.name).rows}
     assert all(rows[trial.number] == trial.params for trial in ended)
-    assert set(load_trajectory(database, study).importances) == {"optimizer", "momentum"}
+    importances = load_trajectory(database, study).importances
+    assert importances.keys() == {"optimizer", "momentum"}
+    assert min(importances.values()) > 0
     page = search_report(Session(study, Workspace(tmp_path, study.name), database))
     assert "0.5 to 0.99, when optimizer is sgd" in page
     inactive = exported_text(study, select_trial(database, study, str(adamw[0].number)), tmp_path / "final.toml")

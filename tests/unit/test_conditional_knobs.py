@@ -8,7 +8,7 @@ import pytest
 
 from foldrace.search.prior_store import EarlierStudy
 from foldrace.search.priors.relation import relate
-from foldrace.search.race.space import SearchSpace, make_search_space
+from foldrace.search.race.space import SearchSpace, make_search_space, normalise_knobs
 from foldrace.search.sampler.acquisition import propose
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.gaussian_process import fit
@@ -168,6 +168,10 @@ def test_configurations_that_differ_in_inactive_knobs_are_one_place_of_the_cube(
     )
     assert [cube.holds(params) for params in ({"optimizer": "adamw"}, {"optimizer": "sgd"}, {})] == [True, False, False]
     assert cube.filled({"optimizer": "adamw"}) == {"momentum": pytest.approx(0.745), "optimizer": "adamw"}
+
+
+def test_the_race_knows_no_place_of_an_inactive_knob() -> None:
+    assert normalise_knobs({"optimizer": "adamw"}, SPACE) == {"optimizer=adamw": 1.0, "optimizer=sgd": 0.0}
 
 
 def test_no_configuration_is_proposed_twice() -> None:
