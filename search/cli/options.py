@@ -1,13 +1,14 @@
 """The options that several commands share, and the study they name."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from foldrace.errors import hide_passwords
+from foldrace.errors import FoldraceError, hide_passwords
 from foldrace.search.api.naming import load
 from foldrace.studies.study import Study
 
@@ -61,6 +62,14 @@ def load_study(
         return asked
     named = [*asked.search.prior, *(prior for prior in priors if prior not in asked.search.prior)]
     return load(study, [*overrides, f"search.prior={json.dumps(named, ensure_ascii=False)}"], name=name)
+
+
+def parse_counts(text: str) -> list[int]:
+    """The numbers of folds of `--folds`, each once. Raises FoldraceError."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,3}", part) and 2 <= int(part) <= 100 for part in parts):
+        raise FoldraceError(f"--folds {text}: expected numbers from 2 to 100, as in 5,8,10")
+    return list(dict.fromkeys(map(int, parts)))
 
 
 def load_run(study: str, overrides: list[str], name: str | None, workspace: Path) -> Study:

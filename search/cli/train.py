@@ -28,6 +28,7 @@ from foldrace.search.cli.options import (
     WorkspaceOption,
     load_run,
     load_study,
+    parse_counts,
     print_lines,
 )
 from foldrace.search.launch.durations import parse_duration
@@ -65,15 +66,21 @@ def check(
     devices: Annotated[
         str, typer.Option("--devices", help="Where to time a few steps: auto, cpu, or CUDA indices such as 0,1,3.")
     ] = "auto",
+    folds: Annotated[
+        str | None, typer.Option("--folds", metavar="K,K", help="Compare numbers of folds, such as 5,8,10.")
+    ] = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Say what would be run, and how long it would take here."""
     from foldrace.search.launch.preflight import describe_estimate
 
+    counts = [] if folds is None else parse_counts(folds)
     workspace = find_workspace(study, workspace, name)
     found = train.check(load_study(study, set_, trials, name), devices=devices, workspace=workspace)
     print_lines(found.description)
     print_lines(describe_estimate(found.data.study, found.estimate, found.slots))
+    if counts:
+        typer.echo(found.compare_folds(counts))
     say_next("run" if found.data.study.searched else "final", study, workspace)
 
 

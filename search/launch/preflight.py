@@ -9,22 +9,24 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 
+from foldrace.search.monitor.columns import aligned
 from foldrace.search.words import counted, duration, span
 from foldrace.search.workers.slots import Slot
 from foldrace.studies.data import Task
 from foldrace.studies.knobs import Hyperparameters
-from foldrace.studies.settings import Range
+from foldrace.studies.settings import Range, setting_words
 from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import Examples
-from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
+from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
-from foldrace.trainer.training_data import NO_RELATIONS, TrainingData
+from foldrace.trainer.training_data import NO_RELATIONS, TrainingData, plan_examples
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 8
@@ -76,6 +78,10 @@ class Preflight:
         estimate = describe_estimate(self.data.study, self.estimate, self.slots)
         return "\n".join([*self.description, *estimate])
 
+    def compare_folds(self, counts: Sequence[int]) -> "FoldComparison":
+        """What a trial would cost with other numbers of folds, and which rows would judge it."""
+        return compare_folds(self.data, counts)
+
     @property
     def description(self) -> list[str]:
         """The data, folds and knobs, a line each, without the time."""
@@ -84,6 +90,80 @@ class Preflight:
             there = f"a run of this name is there with other settings: {self.changes}"
             lines.append(f"edited    {there}; `run` refuses this one, --as NEW_NAME makes another")
         return lines
+
+
+@dataclass(frozen=True)
+class FoldChoice:
+    """What a number of folds would mean for a trial.
+
+    Attributes:
+        fold_epochs: passes over a training part, at the mean of the searched epochs.
+        rows: that go through the model in training; rare labels as often as they are repeated.
+        times: `rows` over those of the study's own number of folds.
+        unscored_labels, unscored_rows: that would only be trained on.
+        smallest: the label with the fewest rows in a validation part, and how many that are.
+        error: why the rows cannot be split so; empty where they can.
+    """
+
+    folds: int
+    fold_epochs: float = math.nan
+    rows: float = math.nan
+    times: float = math.nan
+    unscored_labels: tuple[str, ...] = ()
+    unscored_rows: int = 0
+    smallest: tuple[str, int] = ("", 0)
+    error: str = ""
+
+    @property
+    def cells(self) -> list[str]:
+        if self.error:
+            return [str(self.folds), "-", "-", "-", "-", self.error]
+        left_out = f"{counted(len(self.unscored_labels), 'label')}, {counted(self.unscored_rows, 'row')}"
+        label, rows = self.smallest
+        cost = [f"{self.fold_epochs:.0f}", f"{self.rows:,.0f}", f"{self.times:.2f}"]
+        return [str(self.folds), *cost, left_out, f"{label}, {counted(rows, 'row')}"]
+
+
+@dataclass(frozen=True)
+class FoldComparison:
+    """What several numbers of folds would mean for a trial. As text, it is a table."""
+
+    choices: tuple[FoldChoice, ...]
+
+    def __str__(self) -> str:
+        header = ["folds", "fold-epochs", "rows trained", "times the time", "never scored", "fewest rows of a label"]
+        return "\n".join(aligned([header, *(choice.cells for choice in self.choices)]))
+
+
+def compare_folds(data: TrainingData, counts: Sequence[int]) -> FoldComparison:
+    """What these numbers of folds would mean for a trial of a study. Nothing is trained or saved."""
+    folds, epochs = data.study.folds, expected_epochs(data.study)
+
+    def trained(plan: FoldPlan) -> float:
+        return epochs * sum(len(plan.training(fold)) for fold in range(plan.count or 1))
+
+    own = trained(_plan(data))
+    found = []
+    for count in counts:
+        try:
+            plan = plan_examples(data.examples, folds.model_copy(update={"count": count}))
+        except FoldError as error:
+            found.append(FoldChoice(count, error=str(error)))
+            continue
+        rows, unscored = trained(plan), int((plan.fold == PINNED).sum())
+        costs = epochs * count, rows, rows / own
+        found.append(FoldChoice(count, *costs, plan.pinned_labels, unscored, _smallest(data, plan)))
+    return FoldComparison(tuple(found))
+
+
+def _smallest(data: TrainingData, plan: FoldPlan) -> tuple[str, int]:
+    """The scored label with the fewest rows in a validation part, and how many."""
+    names = data.examples.labels.names
+    parts = [np.bincount(data.labels[plan.validation(k)], minlength=len(names)) for k in range(plan.count)]
+    fewest = np.min(parts, axis=0)
+    is_scored = np.sum(parts, axis=0) > 0
+    label = int(np.where(is_scored, fewest, fewest.max() + 1).argmin())
+    return names[label], int(fewest[label])
 
 
 def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:
@@ -169,7 +249,7 @@ def describe_study(data: TrainingData) -> list[str]:
         lines.append(f"          too rare to score, kept in training: {', '.join(plan.pinned_labels)}")
     if study.folds.leaky_oversampling:
         lines.append("          leaky_oversampling: copies cross the folds, so the score is optimistic")
-    lines += [f"searched  {knob}: {_range(study, knob)}" for knob in study.searched]
+    lines += [f"searched  {knob}: {setting_words(setting)}" for knob, setting in study.searched.items()]
     return lines
 
 
@@ -198,13 +278,6 @@ def _plan(data: TrainingData) -> FoldPlan:
     """The folds of a search; those of the first seed of a final job, where nothing is searched."""
     folds, final = data.study.folds, data.study.final
     return data.plan(folds.count, folds.seed) if data.study.searched else data.final_plan(final.seeds[0])
-
-
-def _range(study: Study, knob: str) -> str:
-    setting = study.searched[knob]
-    if isinstance(setting, Range):
-        return f"{setting.low:g} to {setting.high:g}{', log' if setting.log else ''}"
-    return ", ".join(str(choice) for choice in setting.choices)
 
 
 def _seconds_per_step(task: FoldTask) -> float | None:

@@ -62,7 +62,7 @@ def test_the_version_needs_no_command(foldrace: Command) -> None:
 
 
 def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
-    told = foldrace("check", "demo")
+    told = foldrace("check", "demo", "--folds", "5,100")
 
     assert told.returncode == 0, told.stderr
     for word in (
@@ -72,6 +72,7 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
         "searched  dropout",
         "fold-epochs",
         "for one worker",
+        "100 folds of",
     ):
         assert word in told.stdout
     assert "in the order of their names" not in told.stdout  # the demo says its codes

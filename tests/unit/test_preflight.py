@@ -1,14 +1,20 @@
 """What a command estimates of a search before it runs."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from foldrace.errors import FoldraceError
 from foldrace.search.api.train import check
+from foldrace.search.cli.options import parse_counts
 from foldrace.search.launch.preflight import TimeEstimate, describe_estimate, expected_epochs
 from foldrace.search.workers.slots import Slot
 from foldrace.storage.errors import StorageError
 from foldrace.studies.loading import load
+from foldrace.studies.study import Study
+
+DROPOUT = {"low": 0.0, "high": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -52,3 +58,37 @@ def test_a_workspace_that_cannot_be_written_is_said_before_the_data_is_read(tmp_
 
     with pytest.raises(StorageError, match=rf"^{tmp_path / workspace}.*: cannot be written: "):
         check(study, devices="cpu", workspace=tmp_path / workspace)
+
+
+def test_numbers_of_folds_are_compared_by_what_they_cost_and_leave_out(tmp_path: Path) -> None:
+    labels = ["a"] * 20 + ["b"] * 6 + ["c"] * 3
+    rows = [f"{i},words {i},{label}" for i, label in enumerate(labels)]
+    (tmp_path / "train.csv").write_text("\n".join(["id,text,label", *rows]) + "\n", encoding="utf-8")
+    sections = {"folds": {"count": 3, "oversample_minority": False}, "training": {"epochs": 2, "dropout": DROPOUT}}
+    study = Study.model_validate({"name": "s", "data": {"train": tmp_path / "train.csv"}, **sections})
+
+    found = check(study, devices="cpu", workspace=tmp_path / "runs").compare_folds([3, 5, 8, 40])
+
+    three, five, eight, forty = found.choices
+    assert (three.rows, three.times, three.smallest) == (116, 1.0, ("c", 1))
+    assert (five.fold_epochs, five.rows, five.times) == (10, 238, pytest.approx(238 / 116))
+    assert [(choice.unscored_labels, choice.unscored_rows) for choice in (three, five, eight)] == [
+        ((), 0),
+        (("c",), 3),
+        (("b", "c"), 9),
+    ]
+    header, first, *_, last = str(found).splitlines()
+    assert header.split("  ")[0] == "folds"
+    assert first.split() == ["3", "6", "116", "1.00", "0", "labels,", "0", "rows", "c,", "1", "row"]
+    assert "40 folds of 29 groups of sentences: ask for at least 2 folds" in last
+    assert "40 folds" in forty.error
+    assert [path.name for path in (tmp_path / "runs").glob("*/data-*/folds-*")] == ["folds-3-seed-77.json"]  # its own
+
+
+@pytest.mark.parametrize("text", ["5,x", "1", "5,101", "", "5;8", "1e1"])
+def test_numbers_of_folds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(
+        FoldraceError, match=rf"^--folds {re.escape(text)}: expected numbers from 2 to 100, as in 5,8,10$"
+    ):
+        parse_counts(text)
+    assert parse_counts("5, 8,5") == [5, 8]
