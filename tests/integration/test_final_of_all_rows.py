@@ -15,6 +15,7 @@ from foldrace.search.ensemble.outcome import open_outcome
 from foldrace.search.ensemble.result import UNSCORED, FinalResult, make_ensemble
 from foldrace.search.launch.final import begin_final, result_lines
 from foldrace.search.launch.preflight import describe_study
+from foldrace.search.launch.rescore import rescored_study
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.monitor.trial_table import read_trial_table
 from foldrace.search.recording.final_recorder import record_final
@@ -118,3 +119,9 @@ def test_a_job_of_other_knobs_is_not_comparable(session: Session, study: Study) 
 
     assert find_comparable(job, data.identity) is None
     assert make_ensemble(job, data).score is None
+
+
+def test_a_rescore_has_folds_whatever_the_final_job_has(study: Study) -> None:
+    final = rescored_study(study).final
+
+    assert (final.validation, final.models) == (True, study.folds.count)

@@ -71,7 +71,8 @@ def test_numbers_of_folds_are_compared_by_what_they_cost_and_leave_out(tmp_path:
 
     three, five, eight, forty = found.choices
     assert (three.rows, three.times, three.smallest) == (116, 1.0, ("c", 1))
-    assert (five.fold_epochs, five.rows, five.times) == (10, 238, pytest.approx(238 / 116))
+    assert (five.fold_epochs, five.rows) == (10, 238)
+    assert five.times == pytest.approx(238 / 116)
     assert [(choice.unscored_labels, choice.unscored_rows) for choice in (three, five, eight)] == [
         ((), 0),
         (("c",), 3),
