@@ -17,7 +17,7 @@ from foldrace.search.words import counted, duration, span
 from foldrace.search.workers.slots import Slot
 from foldrace.studies.data import Task
 from foldrace.studies.knobs import Hyperparameters
-from foldrace.studies.settings import Range, setting_words
+from foldrace.studies.settings import Choices, Range, condition_words, setting_words
 from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import Examples
 from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence
@@ -250,7 +250,8 @@ def describe_study(data: TrainingData) -> list[str]:
     if study.folds.leaky_oversampling:
         lines.append("          leaky_oversampling: copies cross the folds, so the score is optimistic")
     lines += [f"searched  {knob}: {setting_words(setting)}" for knob, setting in study.searched.items()]
-    return lines
+    never = {k: s for k, s in study.training.items() if isinstance(s, Range | Choices) and k not in study.searched}
+    return lines + [f"never     {knob}: is searched only when {condition_words(s.when)}" for knob, s in never.items()]
 
 
 def _extra(examples: Examples) -> str:

@@ -15,6 +15,7 @@ from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 
 DROPOUT = {"low": 0.0, "high": 0.3}
+MOMENTUM = {"momentum": {"low": 0.5, "high": 0.9, "when": {"optimizer": "sgd"}}}
 
 
 @pytest.mark.parametrize(
@@ -64,10 +65,15 @@ def test_numbers_of_folds_are_compared_by_what_they_cost_and_leave_out(tmp_path:
     labels = ["a"] * 20 + ["b"] * 6 + ["c"] * 3
     rows = [f"{i},words {i},{label}" for i, label in enumerate(labels)]
     (tmp_path / "train.csv").write_text("\n".join(["id,text,label", *rows]) + "\n", encoding="utf-8")
-    sections = {"folds": {"count": 3, "oversample_minority": False}, "training": {"epochs": 2, "dropout": DROPOUT}}
+    sections = {
+        "folds": {"count": 3, "oversample_minority": False},
+        "training": {"epochs": 2, "dropout": DROPOUT, **MOMENTUM},
+    }
     study = Study.model_validate({"name": "s", "data": {"train": tmp_path / "train.csv"}, **sections})
 
-    found = check(study, devices="cpu", workspace=tmp_path / "runs").compare_folds([3, 5, 8, 40])
+    asked = check(study, devices="cpu", workspace=tmp_path / "runs")
+    assert "never     momentum: is searched only when optimizer is sgd" in asked.description  # which is adamw
+    found = asked.compare_folds([3, 5, 8, 40])
 
     three, five, eight, forty = found.choices
     assert (three.rows, three.times, three.smallest) == (116, 1.0, ("c", 1))
