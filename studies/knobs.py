@@ -11,6 +11,8 @@ from pydantic.fields import FieldInfo
 
 EntityMarking = Literal["none", "concat", "typed_markers"]
 Loss = Literal["cross_entropy", "focal", "kl_divergence"]
+MARKED: tuple[EntityMarking, ...] = ("typed_markers",)  # the markings with a token before each entity
+Pooling = Literal["first", "mean", "entities"]
 Value = bool | int | float | str
 # The knobs of version 0.1.0: stored identities and hashes hold them all. The list is closed: a knob that came later is
 # in what is stored only with another value than its default, or all that was stored before would be refused.
@@ -80,6 +82,7 @@ class Hyperparameters(BaseModel):
 
     # The input
     entity_marking: EntityMarking = _knob("concat", "how the model is told which two entities are meant")
+    pooling: Pooling = _knob("first", "what the classifier reads; first: what the model's own one does")
 
     # The input of the training part, changed anew in each epoch
     swap_entities: float = _knob(0.0, "subject and object exchanged, where the label has an inverse", **_PROBABILITY)

@@ -17,7 +17,7 @@ from pydantic import (
 
 from foldrace.errors import FoldraceError
 from foldrace.studies.data import Data, Section, Task
-from foldrace.studies.knobs import DEFAULTS, Hyperparameters, Value, is_numeric
+from foldrace.studies.knobs import DEFAULTS, MARKED, Hyperparameters, Value
 from foldrace.studies.settings import (
     Choices,
     Range,
@@ -244,6 +244,18 @@ class Study(Section):
                 check_baseline(f"{place}.{knob}", value, self.searched[knob], baseline)
         return self
 
+    @model_validator(mode="after")
+    def _pooled_entities_are_marked(self) -> Self:
+        pooling = self.searched.get("pooling")
+        asked = pooling.when.get("entity_marking") if pooling is not None else None
+        unmarked = [marking for marking in asked or self.values("entity_marking") if marking not in MARKED]
+        if "entities" in self.values("pooling") and unmarked:
+            raise ValueError(
+                f'training.pooling: "entities" reads the markers of two entities: every trial needs entity_marking = '
+                f'"{MARKED[0]}", and training.entity_marking can be "{unmarked[0]}"; without entities, take "mean"'
+            )
+        return self
+
     @field_serializer("training", "search")
     def _as_plain(self, value: Any, info: SerializationInfo) -> Any:
         if isinstance(value, Search):
@@ -262,6 +274,11 @@ class Study(Section):
         """The knobs that the file gives one value, by name."""
         return {knob: s for knob, s in self.training.items() if not isinstance(s, Range | Choices)}
 
+    def values(self, knob: str) -> tuple[Value, ...]:
+        """The values that a knob without a range can have: its choices, the fixed one, or its default."""
+        searched = self.searched.get(knob)
+        return searched.choices if isinstance(searched, Choices) else (getattr(self.defaults, knob),)
+
     @property
     def defaults(self) -> Hyperparameters:
         """Every knob with its fixed value or its default; searched ones have their default."""
@@ -269,9 +286,9 @@ class Study(Section):
 
     @property
     def furthest(self) -> Hyperparameters:
-        """As `defaults`, with each searched number at that end of its range which is furthest from its default."""
+        """As `defaults`, with each searched knob at the choice or end of its range that is furthest from its default."""
         ends = {k: (s.low, s.high) if isinstance(s, Range) else s.choices for k, s in self.searched.items()}
-        far = {k: max(ends[k], key=lambda end: abs(end - getattr(DEFAULTS, k))) for k in ends if is_numeric(k)}
+        far = {k: max(ends[k], key=lambda end: _distance(end, getattr(DEFAULTS, k))) for k in ends}
         return Hyperparameters.model_validate(self.fixed | far)
 
     def active(self, values: Mapping[str, Value]) -> list[str]:
@@ -304,3 +321,9 @@ class Study(Section):
     def to_toml(self) -> str:
         """The study as a file, without defaults; `load` reads an equal study from it."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
+
+
+def _distance(value: Value, other: Value) -> float:
+    if isinstance(value, str) or isinstance(other, str):
+        return float(value != other)
+    return abs(value - other)

@@ -83,7 +83,7 @@ def save_model(result: FoldResult, task: FoldTask, data: TrainingData, folder: P
     Raises:
         StorageError: it cannot be written: no room, no right.
     """
-    model = build_model(task.source, task.knobs, task.seed)
+    model = build_model(task.source, task.knobs, task.seed, task.pad_id)
     model.load_state_dict(result.weights)
     model.config.id2label = dict(enumerate(data.examples.labels.names))
     model.config.label2id = {name: i for i, name in model.config.id2label.items()}

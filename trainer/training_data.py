@@ -6,7 +6,7 @@ lock. Every other worker loads them.
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from reprlib import repr as short_repr
 
@@ -23,7 +23,7 @@ from foldrace.studies.study import Folds, Study
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.augmentation.source import AugmentationSource
 from foldrace.trainer.data.batching import Tokens
-from foldrace.trainer.data.encoding import encode, marker_tokens, unknown_share
+from foldrace.trainer.data.encoding import encode, marker_ids, marker_tokens, unknown_share
 from foldrace.trainer.data.examples import DataError, Example, Examples
 from foldrace.trainer.data.extra import read_data
 from foldrace.trainer.data.folds import FoldError, FoldPlan, plan_all_rows, plan_folds, plan_given_folds
@@ -145,13 +145,14 @@ class TrainingData:
         """The task of fold number `fold` of a plan. The seed of the plan gives its new weights and dropout too."""
         source, training = AugmentationSource(self.study, self.examples, self.tokenizer), plan.training(fold)
         tokens = self.encoded(knobs.entity_marking, with_entities=source.needs_entities(knobs))
+        markers = marker_ids(self.tokenizer) if knobs.pooling == "entities" else ()
         return FoldTask(
             tokens=tokens,
             labels=self.labels,
             training=training,
             validation=plan.validation(fold),
             no_relation=self.no_relation,
-            source=self.source,
+            source=replace(self.source, markers=markers),
             knobs=knobs,
             metric=self.study.search.metric,
             seed=plan.seed * 1000 + fold,
@@ -214,9 +215,13 @@ def open_training_data(study: Study, workspace: Workspace) -> TrainingData:
 
 def _refuse_marking(study: Study, examples: Examples) -> None:
     """Raise DataError where the study marks or searches entities that the rows do not have."""
+    if examples.task == "relation":
+        return
+    rows = {"text": "texts", "pair": "pairs of texts"}[examples.task]
+    if "entities" in study.values("pooling"):
+        raise DataError(f'training.pooling: the rows are {rows}, which have no entities; take "mean", or leave it out')
     asked = study.training.get("entity_marking")
-    if examples.task != "relation" and asked not in (None, "none", "concat"):  # an exported study names the default
-        rows = {"text": "texts", "pair": "pairs of texts"}[examples.task]
+    if asked not in (None, "none", "concat"):  # an exported study names the default
         raise DataError(f"training.entity_marking: the rows are {rows}, which have no entities to mark; leave it out")
 
 

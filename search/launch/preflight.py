@@ -59,7 +59,7 @@ class Preflight:
 
     Raises:
         DataError: at `estimate`, where more of the tokens is unknown than the study allows.
-        ModelError: at `estimate`, where the model lacks what a knob changes.
+        ModelError: at `estimate`, where the model lacks what a knob changes, or cannot do what trials ask of it.
         DeviceError: at `estimate`, where the device does not work, or has no room for the model.
     """
 

@@ -261,8 +261,9 @@ def settings(draw: st.DrawFn, knob: str) -> Setting:
 @given(st.data())
 def test_a_study_survives_its_file(data: st.DataObject) -> None:
     knobs = data.draw(st.sets(st.sampled_from(sorted(Hyperparameters.model_fields))))
+    marked = {"entity_marking": "typed_markers"} if "pooling" in knobs else {}
     written = study(
-        training={knob: data.draw(settings(knob)) for knob in sorted(knobs)},
+        training={knob: data.draw(settings(knob)) for knob in sorted(knobs)} | marked,
         data={"train": "/d/t.tsv", "exclude_labels": data.draw(st.lists(st.text(), max_size=3))},
         search={"trials": data.draw(st.integers(1, 1000)), "trackers": ["mlflow"], "storage": "sqlite:///x.db"},
         final={"seeds": data.draw(st.lists(st.integers(0, 99), min_size=1, max_size=3, unique=True))},

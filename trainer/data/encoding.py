@@ -29,6 +29,13 @@ def marker_tokens(examples: tuple[Example, ...]) -> list[str]:
     return [*opening, *(_close(token) for token in opening)]
 
 
+def marker_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], ...]:
+    """The ids of the markers before a subject, and of those before an object, as `typed_markers` sets them."""
+    known = tokenizer.get_added_vocab()
+    opening = {role: re.compile(rf"\[{role}(:.*)?\]") for role in ("S", "O")}
+    return tuple(tuple(sorted(n for token, n in known.items() if one.fullmatch(token))) for one in opening.values())
+
+
 def encode(
     examples: tuple[Example, ...],
     tokenizer: PreTrainedTokenizerBase,
@@ -56,8 +63,8 @@ def encode(
     if not any(_entities(e) for e in examples[:1]):
         marking = "none"
     if marking == "concat":
-        firsts = [f" {tokenizer.sep_token} ".join(entity.text for _, entity in _entities(e)) for e in examples]
-        texts = (firsts, [e.sentence for e in examples])
+        firsts = [f" {_separator(tokenizer)} ".join(entity.text for _, entity in _entities(e)) for e in examples]
+        texts = (firsts, _apart([e.sentence for e in examples], tokenizer))
     elif marking == "typed_markers":
         known = tokenizer.get_added_vocab()
         texts = ([mark(e, known) for e in examples],)
@@ -73,6 +80,7 @@ def encode(
 
 def _encode_pairs(firsts: list[str], seconds: list[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> Tokens:
     """The token ids of pairs. One that is too long loses the ends of its sentences, first that of the longer one."""
+    seconds = _apart(seconds, tokenizer)
     encoded = tokenizer(firsts, seconds, return_attention_mask=False, verbose=False)
     columns = {name: encoded[name] for name in _COLUMNS if name in encoded}
     long = [i for i, row in enumerate(columns["input_ids"]) if len(row) > max_length]
@@ -81,6 +89,17 @@ def _encode_pairs(firsts: list[str], seconds: list[str], tokenizer: PreTrainedTo
         for name, rows in columns.items():
             rows[i] = cut[name]
     return _joined(columns, len(long))
+
+
+def _separator(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token between two texts; a decoder's tokenizer has but one for the end of a text."""
+    return str(tokenizer.sep_token or tokenizer.eos_token or tokenizer.pad_token)
+
+
+def _apart(seconds: list[str], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The second texts of pairs, behind a separator where the tokenizer would run them into the first ones."""
+    frames = tokenizer.num_special_tokens_to_add(pair=True) > tokenizer.num_special_tokens_to_add(pair=False)
+    return seconds if frames else [f"{_separator(tokenizer)}{text}" for text in seconds]
 
 
 def unknown_share(tokens: Tokens, tokenizer: PreTrainedTokenizerBase) -> float:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import (
     AutoConfig,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     XLNetConfig,
@@ -65,12 +66,32 @@ def _of_pretrained(name: str) -> PreTrainedTokenizerBase:
     config = load_pretrained(AutoConfig, name, "model")
     if isinstance(tokenizer, XLNetTokenizer) and not isinstance(config, XLNetConfig):
         tokenizer = _frame_as_bert(tokenizer)
+    _ensure_padding(tokenizer, config, name)
     if getattr(config, "type_vocab_size", 0) < 2:
         # As klue/roberta: the tokenizer numbers the segments of a pair, but the model has a single segment.
         names = [name for name in tokenizer.model_input_names if name != "token_type_ids"]
         tokenizer.model_input_names = names
         tokenizer.init_kwargs["model_input_names"] = names  # save_pretrained saves these
     return tokenizer
+
+
+def _ensure_padding(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, name: str) -> None:
+    """Give a tokenizer without a padding token, as decoders have it, the one of its model, or its end of a text.
+
+    Raises:
+        ModelError: it has neither.
+    """
+    if tokenizer.pad_token is not None:
+        return
+    of_model = config.pad_token_id
+    is_known = isinstance(of_model, int) and 0 <= of_model < len(tokenizer)
+    token = tokenizer.convert_ids_to_tokens(of_model) if is_known else tokenizer.eos_token
+    if token is None:
+        raise ModelError(
+            f"model.name: the tokenizer of {name} has neither a pad_token to fill up short rows with, nor an "
+            "eos_token in its place; name one in its tokenizer_config.json"
+        )
+    tokenizer.pad_token = token
 
 
 def _frame_as_bert(tokenizer: XLNetTokenizer) -> PreTrainedTokenizerBase:

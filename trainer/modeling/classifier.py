@@ -1,7 +1,9 @@
-"""A sequence classifier with the dropout of a trial: `tiny`, built here, or an encoder from the hub or a folder."""
+"""A sequence classifier with the dropout of a trial: `tiny`, built here, or a model from the hub or a folder."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from transformers import (
     ElectraForSequenceClassification,
     PretrainedConfig,
     PreTrainedModel,
+    XLNetForSequenceClassification,
 )
 
 from foldrace.studies.knobs import DEFAULTS, Hyperparameters
@@ -21,6 +24,7 @@ from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
 from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout
 from foldrace.trainer.modeling.layers import refuse_missing_layers
+from foldrace.trainer.modeling.pooling import Markers, pooled_class, set_pooling
 
 _TINY_WIDTH = 128
 # The standard deviation of new weights. BERT's 0.02 is made for units with 768 inputs. With 128 inputs, so little gets
@@ -41,6 +45,10 @@ _DROPOUT_NAMES = (
     "seq_classif_dropout",
     "embedding_dropout",
     "mlp_dropout",
+    "embd_pdrop",
+    "resid_pdrop",
+    "attn_pdrop",
+    "summary_last_dropout",
 )
 
 
@@ -52,16 +60,21 @@ class ModelSource:
         name: a name on the hub, a folder, or `tiny`.
         vocabulary: pieces of the tokenizer.
         max_length: tokens of the longest input.
+        markers: the ids of the tokens before a subject, and of those before an object, where they are pooled.
     """
 
     name: str
     vocabulary: int
     classes: int
     max_length: int
+    markers: Markers = ()
 
 
-def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTrainedModel:
+def build_model(source: ModelSource, knobs: Hyperparameters, seed: int, pad_id: int | None = None) -> PreTrainedModel:
     """A classifier in training mode, in fp32 on the CPU. New weights depend on `seed` alone.
+
+    Args:
+        pad_id: the token that fills up the rows of a batch; a decoder has to know it.
 
     Raises:
         ModelError: there is no such model, or it cannot do what is asked.
@@ -70,8 +83,10 @@ def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTr
     for name in _DROPOUT_NAMES:
         if hasattr(config, name) and isinstance(getattr(config, name), float | int | None):
             setattr(config, name, knobs.dropout)
+    set_pooling(config, knobs.pooling, knobs.dropout, source.markers)
+    pooled = pooled_class(config)
     torch.manual_seed(seed)
-    model = ElectraForSequenceClassification(config) if source.name == TINY else _load(source, config)
+    model = (pooled or ElectraForSequenceClassification)(config) if source.name == TINY else _load(source, config, seed)
     _check_length(source, model)
     if model.get_input_embeddings().num_embeddings < source.vocabulary:
         model.resize_token_embeddings(source.vocabulary, mean_resizing=False)
@@ -80,21 +95,38 @@ def build_model(source: ModelSource, knobs: Hyperparameters, seed: int) -> PreTr
             raise ModelError(f"training.gradient_checkpointing: {source.name} is not made for it; leave it out")
         # transformers 5.23 has it under a new name, and warns of the old one.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    _set_padding(model, pad_id)
     return model.train()
 
 
+def load_classifier(folder: Path) -> PreTrainedModel:
+    """A classifier as `save_pretrained` wrote it, on the CPU.
+
+    Raises:
+        ModelError: the folder holds none that loads.
+    """
+    pooled = pooled_class(load_pretrained(AutoConfig, folder, "model"))
+    model: PreTrainedModel = load_pretrained(pooled or AutoModelForSequenceClassification, folder, "model")
+    _set_padding(model, None)
+    return model
+
+
 def check_source(source: ModelSource, knobs: Hyperparameters = DEFAULTS) -> None:
-    """Check that the model exists, reads `max_length` tokens and has the parts that knobs change.
+    """Check that the model exists, reads `max_length` tokens, and has the parts that knobs change.
 
     It does not read its weights.
 
     Raises:
-        ModelError: it does not.
+        ModelError: it does not, or cannot be pooled so.
     """
     skeleton = _skeleton(source)
     _check_length(source, skeleton)
     refuse_missing_layers(skeleton, knobs)
-    refuse_missing_dropout(skeleton, knobs)
+    if knobs.pooling == "first":  # else the classifier is ours
+        refuse_missing_dropout(skeleton, knobs)
+    else:
+        set_pooling(skeleton.config, "mean", 0.0, ())
+        pooled_class(skeleton.config)
 
 
 def longest_input(source: ModelSource) -> int | None:
@@ -118,7 +150,12 @@ def _skeleton(source: ModelSource) -> PreTrainedModel:
 
 def _configuration(source: ModelSource) -> PretrainedConfig:
     if source.name != TINY:
-        return load_pretrained(AutoConfig, source.name, "model", num_labels=source.classes)
+        config = load_pretrained(AutoConfig, source.name, "model", num_labels=source.classes)
+        config.problem_type = "single_label_classification"  # whatever the classifier before it did
+        if config.model_type == "big_bird":
+            # The first short batch would switch to this for good, so that a resumed fold would go on otherwise.
+            config.attention_type = "original_full"
+        return config
     return ElectraConfig(
         vocab_size=source.vocabulary,
         embedding_size=_TINY_WIDTH,
@@ -150,20 +187,46 @@ def _positions(model: PreTrainedModel) -> int | None:
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return getattr(model.config, "max_position_embeddings", None)
+    limit: int = getattr(model.config, "max_position_embeddings", None) or 0
+    return limit if limit > 0 else None  # XLNet says -1
 
 
-def _load(source: ModelSource, config: PretrainedConfig) -> PreTrainedModel:
-    model, report = load_pretrained(
-        AutoModelForSequenceClassification,
-        source.name,
-        "model",
-        config=config,
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # the classifier may be of another task; _check_weights refuses all else
-        output_loading_info=True,
-    )
+def _set_padding(model: PreTrainedModel, pad_id: int | None) -> None:
+    """Let the model know where a row ends, where its own classifier reads the last token.
+
+    Args:
+        pad_id: None: as the model's configuration says.
+    """
+    if pad_id is not None and (model.config.pad_token_id is None or hasattr(model, "score")):
+        model.config.pad_token_id = pad_id  # a decoder takes the last other token for the last one
+    if hasattr(model, "score"):
+        model.config.use_cache = False  # of what was read, for the words to come
+    if isinstance(model, XLNetForSequenceClassification):
+        model.register_forward_pre_hook(_pad_left, with_kwargs=True)
+
+
+def _pad_left(_: nn.Module, args: tuple[object, ...], inputs: dict[str, Any]) -> tuple[object, dict[str, Any]]:
+    """Move the padding of a batch to the left of each row: XLNet's classifier reads the last place."""
+    mask = inputs["attention_mask"]
+    places = torch.arange(mask.shape[1], device=mask.device) - (mask == 0).sum(dim=1, keepdim=True)
+    return args, {name: tensor.gather(1, places % mask.shape[1]) for name, tensor in inputs.items()}
+
+
+def _load(source: ModelSource, config: PretrainedConfig, seed: int) -> PreTrainedModel:
+    """The model with the weights of its encoder, and a classifier that is new."""
+    kind = pooled_class(config) or AutoModelForSequenceClassification
+    options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
+    # Of the classifier alone: _check_weights refuses all else.
+    options["ignore_mismatched_sizes"] = True
+    model, report = load_pretrained(kind, source.name, "model", **options)
     _check_weights(source, model, report)
+    new = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
+    encoder = f"{model.base_model_prefix}."
+    of_another_task = {n.partition(".")[0] for n in model.state_dict() if not n.startswith(encoder) and n not in new}
+    if of_another_task:
+        torch.manual_seed(seed)
+        renamed = {rf"^{part}\.": f"of_another_task.{part}." for part in of_another_task}
+        model, _ = load_pretrained(kind, source.name, "model", key_mapping=renamed, **options)
     return model
 
 

@@ -1,8 +1,8 @@
 """The same model, computed with less work.
 
-A classifier reads the first token alone, so the last layer computes nothing else. Some of torch's CPU kernels are slow,
-so there are others here. Outputs differ by rounding alone. Dropout has the same distribution and is drawn from torch's
-own generator, where checkpoints and gradient checkpointing expect it.
+A family's own classifier reads the first token alone, so the last layer computes nothing else. Some of torch's CPU
+kernels are slow, so there are others here. Outputs differ by rounding alone. Dropout has the same distribution and is
+drawn from torch's own generator, where checkpoints and gradient checkpointing expect it.
 """
 
 import torch
@@ -16,7 +16,9 @@ from transformers.models.electra.modeling_electra import ElectraLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
-# Encoders of the same build. Their classifiers read the first token alone.
+from foldrace.trainer.modeling.pooling import PooledClassifier
+
+# Encoders of the same build. Their own classifiers read the first token alone.
 _FIRST_TOKEN_LAYERS = (ElectraLayer, BertLayer, RobertaLayer, XLMRobertaLayer)
 
 _CPU_ATTENTION = "foldrace_cpu"
@@ -30,7 +32,8 @@ def apply_shortcuts(model: PreTrainedModel, device: torch.device) -> PreTrainedM
     """
     layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
     if isinstance(layers, nn.ModuleList) and isinstance(layers[-1], _FIRST_TOKEN_LAYERS):
-        layers[-1] = FirstTokenLayer(layers[-1])
+        if not isinstance(model, PooledClassifier):
+            layers[-1] = FirstTokenLayer(layers[-1])
         model.base_model.register_forward_pre_hook(_widen_mask, with_kwargs=True)
         if device.type == "cpu":
             model.set_attn_implementation(_CPU_ATTENTION)

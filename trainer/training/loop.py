@@ -105,7 +105,7 @@ class FoldTrainer:
     def __init__(self, task: FoldTask) -> None:
         device, knobs = torch.device(task.device), task.knobs
         prepare_device(device)
-        model = build_model(task.source, knobs, task.seed)
+        model = build_model(task.source, knobs, task.seed, task.pad_id)
         refuse_missing_dropout(model, knobs)
         change_layers(model, knobs, task.seed)
         model = apply_shortcuts(model.to(device), device)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from foldrace.trainer.arrays import Float32Array, IntArray
 from foldrace.trainer.data.batching import EVALUATION_TOKENS, Tokens, assemble, evaluation_batches
-from foldrace.trainer.hub import load_pretrained
+from foldrace.trainer.modeling.classifier import load_classifier
 from foldrace.trainer.modeling.devices import is_out_of_memory, release_memory
 
 
@@ -55,5 +55,4 @@ def load_model(folder: Path, device: str) -> PreTrainedModel:
     Raises:
         ModelError: the folder holds none that loads.
     """
-    model: PreTrainedModel = load_pretrained(AutoModelForSequenceClassification, folder, "model")
-    return model.to(device)
+    return load_classifier(folder).to(device)
