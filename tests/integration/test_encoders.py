@@ -45,6 +45,7 @@ def test_a_family_is_trained_and_answers_the_same_when_it_is_loaded(family: str,
         task = data.task(study.hyperparameters({"pooling": pooling}), data.plan(2, 77), 0, "cpu", predict_test=True)
         *_, result = train_fold(task)
         assert isinstance(result, FoldResult)
+        assert result.test_probabilities is not None
         save_model(result, task, data, tmp_path / pooling)
         saved = tmp_path / pooling / MODEL_FOLDER
         model, padding = load_model(saved, "cpu"), pad_id(load_tokenizer(saved))

@@ -169,6 +169,19 @@ def test_an_attention_of_ones_own_is_called_with_these_arguments(model: PreTrain
     assert seen == [(shape, shape, shape, 0.0)]
 
 
+def test_a_family_draws_weights_anew_that_are_not_marked_as_there(model: PreTrainedModel) -> None:
+    """trainer/modeling/classifier.py has it draw the classifier of a model that was trained for another task."""
+    layer = model.base_model.encoder.layer[0].intermediate.dense
+    there = layer.weight.clone()
+
+    layer.weight._is_hf_initialized = True
+    model._init_weights(layer)
+    assert torch.equal(layer.weight, there)
+    layer.weight._is_hf_initialized = False
+    model._init_weights(layer)
+    assert not torch.equal(layer.weight, there)
+
+
 # torch and koreanize-matplotlib
 
 

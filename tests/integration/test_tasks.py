@@ -154,9 +154,20 @@ def test_init_takes_as_many_folds_as_a_column_gives(tmp_path: Path) -> None:
     assert (found.study.folds.count, found.study.final.folds) == (4, 4)
 
 
-def load_study(folder: Path, columns: Mapping[str, str], marking: object = "none") -> Study:
+@pytest.mark.parametrize("pooling", ["entities", {"choices": ["mean", "entities"]}])
+def test_entities_that_the_rows_do_not_have_cannot_be_pooled(tmp_path: Path, pooling: object) -> None:
+    write(tmp_path / "train.csv", texts(40))
+    study = load_study(tmp_path, columns={"label": "topic"}, marking="typed_markers", pooling=pooling)
+
+    with open_session(study, tmp_path / "runs") as session, pytest.raises(DataError) as refused:
+        open_training_data(study, session.workspace)
+
+    assert str(refused.value).startswith("training.pooling: the rows are texts, which have no entities; take")
+
+
+def load_study(folder: Path, columns: Mapping[str, str], marking: object = "none", pooling: object = "first") -> Study:
     data = {"train": folder / "train.csv", "columns": columns}
-    training = {"entity_marking": marking}
+    training = {"entity_marking": marking, "pooling": pooling}
     return Study.model_validate({"name": "small", "data": data, "folds": {"count": 2}, "training": training})
 
 

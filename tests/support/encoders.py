@@ -47,11 +47,16 @@ _DEBERTA = {"relative_attention": True, "position_buckets": 32, "norm_rel_ebd": 
     "position_biased_input": False,
     "type_vocab_size": 0,
 }
-_OF_KOBERT = {"tokenizer_class": "XLNetTokenizer", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"} | {
+_OF_KOBERT: dict[str, Any] = {
+    "tokenizer_class": "XLNetTokenizer",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "pad_token": "[PAD]",
+} | {
     "unk_token": "[UNK]",
     "mask_token": "[MASK]",
 }
-_BIG_BIRD = {"attention_type": "block_sparse", "block_size": 4, "num_random_blocks": 1}
+_BIG_BIRD: dict[str, Any] = {"attention_type": "block_sparse", "block_size": 4, "num_random_blocks": 1}
 
 
 def make_encoder(family: str, sentences: Iterable[str], folder: Path) -> Path:

@@ -246,13 +246,21 @@ def test_weights_of_the_older_format_load(tmp_path: Path) -> None:
     assert torch.equal(model.electra.embeddings.word_embeddings.weight, saved.electra.embeddings.word_embeddings.weight)
 
 
-def test_a_classifier_of_another_task_is_replaced(tmp_path: Path) -> None:
-    config = ElectraConfig(**SIZES, embedding_size=16, num_labels=7)
-    ElectraForSequenceClassification(config).save_pretrained(tmp_path)
+@pytest.mark.parametrize(("labels", "problem"), [(7, None), (3, "multi_label_classification"), (1, "regression")])
+def test_a_classifier_of_another_task_is_replaced(labels: int, problem: str | None, tmp_path: Path) -> None:
+    config = ElectraConfig(**SIZES, embedding_size=16, num_labels=labels, problem_type=problem)
+    before = ElectraForSequenceClassification(config)
+    before.save_pretrained(tmp_path)
 
-    model = build_model(source(str(tmp_path)), Hyperparameters(), seed=0)
+    one, other = (build_model(source(str(tmp_path)), Hyperparameters(), seed=seed) for seed in (0, 1))
 
-    assert model.classifier.out_proj.weight.shape == (3, 16)
+    assert one.classifier.out_proj.weight.shape == (3, 16)
+    for head in (before.classifier, other.classifier):
+        assert not torch.equal(one.classifier.dense.weight, head.dense.weight)
+    assert not torch.equal(one.classifier.out_proj.weight, other.classifier.out_proj.weight)
+    assert one.classifier.dense.weight.std().item() == pytest.approx(0.02, rel=0.2)
+    assert one.config.problem_type == "single_label_classification"
+    assert torch.equal(one.electra.embeddings.word_embeddings.weight, before.electra.embeddings.word_embeddings.weight)
 
 
 def test_weights_are_in_fp32_whatever_the_checkpoint_is_in(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from transformers import (
     DistilBertForSequenceClassification,
     ElectraConfig,
     ElectraForSequenceClassification,
+    PretrainedConfig,
     PreTrainedModel,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
 
-from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.knobs import Hyperparameters, Pooling
+from foldrace.trainer.modeling.pooling import pooled_class, set_pooling
 from foldrace.trainer.modeling.shortcuts import CpuDropout, FirstTokenLayer, apply_shortcuts, cpu_attention, cpu_dropout
 
 CPU = torch.device("cpu")
@@ -37,6 +39,19 @@ MODELS = {
     "distilbert": lambda: DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=50, dim=32, n_layers=2, n_heads=4, hidden_dim=64, num_labels=3)
     ),
+}
+
+
+def pooled(config: PretrainedConfig, pooling: Pooling) -> PreTrainedModel:
+    set_pooling(config, pooling, 0.0, ((7, 8), (9,)))
+    kind = pooled_class(config)
+    assert kind is not None
+    return kind(config)
+
+
+MODELS |= {
+    "electra, mean": lambda: pooled(ElectraConfig(embedding_size=16, **SIZES), "mean"),
+    "roberta, entities": lambda: pooled(RobertaConfig(**SIZES), "entities"),
 }
 MODEL = pytest.mark.parametrize("model", MODELS)
 
@@ -84,6 +99,13 @@ def test_the_last_layer_of_an_electra_is_computed_for_one_token() -> None:
     _, short = pair("electra")
 
     assert short.base_model(**batch()).last_hidden_state.shape == (4, 1, 32)
+
+
+def test_the_last_layer_of_a_pooled_electra_is_computed_for_all_tokens() -> None:
+    _, short = pair("electra, mean")
+
+    assert short.base_model(**batch()).last_hidden_state.shape == (4, 12, 32)
+    assert any(isinstance(module, CpuDropout) for module in short.modules())
 
 
 def test_another_kind_of_model_keeps_its_layers() -> None:

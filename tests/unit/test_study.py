@@ -223,6 +223,29 @@ def test_every_knob_has_a_meaning_and_a_default_within_its_bounds() -> None:
         study(training={knob: field.default})
 
 
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"pooling": "entities"},
+        {"pooling": {"choices": ["first", "entities"]}, "entity_marking": "none"},
+        {"pooling": "entities", "entity_marking": {"choices": ["typed_markers", "concat"]}},
+    ],
+)
+def test_entities_are_pooled_where_every_trial_marks_them(training: dict[str, Any]) -> None:
+    found = refusal(training=training)
+
+    assert found.startswith('training.pooling: "entities" reads the markers of two entities: every trial needs entity_')
+    assert (
+        f'can be "{training.get("entity_marking") if training.get("entity_marking") == "none" else "concat"}"' in found
+    )
+
+
+@pytest.mark.parametrize("marking", ["typed_markers", {"choices": ["typed_markers"]}])
+@pytest.mark.parametrize("pooling", ["entities", {"choices": ["entities", "mean"]}])
+def test_marked_entities_may_be_pooled(marking: object, pooling: object) -> None:
+    assert "entities" in study(training={"entity_marking": marking, "pooling": pooling}).values("pooling")
+
+
 # Written and read again
 
 

@@ -1,7 +1,6 @@
 """A sequence classifier with the dropout of a trial: `tiny`, built here, or a model from the hub or a folder."""
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def build_model(source: ModelSource, knobs: Hyperparameters, seed: int, pad_id: 
     set_pooling(config, knobs.pooling, knobs.dropout, source.markers)
     pooled = pooled_class(config)
     torch.manual_seed(seed)
-    model = (pooled or ElectraForSequenceClassification)(config) if source.name == TINY else _load(source, config, seed)
+    model = (pooled or ElectraForSequenceClassification)(config) if source.name == TINY else _load(source, config)
     _check_length(source, model)
     if model.get_input_embeddings().num_embeddings < source.vocabulary:
         model.resize_token_embeddings(source.vocabulary, mean_resizing=False)
@@ -212,22 +211,31 @@ def _pad_left(_: nn.Module, args: tuple[object, ...], inputs: dict[str, Any]) ->
     return args, {name: tensor.gather(1, places % mask.shape[1]) for name, tensor in inputs.items()}
 
 
-def _load(source: ModelSource, config: PretrainedConfig, seed: int) -> PreTrainedModel:
-    """The model with the weights of its encoder, and a classifier that is new."""
-    kind = pooled_class(config) or AutoModelForSequenceClassification
-    options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-    # Of the classifier alone: _check_weights refuses all else.
-    options["ignore_mismatched_sizes"] = True
-    model, report = load_pretrained(kind, source.name, "model", **options)
+def _load(source: ModelSource, config: PretrainedConfig) -> PreTrainedModel:
+    """The model with the weights of its encoder, and a classifier that is new: one that is there is of another task."""
+    model, report = load_pretrained(
+        pooled_class(config) or AutoModelForSequenceClassification,
+        source.name,
+        "model",
+        config=config,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # of the classifier; _check_weights refuses all else
+        output_loading_info=True,
+    )
     _check_weights(source, model, report)
     new = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-    encoder = f"{model.base_model_prefix}."
-    of_another_task = {n.partition(".")[0] for n in model.state_dict() if not n.startswith(encoder) and n not in new}
-    if of_another_task:
-        torch.manual_seed(seed)
-        renamed = {rf"^{part}\.": f"of_another_task.{part}." for part in of_another_task}
-        model, _ = load_pretrained(kind, source.name, "model", key_mapping=renamed, **options)
+    for part, module in model.named_children():
+        if part != model.base_model_prefix and not {f"{part}.{name}" for name in module.state_dict()} <= new:
+            _draw_anew(model, module)
     return model
+
+
+def _draw_anew(model: PreTrainedModel, part: nn.Module) -> None:
+    """Draw the weights of a part of a model as the model's family does."""
+    for module in part.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter._is_hf_initialized = False
+        model._init_weights(module)
 
 
 def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str, Any]) -> None:
