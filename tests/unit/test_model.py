@@ -256,9 +256,8 @@ def test_a_classifier_of_another_task_is_replaced(labels: int, problem: str | No
 
     assert one.classifier.out_proj.weight.shape == (3, 16)
     for head in (before.classifier, other.classifier):
-        assert not torch.equal(one.classifier.dense.weight, head.dense.weight)
-    assert not torch.equal(one.classifier.out_proj.weight, other.classifier.out_proj.weight)
-    assert one.classifier.dense.weight.std().item() == pytest.approx(0.02, rel=0.2)
+        assert not torch.equal(one.classifier.out_proj.weight, head.out_proj.weight)
+    assert one.classifier.out_proj.weight.std().item() == pytest.approx(0.02, rel=0.4)
     assert one.config.problem_type == "single_label_classification"
     assert torch.equal(one.electra.embeddings.word_embeddings.weight, before.electra.embeddings.word_embeddings.weight)
 

@@ -212,30 +212,29 @@ def _pad_left(_: nn.Module, args: tuple[object, ...], inputs: dict[str, Any]) ->
 
 
 def _load(source: ModelSource, config: PretrainedConfig) -> PreTrainedModel:
-    """The model with the weights of its encoder, and a classifier that is new: one that is there is of another task."""
     model, report = load_pretrained(
         pooled_class(config) or AutoModelForSequenceClassification,
         source.name,
         "model",
         config=config,
         dtype=torch.float32,
-        ignore_mismatched_sizes=True,  # of the classifier; _check_weights refuses all else
+        ignore_mismatched_sizes=True,  # the classifier may be of another task; _check_weights refuses all else
         output_loading_info=True,
     )
     _check_weights(source, model, report)
-    new = {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}
-    for part, module in model.named_children():
-        if part != model.base_model_prefix and not {f"{part}.{name}" for name in module.state_dict()} <= new:
-            _draw_anew(model, module)
+    _draw_labels(model, {*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])})
     return model
 
 
-def _draw_anew(model: PreTrainedModel, part: nn.Module) -> None:
-    """Draw the weights of a part of a model as the model's family does."""
-    for module in part.modules():
-        for parameter in module.parameters(recurse=False):
-            parameter._is_hf_initialized = False
-        model._init_weights(module)
+def _draw_labels(model: PreTrainedModel, new: set[str]) -> None:
+    """Draw the layer that gives the labels, unless its tensors are `new`: the checkpoint's is of another task."""
+    encoder = f"{model.base_model_prefix}."
+    name, last = [one for one in model.named_modules() if isinstance(one[1], nn.Linear)][-1]
+    if name.startswith(encoder) or f"{name}.weight" in new:
+        return
+    for parameter in last.parameters():
+        parameter._is_hf_initialized = False  # or it would be left as it is
+    model._init_weights(last)
 
 
 def _check_weights(source: ModelSource, model: PreTrainedModel, report: dict[str, Any]) -> None:
