@@ -88,6 +88,12 @@ def test_the_dropout_of_a_trial_lands_in_a_gpt2(tmp_path: Path) -> None:
     model = build_model(ModelSource(str(tmp_path), 60, 3, 64), Hyperparameters(dropout=0.37), 0, 1)
 
     assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.37}
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_a_decoder_keeps_nothing_to_go_on_writing(decoder: Path, pooling: str) -> None:
+    model = build_model(ModelSource(str(decoder), 400, 3, 64), Hyperparameters(pooling=pooling), 0, 1)
+
     assert not model.config.use_cache
 
 
@@ -109,7 +115,13 @@ def test_a_model_without_a_limit_reads_any_length(config: PretrainedConfig, tmp_
 
 
 def test_a_big_bird_attends_to_all_tokens_whatever_came_before(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "initializer_range": 0.1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
     AutoModel.from_config(BigBirdConfig(vocab_size=60, block_size=4, **sizes)).save_pretrained(tmp_path)
     model = build_model(ModelSource(str(tmp_path), 60, 3, 200), Hyperparameters(dropout=0.0), 0)
     long = torch.randint(5, 60, (1, 200))

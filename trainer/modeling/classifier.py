@@ -23,7 +23,7 @@ from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
 from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout
 from foldrace.trainer.modeling.layers import refuse_missing_layers
-from foldrace.trainer.modeling.pooling import Markers, pooled_class, set_pooling
+from foldrace.trainer.modeling.pooling import Markers, PooledClassifier, pooled_class, set_pooling
 
 _TINY_WIDTH = 128
 # The standard deviation of new weights. BERT's 0.02 is made for units with 768 inputs. With 128 inputs, so little gets
@@ -198,8 +198,8 @@ def _set_padding(model: PreTrainedModel, pad_id: int | None) -> None:
     """
     if pad_id is not None and (model.config.pad_token_id is None or hasattr(model, "score")):
         model.config.pad_token_id = pad_id  # a decoder takes the last other token for the last one
-    if hasattr(model, "score"):
-        model.config.use_cache = False  # of what was read, for the words to come
+    if hasattr(model, "score") or isinstance(model, PooledClassifier):
+        model.config.use_cache = False  # a decoder would keep what it needs to go on writing
     if isinstance(model, XLNetForSequenceClassification):
         model.register_forward_pre_hook(_pad_left, with_kwargs=True)
 
