@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification, BertConf
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.hub import ModelError
 from foldrace.trainer.modeling.classifier import ModelSource, build_model, check_source, load_classifier
-from foldrace.trainer.modeling.pooling import entity_starts, masked_mean
+from foldrace.trainer.modeling.pooling import PooledClassifier, entity_starts, masked_mean
 
 MARKERS = ((7, 8), (9,))
 IDS = torch.tensor([[1, 5, 8, 5, 9, 7], [1, 9, 5, 7, 0, 0], [1, 5, 5, 8, 0, 0]])  # the last one lost its object
@@ -78,6 +78,7 @@ def test_the_pooling_of_the_study_before_is_forgotten(pooling: str, tmp_path: Pa
 
     one, other = (build_model(again, Hyperparameters(pooling=pooling), seed=seed) for seed in (0, 1))
 
+    assert isinstance(one, PooledClassifier) == (pooling == "mean")
     one.save_pretrained(tmp_path / "next")
     assert load_classifier(tmp_path / "next")(IDS, MASK).logits.shape == (3, 3)
     assert torch.equal(one.bert.encoder.layer[1].output.dense.weight, other.bert.encoder.layer[1].output.dense.weight)
