@@ -286,7 +286,7 @@ class Study(Section):
 
     @property
     def furthest(self) -> Hyperparameters:
-        """As `defaults`, with each searched knob at the choice or end of its range that is furthest from its default."""
+        """As `defaults`, with each searched knob at the choice or end of its range furthest from its default."""
         ends = {k: (s.low, s.high) if isinstance(s, Range) else s.choices for k, s in self.searched.items()}
         far = {k: max(ends[k], key=lambda end: _distance(end, getattr(DEFAULTS, k))) for k in ends}
         return Hyperparameters.model_validate(self.fixed | far)
