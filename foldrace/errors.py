@@ -1,10 +1,21 @@
-"""The base of every error that a user can mend."""
+"""The base of every error that a user can mend, and how what was found is shown: cut, and without passwords."""
 
+import logging
 import re
+from reprlib import Repr
 
-# The password of a URL, wherever a user wrote it, also where a path made one slash of two; and that of an option.
-_OF_URL = re.compile(r"(:/{1,2}[^\s:/@]*):\S*@")
-_OF_OPTION = re.compile(r"(password['\"]?\s*=\s*['\"]?)[^\s&'\",;]+", re.IGNORECASE)
+_HIDDEN = "***"
+_NAMES = r"(?:password|client_secret|scram_client_key|scram_server_key)"  # libpq's options that are secret
+_PLACES = (
+    # The password of a URL, wherever a user wrote it, also where a path made one slash of two.
+    (re.compile(r"(:/{1,2}[^\s:/@]*):[^\n]*@"), rf"\1:{_HIDDEN}@"),
+    (re.compile(r"(:/{1,2}[^\s:/]*@[^\s:/@]*):\S*@"), rf"\1:{_HIDDEN}@"),  # of a user who has an @
+    (re.compile(r"(?<![\w.+/:-])([\w.+-]{1,99}):(?![\s/])\S+@"), rf"\1:{_HIDDEN}@"),  # of a URL without its scheme
+    (re.compile(r"(https?:/{1,2})[^\s/@]+@"), rf"\1{_HIDDEN}@"),  # a token
+    # That of an option, and of a key of a table.
+    (re.compile(rf"({_NAMES}\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE), rf"\1{_HIDDEN}"),
+    (re.compile(rf"({_NAMES}['\"]\s*[:=]\s*)(?:'(?:[^'\\]|\\.)*'|[^\s,}}]+)", re.IGNORECASE), rf"\1{_HIDDEN}"),
+)
 _LONGEST = 4000  # characters of a message; who wrote a longer value knows it
 
 
@@ -24,8 +35,35 @@ class FoldraceError(Exception):
 
 
 def hide_passwords(text: str) -> str:
-    """A text with *** for each password in it: of a URL, or after `password=`."""
-    return _OF_OPTION.sub(r"\1***", _OF_URL.sub(r"\1:***@", text))
+    """A text with *** for each password in it: of a URL, or of an option such as `password=`."""
+    for place, hidden in _PLACES:
+        text = place.sub(hidden, text)
+    return text
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error of a library as its kind and at most 300 characters of what it says, without passwords."""
+    text = " ".join(hide_passwords(str(error)).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+class Shown(Repr):
+    """Shows values in messages: cut where they are long, and without passwords, which are hidden before that."""
+
+    def repr_str(self, x: str, level: int) -> str:
+        """A string in quotes."""
+        return super().repr_str(hide_passwords(x), level)
+
+
+short_repr = Shown().repr
+
+
+class LogFormatter(logging.Formatter):
+    """Writes a line of a log without passwords, whoever logs it, with tracebacks too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return hide_passwords(super().format(record))
 
 
 def _shown(text: str) -> str:

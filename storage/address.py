@@ -13,7 +13,7 @@ from foldrace.storage.errors import StorageError
 
 EXAMPLES = "sqlite:///study.db or postgresql+psycopg://USER@HOST/DATABASE"
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "gluster", "fuse.sshfs")
-SECRETS = ("password", "sslpassword")
+SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 _logger = logging.getLogger("foldrace.storage")
 
 

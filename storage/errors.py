@@ -4,12 +4,13 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from foldrace.errors import FoldraceError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # blocks, inodes or a quota
+_WHOLE = "what was there before is whole"
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -44,7 +45,8 @@ def as_storage_error(path: Path) -> Iterator[None]:
             raise
         above = isinstance(found.filename, str) and path.parent.is_relative_to(found.filename)
         kind = DiskError if found.errno in (*_NO_ROOM, *_NO_RIGHT) else StorageError
-        raise kind(f"{found.filename if above else path}: cannot be written: {_reason(found, above)}") from error
+        place = found.filename if above else path
+        raise kind(f"{place}: cannot be written: {_reason(found, above, Path(place))}") from error
 
 
 @contextmanager
@@ -56,8 +58,19 @@ def as_disk_error() -> Iterator[None]:
         found = None if isinstance(error, FoldraceError) else _os_error(error)
         if found is None or not (found.errno in _NO_ROOM or (found.errno in _NO_RIGHT and found.filename)):
             raise
-        place = "the output or the disk" if found.filename is None else os.fsdecode(found.filename)
-        raise DiskError(f"{place}: cannot be written: {_reason(found, above=False)}") from error
+        path = None if found.filename is None else Path(os.fsdecode(found.filename))
+        place = "the output or the disk" if path is None else path
+        raise DiskError(f"{place}: cannot be written: {_reason(found, above=False, path=path)}") from error
+
+
+def room_left(path: Path) -> str:
+    """How much may still be written on the disk of a path, in words; empty where nobody can say."""
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            disk = os.statvfs(place)
+            inodes = f" and {disk.f_favail} inodes" if disk.f_files else ""  # some file systems do not count them
+            return f"{disk.f_bavail * disk.f_frsize // 1000} kB{inodes} are left on the disk of {place}"
+    return ""
 
 
 def _os_error(error: BaseException) -> OSError | None:
@@ -70,9 +83,12 @@ def _os_error(error: BaseException) -> OSError | None:
     return None if error.__cause__ is None else _os_error(error.__cause__)
 
 
-def _reason(error: OSError, above: bool) -> str:
+def _reason(error: OSError, above: bool, path: Path | None) -> str:
+    if error.errno == errno.EDQUOT:
+        return f"the quota of this user is used up; {_WHOLE}"
     if error.errno in _NO_ROOM:
-        return "no room left; what was there before is whole"
+        left = room_left(path) if path is not None and error.errno == errno.ENOSPC else ""
+        return f"no room left; {_WHOLE}" + (f"; {left}" if left else "")
     if above and isinstance(error, FileExistsError):
         return "not a folder"
     return error.strerror or str(error)

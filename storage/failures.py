@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from foldrace.storage.address import redact, without_password
-from foldrace.storage.errors import DiskError, DriverError, OutageError, StorageError
+from foldrace.storage.address import redact, sqlite_file, without_password
+from foldrace.storage.errors import DiskError, DriverError, OutageError, StorageError, room_left
 
 # SQLSTATEs of what is refused however often it is asked: authorization, no such database or schema, no right to an
 # object, a limit of the server, no room on its disk.
@@ -32,8 +32,7 @@ def is_passing(error: BaseException) -> bool:
     if not isinstance(cause, sa.exc.DBAPIError):
         return False
     if isinstance(cause.orig, sqlite3.Error):
-        code = getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF
-        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
+        return _code_of(cause) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
     if _is_refusal(cause):
         return False
     return cause.connection_invalidated or isinstance(cause, sa.exc.OperationalError)
@@ -44,9 +43,16 @@ def _is_of_disk(error: BaseException) -> bool:
     cause = _cause_of(error)
     if not isinstance(cause, sa.exc.DBAPIError):
         return False
-    return getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF in _OF_DISK or (
-        getattr(cause.orig, "sqlstate", None) == _SERVER_FULL
-    )
+    return _code_of(cause) in _OF_DISK or getattr(cause.orig, "sqlstate", None) == _SERVER_FULL
+
+
+def _is_read_only(error: BaseException) -> bool:
+    return _code_of(_cause_of(error)) == sqlite3.SQLITE_READONLY
+
+
+def _code_of(cause: sa.exc.SQLAlchemyError | None) -> int:
+    """The primary result code of SQLite; 0 where it said nothing."""
+    return getattr(getattr(cause, "orig", None), "sqlite_errorcode", 0) & 0xFF
 
 
 @contextmanager
@@ -63,6 +69,8 @@ def translate_errors(url: sa.URL) -> Iterator[None]:
         if message is None:
             raise
         kind = OutageError if is_passing(error) else DiskError if _is_of_disk(error) else StorageError
+        if kind is DiskError and url.drivername == "sqlite" and not _is_read_only(error):
+            message = "; ".join(filter(None, (message, room_left(sqlite_file(url)))))
         raise kind(f"{without_password(url)}: {redact(message, url)}") from _redacted(error, url)
 
 
@@ -87,7 +95,7 @@ def _message_of(error: Exception) -> str | None:
     message = str(cause.orig)
     if getattr(cause.orig, "sqlstate", None) == _NO_RIGHT and cause.statement:
         return f"{message}; this role lacks the right to {cause.statement.split()[0].upper()} there"
-    if getattr(cause.orig, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+    if _is_read_only(cause):
         return f"{message}; this user needs the right to write the file and its folder"
     return f"{message}; put it into PGPASSWORD or ~/.pgpass" if _NO_PASSWORD in message else message
 

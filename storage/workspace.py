@@ -8,6 +8,7 @@ import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from foldrace.errors import hide_passwords
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.locking import locked
 
@@ -20,8 +21,10 @@ class Workspace:
     """The folder of one study's run: docs/design.md, section 7. Folders are made when something is written."""
 
     def __init__(self, root: str | Path, study_name: str) -> None:
-        """Raises StorageError when the name could leave `root`."""
+        """Raises StorageError when the name could leave `root`, or `root` is the URL of a database."""
         self.root = Path(root).absolute()
+        if hide_passwords(str(self.root)) != str(self.root):
+            raise StorageError(f"{root}: the URL of a database, not a folder of runs; search.storage takes it")
         self.folder = self.root / _checked(study_name)
 
     @property

@@ -6,12 +6,13 @@ What cannot run is refused in one line that names the file, the key, what was fo
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from foldrace.errors import hide_passwords
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.messages import explain
 from foldrace.studies.overrides import absolute, apply_override, parse_override, set_key, with_absolute_files
@@ -69,11 +70,27 @@ def load_stored(path: Path) -> Study:
 def parse(raw: Mapping[str, Any], source: str) -> Study:
     """A study from plain data; `source` is named in errors."""
     try:
-        return Study.model_validate(raw)
+        study = Study.model_validate(raw)
     except ValidationError as error:
         raise StudyError(f"{source}: {explain(error)}") from None
     except RecursionError:
         raise StudyError(f"{source}: {_TOO_DEEP}") from None
+    for key, text in _texts(raw):
+        if key != "search.storage" and hide_passwords(text) != text:
+            raise StudyError(f"{source}: {key}: a password, which only search.storage may have, found {text!r}")
+    return study
+
+
+def _texts(raw: object, key: str = "") -> Iterator[tuple[str, str]]:
+    """Each text in plain data, by the key that it is found at."""
+    if isinstance(raw, str):
+        yield key, raw
+    elif isinstance(raw, Mapping):
+        for name, inner in raw.items():
+            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(raw, list | tuple):
+        for inner in raw:
+            yield from _texts(inner, key)
 
 
 def parse_stored(raw: Mapping[str, Any], source: str) -> Study:

@@ -6,7 +6,6 @@ Each is checked against the table of knobs.
 import json
 import math
 from collections.abc import Mapping
-from reprlib import Repr
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -20,10 +19,11 @@ from pydantic import (
     model_validator,
 )
 
+from foldrace.errors import Shown
 from foldrace.studies.knobs import Hyperparameters, Value, bounds, is_integer, is_numeric, is_searchable
 
 GRID_TOLERANCE = 1e-6  # of a step, by which a value may miss the grid of its range
-SHOWN = Repr()  # a value as messages show it: cut where it is longer
+SHOWN = Shown()  # a value as messages show it: cut where it is longer
 SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 200
 
 

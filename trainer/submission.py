@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from reprlib import repr as short_repr
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, short_repr
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import new_folder
 from foldrace.studies.study import is_sample

@@ -8,12 +8,12 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from reprlib import repr as short_repr
 
 import numpy as np
 from pydantic import TypeAdapter
 from transformers import PreTrainedTokenizerBase
 
+from foldrace.errors import short_repr
 from foldrace.storage.files.atomic import atomic_write, new_folder, restore_folder
 from foldrace.storage.files.digests import digests_of, find_changed
 from foldrace.storage.workspace import Workspace

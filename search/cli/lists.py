@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, hide_passwords
 from foldrace.search.api import inspect
 from foldrace.search.api.naming import find_workspace, split_job
 from foldrace.search.cli.next_step import say_next
@@ -55,6 +55,6 @@ def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> Non
     if as_json:
         typer.echo(json.dumps([run.to_json() for run in runs], ensure_ascii=False))
         return
-    print_lines(run_lines(runs) or [f"no runs in {workspace}"])
+    print_lines(run_lines(runs) or [hide_passwords(f"no runs in {workspace}")])
     if runs and not runs[0].error:
         say_next("status", runs[0].name, workspace)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foldrace.errors import FoldraceError, hide_passwords
+from foldrace.errors import FoldraceError
 from foldrace.search.api.naming import load
 from foldrace.studies.study import Study
 
@@ -56,7 +56,6 @@ def load_study(
 ) -> Study:
     """The study of a file, or a shipped one, with `--set`, `--trials`, `--as` and `--from` applied."""
     overrides = overrides if trials is None else [*overrides, f"search.trials={trials}"]
-    _warn_of_passwords(overrides)
     asked = load(study, overrides, name=name)
     if not priors:
         return asked
@@ -74,15 +73,7 @@ def parse_counts(text: str) -> list[int]:
 
 def load_run(study: str, overrides: list[str], name: str | None, workspace: Path) -> Study:
     """The study of a run; where only its name is given, with the settings that it was run with."""
-    _warn_of_passwords(overrides)
     return load(study, overrides, name=name, workspace=workspace)
-
-
-def _warn_of_passwords(overrides: list[str]) -> None:
-    """Say that everybody on the machine reads a command line."""
-    if any(hide_passwords(given) != given for given in overrides):
-        others = "other users of this machine see the password in the list of processes"
-        typer.echo(f"warning   --set: {others}; FOLDRACE_STORAGE, PGPASSWORD and ~/.pgpass keep it", err=True)
 
 
 def print_lines(lines: list[str]) -> None:

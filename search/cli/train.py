@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, LogFormatter
 from foldrace.search.api import train
 from foldrace.search.api.naming import find_workspace
 from foldrace.search.cli.next_step import say_next, say_next_of_run
@@ -144,7 +144,9 @@ def worker(
     workspace = find_workspace(study, workspace, name)
     if parent is not None:
         end_with_parent(parent)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     signal_number = train.worker(
         load_study(study, set_, trials, name),

@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 from optuna.artifacts import get_all_artifact_meta, upload_artifact
 
+from foldrace.errors import in_one_line
 from foldrace.search.assessment.stored import store_assessment
 from foldrace.search.ending import read_end
 from foldrace.search.recording.artifacts import Artifacts
@@ -169,8 +170,7 @@ def log_errors(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        logger.warning("%s: not everything is recorded: %s: %s", what, type(error).__name__, text)
+        logger.warning("%s: not everything is recorded: %s", what, in_one_line(error))
 
 
 def trackers_of(session: Session, data: TrainingData) -> Trackers:

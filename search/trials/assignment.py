@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from foldrace.errors import short_repr
 from foldrace.studies.knobs import Hyperparameters, is_integer
 from foldrace.studies.settings import Choices, check_setting, condition_words
 from foldrace.studies.study import Study

@@ -7,6 +7,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from foldrace.errors import hide_passwords
 from foldrace.search.trials.heartbeat import Heartbeat, HeartbeatSettings
 from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.search.trials.protocol_timer import ProtocolTimer
@@ -126,7 +127,7 @@ class HeldLease:
     def abandon(self, reason: str) -> None:
         """Free the trial after an error: the next worker tries again, and the attempt counts if it left nothing new."""
         try:
-            self._leases.abandon(self._lease, reason)
+            self._leases.abandon(self._lease, hide_passwords(reason))
         finally:
             self._give_up()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from foldrace.errors import hide_passwords
 from foldrace.search.race.learning_curves import EvaluationPoint, read_evaluations
 from foldrace.search.trials.held_lease import HeldLease, LeaseContext
 from foldrace.storage import optuna_rows
@@ -67,7 +68,7 @@ class TrialEnds(HeldLease):
 
     def fail(self, reason: str) -> bool:
         """FAIL, for good: nobody tries it again. Returns as `finish` does."""
-        return self._end("FAIL", {optuna_rows.FAILURE: reason})
+        return self._end("FAIL", {optuna_rows.FAILURE: hide_passwords(reason)})
 
     def _end(self, state: optuna_rows.State, attrs: Mapping[str, object], value: float | None = None) -> bool:
         trial_id = self._lease.trial_id

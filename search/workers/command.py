@@ -5,7 +5,10 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from foldrace.search.session import Session, storage_url
 from foldrace.search.study_store import public_toml
@@ -17,6 +20,17 @@ from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workers import new_owner
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import STORAGE_VARIABLE
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a run at work tells the others in its folder."""
+
+    identity: dict[str, str]
+    storage: str
+
+
+_NOTE = TypeAdapter(_Note)
 
 
 class WorkerCommand:
@@ -56,20 +70,23 @@ def work_on(session: Session, job: str | None) -> Iterator[Path]:
     workspace = session.workspace if job is None else session.workspace.job(job)
     workspace.refuse_links()
     identity, url = Identity.of(session.study), without_secrets(storage_url(session.study, session.workspace))
-    note = {"identity": identity.to_json(), "storage": url}
+    note = json.dumps(asdict(_Note(identity.to_json(), url)))
 
     def refuse(text: str) -> None:
-        other = json.loads(text)
         there = f"{workspace.folder}: another run of {session.study.name} is at work there"
-        changes = identity.words_since(Identity.from_json(other["identity"], there))
+        try:
+            other = _NOTE.validate_json(text)
+        except ValueError:
+            raise StorageError(f"{there}, with a note that cannot be read; wait for its end, or end it") from None
+        changes = identity.words_since(Identity.from_json(other.identity, there))
         if changes:
             raise StorageError(f"{there} with other settings: {changes}; --as NEW_NAME makes another")
         # One server may have several addresses, one file has not.
-        if other["storage"] != url and "sqlite" in (other["storage"][:6], url[:6]):
+        if other.storage != url and "sqlite" in (other.storage[:6], url[:6]):
             raise StorageError(f"{there} with another database, {other['storage']}; --as NEW_NAME makes another")
 
     text = public_toml(session.study)
-    with at_work(workspace.folder, json.dumps(note), text, refuse) as study_file:
+    with at_work(workspace.folder, note, text, refuse) as study_file:
         atomic_write(workspace.study_file, text)
         yield study_file
 

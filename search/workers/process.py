@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import BinaryIO, Literal
 
 from foldrace.errors import FoldraceError
 from foldrace.search.workers.slots import Slot
+from foldrace.storage.errors import as_storage_error, room_left
 from foldrace.storage.files.atomic import no_follow
 from foldrace.storage.wait_watch import WAITING
 
@@ -28,7 +30,8 @@ USER_ERROR = 2  # the exit status of a worker that printed a FoldraceError
 OUTAGE = os.EX_TEMPFAIL  # the exit status of a worker whose database did not answer
 DISK = os.EX_IOERR  # the exit status of a worker that could not write a file
 TOLD_SECONDS = 2.0  # until a worker that somebody else ended is started again: a launcher may be ending the run, too
-OUTAGE_SECONDS = 10.0  # until such a worker is started again, as often as it takes
+OUTAGE_SECONDS = 10.0  # until a worker that waits is started again, as often as it takes
+RECOVERED_SECONDS = 60.0  # a worker that ran for so long had what it waited for
 
 _WAITS_FOR = {OUTAGE: "the database", DISK: "room on the disk, or the right to write there"}
 _TAIL_BYTES = 16 * 1024
@@ -72,15 +75,13 @@ class WorkerProcess:
     def __init__(
         self, slot: Slot, command: Callable[[Slot], Sequence[str]], log_folder: Path, clock: Callable[[], float]
     ) -> None:
-        """A process that is due at once. Raises SupervisorError when its log cannot be opened."""
+        """A process that is due at once. Raises StorageError when its log cannot be written."""
         self.state: State = "waiting"
         self.note = ""
         self.name = f"worker {slot.index} ({slot.device})"
         self._slot, self._command, self._clock = slot, command, clock
-        try:
+        with as_storage_error(log_folder):
             self._log, self._output = _own_log(log_folder, slot.index)
-        except OSError as error:
-            raise SupervisorError(f"{self.name} cannot be started: {error}") from None
         self._process: subprocess.Popen[bytes] | None = None
         self._last_lines: tuple[str, ...] = ()
         self._log_start = 0  # bytes in the log before this process
@@ -154,7 +155,8 @@ class WorkerProcess:
         if status == 0 or (self._is_asked_to_end and status in _ENDED_AS_ASKED):
             self.state = "stopped" if self._is_asked_to_end else "done"
             return
-        self._last_lines, self._met_outage = self._tail(), status in _WAITS_FOR
+        had_waited, self._met_outage = self._met_outage, status in _WAITS_FOR
+        self._last_lines = self._tail()
         if status == USER_ERROR:
             self.state = "refused"
             self.note = (
@@ -162,7 +164,7 @@ class WorkerProcess:
             )
         elif status in _WAITS_FOR and not self._is_asked_to_end:
             self.state, self._due = "waiting", self._clock() + OUTAGE_SECONDS
-            self.note = f"{self.name} waits for {_WAITS_FOR[status]}: started again in {OUTAGE_SECONDS:g} s"
+            self._waits(status, had_waited)
         elif self._is_asked_to_end:
             self.state, self.note = "stopped", f"{self.name} {_in_words(status)} while it stopped; see {self._log}"
         elif status in _TOLD:
@@ -171,6 +173,14 @@ class WorkerProcess:
             self.note = f"{told}: started again in {TOLD_SECONDS:g} s (time {self._starts})"
         else:
             self._crashed(status)
+
+    def _waits(self, status: int, had_waited: bool) -> None:
+        """Say what is waited for, and since when: a new line each time that it was there meanwhile."""
+        if had_waited and self._clock() - self._started < RECOVERED_SECONDS:
+            return
+        left = room_left(self._log.parent) if status == DISK else ""  # the log may have no room to tell it
+        since = f"{self.name} waits for {_WAITS_FOR[status]}, since {time.strftime('%H:%M')}"
+        self.note = f"{since}: started again every {OUTAGE_SECONDS:g} s" + (f"; {left}" if left else "")
 
     def _crashed(self, status: int) -> None:
         lasted = self._clock() - self._started

@@ -48,9 +48,11 @@ def at_work(folder: Path, note: str, settings: str, refuse: Callable[[str], None
 
 
 def _note_of_living(path: Path) -> str | None:
-    """The note of a process that lives; None where it has ended, and its files are removed."""
+    """The note of a process that lives; None where it has ended, and its files are removed, and where it is no file."""
+    if path.is_symlink() or not path.is_file():
+        return None
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             if not _try_lock(file.fileno()):
                 return file.read()
             _remove(path)

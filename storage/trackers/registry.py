@@ -5,15 +5,14 @@ A tracker's package is imported only when it is chosen. A tracker that fails is 
 
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 
+from foldrace.errors import in_one_line
 from foldrace.storage.errors import StorageError
 from foldrace.storage.trackers.protocol import Record, TrackedStudy, Tracker
 
 PAUSE_SECONDS = 600.0  # a tracker that failed gets no record for so long: its server may be down
-_USER = re.compile(r"//[^/@\s]+@")  # name and password in a URL
 
 logger = logging.getLogger("foldrace.tracking")
 
@@ -41,7 +40,7 @@ class Trackers:
             try:
                 tracker.close()
             except Exception as error:
-                logger.warning("tracker %s: %s", kind, _one_line(error))
+                logger.warning("tracker %s: %s", kind, in_one_line(error))
         self._open = {}
 
     def _log(self, kind: str, record: Record) -> None:
@@ -55,7 +54,7 @@ class Trackers:
         except Exception as error:
             self._paused_until[kind] = self._clock() + PAUSE_SECONDS
             lost = f"{record.name} is not in it, and it gets no record for {PAUSE_SECONDS / 60:.0f} minutes"
-            logger.warning("tracker %s: %s; %s", kind, _one_line(error), lost)
+            logger.warning("tracker %s: %s; %s", kind, in_one_line(error), lost)
 
 
 def _open_tracker(kind: str, study: TrackedStudy) -> Tracker:
@@ -74,10 +73,4 @@ def _open_tracker(kind: str, study: TrackedStudy) -> Tracker:
         return TensorboardTracker(study)
     except ImportError as error:
         extra = "neptune-client" if kind == "neptune" else f"'foldrace[{kind}]'"
-        raise StorageError(f"its package cannot be imported ({_one_line(error)}); pip install {extra}") from error
-
-
-def _one_line(error: Exception) -> str:
-    """A library's error without line breaks and without the user and password of a URL."""
-    text = " ".join(_USER.sub("//***@", str(error)).split())
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+        raise StorageError(f"its package cannot be imported ({in_one_line(error)}); pip install {extra}") from error

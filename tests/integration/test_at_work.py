@@ -1,5 +1,6 @@
 """Two runs of one name in one folder, and what is said when the files of a run go away under it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,23 @@ def test_runs_of_the_same_settings_work_together_and_each_worker_reads_those_of_
     with run_of(make_study(trials=4), tmp_path) as one, run_of(make_study(trials=9), tmp_path) as other:
         assert [load(file, files=False).search.trials for file in (one, other)] == [4, 9]
     assert not list(one.parent.glob("*.toml"))
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"identity": {"a": 1}, "storage": 2}', "\x00" * 9])
+def test_a_note_that_cannot_be_read_is_one_line(make_study: MakeStudy, tmp_path: Path, note: str) -> None:
+    with at_work(tmp_path / "small", note, "", print), pytest.raises(StorageError, match="a note that cannot be read"):
+        run_of(make_study(), tmp_path).__enter__()
+
+
+def test_what_is_no_file_among_the_notes_is_passed_over(make_study: MakeStudy, tmp_path: Path) -> None:
+    folder = tmp_path / "small" / ".at-work"
+    (folder / "a.note").mkdir(parents=True)
+    os.mkfifo(folder / "b.note")  # to open it is to wait for ever
+    (folder / "c.note").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_text("kept")
+    with run_of(make_study(), tmp_path):
+        pass
+    assert (tmp_path / "elsewhere").read_text() == "kept"
 
 
 def test_the_note_of_a_run_that_was_killed_keeps_nobody_out(tmp_path: Path) -> None:

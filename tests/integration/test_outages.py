@@ -3,6 +3,7 @@
 The server is really stopped and started, the file really locked; only the time that it is away for is not waited for.
 """
 
+import os
 import sqlite3
 import tempfile
 import warnings
@@ -18,7 +19,7 @@ from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import OutageError
-from foldrace.storage.leases.lease import mark_orphaned
+from foldrace.storage.leases.lease import Lease, mark_orphaned
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
@@ -149,6 +150,36 @@ def test_a_release_that_an_outage_prevents_is_made_up_for(
 
     fruitless = sa.select(tables.leases.c.fruitless)
     assert database.read(lambda connection: connection.execute(fruitless).scalar_one()) == 0
+
+
+def test_what_is_no_note_of_an_outage_is_named_once_and_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, lease, released = tmp_path / "outages", Lease(1, 2, "abc", 3), list[Lease]()
+    notes = OutageNotes(folder)
+    notes.leave(lease)
+    written = (folder / "abc").read_text()
+    hostile = {
+        "a0": "",
+        "a1": "[]",
+        "a2": written,
+        "a3": "{}",
+        "a4": written.replace('"abc"', '"a4"').replace("3", "9" * 40),
+    }
+    for name, text in hostile.items():
+        (folder / name).write_text(text)
+    os.mkfifo(folder / "b0")  # to read it is to wait for ever
+    (folder / "b1").symlink_to("/dev/zero")
+    (folder / "b2").mkdir()
+
+    for _ in range(2):
+        notes.settle(released.append)
+
+    assert released == [lease]
+    assert sorted(path.name for path in folder.iterdir()) == [*hostile, "b0", "b1", "b2"]
+    assert sorted(caplog.messages) == [
+        f"{folder}/{name}: not the note of an outage; it is passed over" for name in [*hostile, "b0", "b1", "b2"]
+    ]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 20.0, 60.0])

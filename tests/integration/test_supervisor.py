@@ -1,6 +1,7 @@
 """The supervisor with real processes and real signals; the clock is moved, and waiting is for files, not for time."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from foldrace.search.workers import process as processes
 from foldrace.search.workers import supervisor
 from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, Supervisor, SupervisorError
+from foldrace.storage.errors import StorageError
 
 MOST_TICKS = 6000  # of 10 ms: a test that waits in vain ends here
 
@@ -207,9 +209,44 @@ raise SystemExit({processes.OUTAGE} if len(starts.read_text()) < {2 * processes.
 
     [worker] = run.last.workers
     assert (worker.state, worker.restarts) == ("done", 2 * processes.CRASHES_IN_A_ROW - 1)
-    assert worker.note == "worker 0 (cpu) waits for the database: started again in 10 s"
+    assert re.fullmatch(
+        r"worker 0 \(cpu\) waits for the database, since \d\d:\d\d: started again every 10 s", worker.note
+    )
     assert not worker.died
     assert worker.last_lines == ("no answer",)
+
+
+def test_a_worker_that_waits_once_more_says_so_once_more(tmp_path: Path) -> None:
+    """The line is new where the worker had what it waited for in between."""
+    script = f"""
+import pathlib, sys, time
+starts = pathlib.Path(sys.argv[1]) / "starts"
+with starts.open("a") as file: file.write("x")
+raise SystemExit({processes.OUTAGE} if len(starts.read_text()) < 4 else 0)
+"""
+    slot, now = Slot(0, "cpu", 1), [0.0]
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    worker = processes.WorkerProcess(slot, lambda _: command, tmp_path / "logs", lambda: now[0])
+    notes = []
+    for lasted in (1.0, 1.0, processes.RECOVERED_SECONDS):
+        worker.note, now[0] = "as before", now[0] + processes.OUTAGE_SECONDS
+        worker.poll()
+        now[0] += lasted
+        while worker.state == "running":
+            worker.poll()
+            time.sleep(0.01)
+        notes.append(worker.note)
+    worker.close()
+
+    assert "waits for the database, since" in notes[0]
+    assert notes[1] == "as before"
+    assert "waits for the database, since" in notes[2]
+
+
+def test_a_log_that_cannot_be_written_is_no_fault_of_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    with pytest.raises(StorageError, match="logs: cannot be written: File exists"):
+        processes.WorkerProcess(Slot(0, "cpu", 1), lambda _: [], tmp_path / "logs", time.monotonic)
 
 
 def test_a_worker_without_room_on_the_disk_is_started_again_as_often_as_it_takes(tmp_path: Path) -> None:
@@ -224,7 +261,10 @@ raise SystemExit({processes.DISK} if len(starts.read_text()) < {2 * processes.CR
     assert run.until_it_ends() == 0
 
     [worker] = run.last.workers
-    assert worker.note.startswith("worker 0 (cpu) waits for room on the disk, or the right to write there: started")
+    told = (
+        r"worker 0 \(cpu\) waits for room on the disk, or the right to write there, since .*: started again every 10 s"
+    )
+    assert re.fullmatch(rf"{told}; \d+ kB( and \d+ inodes)? are left on the disk of {worker.log.parent}", worker.note)
     assert not worker.died, "it is no attempt at its trial"
 
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from foldrace.storage.database import Database
 from foldrace.storage.errors import DiskError, StorageError, as_disk_error, as_storage_error
 
 # As on a full disk: no file may grow beyond 4 KB.
@@ -53,6 +55,38 @@ def test_lost_room_and_lost_rights_are_no_faults_of_a_file(tmp_path: Path, numbe
     with pytest.raises(StorageError) as caught, as_storage_error(tmp_path / "file"):
         raise OSError(number, os.strerror(number), str(tmp_path / "file"))
     assert type(caught.value) is kind
+
+
+LEFT = r"\d+ kB( and \d+ inodes)? are left on the disk of"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "no room left; what was there before is whole; {left} {place}"),
+        (errno.EDQUOT, "the quota of this user is used up; what was there before is whole"),
+        (errno.EACCES, "Permission denied"),
+    ],
+)
+def test_what_is_missing_is_said(tmp_path: Path, number: int, told: str) -> None:
+    """Blocks and inodes end with the same error: how many are left tells which."""
+    path = tmp_path / "not" / "there"
+    line = f"{path}: cannot be written: {told.format(left=LEFT, place=tmp_path)}"
+    with pytest.raises(DiskError, match=f"^{line}$"), as_storage_error(path):
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(DiskError, match=f"^{line}$"), as_disk_error():
+        raise RuntimeError from OSError(number, os.strerror(number), str(path))
+
+
+def test_a_database_without_room_says_what_is_left(tmp_path: Path) -> None:
+    def fill(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # it is that of the file at least
+        connection.exec_driver_sql("CREATE TABLE large AS SELECT zeroblob(1000000)")
+
+    database = Database.open(f"sqlite:///{tmp_path / 'study.db'}")
+    with pytest.raises(DiskError, match=rf"study\.db: database or disk is full; {LEFT} {tmp_path}/study\.db$"):
+        database.transact(fill)
+    database.close()
 
 
 def test_what_no_disk_is_at_fault_for_passes(tmp_path: Path) -> None:

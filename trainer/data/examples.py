@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from reprlib import repr as short_repr
 from unicodedata import normalize
 
+from foldrace.errors import short_repr
 from foldrace.studies.data import Data, Task
 from foldrace.studies.identity import joint_digest
 from foldrace.trainer.data.formats import DataError, DataFile

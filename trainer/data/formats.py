@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Self
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, short_repr
 
 MAX_FILE_BYTES = 2**30
 

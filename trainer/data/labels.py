@@ -12,10 +12,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from reprlib import repr as short_repr
 from typing import Any
 from unicodedata import normalize
 
+from foldrace.errors import short_repr
 from foldrace.trainer.data.formats import DataError, decode, digest_of, read_bytes
 
 MAX_LABEL_FILE_BYTES = 2**20

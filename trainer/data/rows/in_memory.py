@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from reprlib import repr as short_repr
 from typing import Any
 
+from foldrace.errors import short_repr
 from foldrace.studies.data import Task
 from foldrace.trainer.data.formats import Place, Records
 

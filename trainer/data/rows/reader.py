@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-from reprlib import repr as short_repr
 from typing import Any
 from unicodedata import is_normalized, normalize
 
+from foldrace.errors import short_repr
 from foldrace.studies.data import Task
 from foldrace.trainer.data.formats import DataError, DataFile, Place, Records, each_key_once, read_records
 from foldrace.trainer.data.rows.columns import ColumnNames, Layout
