@@ -4,7 +4,6 @@ A study is made and its trials are queued in one transaction that locks its row:
 """
 
 import json
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import Value
-from foldrace.studies.loading import parse_stored
+from foldrace.studies.loading import parse_stored, parse_toml
 from foldrace.studies.study import Study, StudyError
 
 RESCORE = "rescore-1"  # the job that scores a study's leaders again: there is one, which grows
@@ -47,9 +46,9 @@ class StoredStudy:
         """The study as its workers run it, whatever its file says now; under its own name where it is a copy.
 
         Raises:
-            StudyError: a newer foldrace made it, with a key that this version does not know.
+            StudyError: a newer foldrace made it, with a key that this version does not know; or it is damaged.
         """
-        study = parse_stored(tomllib.loads(self.toml), f"study {self.name}")
+        study = parse_stored(parse_toml(self.toml, f"study {self.name}"), f"study {self.name}")
         return study.model_copy(update={"name": self.name.partition("/")[0]})
 
 
@@ -258,7 +257,7 @@ def _find_id(connection: sa.Connection, name: str) -> int | None:
 
 def _stored(connection: sa.Connection, study_id: int, name: str) -> StoredStudy:
     attrs = _study_attrs(connection, study_id)
-    if IDENTITY not in attrs or TOML not in attrs:
+    if not isinstance(attrs.get(IDENTITY), dict) or not isinstance(attrs.get(TOML), str):
         raise StorageError(f"{_place(connection)}: study {name} was not made by foldrace; --as NAME chooses another")
     return StoredStudy(study_id, name, Identity.from_json(attrs[IDENTITY], f"study {name}"), attrs[TOML])
 

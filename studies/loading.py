@@ -131,17 +131,24 @@ def _read(source: Path) -> dict[str, Any]:
     """A study file as plain data, its paths absolute. Raises StudyError."""
     try:
         text = source.read_text(encoding="utf-8-sig")
-        if len(text) > MAX_LENGTH or any(line.count(".") > MAX_DOTS for line in text.split("\n")):
-            limits = f"{MAX_LENGTH:,} characters, and {MAX_DOTS} dots in a line"
-            raise StudyError(f"{source}: not a study file, which has at most {limits}")
-        raw = tomllib.loads(text)
     except OSError as error:
         raise StudyError(f"{source}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise StudyError(f"{source}: not a TOML file: {error}") from None
+    return _with_absolute_paths(parse_toml(text, str(source)), source.parent)
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """The plain data in the text of a study file; `source` is named in errors. Raises StudyError."""
+    if len(text) > MAX_LENGTH or any(line.count(".") > MAX_DOTS for line in text.split("\n")):
+        limits = f"{MAX_LENGTH:,} characters, and {MAX_DOTS} dots in a line"
+        raise StudyError(f"{source}: not a study file, which has at most {limits}")
+    try:
+        return tomllib.loads(text)
     except RecursionError:
         raise StudyError(f"{source}: {_TOO_DEEP}") from None
     except ValueError as error:  # also of an integer with thousands of digits
         raise StudyError(f"{source}: not a TOML file: {error}") from None
-    return _with_absolute_paths(raw, source.parent)
 
 
 def _check_files(study: Study, source: Path) -> None:

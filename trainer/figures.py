@@ -167,6 +167,8 @@ def _draw_fold(score: Axes, loss: Axes, fold: int, curve: Sequence[EvaluationRec
 
 
 def _draw_rate(axes: Axes, last: EvaluationRecord, knobs: Hyperparameters) -> None:
+    if not last.epoch > 0:  # another version, or another program, left it out
+        return
     per_epoch = max(1, round(last.step / last.epoch))
     schedule = make_schedule(per_epoch * knobs.epochs, knobs)
     steps = _drawn_steps(schedule)

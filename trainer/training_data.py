@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from foldrace.errors import short_repr
 from foldrace.storage.files.atomic import atomic_write, new_folder, restore_folder
-from foldrace.storage.files.digests import digests_of, find_changed
+from foldrace.storage.files.digests import digests_of, find_added, find_changed
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
@@ -262,6 +262,8 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise ModelError(f"{digests}: not the digests of a tokenizer; {remedy}") from None
     if changed := find_changed(folder / _TOKENIZER, known):
         raise ModelError(f"{changed}; {remedy}")
+    if added := find_added(folder / _TOKENIZER, known):
+        raise ModelError(added)
     return load_tokenizer(folder / _TOKENIZER)
 
 

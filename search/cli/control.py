@@ -68,6 +68,8 @@ def clean(
     typer.echo(cleaned)
     if dry_run and cleaned.waste:
         say_next("clean", study, workspace)
+    if cleaned.kept:
+        raise typer.Exit(1)
 
 
 def _say(run: Study, asked: str) -> None:

@@ -69,8 +69,15 @@ class DashboardStorage(_CachedStorage):
     def _is_ours(self, study_id: int) -> bool:
         """Whether foldrace made the study; one of another program may minimise, or have several objectives."""
         attrs = tables.study_attrs.c
-        query = sa.select(attrs.key).where(attrs.study_id == study_id, attrs.key == IDENTITY)
-        return self._database.read(lambda connection: connection.execute(query).first()) is not None
+        query = sa.select(attrs.key).where(attrs.study_id == study_id, attrs.key.in_((IDENTITY, TOML)))
+        directions = tables.study_directions.c
+        order = sa.select(directions.direction).where(directions.study_id == study_id)
+
+        def work(connection: sa.Connection) -> bool:
+            is_alike = list(connection.execute(order).scalars()) == ["MAXIMIZE"]
+            return is_alike and len(connection.execute(query).all()) == 2
+
+        return self._database.read(work)
 
     def notes(self, study_id: int) -> dict[int, dict[str, Any]]:
         """The note of each trial that has one, by trial id, in the form that the dashboard's pages read."""

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from foldrace.errors import FoldraceError
 from foldrace.search.study_store import FinalFold, final_name, queue_folds, stored_study, study_exists
 from foldrace.storage.database import Database
+from foldrace.storage.files.digests import digest_of
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.data import Task
 from foldrace.studies.identity import Identity
@@ -74,6 +75,7 @@ class EnsembleSummary:
         accuracy, luck, interval: out of fold, as in `FinalScore`; None of models that were trained on all rows.
         task: of its rows.
         labels: the SHA-256 of its label file; empty where an older version wrote it.
+        study: the SHA-256 of its study file; empty where an older version wrote it.
         models: the SHA-256 of each file of each model, by `seed-S/fold-F`; empty where an older version wrote it.
     """
 
@@ -84,6 +86,7 @@ class EnsembleSummary:
     interval: tuple[float, float] | None = None
     task: Task = "relation"  # the only one of version 0.1.0
     labels: str = ""
+    study: str = ""
     models: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
@@ -110,6 +113,14 @@ def read_summary(folder: Path) -> EnsembleSummary:
         raise no_ensemble(folder) from None
     except (OSError, ValueError):
         raise FinalError(f"{path}: not the summary of an ensemble; delete it and run the final job again") from None
+
+
+def refuse_changed_study(folder: Path, summary: EnsembleSummary) -> None:
+    """Raise FinalError where the study file of a final job is not the one that its ensemble was made with."""
+    path = folder / STUDY_FILE
+    if summary.study not in ("", digest_of(path)):
+        remedy = "give what differs with --set, and run the final job again, which writes the file anew"
+        raise FinalError(f"{path}: was changed since the ensemble was made; {remedy}")
 
 
 def finished_jobs(run: Path) -> list[Path]:

@@ -6,13 +6,21 @@ from pathlib import Path
 import numpy as np
 
 from foldrace.search.assessment.half_splits import unbiased_score
-from foldrace.search.ensemble.job import STUDY_FILE, FinalError, FinalJob, no_ensemble, read_summary
+from foldrace.search.ensemble.job import (
+    STUDY_FILE,
+    FinalError,
+    FinalJob,
+    no_ensemble,
+    read_summary,
+    refuse_changed_study,
+)
 from foldrace.search.study_store import FinalFold
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import Overrides, load
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.ensemble import OutOfFold, out_of_fold
 from foldrace.trainer.figures import confusions, curves, png, reliability
+from foldrace.trainer.hashing import is_same_task
 from foldrace.trainer.metrics import confusion
 from foldrace.trainer.results import SavedResult, confusion_matrices, load_result
 from foldrace.trainer.training_data import TrainingData, open_training_data
@@ -87,7 +95,7 @@ def open_outcome(folder: Path, overrides: Overrides = ()) -> FinalOutcome:
         FinalError: there is no finished ensemble.
         DataError: the data that it was trained on cannot be read any more.
     """
-    read_summary(folder)
+    refuse_changed_study(folder, read_summary(folder))
     number = folder.absolute().name.removeprefix("final-")
     if not number.isdigit():
         raise no_ensemble(folder)
@@ -117,7 +125,7 @@ def _load_fold(job: FinalJob, data: TrainingData, fold: FinalFold) -> SavedResul
     result = load_result(folder)
     plan = data.final_plan(fold.seed)
     task = data.task(job.study.hyperparameters({}), plan, fold.fold, "cpu", predict_test=True)
-    if result.task != task.hash() or result.test_probabilities is None:
+    if not is_same_task(result.task, task.hash()) or result.test_probabilities is None:
         known = f"not the result of this fold of this data ({job.study.data.source}, {job.study.data.test})"
         raise FinalError(f"{folder}: {known}; delete the folder and run the final job again, or give the data it knew")
     return result

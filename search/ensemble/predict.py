@@ -15,9 +15,10 @@ from foldrace.search.ensemble.job import (
     final_folds,
     fold_folder,
     read_summary,
+    refuse_changed_study,
 )
 from foldrace.search.study_store import FinalFold
-from foldrace.storage.files.digests import find_changed
+from foldrace.storage.files.digests import find_added, find_changed
 from foldrace.studies.loading import Overrides, load
 from foldrace.studies.study import Study, is_sample
 from foldrace.trainer.arrays import Float32Array, FloatArray
@@ -80,6 +81,7 @@ def predict_rows(
         DataError: a row is malformed, or the file cannot be read, or the tokenizer knows too little of it.
     """
     summary = read_summary(run)
+    refuse_changed_study(run, summary)
     study = load(run / STUDY_FILE, overrides, runs=run, files=False)
     labels = read_labels(run / LABELS_FILE)
     if summary.labels not in ("", labels.digest):
@@ -111,4 +113,7 @@ def _models(run: Path, folds: Iterable[FinalFold], summary: EnsembleSummary) -> 
         changed = next(filter(None, pool.map(problem, folders)), "")
     if changed:
         raise FinalError(f"{changed}, so the ensemble is not whole; run the final job again")
+    for name, folder in folders.items():
+        if added := find_added(folder, summary.models.get(name, {})):
+            raise FinalError(added)
     return list(folders.values())

@@ -61,12 +61,14 @@ class CleanedRun:
     Attributes:
         sizes: in bytes, by what it is, before.
         waste: what was removed; what would be, in a dry run.
+        kept: what could not be removed, and why.
     """
 
     folder: Path
     sizes: dict[str, int]
     waste: tuple[Waste, ...]
     is_dry: bool
+    kept: tuple[str, ...] = ()
 
     @property
     def freed(self) -> int:
@@ -80,7 +82,8 @@ class CleanedRun:
             found = [one for one in self.waste if one.why == why]
             size = _bytes(sum(one.size for one in found))
             lines.append(f"{'would go' if self.is_dry else 'removed':9} {size}: {why} ({len(found)})")
-        return "\n".join([*lines, *([] if self.waste else ["nothing   to remove"])])
+        lines += [f"kept      {reason}" for reason in self.kept]
+        return "\n".join([*lines, *([] if self.waste or self.kept else ["nothing   to remove"])])
 
 
 def clean_run(session: Session, *, is_dry: bool) -> CleanedRun:
@@ -99,12 +102,23 @@ def clean_run(session: Session, *, is_dry: bool) -> CleanedRun:
         kind = next((kind for kind, pattern in _KINDS if pattern.fullmatch(name)), "other files")
         sizes[kind] += _size(file)
     waste = [Waste(path, why, sum(map(_size, _files(path)))) for path, why in _find_waste(session)]
-    for one in waste if not is_dry else ():
-        if one.folder.is_dir():
-            rmtree(one.folder, ignore_errors=True)
+    kept = {one.folder: reason for one in waste if not is_dry and (reason := _remove(one.folder))}
+    removed = tuple(one for one in waste if one.folder not in kept)
+    sizes = {kind: size for kind, size in sizes.items() if size}
+    return CleanedRun(run, sizes, removed, is_dry, tuple(kept.values()))
+
+
+def _remove(path: Path) -> str:
+    """Remove a folder or a file; why a part of it is still there, else empty."""
+    rmtree(path, ignore_errors=True)
+    try:
+        if path.is_dir():
+            rmtree(path)
         else:
-            one.folder.unlink(missing_ok=True)
-    return CleanedRun(run, {kind: size for kind, size in sizes.items() if size}, tuple(waste), is_dry)
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{path}: cannot be removed: {error.strerror}"
+    return ""
 
 
 def _find_waste(session: Session) -> Iterator[tuple[Path, str]]:

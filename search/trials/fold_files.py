@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import rmtree
 
 from foldrace.storage.workspace import attempts_in
+from foldrace.trainer.hashing import is_same_task
 from foldrace.trainer.results import ResultError, SavedResult, is_complete, load_result, save_model, save_result
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError, list_checkpoints, load_checkpoint
 from foldrace.trainer.training.tasks import FoldResult, FoldTask
@@ -39,7 +40,7 @@ class FoldFiles:
         with suppress(ResultError):
             found = load_result(self.folder)
             is_usable = self.task.test is None or is_complete(self.folder)
-            return found if found.task == self._task_hash and is_usable else None
+            return found if is_same_task(found.task, self._task_hash) and is_usable else None
         return None
 
     def newest_checkpoint(self) -> Checkpoint | None:

@@ -9,7 +9,7 @@ from foldrace.storage.errors import StorageError
 
 def digests_of(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file of a folder, by its name. Raises StorageError where one cannot be read."""
-    return {path.name: _digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    return {path.name: digest_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def find_changed(folder: Path, digests: Mapping[str, str]) -> str:
@@ -22,12 +22,23 @@ def find_changed(folder: Path, digests: Mapping[str, str]) -> str:
         path = folder / name
         if not path.is_file():
             return f"{path}: missing"
-        if _digest(path) != digest:
+        if digest_of(path) != digest:
             return f"{path}: damaged, or of another run or fold"
     return ""
 
 
-def _digest(path: Path) -> str:
+def find_added(folder: Path, digests: Mapping[str, str]) -> str:
+    """The first file that was not written there, and what to do; empty where there is none, or nothing is known.
+
+    A library may read it beside the others, as an adapter or as tokens that were added. None reads a hidden one.
+    """
+    there = sorted(path.name for path in folder.glob("*") if not path.is_dir() and not path.name.startswith("."))
+    added = next((name for name in there if name not in digests), None)
+    return "" if added is None or not digests else f"{folder / added}: was put there later; remove it"
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file. Raises StorageError where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

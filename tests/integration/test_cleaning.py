@@ -4,19 +4,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing.context import ForkContext
 from pathlib import Path
 
 import pytest
 
 from foldrace.search.launch.cleaning import CleanedRun, clean_run
-from foldrace.search.session import Session
+from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import FinalFold, open_study, queue_folds
 from foldrace.search.trials.claims import Claim, Trials, TrialsSettings
 from foldrace.storage.database import Database
+from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
-from tests.support.claims import must_claim
+from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.records import record_at
+from tests.support.shared_folders import let_others_in
 
 FOLDS, EVALUATIONS = 2, 8
 
@@ -65,6 +68,39 @@ def test_only_checkpoints_of_trials_that_have_ended_go(session: Session, trials_
     assert (told.freed, told.sizes["checkpoints"]) == (1000, 4000)  # nobody knows of the last one's trial: it stays
     assert "removed   1 kB: checkpoints of folds that have ended (1)" in str(told)
     assert "nothing   to remove" in str(cleaned(session))
+
+
+def clean_as_another_user(study: Study, root: Path) -> tuple[int, str]:
+    """To root, nothing is refused."""
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    with open_session(study, root, create=False) as session:
+        told = cleaned(session)
+    return told.freed, str(told)
+
+
+def test_what_could_not_be_removed_is_not_called_so(
+    make_study: Callable[..., Study], tmp_path: Path, forks: ForkContext
+) -> None:
+    study, root = make_study(), tmp_path / "runs"
+    with open_session(study, root) as session:
+        open_study(session.database, study)
+        for _ in range(2):
+            must_claim(Trials(session.database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)).prune(
+                "it lies behind"
+            )
+        kept, gone = (path for number, path in leave_checkpoints(session).items() if number < 2)
+    let_others_in(tmp_path)
+    for path in (*root.rglob("*"), root):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    kept.parent.chmod(0o555)
+    with forks.Pool(1) as pool:
+        freed, told = pool.apply(clean_as_another_user, [study, root])
+    kept.parent.chmod(0o755)
+
+    assert (freed, kept.exists(), gone.exists()) == (1000, True, False)
+    assert f"kept      {kept.parent}: cannot be removed: Permission denied" in told
+    assert "removed   1 kB: checkpoints of folds that have ended (1)" in told
 
 
 def test_a_dry_run_removes_nothing(session: Session, trials_of: Callable[..., Trials]) -> None:

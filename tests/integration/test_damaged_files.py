@@ -170,6 +170,47 @@ def test_a_damaged_summary_is_named(job: FinalJob, damage: Damage) -> None:
             act()
 
 
+@pytest.mark.parametrize("name", ["added_tokens.json", "adapter_config.json", "pytorch_model.bin", "modeling.py"])
+def test_a_file_that_was_put_beside_a_model_or_the_tokenizer_is_refused(job: FinalJob, name: str) -> None:
+    tokenizer = opened(job).folder / "tokenizer"
+    for folder in (tokenizer, job.fold_folder(job.folds[1]) / "model"):
+        (folder / ".DS_Store").touch()  # no library reads it
+        (folder / name).write_text("{}")
+        with pytest.raises(FoldraceError, match=rf"^{folder / name}: was put there later; remove it$"):
+            opened(job) if folder == tokenizer else predict_rows(job.folder, ROWS, "cpu")
+        (folder / name).unlink()
+    predict_rows(job.folder, ROWS, "cpu")
+    assert job.missing == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_text(path.read_text().replace("max_length = ", "max_length = 1")),
+        lambda path: path.write_text(path.read_text().replace('vote = "soft"', 'vote = "hard"') + "\n"),
+        lambda path: path.write_text(path.read_text().replace("epochs = ", "epochs = 1")),
+        Path.unlink,
+    ],
+)
+def test_a_study_file_that_was_changed_by_hand_is_refused(job: FinalJob, damage: Damage) -> None:
+    path = job.folder / "study.toml"
+    damage(path)
+    for act in (lambda: predict_rows(job.folder, ROWS, "cpu"), lambda: open_outcome(job.folder)):
+        with pytest.raises(FoldraceError, match=rf"^{path}: (was changed since the ensemble was made|cannot be read)"):
+            act()
+
+
+def test_the_ensemble_of_an_older_version_is_read(job: FinalJob) -> None:
+    path = job.folder / "ensemble.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in known.items() if name not in ("study", "models")}))
+    (job.folder / "study.toml").write_text((job.folder / "study.toml").read_text() + "\n")
+    (job.fold_folder(job.folds[0]) / "model" / "added.txt").touch()
+
+    open_outcome(job.folder)
+    predict_rows(job.folder, ROWS, "cpu")
+
+
 @pytest.mark.parametrize("damage", [zero_half, truncate, Path.unlink, make_folder, write('{"a": 0, "b": 1}')])
 def test_labels_of_another_run_are_refused(job: FinalJob, damage: Damage) -> None:
     damage(job.folder / "labels.json")

@@ -148,9 +148,15 @@ def completed(database: Database, newest: int = 4) -> Any:
     return StudyDetailPlugin(DashboardStorage(database)).apply(answer, route)(study_id=1)
 
 
+@pytest.mark.parametrize("attrs", [{}, {"identity": "x"}, {"identity": {}, "toml": ""}])
 @pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"], ["maximize", "minimize"]])
-def test_a_study_of_another_program_is_shown_as_optuna_shows_it(database: Database, directions: list[Any]) -> None:
+def test_a_study_of_another_program_is_shown_as_optuna_shows_it(
+    database: Database, directions: list[Any], attrs: dict[str, Any]
+) -> None:
+    """Also where it has attributes of the names that foldrace uses."""
     other = optuna.create_study(storage=database.storage, study_name="other", directions=directions)
+    for key, value in attrs.items():
+        other.set_user_attr(key, value)
     for value in (3.0, 1.0, 2.0):
         other.tell(other.ask(), [value] * len(directions))
 

@@ -73,6 +73,13 @@ def test_curves_of_whole_and_unfinished_folds_are_drawn(lengths: tuple[int, ...]
     assert png(figure).startswith(b"\x89PNG")
 
 
+def test_records_that_say_no_epoch_are_drawn() -> None:
+    """Another version, or another program, may leave it out."""
+    for epoch in (float("nan"), 0.0):
+        figure = curves({0: [record_at(0, 0.5, step=1, epoch=epoch)]}, KNOBS, "accuracy", "trial 3")
+        assert pixels(figure).size > 0
+
+
 def test_the_ends_of_cycles_are_marked() -> None:
     figure = curves({0: curve(8)}, KNOBS, "accuracy", "trial 3")
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.study import Model, Study
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.folds import FoldPlan
+from foldrace.trainer.hashing import is_same_task
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.tasks import FoldTask
 from foldrace.trainer.training_data import open_training_data
@@ -51,7 +53,27 @@ class LaterPlan(FoldPlan):
 
 
 def test_a_task_has_the_hash_that_the_version_before_stored() -> None:
-    assert TASK.hash() == TASK_HASH
+    assert is_same_task(TASK_HASH, TASK.hash())
+
+
+ROWS = Tokens(np.array([2, 5, 3, 2, 6, 3]), np.array([0, 0, 0, 0, 0, 0]), np.array([0, 3, 6]))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(TASK, training=np.array([0]), validation=np.array([1, 2])),  # the rows of a plan with other folds
+        replace(TASK, tokens=replace(TASK.tokens, types=np.array([0, 0, 0, 0, 1, 1, 1, 0, 0]))),
+        replace(TASK, pad_id=1),
+        replace(TASK, test=ROWS),
+        replace(TASK, test=replace(ROWS, offsets=np.array([0, 2, 6]))),
+        replace(TASK, test=replace(ROWS, types=np.array([0, 0, 0, 0, 1, 1]))),
+    ],
+)
+def test_tasks_of_other_rows_have_other_hashes(other: FoldTask) -> None:
+    assert other.hash() not in (TASK.hash(), replace(TASK, test=replace(ROWS, types=None)).hash())
+    assert not is_same_task(TASK.hash(), other.hash())
+    assert not is_same_task(other.hash(), TASK.hash())
 
 
 def test_a_plan_has_the_hash_that_the_version_before_stored() -> None:
@@ -72,13 +94,13 @@ def test_a_run_finds_the_data_folder_that_the_version_before_made(tmp_path: Path
 
 
 def test_a_knob_that_is_added_counts_in_a_hash_only_with_another_value_than_its_default() -> None:
-    assert replace(TASK, knobs=LaterKnobs.model_validate(KNOBS)).hash() == TASK_HASH
-    assert replace(TASK, knobs=LaterKnobs.model_validate(KNOBS | {"later_decay": 0.99})).hash() != TASK_HASH
+    assert replace(TASK, knobs=LaterKnobs.model_validate(KNOBS)).hash() == TASK.hash()
+    assert replace(TASK, knobs=LaterKnobs.model_validate(KNOBS | {"later_decay": 0.99})).hash() != TASK.hash()
 
 
 def test_a_field_of_the_model_that_is_added_counts_in_a_hash_only_with_another_value_than_its_default() -> None:
-    assert replace(TASK, source=LaterSource(*SOURCE)).hash() == TASK_HASH
-    assert replace(TASK, source=LaterSource(*SOURCE, pooling="mean")).hash() != TASK_HASH
+    assert replace(TASK, source=LaterSource(*SOURCE)).hash() == TASK.hash()
+    assert replace(TASK, source=LaterSource(*SOURCE, pooling="mean")).hash() != TASK.hash()
 
 
 def test_a_plan_that_was_stored_without_a_field_is_read_with_its_default() -> None:

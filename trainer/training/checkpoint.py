@@ -14,6 +14,7 @@ from torch import Tensor
 
 from foldrace.errors import FoldraceError
 from foldrace.storage.files.atomic import new_file
+from foldrace.trainer.hashing import is_same_task
 
 CHECKPOINTS_KEPT = 2  # in a folder: the newest, and the one before it in case the newest is damaged
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
@@ -77,7 +78,7 @@ def load_checkpoint(path: Path, task: str) -> Checkpoint:
     if not whole:
         raise CheckpointError(f"{path}: damaged, its content does not match its hash")
     content = json.loads(described)
-    if content["task"] != task:
+    if not is_same_task(content["task"], task):
         raise CheckpointError(f"{path}: belongs to another study, fold or trial; it is left alone")
     return Checkpoint(task, content["step"], tensors, content["state"])
 

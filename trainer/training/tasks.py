@@ -17,7 +17,7 @@ from foldrace.trainer.arrays import Float32Array, IntArray
 from foldrace.trainer.augmentation.augmentation import Augmentation
 from foldrace.trainer.data.batching import Tokens, TrainingPart
 from foldrace.trainer.evaluation import EvaluationRecord, first_best
-from foldrace.trainer.hashing import hashed_fields, hashed_knobs
+from foldrace.trainer.hashing import array_digest, hashed_fields, hashed_knobs
 from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.checkpoint import Checkpoint
 
@@ -83,7 +83,11 @@ class FoldTask:
         return self.knobs.epochs * self.steps_per_epoch
 
     def hash(self) -> str:
-        """The SHA-256, in hexadecimal, of all that the result depends on. The device is left out."""
+        """Two SHA-256, in hexadecimal, of all that the result depends on. The device is left out.
+
+        The first is that of version 0.1.0, which did not tell where one array ends and the next begins; see
+        `is_same_task`.
+        """
         arrays = [self.tokens.ids, self.tokens.offsets, self.labels, self.training, self.validation]
         digest = hashlib.sha256()
         for array in arrays if self.test is None else [*arrays, self.test.ids]:
@@ -92,7 +96,14 @@ class FoldTask:
         digest.update(json.dumps(plain, sort_keys=True).encode())
         if self.augmentation is not None:
             digest.update(self.augmentation.digest.encode())
-        return digest.hexdigest()
+        return f"{digest.hexdigest()}-{self._inputs()}"
+
+    def _inputs(self) -> str:
+        """The digest of each array by itself, and of what a batch is padded with."""
+        rows = {"rows": self.tokens} | ({} if self.test is None else {"test": self.test})
+        tokens = {f"{of} {name}": getattr(rows[of], name) for of in rows for name in ("ids", "types", "offsets")}
+        parts = {"labels": self.labels, "training": self.training, "validation": self.validation}
+        return array_digest(tokens | parts | {"pad": np.array(self.pad_id)})
 
 
 @dataclass(frozen=True)
