@@ -66,6 +66,13 @@ class LogFormatter(logging.Formatter):
         return hide_passwords(super().format(record))
 
 
+def printable(text: str) -> str:
+    """A text whose line ends and control characters, which a terminal would obey, are spelt as in Python."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def _shown(text: str) -> str:
-    shown = hide_passwords(text[: 5 * _LONGEST])  # its time grows with the square of the length
+    shown = printable(hide_passwords(text[: 5 * _LONGEST]))  # its time grows with the square of the length
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]} ..."

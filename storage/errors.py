@@ -10,6 +10,7 @@ from pathlib import Path
 from foldrace.errors import FoldraceError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # blocks, inodes or a quota
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
 _WHOLE = "what was there before is whole"
 _NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -51,11 +52,16 @@ def as_storage_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def as_disk_error() -> Iterator[None]:
-    """Turn what any library says of a disk without room, or of a file that may not be written, into a DiskError."""
+    """Turn what any library says of a disk without room, or of a file that may not be written, into a DiskError.
+
+    A path that no file can have becomes a StorageError.
+    """
     try:
         yield
     except Exception as error:
         found = None if isinstance(error, FoldraceError) else _os_error(error)
+        if found is not None and found.errno in _NO_PATH:
+            raise StorageError(f"{found.filename}: {found.strerror}") from error
         if found is None or not (found.errno in _NO_ROOM or (found.errno in _NO_RIGHT and found.filename)):
             raise
         path = None if found.filename is None else Path(os.fsdecode(found.filename))

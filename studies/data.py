@@ -1,9 +1,9 @@
 """The section [data] of a study: where its rows are, and what their columns are called."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Task = Literal["relation", "text", "pair"]
 PATH_KEYS = ("train", "test", "labels", "extra")  # of [data]
@@ -13,6 +13,14 @@ class Section(BaseModel):
     """A section of a study file: no key that is unknown, and no number that is not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, given: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(given, bool) and {int, float} & {kind, *get_args(kind)}:
+            raise ValueError(f"expected a number, found {str(given).lower()}")
+        return given
 
 
 class Columns(Section):

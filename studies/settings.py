@@ -61,6 +61,8 @@ class Range(BaseModel):
             listed = f"{{ choices = {json.dumps(given, ensure_ascii=False)} }}"
             right = f"{_spelt(*given)} for a range, or {listed}" if _is_pair(given) else listed
             raise ValueError(f"expected {right}, found {given!r}")
+        if isinstance(given, dict) and any(isinstance(edge, bool) and key != "log" for key, edge in given.items()):
+            raise ValueError(f"a range is between numbers, found {SHOWN.repr(given)}")
         if isinstance(given, dict) and not given.keys().isdisjoint(("min", "max")):
             right = _spelt(given.get("min", given.get("low", "...")), given.get("max", given.get("high", "...")))
             raise ValueError(f"a range has low and high: expected {right}, found {', '.join(given)}")
@@ -82,7 +84,7 @@ class Choices(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    choices: tuple[Value, ...] = Field(min_length=1)
+    choices: tuple[Value, ...] = Field(min_length=1, max_length=1000)
     when: Condition = {}
 
     @model_validator(mode="after")

@@ -187,7 +187,7 @@ class Final(Section):
     """
 
     folds: int = Field(8, ge=2, le=100)
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((77,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((77,), min_length=1, max_length=100)
     validation: bool = True
     vote: Literal["probabilities", "logits"] = "probabilities"
     submission: str | None = None

@@ -18,7 +18,7 @@ Headers = list[tuple[str, str]]
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d+)?", re.ASCII)
 _PATH = re.compile(r"(/[\w-][\w.-]*)*/?", re.ASCII)  # every path of the dashboard: no `..`, nothing hidden or encoded
-_WHOLE_STUDY = re.compile(r"/api/studies/(\d+)(/rename)?/?", re.ASCII)
+_WHOLE_STUDY = re.compile(r"/api/studies/0*(\d{1,18})(/rename)?/?", re.ASCII)
 _SAFE_METHODS = ("GET", "HEAD")
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")  # formats without scripts; SVG may hold one
 

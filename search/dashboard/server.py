@@ -32,7 +32,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.leases.lease import OWNED
 
 LOOPBACK = "127.0.0.1"
-_STUDY_PAGE = re.compile(r"/dashboard/studies/(\d+)", re.ASCII)
+_STUDY_PAGE = re.compile(r"/dashboard/studies/(\d{1,9})", re.ASCII)
 _THREADS = 8  # a browser opens six connections
 
 

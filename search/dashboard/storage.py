@@ -25,7 +25,7 @@ from foldrace.storage.database import Database
 
 _TRIALS = tables.trials.c
 MAX_DRAWN_TRIALS = 100  # the page draws a line for each trial's reports: a thousand take seconds, and show a smear
-_NOTE = re.compile(r"dashboard:(\d+):note_(?:ver|str:\d+)")  # the keys of a trial's note in optuna-dashboard
+_NOTE = re.compile(r"dashboard:(\d{1,18}):note_(?:ver|str:\d+)")  # the keys of a trial's note in optuna-dashboard
 _NOTES = "dashboard:%:note_%"  # the same for SQL's LIKE, which reads `_` as any character
 STUDY_ROUTE = "/api/studies/<study_id:int>"
 

@@ -1,5 +1,6 @@
 """Exports the best trial as a final study file: every knob is fixed, nothing is searched."""
 
+import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def select_trial(database: Database, study: Study, name: str | None = None) -> S
         StorageError: no such study, or one with other settings.
     """
     check_same(database, study.name, Identity.of(study))
-    if name is not None and not name.isdecimal():
+    if name is not None and not re.fullmatch("[0-9]{1,18}", name):
         return _select_taken_over(database, study, name)
     number = None if name is None else int(name)
     with database.read_only():

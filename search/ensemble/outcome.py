@@ -97,7 +97,7 @@ def open_outcome(folder: Path, overrides: Overrides = ()) -> FinalOutcome:
     """
     refuse_changed_study(folder, read_summary(folder))
     number = folder.absolute().name.removeprefix("final-")
-    if not number.isdigit():
+    if not number.isdecimal():
         raise no_ensemble(folder)
     study = load(folder / STUDY_FILE, overrides)
     job = FinalJob(study, int(number), Workspace(folder.absolute().parent.parent, study.name))

@@ -33,7 +33,7 @@ from foldrace.search.workers.process import GIVEN_UP
 from foldrace.search.workers.slots import Slot
 from foldrace.storage import tables
 from foldrace.storage.workers import set_control
-from foldrace.studies.study import Study
+from foldrace.studies.study import MAX_TRIALS, Study
 
 _TRIALS = tables.trials.c
 
@@ -118,6 +118,9 @@ def queue_rescore(session: Session, top: int, repeats: int) -> RescoreJob:
     leaders = scores.leaders[:top]
     if not leaders:
         raise RescoreError(f"study {study.name}: no trial is complete yet, so there is none to score again")
+    if len(leaders) * repeats * study.folds.count > MAX_TRIALS:
+        fits = MAX_TRIALS // (len(leaders) * study.folds.count)
+        raise RescoreError(f"--repeats {repeats}: at most {fits} of {len(leaders)} trials of {study.folds.count} folds")
 
     wanted = _folds(study, _read_knobs(session, leaders), repeats)
     queue_job(session.database, job_name(study.name, RESCORE), rescored_study(study), wanted)

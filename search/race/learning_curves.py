@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Estimate = TypeVar("Estimate", float, FloatArray)
 EvaluationPoint = tuple[int, int]  # a fold and an evaluation in it, both from 0
 _NO_BITS: tuple[NDArray[np.uint8], int] = np.empty(0, dtype=np.uint8), 0
-_CELL_KEY = re.compile(r"fold(\d+)/eval(\d+)")
+_CELL_KEY = re.compile(r"fold(\d{1,9})/eval(\d{1,9})")
 
 
 @dataclass(frozen=True, eq=False)

@@ -164,7 +164,8 @@ class WorkerProcess:
             )
         elif status in _WAITS_FOR and not self._is_asked_to_end:
             self.state, self._due = "waiting", self._clock() + OUTAGE_SECONDS
-            self._waits(status, had_waited)
+            if not had_waited or self._clock() - self._started >= RECOVERED_SECONDS:  # it had it meanwhile
+                self.note = f"{self.name} {_waiting_for(status, self._log.parent)}"
         elif self._is_asked_to_end:
             self.state, self.note = "stopped", f"{self.name} {_in_words(status)} while it stopped; see {self._log}"
         elif status in _TOLD:
@@ -173,14 +174,6 @@ class WorkerProcess:
             self.note = f"{told}: started again in {TOLD_SECONDS:g} s (time {self._starts})"
         else:
             self._crashed(status)
-
-    def _waits(self, status: int, had_waited: bool) -> None:
-        """Say what is waited for, and since when: a new line each time that it was there meanwhile."""
-        if had_waited and self._clock() - self._started < RECOVERED_SECONDS:
-            return
-        left = room_left(self._log.parent) if status == DISK else ""  # the log may have no room to tell it
-        since = f"{self.name} waits for {_WAITS_FOR[status]}, since {time.strftime('%H:%M')}"
-        self.note = f"{since}: started again every {OUTAGE_SECONDS:g} s" + (f"; {left}" if left else "")
 
     def _crashed(self, status: int) -> None:
         lasted = self._clock() - self._started
@@ -196,6 +189,13 @@ class WorkerProcess:
 
     def _tail(self) -> tuple[str, ...]:
         return _last_lines(self._output.fileno(), self._log_start)  # also of a log that was removed
+
+
+def _waiting_for(status: int, logs: Path) -> str:
+    """What a worker with this exit status waits for, and since when."""
+    left = room_left(logs) if status == DISK else ""  # the log may have no room to tell it
+    since = f"waits for {_WAITS_FOR[status]}, since {time.strftime('%H:%M')}"
+    return f"{since}: started again every {OUTAGE_SECONDS:g} s" + (f"; {left}" if left else "")
 
 
 def _last_lines(handle: int, begin: int) -> tuple[str, ...]:

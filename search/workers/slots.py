@@ -7,12 +7,14 @@ supervisor, which must start in about a second and stay small.
 import ctypes
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from foldrace.errors import FoldraceError
 
+MOST_WORKERS = 1000  # that one command starts on a device
 _NO_DEVICE = (100, 34)  # CUDA_ERROR_NO_DEVICE; CUDA_ERROR_STUB_LIBRARY, the driver of an image built without one
 
 
@@ -58,11 +60,11 @@ def slots(devices: str = "auto", workers: int | None = None, per_device: int = 1
     Every worker has the same number of threads, so a fold gives the same sums on whichever worker it resumes.
 
     Raises:
-        SlotError: `devices` is malformed, or names a device that is not there; a count is below 1.
+        SlotError: `devices` is malformed, or names a device that is not there; a count is not 1 to `MOST_WORKERS`.
     """
     for option, count in (("--workers", workers), ("--per-device", per_device)):
-        if count is not None and count < 1:
-            raise SlotError(f"{option} {count}: expected 1 or more")
+        if count is not None and not 1 <= count <= MOST_WORKERS:
+            raise SlotError(f"{option} {count}: expected 1 to {MOST_WORKERS}")
     available = cores()
     places = [f"cuda:{index}" for index in _cuda_indices(devices)] * per_device
     if not places:
@@ -142,7 +144,7 @@ def _cuda_indices(devices: str) -> list[int]:
     if devices == "auto":
         return list(range(count_cuda_devices()))
     parts = [part.strip() for part in devices.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(re.fullmatch("[0-9]{1,4}", part) for part in parts):
         raise SlotError(f"--devices {devices!r}: expected auto, cpu, or CUDA indices such as 0,1,3")
     indices = [int(part) for part in parts]
     found = count_cuda_devices()

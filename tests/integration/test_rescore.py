@@ -108,6 +108,11 @@ def test_fresh_folds_choose_what_is_exported_and_score_it(session: Session) -> N
     assert (len(status.rescores), status.finals) == (1, ())
 
 
+def test_a_rescore_of_a_billion_splits_is_refused_at_once(session: Session) -> None:
+    with pytest.raises(RescoreError, match=r"--repeats 1000000000: at most \d+ of \d+ trials of \d+ folds"):
+        queue_rescore(session, 3, 10**9)
+
+
 @pytest.mark.parametrize("asked", [(0, 1), (3, 0)], ids=["no trial", "no repeat"])
 def test_a_rescore_of_nothing_is_refused(session: Session, asked: tuple[int, int]) -> None:
     with pytest.raises(RescoreError, match="at least one trial"):

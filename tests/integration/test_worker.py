@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy as sa
 import torch
@@ -15,8 +16,11 @@ from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Claim, Trials
 from foldrace.search.workers import fold_run
+from foldrace.search.workers.command import WorkerCommand, work_on
 from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.search.workers.fold_run import FoldRun
+from foldrace.search.workers.slots import slots
+from foldrace.search.workers.supervisor import Snapshot, Supervisor
 from foldrace.search.workers.worker import Worker
 from foldrace.storage import tables
 from foldrace.storage.leases.lease import LeaseLost, mark_orphaned
@@ -74,6 +78,26 @@ def test_the_next_worker_ends_the_trial_with_the_value_it_would_have_had(session
     assert ended.best is not None
     assert ended.best.value == expected.value
     assert not list(session.workspace.folder.glob("trial-*/fold-*/attempt-*/checkpoint-*"))
+
+
+def test_trials_that_nobody_can_run_cost_no_worker(tmp_path: Path) -> None:
+    """One process fails them all; it is not started again for any of them."""
+    study, snapshots = load("demo", ONE_TRIAL), list[Snapshot]()
+    queued: list[dict[str, object]] = [{"lr": "fast"}, {"epochs": 0}, {"no_knob": 1}, {"gamma": [1]}, {"dropout": None}]
+    with open_session(study, tmp_path) as session:
+        open_study(session.database, study)
+        must_claim(Trials(session.database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)).prune("it lies behind")
+        stored = optuna.load_study(study_name=study.name, storage=session.database.storage)
+        for knobs in queued:
+            stored.enqueue_trial(knobs)
+        with work_on(session, None) as file:
+            command = WorkerCommand(file, tmp_path, None, lambda: float("inf"))
+            status = Supervisor(command, slots("cpu", 1), tmp_path / "logs").run(snapshots.append)
+        left = read_status(session.database, study.name)
+
+    [worker] = snapshots[-1].workers
+    assert (status, worker.state, worker.restarts) == (0, "done", 0)
+    assert left.trials == {"PRUNED": 1, "FAIL": len(queued)}
 
 
 def test_a_device_without_room_for_the_model_costs_no_trial(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

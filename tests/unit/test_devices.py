@@ -78,10 +78,21 @@ def test_a_cuda_index_without_cuda_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("no_device")
+def test_counts_that_no_machine_has_are_refused() -> None:
+    for count in (1001, 10**9):
+        with pytest.raises(SlotError, match=f"--workers {count}: expected 1 to 1000"):
+            slots(workers=count)
+        with pytest.raises(SlotError, match=f"--per-device {count}: expected 1 to 1000"):
+            slots(per_device=count)
+    with pytest.raises(SlotError, match="expected auto, cpu, or CUDA indices"):
+        slots("9" * 5000)
+
+
+@pytest.mark.usefixtures("no_device")
 def test_counts_below_one_are_refused() -> None:
-    with pytest.raises(SlotError, match="--workers 0: expected 1 or more"):
+    with pytest.raises(SlotError, match="--workers 0: expected 1 to 1000"):
         slots(workers=0)
-    with pytest.raises(SlotError, match="--per-device -1: expected 1 or more"):
+    with pytest.raises(SlotError, match="--per-device -1: expected 1 to 1000"):
         slots(per_device=-1)
 
 

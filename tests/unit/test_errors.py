@@ -132,6 +132,21 @@ def test_what_is_cut_or_logged_shows_no_password() -> None:
     assert all("***" in one for one in told[2:])
 
 
+def test_a_message_is_one_line_that_no_terminal_obeys() -> None:
+    assert str(FoldraceError("a\nb\x1b[31m\x9b\u202e관계_없음\t")) == r"a\nb\x1b[31m\x9b\u202e관계_없음\t"
+
+
+@pytest.mark.parametrize("command", [["status", "x" * 5000], ["list", "--workspace", "x" * 5000]])
+def test_a_path_that_no_file_can_have_is_one_line(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["foldrace", *command])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, line[:13]) == (2, "foldrace: xxx")
+
+
 def test_a_value_of_ten_megabytes_is_shown_in_part() -> None:
     told = str(FoldraceError("name: expected letters, found " + "://x:" * 2_000_000))
 

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance, read_learning_curves
+from foldrace.search.race.learning_curves import (
+    LearningCurves,
+    mcnemar_variance,
+    read_evaluations,
+    read_learning_curves,
+)
+from tests.support.records import record_at
 
 
 def one_fold(right: str, rows: int) -> LearningCurves:
@@ -16,6 +22,11 @@ def test_folds_of_different_rows_are_not_compared() -> None:
 
     assert mcnemar_variance(one, other) is None
     assert mcnemar_variance(one, one) == 0.0
+
+
+def test_a_number_of_five_thousand_digits_names_no_evaluation() -> None:
+    record = record_at(0, 0.5).to_json()
+    assert read_evaluations({f"fold{'9' * 5000}/eval0": record, "fold0/eval0": record}).keys() == {(0, 0)}
 
 
 def test_discordant_rows_give_the_variance_of_the_difference() -> None:
