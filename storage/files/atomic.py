@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from foldrace.storage.errors import as_storage_error
+from foldrace.storage.errors import StorageError, as_storage_error
 from foldrace.storage.files.exchange import exchange
 
 PARTIAL = ".partial-"  # what was being written when a process died; never read
@@ -31,8 +31,9 @@ def new_file(path: Path) -> Iterator[Path]:
     """A file to write, that appears under `path` whole, or not at all; the one before stays until then.
 
     Raises:
-        StorageError: it cannot be written: no room, no right.
+        StorageError: it cannot be written: no room, no right; or it is a device, a pipe or a socket.
     """
+    refuse_device(path)
     with as_storage_error(path):
         partial = _name_partial(path)
         try:
@@ -75,6 +76,13 @@ def new_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
             _sync(path.parent)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_device(path: Path) -> None:
+    """Raise StorageError for a path such as /dev/null, which a file would replace, and which may have no end."""
+    with as_storage_error(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise StorageError(f"{path}: a device, a pipe or a socket, not a file; give the path of a file")
 
 
 def no_follow(path: str, flags: int) -> int:

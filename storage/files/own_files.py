@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from foldrace.storage.errors import StorageError, as_storage_error
-from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.files.atomic import atomic_write, refuse_device
 
 _DIGESTS = ".written"  # a folder in that of the run: the digest of each file as it was written, by its path from there
 
@@ -21,6 +21,7 @@ def write_own(path: Path, text: str, run: Path, *, force: bool = False) -> None:
     Raises:
         StorageError: the file that is there is not as foldrace wrote it; or it cannot be written.
     """
+    refuse_device(path)
     known = run / _DIGESTS / _digest(os.path.relpath(path, run).encode())  # the same where the run was moved or copied
     with as_storage_error(path):
         there = _digest(path.read_bytes()) if path.exists() else None

@@ -36,6 +36,7 @@ def search(study: Study, root: Path) -> None:
                 claim.report(fold, value, record_at(study.defaults.evaluations - 1, value))
             claim.finish(value)
         must_claim(trials).prune("it lies behind")
+        trials.leave()
         session.workspace.folder.mkdir(parents=True, exist_ok=True)
         session.workspace.study_file.write_text(public_toml(study))
 

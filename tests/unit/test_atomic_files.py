@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files import atomic, exchange
 from foldrace.storage.files.atomic import atomic_write, new_file, new_folder, restore_folder
+from foldrace.storage.files.own_files import write_own
 from tests.support.killing import killed_at
 
 
@@ -187,3 +188,15 @@ def test_a_file_that_cannot_be_moved_into_place_leaves_nothing(tmp_path: Path) -
     ):
         file.write_text("a")
     assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("write", [atomic_write, lambda path, text: write_own(path, text, path.parent / "run")])
+def test_a_device_is_neither_read_nor_replaced(tmp_path: Path, write: Callable[[Path, str], None]) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to("/dev/zero")  # to read it would have no end
+    for path in (pipe, link):
+        with pytest.raises(StorageError, match=f"^{path}: a device, a pipe or a socket, not a file"):
+            write(path, "text")
+    assert pipe.is_fifo()
+    assert link.is_symlink()
