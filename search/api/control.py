@@ -1,10 +1,13 @@
 """What changes a run: all its workers, on all machines, at their next heartbeat; and its files."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, open_run
+from foldrace.search.study_store import stored_study, study_exists
 from foldrace.storage.workers import Control, set_control
+from foldrace.studies.study import StudyError
 
 if TYPE_CHECKING:
     from foldrace.search.launch.cleaning import CleanedRun
@@ -46,4 +49,8 @@ def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None =
 
 def _ask(study: Named, workspace: str | Path | None, asked: Control) -> None:
     with open_run(study, workspace) as session:
-        set_control(session.database, session.study.name, asked)
+        database, name = session.database, session.study.name
+        with suppress(StudyError):  # a newer foldrace made it, whose workers heed this as well
+            if study_exists(database, name):
+                stored_study(database, name)  # raises where another program made it
+        set_control(database, name, asked)

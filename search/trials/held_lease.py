@@ -113,12 +113,13 @@ class HeldLease:
         """Free the trial for the next worker at once; the attempt never counts, also where another one took it over.
 
         Raises:
-            OutageError: the database does not answer; a note is left, so that the attempt does not count either.
+            OutageError, DiskError: the database does not answer, or has no room; a note is left, so that the attempt
+                does not count either.
         """
         try:
             with self._timer.timing("ends"):
                 self._leases.release(self._lease)
-        except OutageError:
+        except (OutageError, DiskError):
             self._outages.leave(self._lease)
             raise
         finally:

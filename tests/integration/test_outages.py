@@ -4,6 +4,7 @@ The server is really stopped and started, the file really locked; only the time 
 """
 
 import os
+import resource
 import sqlite3
 import tempfile
 import warnings
@@ -18,7 +19,7 @@ from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.storage import tables
 from foldrace.storage.database import Database
-from foldrace.storage.errors import OutageError
+from foldrace.storage.errors import DiskError, OutageError
 from foldrace.storage.leases.lease import Lease, mark_orphaned
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
@@ -150,6 +151,28 @@ def test_a_release_that_an_outage_prevents_is_made_up_for(
 
     fruitless = sa.select(tables.leases.c.fruitless)
     assert database.read(lambda connection: connection.execute(fruitless).scalar_one()) == 0
+
+
+def test_a_release_that_a_full_disk_prevents_is_made_up_for(make_study: Callable[..., Study], tmp_path: Path) -> None:
+    database, study = Database.open(f"sqlite:///{tmp_path / 'study.db'}"), make_study(trials=1)
+    open_study(database, study)
+    settings = TrialsSettings(outages=OutageNotes(tmp_path / "outages"))
+    worker = WorkerIdentity()
+    claim = must_claim(Trials(database, study, worker, settings, NO_HEARTBEAT))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))  # there is room for the note alone
+    try:
+        with pytest.raises(DiskError):
+            claim.release()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    mark_orphaned(database, worker.owner, "taken for a crash", is_attempt=True)
+
+    must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT))
+
+    fruitless = sa.select(tables.leases.c.fruitless)
+    assert database.read(lambda connection: connection.execute(fruitless).scalar_one()) == 0
+    database.close()
 
 
 def test_what_is_no_note_of_an_outage_is_named_once_and_passed_over(

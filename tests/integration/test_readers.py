@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.errors import FoldraceError
-from foldrace.search.api import inspect
+from foldrace.search.api import control, inspect
 from foldrace.search.dashboard.server import open_server
 from foldrace.search.session import PAGE, open_session
 from foldrace.search.study_store import open_study, public_toml
@@ -121,7 +121,16 @@ def test_a_study_of_another_program_is_one_line(
             other.set_user_attr(key, value)
         other.tell(other.ask(), [1.0] * len(directions))
 
-    for command in (inspect.status, inspect.trial_table, inspect.best, inspect.export, inspect.report):
+    commands: list[Callable[..., object]] = [
+        inspect.status,
+        inspect.trial_table,
+        inspect.best,
+        inspect.export,
+        inspect.report,
+    ]
+    if attrs.get("identity") != {}:  # it could be one of ours by that
+        commands += [control.pause, control.resume, control.stop]
+    for command in commands:
         with pytest.raises(FoldraceError, match=r"study small(:| was not made by foldrace| is there with other)"):
             command(study, workspace=tmp_path)
     assert inspect.status(make_study("ours", storage=storage_url), workspace=tmp_path).ended == 3
