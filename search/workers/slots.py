@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, short_repr
 
 MOST_WORKERS = 1000  # that one command starts on a device
 _NO_DEVICE = (100, 34)  # CUDA_ERROR_NO_DEVICE; CUDA_ERROR_STUB_LIBRARY, the driver of an image built without one
@@ -145,7 +145,7 @@ def _cuda_indices(devices: str) -> list[int]:
         return list(range(count_cuda_devices()))
     parts = [part.strip() for part in devices.split(",")]
     if not all(re.fullmatch("[0-9]{1,4}", part) for part in parts):
-        raise SlotError(f"--devices {devices!r}: expected auto, cpu, or CUDA indices such as 0,1,3")
+        raise SlotError(f"--devices {short_repr(devices)}: expected auto, cpu, or CUDA indices such as 0,1,3")
     indices = [int(part) for part in parts]
     found = count_cuda_devices()
     for position, index in enumerate(indices):
