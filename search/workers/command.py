@@ -83,7 +83,7 @@ def work_on(session: Session, job: str | None) -> Iterator[Path]:
             raise StorageError(f"{there} with other settings: {changes}; --as NEW_NAME makes another")
         # One server may have several addresses, one file has not.
         if other.storage != url and "sqlite" in (other.storage[:6], url[:6]):
-            raise StorageError(f"{there} with another database, {other['storage']}; --as NEW_NAME makes another")
+            raise StorageError(f"{there} with another database, {other.storage}; --as NEW_NAME makes another")
 
     text = public_toml(session.study)
     with at_work(workspace.folder, note, text, refuse) as study_file:
