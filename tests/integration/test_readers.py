@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkContext
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -111,7 +112,7 @@ def test_a_user_who_may_only_read_a_run_sees_what_its_owner_sees(
 )
 @pytest.mark.parametrize("directions", [["minimize"], ["minimize", "maximize"]])
 def test_a_study_of_another_program_is_one_line(
-    storage_url: str, make_study: MakeStudy, tmp_path: Path, directions: list[str], attrs: dict[str, object]
+    storage_url: str, make_study: MakeStudy, tmp_path: Path, directions: list[Any], attrs: dict[str, object]
 ) -> None:
     study = make_study(storage=storage_url)
     search(make_study("ours", storage=storage_url), tmp_path)
