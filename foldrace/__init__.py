@@ -11,6 +11,13 @@ from foldrace.errors import FoldraceError
 
 if TYPE_CHECKING:
     from foldrace.search.api.control import clean, pause, resume, stop
+    from foldrace.search.api.database import (
+        backup_database,
+        database_status,
+        database_url,
+        start_database,
+        stop_database,
+    )
     from foldrace.search.api.inspect import (
         best,
         dashboard,
@@ -31,10 +38,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "FoldraceError",
+    "backup_database",
     "best",
     "check",
     "clean",
     "dashboard",
+    "database_status",
+    "database_url",
     "export",
     "export_prior",
     "final",
@@ -48,8 +58,10 @@ __all__ = [
     "rescore",
     "resume",
     "run",
+    "start_database",
     "status",
     "stop",
+    "stop_database",
     "trial_table",
     "trials",
     "watch",
@@ -58,6 +70,7 @@ __all__ = [
 
 _MODULES = {
     "control": ("clean", "pause", "resume", "stop"),
+    "database": ("backup_database", "database_status", "database_url", "start_database", "stop_database"),
     "inspect": (
         *("best", "dashboard", "export", "export_prior", "list_runs", "predict", "predict_rows"),
         *("report", "status", "trial_table", "trials", "watch"),

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldrace.storage.address import sqlite_url
+from foldrace.storage.address import IN_WORKSPACE, sqlite_url
 from foldrace.storage.database import Database
 from foldrace.storage.outages import PATIENT, RetryPolicy
+from foldrace.storage.server.place import ServerPlace
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 
@@ -53,6 +54,20 @@ def open_session(
         database.close()
 
 
+def start_storage(study: Study, root: Path) -> None:
+    """Start the workspace's own server where the study is stored in it and it does not run. Raises StorageError."""
+    if study.search.storage == IN_WORKSPACE:
+        from foldrace.storage.server.lifecycle import start_server
+
+        start_server(root)
+
+
 def storage_url(study: Study, workspace: Workspace) -> str:
-    """The URL of the study's database: its own, or a file in the workspace."""
+    """The URL of the study's database: its own, that of the workspace's server, or a file in the workspace.
+
+    Raises:
+        StorageError: the workspace has no server yet.
+    """
+    if study.search.storage == IN_WORKSPACE:
+        return ServerPlace(workspace.root).url().render_as_string(hide_password=False)
     return study.search.storage or sqlite_url(workspace.folder / "study.db")

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 
 from foldrace.storage.errors import StorageError
 
-EXAMPLES = "sqlite:///study.db or postgresql+psycopg://USER@HOST/DATABASE"
+EXAMPLES = "sqlite:///study.db, postgresql+psycopg://USER@HOST/DATABASE or workspace"
 _NETWORK_FILE_SYSTEMS = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs", "gluster", "fuse.sshfs")
 SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+IN_WORKSPACE = "workspace"  # in place of a URL: the server that the workspace has for itself
+MOUNTS = Path("/proc/self/mounts")
 _logger = logging.getLogger("foldrace.storage")
 
 
@@ -54,6 +56,8 @@ def without_password(url: sa.URL) -> str:
 
 def without_secrets(url: str) -> str:
     """The URL as it may be stored: without passwords, which PGPASSWORD or ~/.pgpass then supply."""
+    if url == IN_WORKSPACE:
+        return url
     parsed = parse(url)
     return parsed.difference_update_query(SECRETS)._replace(password=None).render_as_string()
 
@@ -78,11 +82,17 @@ def sqlite_file(url: sa.URL) -> Path:
     return Path(str(url.database))
 
 
-def warn_of_network_file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> None:
+def warn_of_network_file_system(path: Path, mounts: Path = MOUNTS) -> None:
     """Warn when a path is on a network file system: SQLite's locks do not hold on most of them."""
-    kind = _file_system(path, mounts)
-    if kind.startswith(_NETWORK_FILE_SYSTEMS):
+    kind = network_file_system(path, mounts)
+    if kind:
         _logger.warning("%s is on a network file system (%s), where SQLite loses data; use PostgreSQL", path, kind)
+
+
+def network_file_system(path: Path, mounts: Path = MOUNTS) -> str:
+    """The kind of the network file system that a path is on; empty where it is on none."""
+    kind = _file_system(path, mounts)
+    return kind if kind.startswith(_NETWORK_FILE_SYSTEMS) else ""
 
 
 def _file_system(path: Path, mounts: Path) -> str:

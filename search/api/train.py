@@ -1,12 +1,12 @@
 """What trains: a study is checked, searched, and made an ensemble."""
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import Named, as_study, find_workspace, open_run
-from foldrace.search.session import VIEW, open_session
+from foldrace.search.api.naming import Named, as_study, find_workspace, load, open_run
+from foldrace.search.session import VIEW, Session, open_session, start_storage
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import slots
 from foldrace.storage.errors import StorageError
@@ -102,8 +102,15 @@ def run(
     asked = as_study(study)
     check_search(asked)
     places = slots(devices, workers, per_device)
-    with open_session(asked, find_workspace(study, workspace), wait, retries=VIEW) as session:
+    with _open_started(asked, find_workspace(study, workspace), wait) as session:
         return search(session, places, None if hours is None else hours * 3600, say)
+
+
+@contextmanager
+def _open_started(study: Study, root: Path, wait: float) -> Iterator[Session]:
+    start_storage(study, root)
+    with open_session(study, root, wait, retries=VIEW) as session:
+        yield session
 
 
 def final(
@@ -127,7 +134,7 @@ def final(
     asked = as_study(study)
     check_final(asked)
     places = slots(devices, workers, per_device)
-    with open_session(asked, find_workspace(study, workspace), wait, retries=VIEW) as session:
+    with _open_started(asked, find_workspace(study, workspace), wait) as session:
         return finish(session, places)
 
 
@@ -158,7 +165,10 @@ def rescore(
     from foldrace.search.launch.rescore import rescore
 
     places = slots(devices, workers, per_device)
-    with open_run(study, workspace, wait, VIEW) as session:
+    root = find_workspace(study, workspace)
+    asked = study if isinstance(study, Study) else load(study, workspace=root)
+    start_storage(asked, root)
+    with open_run(asked, root, wait, VIEW) as session:
         return rescore(session, places, top, repeats, say)
 
 

@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 import foldrace
 from foldrace.errors import FoldraceError, hide_passwords
+from foldrace.search.cli import database
 from foldrace.search.cli.control import clean, pause, resume, stop
 from foldrace.search.cli.inspect import dashboard, export, predict, report, status
 from foldrace.search.cli.lists import list_, trials
@@ -59,6 +60,7 @@ _COMMANDS = (init, check, run, worker, status, trials, dashboard, rescore, expor
 for command in (*_COMMANDS, pause, resume, stop, clean):
     app.command()(command)
 app.command("list")(list_)
+app.add_typer(database.app, name="database")
 
 
 def _print_version(asked: bool) -> None:

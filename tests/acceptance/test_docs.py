@@ -85,7 +85,9 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_and_option_that_a_page_names_is_there(page: Path) -> None:
     helps = {command: reference.help_of(command) for command in reference.COMMANDS}
-    for command, rest in re.findall(r"(?m)^\s*\$ foldrace (\w+)([^\n#]*)", page.read_text(encoding="utf-8")):
+    for command, rest in re.findall(
+        r"(?m)^\s*\$ foldrace ((?:database )?\w+)([^\n#]*)", page.read_text(encoding="utf-8")
+    ):
         assert command in helps, f"{page.name}: foldrace {command}"
         for option in re.findall(r"(--[a-z-]+)", rest):
             assert option in helps[command], f"{page.name}: foldrace {command} {option}"

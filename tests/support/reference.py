@@ -1,6 +1,8 @@
 """The page docs/reference.md: `python -m tests.support.reference` writes it, and a test holds it to the commands."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer.main
 from typer.testing import CliRunner
@@ -9,7 +11,6 @@ from foldrace.search.cli.main import app
 from foldrace.studies.knobs import Hyperparameters, bounds, is_numeric, is_searchable
 
 PAGE = Path(__file__).parents[2] / "docs/reference.md"
-COMMANDS = tuple(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a group has them
 _PLAIN = {"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
 _HEAD = """# Reference
 
@@ -19,9 +20,18 @@ Written by `python -m tests.support.reference` from the commands and the table o
 """
 
 
+def _names(group: Any, before: str = "") -> Iterator[str]:
+    """Every command by its words, as `database start`."""
+    for name, command in group.commands.items():
+        yield from _names(command, f"{name} ") if hasattr(command, "commands") else [f"{before}{name}"]
+
+
+COMMANDS = tuple(_names(typer.main.get_command(app)))
+
+
 def help_of(command: str) -> str:
     """What `foldrace COMMAND --help` prints on a terminal of 100 columns."""
-    printed = CliRunner().invoke(app, [command, "--help"], env=_PLAIN, prog_name="foldrace").output
+    printed = CliRunner().invoke(app, [*command.split(), "--help"], env=_PLAIN, prog_name="foldrace").output
     return "\n".join(line.rstrip() for line in printed.splitlines()).strip()
 
 
