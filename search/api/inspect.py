@@ -81,11 +81,15 @@ def trials(study: Named, *, top: int | None = None, workspace: str | Path | None
     return pd.DataFrame(table.records(), columns=table.columns())
 
 
-def list_runs(workspace: str | Path = WORKSPACE) -> "list[RunSummary]":
-    """The runs of a workspace, the one that changed last first; a run that cannot be read says why."""
-    from foldrace.search.monitor.run_list import read_runs
+def list_runs(workspace: str | Path = WORKSPACE, *, storage: str | None = None) -> "list[RunSummary]":
+    """The runs of a workspace, the one that changed last first; a run that cannot be read says why.
 
-    return read_runs(Path(workspace))
+    Args:
+        storage: list the studies of this database instead: a URL, or `workspace` for the workspace's own.
+    """
+    from foldrace.search.monitor.run_list import read_runs, read_studies
+
+    return read_runs(Path(workspace)) if storage is None else read_studies(storage, Path(workspace))
 
 
 @contextmanager

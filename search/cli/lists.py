@@ -46,15 +46,25 @@ def trials(
             say_next("export", study, workspace)
 
 
-def list_(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """List the runs of a workspace: state, trials, best, final jobs, when a trial began or ended last."""
+def list_(
+    workspace: WorkspaceOption = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage", metavar="URL", help="List the studies of a database; workspace: of the folder's own."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs of a workspace: state, trials, best, final jobs, workers, when something happened last."""
     from foldrace.search.monitor.run_list import run_lines
 
     workspace = WORKSPACE if workspace is None else workspace
-    runs = inspect.list_runs(workspace)
+    runs = inspect.list_runs(workspace, storage=storage)
     if as_json:
         typer.echo(json.dumps([run.to_json() for run in runs], ensure_ascii=False))
         return
-    print_lines(run_lines(runs) or [hide_passwords(f"no runs in {workspace}")])
-    if runs and not runs[0].error:
+    none = f"no runs in {workspace}" if storage is None else f"no studies in {storage}"
+    print_lines(run_lines(runs) or [hide_passwords(none)])
+    if storage is None and runs and not runs[0].error:
         say_next("status", runs[0].name, workspace)

@@ -1,8 +1,9 @@
-"""The runs of a workspace, each as far as it can be read."""
+"""The runs of a workspace, or the studies of a database, each as far as it can be read."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import sqlalchemy as sa
 from foldrace.errors import FoldraceError
 from foldrace.search.monitor.columns import aligned
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.session import Session, open_session
+from foldrace.search.session import open_session
 from foldrace.search.study_store import name_of_run
 from foldrace.storage import tables
+from foldrace.storage.address import IN_WORKSPACE
+from foldrace.storage.database import Database
 from foldrace.storage.outages import RetryPolicy
+from foldrace.storage.server.place import ServerPlace
 from foldrace.storage.workspace import is_run
 from foldrace.studies.loading import load
 
@@ -31,6 +35,8 @@ class RunSummary:
         ended, total: trials; folds, where there are final jobs only.
         best: the value of the best trial; None until one is complete.
         finals: how many final jobs there are.
+        workers: how many gave a sign of life within the lease time.
+        seen: the last sign of life of a worker, in UTC; None where none has given one for a day.
         changed: when a trial began or ended last, in UTC; None where none has begun.
         error: why the run cannot be read; empty otherwise.
     """
@@ -42,12 +48,15 @@ class RunSummary:
     metric: str = ""
     best: float | None = None
     finals: int = 0
+    workers: int = 0
+    seen: datetime | None = None
     changed: datetime | None = None
     error: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain data."""
-        return asdict(self) | {"changed": None if self.changed is None else self.changed.isoformat()}
+        times = {"seen": self.seen, "changed": self.changed}
+        return asdict(self) | {name: None if time is None else time.isoformat() for name, time in times.items()}
 
 
 def read_runs(workspace: Path) -> list[RunSummary]:
@@ -55,43 +64,75 @@ def read_runs(workspace: Path) -> list[RunSummary]:
     folders = [folder for folder in sorted(workspace.glob("*/")) if is_run(folder)]
     with ThreadPoolExecutor(max(1, len(folders))) as pool:
         runs = list(pool.map(_summary, folders))
+    return _newest_first(runs)
+
+
+def read_studies(url: str, workspace: Path) -> list[RunSummary]:
+    """The studies of a database, the one that changed last first; their final jobs and rescores count with them.
+
+    Args:
+        url: of a database, or `workspace` for the server of this workspace.
+
+    Raises:
+        StorageError: it does not answer, or is none of ours.
+    """
+    if url == IN_WORKSPACE:
+        url = ServerPlace(workspace).url().render_as_string(hide_password=False)
+    with closing(Database.open(url, create=False, retries=_ONCE)) as database:
+        query = sa.select(tables.studies.c.study_name)
+        names = set(database.read(lambda connection: connection.execute(query).scalars().all()))
+        return _newest_first([_read_or_say(database, name) for name in sorted({n.partition("/")[0] for n in names})])
+
+
+def _newest_first(runs: list[RunSummary]) -> list[RunSummary]:
     never = datetime.min.replace(tzinfo=UTC)
     return sorted(runs, key=lambda run: run.changed or never, reverse=True)
 
 
 def run_lines(runs: list[RunSummary]) -> list[str]:
     """The runs in aligned lines under a header; those that cannot be read below them."""
-    rows = [("name", "state", "trials", "best", "final jobs", "changed")]
+    rows = [("name", "state", "trials", "best", "final jobs", "workers", "last sign of life", "changed")]
     rows += [_cells(run) for run in runs if not run.error]
     return [*(aligned(rows) if len(rows) > 1 else []), *(f"{run.name}: {run.error}" for run in runs if run.error)]
 
 
-def _cells(run: RunSummary) -> tuple[str, str, str, str, str, str]:
+def _cells(run: RunSummary) -> tuple[str, ...]:
     best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
-    changed = "" if run.changed is None else f"{run.changed.astimezone():%Y-%m-%d %H:%M}"
-    return run.name, run.state, f"{run.ended}/{run.total}", best, str(run.finals or ""), changed
+    seen, changed = ("" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M}" for at in (run.seen, run.changed))
+    counts = (f"{run.ended}/{run.total}", best, str(run.finals or ""), str(run.workers or ""))
+    return run.name, run.state, *counts, seen, changed
 
 
 def _summary(folder: Path) -> RunSummary:
     try:
         study = load(folder.name, runs=folder.parent, files=False)
         with open_session(study, folder.parent, create=False, retries=_ONCE) as session:
-            return _read(session)
+            return _read(session.database, session.study.name)
     except FoldraceError as error:
         return RunSummary(folder.name, "unreadable", error=str(error))
 
 
-def _read(session: Session) -> RunSummary:
-    status = read_status(session.database, name_of_run(session.database, session.study.name))
+def _read_or_say(database: Database, name: str) -> RunSummary:
+    try:
+        return _read(database, name)
+    except FoldraceError as error:
+        return RunSummary(name, "unreadable", error=str(error))
+
+
+def _read(database: Database, name: str) -> RunSummary:
+    status = read_status(database, name_of_run(database, name))
+    silent = min((worker.silent_seconds for worker in status.workers), default=None)
     return RunSummary(
-        session.study.name,
+        name,
         status.state,
         status.ended,
         status.total,
         status.study.search.metric,
         None if status.best is None or status.is_final else status.best.value,
         len(status.finals),
-        session.database.read(lambda connection: _changed(connection, session.study.name)),
+        len(status.alive),
+        None if silent is None else datetime.now(UTC) - timedelta(seconds=silent),
+        database.read(lambda connection: _changed(connection, name)),
     )
 
 

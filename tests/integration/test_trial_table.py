@@ -5,15 +5,19 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 
-from foldrace.search.monitor.run_list import read_runs, run_lines
+from foldrace.search.monitor.run_list import read_runs, read_studies, run_lines
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.monitor.trial_table import TrialRow, TrialTable, read_trial_table
 from foldrace.search.session import open_session
 from foldrace.search.study_store import FinalFold, open_study, public_toml, queue_folds
 from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.storage import optuna_rows
 from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
+from foldrace.storage.workers import Activity, WorkerIdentity, report_alive
 from foldrace.studies.study import Study
 from tests.support.claims import must_claim
 from tests.support.records import record_at
@@ -118,7 +122,8 @@ def test_runs_are_listed_and_a_broken_one_is_named_in_a_line(make_study: MakeStu
 
     lines = run_lines(read_runs(workspace))
 
-    assert lines[0].split() == ["name", "state", "trials", "best", "final", "jobs", "changed"]
+    header = "name state trials best final jobs workers last sign of life changed"
+    assert lines[0].split() == header.split()
     assert [line.split() for line in lines[1:3]] == [
         ["finals", "no", "workers", "0/1", "1"],
         ["good", "no", "workers", "0/3"],
@@ -126,3 +131,28 @@ def test_runs_are_listed_and_a_broken_one_is_named_in_a_line(make_study: MakeStu
     assert lines[3].startswith("far: postgresql+psycopg://nobody@127.0.0.1:1/nowhere: ")
     assert lines[4].startswith(f"torn: {workspace}/torn/study.toml: not a TOML file")
     assert len(lines) == 5
+
+
+def test_the_studies_of_a_database_are_listed_with_who_is_at_work(
+    database: Database, storage_url: str, make_study: MakeStudy, tmp_path: Path
+) -> None:
+    for name in ("idle", "busy"):
+        open_study(database, make_study(name))
+    queue_folds(database, make_study("busy").with_fixed({"gamma": 0.5, "epochs": 9}), [FinalFold(0, 77)])
+    database.transact(
+        lambda c: report_alive(c, WorkerIdentity(), optuna_rows.find_study_id(c, "busy"), None, Activity())
+    )
+    database.storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], "foreign")
+
+    listed = {run.name: run for run in read_studies(storage_url, tmp_path)}
+
+    assert {name: (run.state, run.workers, run.finals) for name, run in listed.items()} == {
+        "busy": ("running", 1, 1),
+        "idle": ("no workers", 0, 0),
+        "foreign": ("unreadable", 0, 0),
+    }
+    assert listed["busy"].seen is not None
+    assert "1" in next(line for line in run_lines(list(listed.values())) if line.startswith("busy")).split()
+    assert "foreign" in listed["foreign"].error
+    with pytest.raises(StorageError, match="no database of its own there yet"):
+        read_studies("workspace", tmp_path)
