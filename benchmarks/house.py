@@ -39,7 +39,8 @@ _COMMANDS = (
     "train.py:final",
     "train.py:rescore",
     "train.py:run",
-    "train.py:worker",
+    "cluster.py:submit",
+    "cluster.py:worker",
 )
 # What may be above its limit, and why.
 EXCEPTIONS = {
@@ -47,7 +48,7 @@ EXCEPTIONS = {
 }
 EXCEPTIONS |= {
     (Measure.PARAMETERS, f"search/api/{name}"): "a function has the options of its command"
-    for name in ("inspect.py:dashboard", "train.py:final", "train.py:rescore", "train.py:run", "train.py:worker")
+    for name in ("inspect.py:dashboard", "train.py:final", "train.py:rescore", "train.py:run", "cluster.py:worker")
 }
 EXCEPTIONS |= {
     (Measure.PARAMETERS, "trainer/modeling/shortcuts.py:_attention_interface"): "transformers calls it with these",

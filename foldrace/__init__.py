@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from foldrace.errors import FoldraceError
 
 if TYPE_CHECKING:
+    from foldrace.search.api.cluster import batch_script, submit, worker
     from foldrace.search.api.control import clean, pause, resume, stop
     from foldrace.search.api.database import (
         backup_database,
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
         watch,
     )
     from foldrace.search.api.naming import load
-    from foldrace.search.api.train import check, final, init, rescore, run, worker
+    from foldrace.search.api.train import check, final, init, rescore, run
 
 __version__ = "0.1.0"
 __all__ = [
     "FoldraceError",
     "backup_database",
+    "batch_script",
     "best",
     "check",
     "clean",
@@ -62,6 +64,7 @@ __all__ = [
     "status",
     "stop",
     "stop_database",
+    "submit",
     "trial_table",
     "trials",
     "watch",
@@ -69,6 +72,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "cluster": ("batch_script", "submit", "worker"),
     "control": ("clean", "pause", "resume", "stop"),
     "database": ("backup_database", "database_status", "database_url", "start_database", "stop_database"),
     "inspect": (
@@ -76,7 +80,7 @@ _MODULES = {
         *("report", "status", "trial_table", "trials", "watch"),
     ),
     "naming": ("load",),
-    "train": ("check", "final", "init", "rescore", "run", "worker"),
+    "train": ("check", "final", "init", "rescore", "run"),
 }
 _HOMES = {name: f"foldrace.search.api.{module}" for module, names in _MODULES.items() for name in names}
 

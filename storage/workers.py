@@ -25,7 +25,7 @@ class WorkerIdentity:
 
     device: str = "cpu"
     owner: str = field(default_factory=lambda: new_owner())
-    host: str = field(default_factory=socket.gethostname)
+    host: str = field(default_factory=lambda: _node())
     pid: int = field(default_factory=os.getpid)
 
 
@@ -40,8 +40,28 @@ class Activity:
 
 
 def new_owner() -> str:
-    """A unique name for a worker process; its supervisor may choose it before the process starts."""
-    return f"{socket.gethostname()}:{uuid.uuid4().hex[:12]}"
+    """A unique name for a worker process; its supervisor may choose it before the process starts.
+
+    Under Slurm it names the task too, as in n1/48213_3:0123456789ab.
+    """
+    job, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    named = f"{job}_{task}" if job and task else os.environ.get("SLURM_JOB_ID")
+    return f"{_node()}{f'/{named}' if named else ''}:{uuid.uuid4().hex[:12]}"
+
+
+def job_of(owner: str) -> str:
+    """The task of Slurm that a worker is, by its name; empty where it is none."""
+    return owner.rpartition(":")[0].partition("/")[2]
+
+
+def _node() -> str:
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def has_trained(connection: sa.Connection, owner: str) -> bool:
+    """Whether a worker has told, at a heartbeat, how far it is in a fold."""
+    found = sa.select(tables.workers.c.epoch).where(tables.workers.c.owner == owner)
+    return connection.execute(found).scalar() is not None
 
 
 def seconds_now(connection: sa.Connection) -> "sa.ColumnElement[float]":

@@ -28,6 +28,7 @@ from foldrace.studies.settings import (
     check_setting,
     searched_knobs,
 )
+from foldrace.studies.slurm import Slurm
 
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
 Sampler = Literal["gp", "tpe"]
@@ -228,6 +229,7 @@ class Study(Section):
     training: dict[str, Setting] = Field({})
     search: Search = Search()
     final: Final = Final()
+    slurm: Slurm = Slurm()
 
     @model_validator(mode="after")
     def _knobs_are_known_and_within_bounds(self) -> Self:

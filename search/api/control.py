@@ -28,8 +28,16 @@ def resume(study: Named, *, workspace: str | Path | None = None) -> None:
 
 
 def stop(study: Named, *, workspace: str | Path | None = None) -> None:
-    """Let every worker save its trial, release it and end; `run`, or `resume` and new workers, continue."""
-    _ask(study, workspace, "stopping")
+    """Let every worker save its trial, release it and end; `run`, or `resume` and new workers, continue.
+
+    Tasks of Slurm that still wait are cancelled.
+    """
+    from foldrace.search.cluster.jobs import jobs_of
+    from foldrace.search.cluster.slurm import cancel_queued
+
+    with open_run(study, workspace) as session:
+        set_control(session.database, session.study.name, "stopping")
+        cancel_queued(jobs_of(session.workspace))
 
 
 def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None = None) -> "CleanedRun":

@@ -36,6 +36,8 @@ def status(study: Named, *, job: str | None = None, workspace: str | Path | None
     Raises:
         StorageError: there is no such run.
     """
+    from foldrace.search.cluster.jobs import jobs_of
+    from foldrace.search.cluster.slurm import queued_tasks
     from foldrace.search.monitor.status_reader import read_status, with_assessment
     from foldrace.search.study_store import changes_since_run
 
@@ -43,7 +45,8 @@ def status(study: Named, *, job: str | None = None, workspace: str | Path | None
     with open_run(study, workspace) as session:
         name = _name_of(session, named if job is None else job)
         shown = with_assessment(session.database, read_status(session.database, name))
-        return replace(shown, edited=changes_since_run(session.database, session.study))
+        queued = tuple(str(task) for task in queued_tasks(jobs_of(session.workspace)))
+        return replace(shown, edited=changes_since_run(session.database, session.study), queued=queued)
 
 
 def watch(study: Named, *, job: str | None = None, workspace: str | Path | None = None) -> None:

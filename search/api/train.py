@@ -10,7 +10,6 @@ from foldrace.search.session import VIEW, Session, open_session, start_storage
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import slots
 from foldrace.storage.errors import StorageError
-from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 
@@ -170,45 +169,3 @@ def rescore(
     start_storage(asked, root)
     with open_run(asked, root, wait, VIEW) as session:
         return rescore(session, places, top, repeats, say)
-
-
-def worker(
-    study: Named,
-    *,
-    device: str = "auto",
-    seconds: float | None = None,
-    workspace: str | Path | None = None,
-    wait: float = 0.0,
-    final: bool = False,
-    job: str | None = None,
-    owner: str | None = None,
-) -> int:
-    """Be one worker of a study in this process; creates the study when it is the first.
-
-    It ends when nothing is left to do; at Ctrl-C or SIGTERM it saves and releases its trial, at a second one neither.
-    It returns the number of the signal, or 0.
-
-    Args:
-        device: `auto`, `cpu` or `cuda`.
-        seconds: stop after so many; the next worker continues.
-        final: train folds of the final job of the study, of which `final` then makes the ensemble.
-        job: whose folds it trains, as final-1 or rescore-1; they are queued.
-        owner: its unique name.
-    """
-    from foldrace.search.launch.durations import TimeLimit
-    from foldrace.search.workers.signals import StopSignals, handle_signals
-
-    asked, limit, signals = as_study(study), TimeLimit(seconds), StopSignals()
-
-    def should_stop() -> bool:
-        return signals.requested or limit.is_over()
-
-    root, retries = find_workspace(study, workspace), RetryPolicy(should_stop=should_stop)
-    with handle_signals(signals.receive), open_session(asked, root, wait, retries=retries) as session:
-        from foldrace.search.launch.final import join_final
-        from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
-
-        if final:
-            session, job = join_final(session)
-        run_worker(session, WorkerOptions(device, job, owner), should_stop)
-    return signals.number

@@ -16,10 +16,11 @@ from typer.core import TyperGroup
 import foldrace
 from foldrace.errors import FoldraceError, hide_passwords
 from foldrace.search.cli import database
+from foldrace.search.cli.cluster import submit, worker
 from foldrace.search.cli.control import clean, pause, resume, stop
 from foldrace.search.cli.inspect import dashboard, export, predict, report, status
 from foldrace.search.cli.lists import list_, trials
-from foldrace.search.cli.train import check, final, init, rescore, run, worker
+from foldrace.search.cli.train import check, final, init, rescore, run
 from foldrace.storage.errors import as_disk_error
 
 _UsageError: Any = typer.BadParameter.__base__  # of click, which typer holds or brings along
@@ -56,7 +57,7 @@ app = typer.Typer(
     help="Hyperparameter search for K-fold fine-tuning: race the trials, export the best, hand in the ensemble.",
 )
 
-_COMMANDS = (init, check, run, worker, status, trials, dashboard, rescore, export, final, report, predict)
+_COMMANDS = (init, check, run, worker, submit, status, trials, dashboard, rescore, export, final, report, predict)
 for command in (*_COMMANDS, pause, resume, stop, clean):
     app.command()(command)
 app.command("list")(list_)

@@ -1,6 +1,5 @@
-"""The commands that train: `check`, `run`, `worker`, `final`. Each parses, calls, and prints."""
+"""The commands that train: `check`, `run`, `final`, `rescore`. Each parses, calls, and prints."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from foldrace.errors import FoldraceError, LogFormatter
 from foldrace.search.api import train
 from foldrace.search.api.naming import find_workspace
 from foldrace.search.cli.next_step import say_next, say_next_of_run
@@ -31,7 +29,6 @@ from foldrace.search.cli.options import (
     parse_counts,
     print_lines,
 )
-from foldrace.search.launch.durations import parse_duration
 
 
 def init(
@@ -118,55 +115,6 @@ def run(
     if finished.status is not None:
         say_next_of_run(finished.status, finished.status.name, workspace)
     raise typer.Exit(finished.exit_status)
-
-
-def worker(
-    study: StudyArgument,
-    set_: SetOption = [],
-    trials: TrialsOption = None,
-    name: NameOption = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    time_limit: Annotated[
-        str | None, typer.Option("--time-limit", help="Stop after this, as in 11h; the next worker continues.")
-    ] = None,
-    workspace: WorkspaceOption = None,
-    wait: WaitOption = 0.0,
-    final: Annotated[
-        bool, typer.Option("--final", help="Train folds of the final job of this file, as `export` writes it.")
-    ] = False,
-    job: Annotated[str | None, typer.Option("--job", hidden=True)] = None,
-    parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
-    owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
-) -> None:
-    """Be one worker of a study, under any scheduler; creates the study when it is the first."""
-    from foldrace.search.workers.parent_death import end_with_parent
-
-    workspace = find_workspace(study, workspace, name)
-    if parent is not None:
-        end_with_parent(parent)
-    handler = logging.StreamHandler()
-    handler.setFormatter(LogFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    signal_number = train.worker(
-        load_study(study, set_, trials, name),
-        device=device,
-        seconds=_seconds(time_limit),
-        workspace=workspace,
-        wait=wait,
-        final=final,
-        job=job,
-        owner=owner,
-    )
-    if parent is not None and signal_number:  # the run that started it tells by this that work is left
-        raise typer.Exit(128 + signal_number)
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return None if text is None else parse_duration(text)
-    except ValueError:
-        raise FoldraceError(f"--time-limit {text}: expected a duration such as 11h, 90m or 1h30m") from None
 
 
 def final(

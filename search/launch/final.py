@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
-from foldrace.search.ensemble.job import FinalJob, find_final_job, queue_final_job
+from foldrace.search.ensemble.job import SUMMARY_FILE, FinalJob, find_final_job, queue_final_job
 from foldrace.search.ensemble.result import UNSCORED, FinalResult, FinalScore, make_ensemble
 from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
@@ -61,6 +61,26 @@ def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:
     exit_status = supervision.run_workers(session, slots, f"final-{job.number}")
     if exit_status > GIVEN_UP:  # without one worker, the others may have trained all folds
         raise supervision.RunStopped(exit_status, f"{job.name}: stopped; the same command continues it")
+    return _hand_in(session, job)
+
+
+def hand_in(session: Session) -> FinishedFinal | None:
+    """Make the ensemble of a final job whose folds are trained; None where they are not, or another worker made it.
+
+    Args:
+        session: that of `join_final`.
+
+    Raises:
+        FoldraceError: a fold failed.
+    """
+    job = find_final_job(session.study, session.database, session.workspace)
+    if read_status(session.database, job.name).unfinished:
+        return None
+    with job.workspace.lock("hand-in"):
+        return None if (job.folder / SUMMARY_FILE).exists() else _hand_in(session, job)
+
+
+def _hand_in(session: Session, job: FinalJob) -> FinishedFinal:
     refuse_untrained(job, session.database)
     data = open_training_data(job.study, job.workspace)
     check_same(session.database, job.name, data.identity)  # the rows' ids and codes go into the submission

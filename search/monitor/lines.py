@@ -36,6 +36,7 @@ def status_lines(status: StudyStatus) -> list[str]:
     lines += [] if outlook is None else [f"ahead     {_ahead(outlook, status.has_converged)}"]
     lines += [] if status.end is None else [f"ended     {status.end.reason}"]
     lines += [f"worker    {_worker_text(worker)}" for worker in status.workers if not worker.stopped]
+    lines += [f"queued    {task}" for task in status.queued]
     lines += [] if not status.aside else [f"aside     {_aside(status.aside)}"]
     lines += [f"adoptable {_orphan_text(orphan)}" for orphan in status.orphans]
     lines += [f"failed    trial {failure.number}: {failure.reason}" for failure in status.failures]
@@ -65,7 +66,8 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "first": status.first,
         "seconds_each": status.seconds_each,
         "finals": [asdict(final) for final in status.finals],
-        "workers": [asdict(worker) for worker in status.workers],
+        "workers": [asdict(worker) | {"job": worker.job} for worker in status.workers],
+        "queued": list(status.queued),
         "failures": [asdict(failure) for failure in status.failures],
         "orphans": [asdict(orphan) for orphan in status.orphans],
         "metric": status.study.search.metric,
@@ -149,7 +151,8 @@ def _ahead(outlook: Outlook, has_converged: bool) -> str:
 
 
 def _worker_text(worker: WorkerStatus) -> str:
-    where = f"{worker.device} on {worker.host}, pid {worker.pid}, last sign {worker.silent_seconds:.0f} s ago"
+    task = f", job {worker.job}" if worker.job else ""
+    where = f"{worker.device} on {worker.host}{task}, pid {worker.pid}, last sign {worker.silent_seconds:.0f} s ago"
     if worker.number is None or worker.epoch is None:
         return f"{where}: {'idle' if worker.number is None else f'trial {worker.number}, starting'}"
     accuracy = "" if worker.accuracy is None else f", best {worker.accuracy:.4f}"

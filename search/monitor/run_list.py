@@ -91,7 +91,9 @@ def _newest_first(runs: list[RunSummary]) -> list[RunSummary]:
 
 def run_lines(runs: list[RunSummary]) -> list[str]:
     """The runs in aligned lines under a header; those that cannot be read below them."""
-    rows = [("name", "state", "trials", "best", "final jobs", "workers", "last sign of life", "changed")]
+    rows: list[tuple[str, ...]] = [
+        ("name", "state", "trials", "best", "final jobs", "workers", "last sign of life", "changed")
+    ]
     rows += [_cells(run) for run in runs if not run.error]
     return [*(aligned(rows) if len(rows) > 1 else []), *(f"{run.name}: {run.error}" for run in runs if run.error)]
 

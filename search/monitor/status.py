@@ -11,7 +11,7 @@ from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import SearchEnd, Usage, has_converged
 from foldrace.search.prior_store import PriorStatus
 from foldrace.storage.optuna_rows import State
-from foldrace.storage.workers import Control
+from foldrace.storage.workers import Control, job_of
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 
@@ -97,6 +97,11 @@ class WorkerStatus:
     stopped: bool
     silent_seconds: float
 
+    @property
+    def job(self) -> str:
+        """The task of Slurm that it is; empty where it is none."""
+        return job_of(self.owner)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStatus:
@@ -109,8 +114,7 @@ class StudyStatus:
         trials, evaluations: how many there are, by the state of the trial, as in {"COMPLETE": 12}.
         best: None until a trial is complete.
         first: the value of trial 0, which is the baseline of a study that has one; None until it is complete.
-        seconds_each: that workers have held a trial on average, or the median time of those that ended last; None until
-            there are some.
+        seconds_each: that workers have held a trial on average, or the median of those that ended last; None: unknown.
         finals: the final jobs of the study.
         rescores: its rescore, where there is one.
         failures: the last of them.
@@ -119,8 +123,8 @@ class StudyStatus:
         priors: how the study uses each.
         usage: of the budgets; None in a final job.
         end: why the search begins no trial more; None while it goes on, and in a final job.
-        edited: what the study file has otherwise than the run, in words; empty where nothing differs, and where nobody
-            asked.
+        edited: what the study file has otherwise than the run; empty where nothing differs, and where nobody asked.
+        queued: the tasks of Slurm that still wait, in words; empty where nobody asked.
         assessment: how good the leader is; None while too little is known, in a final job, and where nobody asked.
     """
 
@@ -144,6 +148,7 @@ class StudyStatus:
     end: SearchEnd | None = None
     rescores: tuple[FinalStatus, ...] = ()
     edited: str = ""
+    queued: tuple[str, ...] = ()
     assessment: "Assessment | None" = None
 
     @property

@@ -31,7 +31,7 @@ def backup_server(root: Path, file: Path) -> Path:
 def restore(url: sa.URL, file: Path, programs: Programs) -> None:
     """Fill an empty database from a file that `backup_server` wrote, all of it or nothing. Raises StorageError."""
     ours = Programs(programs.folder, programs.version)  # the file may be for its owner alone
-    asked = ["--single-transaction", "--exit-on-error", "--no-owner", *_server(url), file.absolute()]
+    asked: list[str | Path] = ["--single-transaction", "--exit-on-error", "--no-owner", *_server(url), file.absolute()]
     try:
         ours.run("pg_restore", asked, **_password(url))
     except ProgramError as error:

@@ -65,7 +65,7 @@ def _give(path: Path, programs: Programs) -> None:
 
 
 def _initialise(folder: Path, password: Path, programs: Programs) -> None:
-    roles = ["--username", USER, "--pwfile", password, "--auth", "scram-sha-256"]
+    roles: list[str | Path] = ["--username", USER, "--pwfile", password, "--auth", "scram-sha-256"]
     programs.run("initdb", ["--pgdata", folder, *roles, "--encoding", "UTF8", "--locale", "C"])
     (folder / "pg_hba.conf").write_text(_ACCESS, encoding="utf-8")
     with (folder / "postgresql.conf").open("a", encoding="utf-8") as settings:

@@ -164,7 +164,18 @@ def _start(place: ServerPlace, asked: Address, programs: Programs) -> None:
 
 def _start_postgres(data: Path, settings: str, programs: Programs) -> None:
     log = data / "server.log"
-    arguments = ["start", "--pgdata", data, "--log", log, "--options", settings, "--wait", "--timeout", "100"]
+    arguments: list[str | Path] = [
+        "start",
+        "--pgdata",
+        data,
+        "--log",
+        log,
+        "--options",
+        settings,
+        "--wait",
+        "--timeout",
+        "100",
+    ]
     for left in reversed(range(_TRIES)):
         begin = log.stat().st_size if log.exists() else 0
         try:

@@ -40,7 +40,7 @@ class Programs:
         Raises:
             ProgramError: it failed.
         """
-        asked = {} if self.account is None else {"user": self.account.pw_uid, "group": self.account.pw_gid}
+        user, group = (None, None) if self.account is None else (self.account.pw_uid, self.account.pw_gid)
         # A server that starts keeps what it was given as output open: a pipe would never end.
         with tempfile.TemporaryFile() as output:
             status = subprocess.run(
@@ -50,8 +50,9 @@ class Programs:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 env=_environment(environment),
-                extra_groups=[] if asked else None,
-                **asked,
+                user=user,
+                group=group,
+                extra_groups=None if self.account is None else [],
             ).returncode
             output.seek(0)
             text = output.read().decode(errors="replace")

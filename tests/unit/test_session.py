@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.search.launch.durations import parse_duration
 from foldrace.search.session import open_session
+from foldrace.studies.durations import parse_duration
 from foldrace.studies.study import Study
 
 

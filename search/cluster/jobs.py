@@ -1,0 +1,86 @@
+"""The jobs of a run: submitted, and known by their scripts in its folder."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldrace.search.cluster.script import job_script, refuse_short_time
+from foldrace.search.cluster.slurm import partition_of, submit_script
+from foldrace.search.session import Session, storage_url
+from foldrace.search.study_store import public_toml, study_exists
+from foldrace.search.workers.command import storage_in_environment
+from foldrace.storage.address import MOUNTS, network_file_system, parse, sqlite_file
+from foldrace.storage.errors import StorageError
+from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.workers import set_control
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.study import Study
+
+FOLDER = "slurm"  # in that of a run: JOB.sh, and how often each task was started again for nothing
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job array that Slurm has taken. As text, it is one line."""
+
+    job: int
+    tasks: int
+    partition: str
+
+    def __str__(self) -> str:
+        return f"submitted {self.job}_[0-{self.tasks - 1}] on {self.partition}"
+
+
+def worker_script(study: Study, root: Path, *, final: bool) -> str:
+    """The batch script of a study's workers, or with `final` of those of its final job, the last of which hands in.
+
+    Raises:
+        StudyError: their time is too short.
+    """
+    refuse_short_time(study)
+    workspace = Workspace(root, study.name)
+    kind = ["--final", "--hand-in"] if final else []
+    worker = [sys.executable, "-P", "-m", "foldrace", "worker", str(_study_file(workspace, final)), "--requeue"]
+    worker += ["--workspace", str(workspace.root), "--wait", "600", *kind]
+    return job_script(study, worker, workspace.folder / "logs")
+
+
+def submit(session: Session, script: str, *, final: bool) -> Submission:
+    """Submit the workers of a session's study; they read the study from the run's folder.
+
+    Raises:
+        StorageError: a file is in the way.
+        SlurmError: Slurm refuses.
+    """
+    study, workspace = session.study, session.workspace
+    workspace.refuse_links()
+    (workspace.folder / "logs").mkdir(parents=True, exist_ok=True)
+    atomic_write(_study_file(workspace, final), public_toml(study))
+    if study_exists(session.database, study.name):
+        set_control(session.database, study.name, "running", finals=final)
+    with storage_in_environment(session):
+        job = submit_script(script)
+    atomic_write(workspace.folder / FOLDER / f"{job}.sh", script)
+    return Submission(job, study.slurm.tasks, partition_of(job))
+
+
+def refuse_shared_file(study: Study, workspace: Workspace, mounts: Path = MOUNTS) -> None:
+    """Raise StorageError for an SQLite file on a network file system, which several machines would share."""
+    url = parse(storage_url(study, workspace))
+    if url.drivername != "sqlite":
+        return
+    file = sqlite_file(url)
+    kind = network_file_system(file.resolve(), mounts)
+    if kind:
+        right = 'write search.storage = "workspace", or the URL of a PostgreSQL server'
+        raise StorageError(f"{file}: SQLite on a network file system ({kind}) loses data of several machines; {right}")
+
+
+def jobs_of(workspace: Workspace) -> Sequence[int]:
+    """The numbers of the jobs that were submitted for a run."""
+    return sorted(int(path.stem) for path in (workspace.folder / FOLDER).glob("*.sh") if path.stem.isdecimal())
+
+
+def _study_file(workspace: Workspace, final: bool) -> Path:
+    return workspace.folder / FOLDER / "final.toml" if final else workspace.study_file

@@ -1,0 +1,64 @@
+"""One life of a worker process, from its first look at the database to what it leaves to the next one."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldrace.search.cluster.requeue import Life, requeued
+from foldrace.search.launch.durations import TimeLimit
+from foldrace.search.session import Session, open_session
+from foldrace.search.workers.signals import handle_signals
+from foldrace.storage.outages import RetryPolicy
+from foldrace.storage.workers import new_owner
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.study import Study
+
+
+@dataclass(frozen=True)
+class WorkerOrder:
+    """What a worker process is asked for: the arguments of `foldrace.worker`."""
+
+    device: str
+    seconds: float | None
+    wait: float
+    final: bool
+    hand_in: bool
+    requeue: bool
+    job: str | None
+    owner: str | None
+
+
+def live(study: Study, root: Path, order: WorkerOrder, say: Callable[[str], None]) -> int:
+    """Be one worker until nothing is left to do, or it should stop; returns the number of the signal, or 0.
+
+    Args:
+        root: the folder of all runs.
+        say: gets what the ensemble of a final job gave, where this worker made it.
+    """
+    life, limit = Life(), TimeLimit(order.seconds)
+
+    def should_stop() -> bool:
+        return life.signals.requested or limit.is_over()
+
+    guard = requeued(Workspace(root, study.name), life) if order.requeue else nullcontext()
+    retries = RetryPolicy(should_stop=should_stop)
+    with handle_signals(life.signals.receive), guard, open_session(study, root, order.wait, retries=retries) as session:
+        _work(session, order, life, should_stop, say)
+    return life.signals.number
+
+
+def _work(
+    session: Session, order: WorkerOrder, life: Life, should_stop: Callable[[], bool], say: Callable[[str], None]
+) -> None:
+    from foldrace.search.launch.final import hand_in, join_final
+    from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
+
+    job, owner = order.job, order.owner or (new_owner() if order.requeue else None)
+    if order.final:
+        session, job = join_final(session)
+    with life.observed(session, job, owner):
+        run_worker(session, WorkerOptions(order.device, job, owner), should_stop)
+    finished = hand_in(session) if order.final and order.hand_in and not should_stop() else None
+    if finished is not None:
+        say(str(finished))

@@ -1,0 +1,104 @@
+"""How a worker asks Slurm for another life: where its time or its database ended before its work did."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from foldrace.search.cluster import slurm
+from foldrace.search.cluster.jobs import FOLDER
+from foldrace.search.session import Session
+from foldrace.search.study_store import job_name
+from foldrace.search.workers.process import CRASHES_IN_A_ROW
+from foldrace.search.workers.signals import StopSignals
+from foldrace.storage import optuna_rows, tables
+from foldrace.storage.errors import DiskError, OutageError, StorageError
+from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.workers import has_trained, read_control
+from foldrace.storage.workspace import Workspace
+
+logger = logging.getLogger("foldrace.worker")
+
+
+@dataclass
+class Life:
+    """What came of one life of a worker; whoever runs it says so.
+
+    Attributes:
+        has_trained: whether it brought a fold on.
+        work_left: whether something is left to do, as far as is known.
+    """
+
+    has_trained: bool = False
+    work_left: bool = True
+    signals: StopSignals = field(default_factory=StopSignals)
+
+    @contextmanager
+    def observed(self, session: Session, job: str | None, owner: str | None) -> Iterator[None]:
+        """Learn from the database, when the worker `owner` ends, what came of its life; what is not known stays."""
+        name = session.study.name if job is None else job_name(session.study.name, job)
+        unfinished = sa.select(tables.trials.c.trial_id).where(tables.trials.c.state.in_(optuna_rows.UNFINISHED))
+
+        def work(connection: sa.Connection) -> None:
+            study_id = optuna_rows.find_study_id(connection, name)
+            left = connection.execute(unfinished.where(tables.trials.c.study_id == study_id).limit(1)).first()
+            self.has_trained = owner is not None and has_trained(connection, owner)
+            self.work_left = left is not None and read_control(connection, study_id) != "stopping"
+
+        try:
+            yield
+        finally:
+            with suppress(sa.exc.SQLAlchemyError, StorageError):  # it waits for no outage
+                session.database.transact_once(work)
+
+
+@contextmanager
+def requeued(workspace: Workspace, life: Life) -> Iterator[None]:
+    """Have Slurm start this task again where its work was cut off, but not for ever without progress.
+
+    Its work was cut off when the time limit ended it (Slurm sends SIGTERM, and still calls the task running), when the
+    database does not answer, or the disk has no room. What the user has to mend, and what the user ended, is not.
+    """
+    try:
+        yield
+    except (OutageError, DiskError):
+        _requeue(workspace, life)
+        raise
+    if life.signals.number == signal.SIGTERM and life.work_left:
+        _requeue(workspace, life)
+
+
+def _requeue(workspace: Workspace, life: Life) -> None:
+    task = slurm.own_task()
+    if task is None:
+        logger.warning("--requeue: no task of Slurm, so nobody starts this worker again")
+        return
+    try:
+        if not slurm.is_running(task):
+            logger.info("Slurm ends this task: it is not asked for another life")
+            return
+        lives = _count_lives(workspace.folder / FOLDER / f"{task}.lives", life)
+        if lives >= CRASHES_IN_A_ROW:
+            logger.warning("%d lives in a row brought nothing on: this task is not started again", lives)
+            return
+        slurm.requeue(task)
+        logger.info("Slurm starts task %s again", task)
+    except slurm.SlurmError as error:
+        logger.warning("this task is not started again: %s", error)
+
+
+def _count_lives(file: Path, life: Life) -> int:
+    """Which life in a row this one is that brought nothing on; 0 where it did. Kept in the run's folder."""
+    before = 0
+    with suppress(OSError, ValueError):
+        before = int(file.read_text(encoding="utf-8"))
+    lives = 0 if life.has_trained else before + 1
+    try:
+        atomic_write(file, str(lives))
+    except StorageError:  # a disk without room: then every life counts
+        return slurm.restarts() + 1
+    return lives

@@ -1,0 +1,106 @@
+"""What is asked of Slurm, by its own commands; what it refuses is told in its own words."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from foldrace.errors import FoldraceError
+
+_PREFIX = re.compile(r"^\w+: (error|fatal): ")
+_SECONDS = 60.0  # a controller that is busy answers late
+
+
+class SlurmError(FoldraceError):
+    """Slurm is not there, or refuses."""
+
+
+@dataclass(frozen=True)
+class QueuedTask:
+    """A task of a job array that waits for a place.
+
+    Attributes:
+        task: as 48213_3, or 48213_[3-7].
+        reason: in Slurm's word, as Resources.
+    """
+
+    task: str
+    partition: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.task} waits on {self.partition} ({self.reason})"
+
+
+def refuse_absent() -> None:
+    """Raise SlurmError where Slurm is not on this machine."""
+    if shutil.which("sbatch") is None:
+        raise SlurmError("no sbatch on this machine; submit where Slurm is, or --print the script and take it there")
+
+
+def submit_script(script: str) -> int:
+    """Submit a batch script; returns the number of the job. Raises SlurmError."""
+    told = _ask(["sbatch", "--parsable"], script)
+    match = re.match(r"(\d+)", told.strip().splitlines()[-1] if told.strip() else "")
+    if match is None:
+        raise SlurmError(f"sbatch told no number of a job: {told.strip()!r}")
+    return int(match[1])
+
+
+def partition_of(job: int) -> str:
+    """The partition of a job, in words. Raises SlurmError."""
+    return ", ".join(sorted(set(_ask(["squeue", "--noheader", f"--jobs={job}", "--format=%P"]).split())))
+
+
+def queued_tasks(jobs: Sequence[int]) -> list[QueuedTask]:
+    """The tasks of these jobs that still wait; none where Slurm is not there or has forgotten them."""
+    if not jobs:
+        return []
+    asked = ",".join(map(str, jobs))
+    try:
+        told = _ask(["squeue", "--noheader", "--states=PENDING", f"--jobs={asked}", "--format=%i|%P|%r"])
+    except SlurmError:
+        return []
+    rows = [line.strip().split("|") for line in told.splitlines()]
+    return [QueuedTask(*row) for row in rows if len(row) == 3]
+
+
+def cancel_queued(jobs: Sequence[int]) -> None:
+    """Let go the tasks of these jobs that still wait; those that run end by themselves. Raises SlurmError."""
+    if queued_tasks(jobs):
+        _ask(["scancel", "--state=PENDING", *map(str, jobs)])
+
+
+def own_task() -> str | None:
+    """The number of the job that this process is a task of; None outside of Slurm."""
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def restarts() -> int:
+    """How often Slurm has started this task again."""
+    return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+
+def is_running(task: str) -> bool:
+    """Whether Slurm lets a task run: one that it ends, by its user's wish or for a job before it, is none."""
+    return _ask(["squeue", "--noheader", f"--jobs={task}", "--format=%T"]).strip() == "RUNNING"
+
+
+def requeue(task: str) -> None:
+    """Have Slurm start a task again, from its beginning, when there is a place. Raises SlurmError."""
+    _ask(["scontrol", "requeue", task])
+
+
+def _ask(command: Sequence[str], text: str = "") -> str:
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=_SECONDS)
+    except FileNotFoundError:
+        raise SlurmError(f"no {command[0]} on this machine") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SlurmError(f"{command[0]}: {error}") from None
+    if done.returncode:
+        words = [_PREFIX.sub("", line.strip()) for line in done.stderr.splitlines() if line.strip()]
+        raise SlurmError(f"{command[0]}: {'; '.join(words) or f'exited with status {done.returncode}'}")
+    return done.stdout

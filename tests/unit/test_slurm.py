@@ -1,0 +1,189 @@
+"""What is asked of Slurm: the batch script of a study, the section [slurm], and when a worker asks for another life.
+
+Real Slurm is in tests/slurm; here its commands are small programs that answer and note what they were asked.
+"""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from foldrace.errors import FoldraceError
+from foldrace.search.cluster import slurm
+from foldrace.search.cluster.jobs import refuse_shared_file, worker_script
+from foldrace.search.cluster.requeue import Life, requeued
+from foldrace.search.cluster.script import job_script
+from foldrace.storage.address import sqlite_url
+from foldrace.storage.errors import OutageError, StorageError
+from foldrace.storage.workers import WorkerIdentity, job_of, new_owner
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.loading import load
+from foldrace.studies.study import StudyError
+
+FULL = [
+    "slurm.partition=gpu",
+    "slurm.account=lab",
+    "slurm.gpus=2",
+    "slurm.cpus=4",
+    "slurm.memory=32G",
+    "slurm.time=26h30m",
+    "slurm.tasks=16",
+    'slurm.setup=["module load cuda", "source venv/bin/activate"]',
+    'slurm.extra=["--constraint=a100"]',
+]
+
+
+def directives(*overrides: str, logs: str = "/runs/demo/logs") -> list[str]:
+    script = job_script(load("demo", overrides), ["foldrace", "worker", "a b.toml"], Path(logs))
+    return [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
+
+
+def test_a_script_asks_for_what_the_section_says_and_the_worker_takes_the_place_of_the_shell() -> None:
+    script = job_script(load("demo", FULL), ["foldrace", "worker", "a b.toml"], Path("/runs/demo/logs"))
+
+    assert script.splitlines() == [
+        "#!/bin/bash",
+        "#SBATCH --job-name=foldrace-demo",
+        "#SBATCH --array=0-15",
+        "#SBATCH --partition=gpu",
+        "#SBATCH --account=lab",
+        "#SBATCH --gres=gpu:2",
+        "#SBATCH --cpus-per-task=4",
+        "#SBATCH --mem=32G",
+        "#SBATCH --time=26:30:00",
+        "#SBATCH --requeue",
+        "#SBATCH --open-mode=append",
+        "#SBATCH --signal=B:TERM@120",
+        "#SBATCH --output=/runs/demo/logs/slurm-%A_%a.log",
+        "#SBATCH --constraint=a100",
+        "",
+        "module load cuda",
+        "source venv/bin/activate",
+        "exec foldrace worker 'a b.toml'",
+    ]
+
+
+def test_a_study_without_the_section_asks_for_one_gpu_each_and_no_time() -> None:
+    assert directives()[1:4] == ["--array=0-7", "--gres=gpu:1", "--requeue"]
+    assert not [line for line in directives("slurm.gpus=0") if "gpu" in line]
+
+
+def test_a_warning_comes_two_minutes_or_a_quarter_of_the_time_before_its_end() -> None:
+    assert "--signal=B:TERM@60" in directives("slurm.time=4m")
+    assert "--signal=B:TERM@120" in directives("slurm.time=8m")
+    assert "--time=00:02:00" in directives("slurm.time=90s")  # Slurm counts whole minutes
+
+
+def test_a_folder_with_a_space_and_a_percent_sign_is_the_folder_of_the_logs() -> None:
+    assert '--output="/my runs/50%%/slurm-%A_%a.log"' in directives(logs="/my runs/50%")
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("slurm.tasks=0", "slurm.tasks"),
+        ("slurm.time=soon", "expected a duration of a minute or more, such as 11h or 90m; found 'soon'"),
+        ("slurm.time=30s", "expected a duration of a minute or more"),
+        ('slurm.extra=["exclusive"]', "expected options of sbatch, such as --constraint=a100; found 'exclusive'"),
+        ('slurm.setup=["a\\nb"]', "slurm.setup"),
+        ("slurm.partition=two words", "slurm.partition"),
+        ("slurm.memory=lots", "slurm.memory"),
+        ("slurm.nodes=2", "slurm.nodes: unknown key; known: partition, gpus"),
+    ],
+)
+def test_what_slurm_cannot_be_asked_is_one_line(override: str, told: str) -> None:
+    with pytest.raises(StudyError) as refused:
+        load("demo", [override])
+    assert told in str(refused.value)
+
+
+def test_a_time_that_is_over_before_the_first_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="shorter than the 5 minutes between two checkpoints"):
+        worker_script(load("demo", ["slurm.time=4m"]), tmp_path, final=False)
+    assert "--hand-in" in worker_script(load("demo", ["slurm.time=5m"]), tmp_path, final=True)
+
+
+def test_an_sqlite_file_on_a_network_file_system_is_refused(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text("root / ext4 rw 0 0\nserver:/x /shared lustre rw 0 0\n")
+    for storage in (None, sqlite_url(Path("/shared/study.db"))):
+        study = load("demo", [f"search.storage={storage}"] if storage else [])
+        with pytest.raises(StorageError, match=r'\(lustre\) .*write search.storage = "workspace"'):
+            refuse_shared_file(study, Workspace("/shared/runs", "demo"), mounts)
+    refuse_shared_file(load("demo"), Workspace(tmp_path, "demo"), mounts)
+
+
+def test_a_worker_is_named_after_its_task_and_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID", "SLURMD_NODENAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert job_of(new_owner()) == ""
+    for name, value in {"ARRAY_JOB_ID": "48213", "ARRAY_TASK_ID": "3", "JOB_ID": "48216"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    monkeypatch.setenv("SLURMD_NODENAME", "n1")
+    assert (job_of(new_owner()), WorkerIdentity().host) == ("48213_3", "n1")
+
+
+@pytest.fixture
+def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Has squeue answer a line, and scontrol note what it is asked; returns the file of these notes."""
+    asked = tmp_path / "asked"
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("SLURM_JOB_ID", "48216")
+
+    def make(line: str) -> Path:
+        for name, script in {"squeue": f"echo '{line}'", "scontrol": f"echo $* >> {asked}"}.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+        return asked
+
+    return make
+
+
+def test_a_worker_asks_for_another_life_when_its_time_is_over(answer: Callable[[str], Path], tmp_path: Path) -> None:
+    asked, workspace = answer("RUNNING"), Workspace(tmp_path, "demo")
+    for life in (Life(), Life(work_left=False), Life()):
+        with requeued(workspace, life):
+            life.signals.number = signal.SIGTERM
+    with requeued(workspace, Life()):  # nothing was left to do
+        pass
+    with pytest.raises(StudyError), requeued(workspace, Life()):
+        raise StudyError("what the user has to mend")
+    assert asked.read_text() == "requeue 48216\n" * 2
+
+
+def test_a_task_that_slurm_ends_is_left_alone(answer: Callable[[str], Path], tmp_path: Path) -> None:
+    asked, life = answer("COMPLETING"), Life()
+    with requeued(Workspace(tmp_path, "demo"), life):
+        life.signals.number = signal.SIGTERM
+    assert not asked.exists()
+
+
+def test_an_outage_is_waited_for_in_five_lives_and_any_progress_counts_anew(
+    answer: Callable[[str], Path], tmp_path: Path
+) -> None:
+    asked = answer("RUNNING")
+
+    def live(has_trained: bool = False) -> int:
+        with pytest.raises(OutageError), requeued(Workspace(tmp_path, "demo"), Life(has_trained)):
+            raise OutageError("the database does not answer")
+        return len(asked.read_text().splitlines())
+
+    assert [live() for _ in range(4)] == [1, 2, 3, 4]
+    assert live(has_trained=True) == 5
+    assert [live() for _ in range(6)] == [6, 7, 8, 9, 9, 9]
+
+
+def test_tasks_that_wait_are_told_in_words(answer: Callable[[str], Path]) -> None:
+    answer("48213_[3-7]|gpu|Resources")
+    assert [str(task) for task in slurm.queued_tasks([48213])] == ["48213_[3-7] waits on gpu (Resources)"]
+    assert slurm.queued_tasks([]) == []
+
+
+def test_without_slurm_nothing_waits_and_nothing_can_be_submitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm.queued_tasks([48213]) == []
+    with pytest.raises(FoldraceError, match="no sbatch on this machine"):
+        slurm.refuse_absent()
