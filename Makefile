@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install install-dev demo test lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
+.PHONY: install install-dev demo test test-slurm lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
 	bench-watching record-curves shipped-priors screenshots
 
 # What a user needs; `make test` and `make lint` install what a developer needs beside it.
@@ -30,6 +30,16 @@ demo: install
 
 test: install-dev
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
+
+# Workers under a real Slurm, which is unpacked into .slurm and leaves the machine as it is. Needs root and Debian's packages.
+test-slurm: install-dev .slurm/.unpacked
+	$(BIN)/pytest tests/slurm -m slurm
+
+.slurm/.unpacked:
+	mkdir -p .slurm/packages
+	cd .slurm/packages && apt-get download $$(apt-get install --simulate --no-install-recommends slurmctld slurmd slurm-client munge | awk '/^Inst/ { print $$2 }')
+	for package in .slurm/packages/*.deb; do dpkg -x $$package .slurm || exit 1; done
+	touch $@
 
 lint: install-dev
 	$(BIN)/ruff format --check .

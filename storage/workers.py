@@ -44,9 +44,17 @@ def new_owner() -> str:
 
     Under Slurm it names the task too, as in n1/48213_3:0123456789ab.
     """
+    task = own_task()
+    return f"{_node()}{f'/{task}' if task else ''}:{uuid.uuid4().hex[:12]}"
+
+
+def own_task() -> str:
+    """The task of Slurm that this process is, as 48213_3; empty where it is none.
+
+    SLURM_JOB_ID will not do: that of an array's last task is the number of the whole array.
+    """
     job, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    named = f"{job}_{task}" if job and task else os.environ.get("SLURM_JOB_ID")
-    return f"{_node()}{f'/{named}' if named else ''}:{uuid.uuid4().hex[:12]}"
+    return f"{job}_{task}" if job and task else os.environ.get("SLURM_JOB_ID", "")
 
 
 def job_of(owner: str) -> str:

@@ -34,10 +34,12 @@ def stop(study: Named, *, workspace: str | Path | None = None) -> None:
     """
     from foldrace.search.cluster.jobs import jobs_of
     from foldrace.search.cluster.slurm import cancel_queued
+    from foldrace.search.study_store import study_exists
 
     with open_run(study, workspace) as session:
-        set_control(session.database, session.study.name, "stopping")
-        cancel_queued(jobs_of(session.workspace))
+        had_queued = cancel_queued(jobs_of(session.workspace))
+        if not had_queued or study_exists(session.database, session.study.name):  # else no worker has begun it
+            set_control(session.database, session.study.name, "stopping")
 
 
 def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None = None) -> "CleanedRun":

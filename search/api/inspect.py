@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, final_folder, is_final_folder, open_run, split_job
 from foldrace.search.session import PAGE, Session
+from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import WORKSPACE
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study
@@ -39,13 +40,15 @@ def status(study: Named, *, job: str | None = None, workspace: str | Path | None
     from foldrace.search.cluster.jobs import jobs_of
     from foldrace.search.cluster.slurm import queued_tasks
     from foldrace.search.monitor.status_reader import read_status, with_assessment
-    from foldrace.search.study_store import changes_since_run
+    from foldrace.search.study_store import changes_since_run, study_exists
 
     study, named = split_job(study)
     with open_run(study, workspace) as session:
         name = _name_of(session, named if job is None else job)
-        shown = with_assessment(session.database, read_status(session.database, name))
         queued = tuple(str(task) for task in queued_tasks(jobs_of(session.workspace)))
+        if queued and not study_exists(session.database, name):
+            raise StorageError(f"{name}: no worker has begun it yet; {'; '.join(queued)}")
+        shown = with_assessment(session.database, read_status(session.database, name))
         return replace(shown, edited=changes_since_run(session.database, session.study), queued=queued)
 
 

@@ -19,6 +19,7 @@ from foldrace.search.cli.options import (
     WorkspaceOption,
     load_study,
 )
+from foldrace.storage.workers import own_task
 from foldrace.studies.durations import parse_duration
 
 TimeLimitOption = Annotated[
@@ -31,7 +32,10 @@ HandInOption = Annotated[
     bool, typer.Option("--hand-in", help="With --final: when all folds are trained, make the submission.")
 ]
 RequeueOption = Annotated[
-    bool, typer.Option("--requeue", help="As a task of Slurm: ask for another life where the time ends first.")
+    bool,
+    typer.Option(
+        "--requeue", help="Where it is told to end first: have Slurm start it again; elsewhere exit with 143."
+    ),
 ]
 
 
@@ -66,7 +70,8 @@ def worker(
         owner=owner,
         say=typer.echo,
     )
-    if parent is not None and signal_number:  # the run that started it tells by this that work is left
+    told = parent is not None or (requeue and not own_task())
+    if told and signal_number:  # the run or the scheduler that started it knows by this that work is left
         raise typer.Exit(128 + signal_number)
 
 

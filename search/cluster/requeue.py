@@ -18,7 +18,7 @@ from foldrace.search.workers.signals import StopSignals
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.errors import DiskError, OutageError, StorageError
 from foldrace.storage.files.atomic import atomic_write
-from foldrace.storage.workers import has_trained, read_control
+from foldrace.storage.workers import has_trained, own_task, read_control
 from foldrace.storage.workspace import Workspace
 
 logger = logging.getLogger("foldrace.worker")
@@ -73,9 +73,9 @@ def requeued(workspace: Workspace, life: Life) -> Iterator[None]:
 
 
 def _requeue(workspace: Workspace, life: Life) -> None:
-    task = slurm.own_task()
-    if task is None:
-        logger.warning("--requeue: no task of Slurm, so nobody starts this worker again")
+    task = own_task()
+    if not task:
+        logger.info("work is left: the exit status tells it to whoever starts workers here")
         return
     try:
         if not slurm.is_running(task):

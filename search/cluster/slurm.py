@@ -67,15 +67,12 @@ def queued_tasks(jobs: Sequence[int]) -> list[QueuedTask]:
     return [QueuedTask(*row) for row in rows if len(row) == 3]
 
 
-def cancel_queued(jobs: Sequence[int]) -> None:
-    """Let go the tasks of these jobs that still wait; those that run end by themselves. Raises SlurmError."""
-    if queued_tasks(jobs):
-        _ask(["scancel", "--state=PENDING", *map(str, jobs)])
-
-
-def own_task() -> str | None:
-    """The number of the job that this process is a task of; None outside of Slurm."""
-    return os.environ.get("SLURM_JOB_ID")
+def cancel_queued(jobs: Sequence[int]) -> bool:
+    """Let go the tasks of these jobs that still wait, not those that run; False where none did. Raises SlurmError."""
+    if not queued_tasks(jobs):
+        return False
+    _ask(["scancel", "--state=PENDING", *map(str, jobs)])
+    return True
 
 
 def restarts() -> int:

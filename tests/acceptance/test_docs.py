@@ -6,7 +6,9 @@ import re
 import tomllib
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
+import yaml
 
 from foldrace.search.prior_store import EarlierStudy
 from foldrace.studies.loading import SHIPPED, parse
@@ -62,6 +64,18 @@ def test_the_guide_has_every_key_and_its_default() -> None:
     for name in sections:
         named = {*said.get(name, {}), *used.get(name, {}), *re.findall(r"(?m)^# (\w+) = ", defaults)}
         assert type(getattr(study, name)).model_fields.keys() <= named, name
+
+
+def test_the_manifest_is_what_kubernetes_takes() -> None:
+    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    manifest = yaml.safe_load(text)
+
+    kubernetes_validate.validate(manifest, "1.37", strict=True)
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    command, *arguments = container["command"]
+    assert command == "foldrace"
+    assert {word for word in arguments if word.startswith("--")} <= set(reference.help_of(arguments[0]).split())
 
 
 def test_the_prior_in_the_guide_is_one() -> None:

@@ -129,7 +129,8 @@ def answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
     """Has squeue answer a line, and scontrol note what it is asked; returns the file of these notes."""
     asked = tmp_path / "asked"
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("SLURM_JOB_ID", "48216")
+    for name, value in {"ARRAY_JOB_ID": "48213", "ARRAY_TASK_ID": "7", "JOB_ID": "48213"}.items():  # the last task
+        monkeypatch.setenv(f"SLURM_{name}", value)
 
     def make(line: str) -> Path:
         for name, script in {"squeue": f"echo '{line}'", "scontrol": f"echo $* >> {asked}"}.items():
@@ -149,7 +150,7 @@ def test_a_worker_asks_for_another_life_when_its_time_is_over(answer: Callable[[
         pass
     with pytest.raises(StudyError), requeued(workspace, Life()):
         raise StudyError("what the user has to mend")
-    assert asked.read_text() == "requeue 48216\n" * 2
+    assert asked.read_text() == "requeue 48213_7\n" * 2
 
 
 def test_a_task_that_slurm_ends_is_left_alone(answer: Callable[[str], Path], tmp_path: Path) -> None:
