@@ -7,13 +7,15 @@ from pathlib import Path
 
 from foldrace.search.cluster.script import job_script, refuse_short_time
 from foldrace.search.cluster.slurm import partition_of, submit_script
+from foldrace.search.ensemble.job import find_final_job
+from foldrace.search.launch.final import begin_final
+from foldrace.search.launch.search import continue_search
 from foldrace.search.session import Session, storage_url
 from foldrace.search.study_store import public_toml, study_exists
 from foldrace.search.workers.command import storage_in_environment
 from foldrace.storage.address import MOUNTS, network_file_system, parse, sqlite_file
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import atomic_write
-from foldrace.storage.workers import set_control
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 
@@ -50,15 +52,17 @@ def submit(session: Session, script: str, *, final: bool) -> Submission:
     """Submit the workers of a session's study; they read the study from the run's folder.
 
     Raises:
-        StorageError: a file is in the way.
+        StorageError: a file is in the way, or there is another study of this name.
         SlurmError: Slurm refuses.
     """
     study, workspace = session.study, session.workspace
     workspace.refuse_links()
+    if not final:
+        continue_search(session)
+    elif study_exists(session.database, find_final_job(study, session.database, workspace).name):
+        begin_final(session)
     (workspace.folder / "logs").mkdir(parents=True, exist_ok=True)
     atomic_write(_study_file(workspace, final), public_toml(study))
-    if study_exists(session.database, study.name):
-        set_control(session.database, study.name, "running", finals=final)
     with storage_in_environment(session):
         job = submit_script(script)
     atomic_write(workspace.folder / FOLDER / f"{job}.sh", script)
