@@ -71,7 +71,7 @@ def wait_until(is_so: Callable[[], object], explain: Callable[[], str]) -> None:
     end = time.monotonic() + 900
     while not is_so():
         assert time.monotonic() < end, explain()
-        time.sleep(0.5)
+        time.sleep(1.0)
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def logs(workspace: Path) -> str:
 
 
 def test_four_workers_that_are_requeued_killed_and_out_of_time_lose_nothing(slurm: Slurm, workspace: Path) -> None:
-    job = submitted(slurm, workspace, "demo", "--trials", "6", "--set", "slurm.tasks=4", "--set", "slurm.time=4m")
+    small = ("--trials", "4", "--set", "search.baseline={}", "--set", "training.epochs={low=2,high=4}")
+    job = submitted(slurm, workspace, "demo", *small, "--set", "slurm.tasks=4", "--set", "slurm.time=4m")
 
     def explain() -> str:
         return slurm("squeue") + logs(workspace)[-5000:]
@@ -80,7 +81,7 @@ def test_four_workers_that_are_requeued_killed_and_out_of_time_lose_nothing(slur
     status = status_of(workspace)
     assert status is not None
     ended = status.trials
-    assert (sum(ended.values()), ended.get("FAIL", 0), status.orphans) == (6, 0, ())
+    assert (sum(ended.values()), ended.get("FAIL", 0), status.orphans) == (4, 0, ())
     told = re.findall(r"trial (\d+) (?:complete|pruned)", logs(workspace))
     assert len(told) == len(set(told))
     assert "goes on in fold" in logs(workspace)
