@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.search.monitor.status import StudyStatus
+from foldrace.search.monitor.status import StudyStatus, WorkerStatus
 from foldrace.search.monitor.status_reader import find_status
 from foldrace.search.session import open_session
 from foldrace.studies.loading import load
@@ -59,16 +59,16 @@ def test_four_workers_that_are_requeued_killed_and_out_of_time_lose_nothing(slur
     def explain() -> str:
         return slurm("squeue") + logs(workspace)[-5000:]
 
-    def at_work() -> list[int]:
+    def at_work() -> list[WorkerStatus]:
         status = status_of(workspace)
-        return [] if status is None else [worker.pid for worker in status.alive if worker.epoch is not None]
+        return [] if status is None else [worker for worker in status.alive if worker.epoch is not None]
 
     wait_until(at_work, explain)
-    assert f"job {job}_" in foldrace(slurm, workspace, "status", "demo")
+    assert all(re.fullmatch(rf"{job}_[0-3]", worker.job) and worker.host in ("n1", "n2") for worker in at_work())
     for task in slurm.running(job)[-2:]:
         slurm("scontrol", "requeue", task)
     wait_until(at_work, explain)
-    os.kill(at_work()[0], signal.SIGKILL)
+    os.kill(at_work()[0].pid, signal.SIGKILL)
     wait_until(at_work, explain)
     slurm("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")
     slurm("scontrol", "update", "NodeName=n2", "State=RESUME")
