@@ -67,7 +67,6 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "seconds_each": status.seconds_each,
         "finals": [asdict(final) for final in status.finals],
         "workers": [asdict(worker) | {"job": worker.job} for worker in status.workers],
-        "queued": list(status.queued),
         "failures": [asdict(failure) for failure in status.failures],
         "orphans": [asdict(orphan) for orphan in status.orphans],
         "metric": status.study.search.metric,
@@ -84,6 +83,7 @@ def status_json(status: StudyStatus) -> dict[str, Any]:
         "rescores": [asdict(rescore) for rescore in status.rescores],
         "aside": dict(status.aside),
         "assessment": None if status.assessment is None else status.assessment.to_json(),
+        "queued": list(status.queued),
     }
 
 

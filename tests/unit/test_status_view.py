@@ -115,11 +115,22 @@ def test_the_lines_say_how_good_the_leader_is_and_name_it_where_it_is_not_the_be
     assert "leader    trial 1" not in status_lines(replace(status, assessment=replace(assessment, trial=1)))
 
 
+def test_the_task_of_a_worker_and_the_tasks_that_wait_are_told(status: StudyStatus) -> None:
+    worker = replace(status.workers[0], owner="n1/48213_3:0123456789ab", host="n1")
+    status = replace(status, workers=(worker,), queued=("48213_[5-7] waits on gpu (Resources)",))
+
+    lines = status_lines(status)
+
+    assert "queued    48213_[5-7] waits on gpu (Resources)" in lines
+    assert any(line.startswith("worker    ") and "on n1, job 48213_3, pid" in line for line in lines)
+    assert status.to_json()["workers"][0]["job"] == "48213_3"
+
+
 def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
     told = json.loads(json.dumps(status.to_json()))
 
     keys = "name control trials evaluations best first seconds_each finals workers failures orphans metric fold_epochs"
-    keys += " state edited baseline seconds_left used ahead converged end priors rescores aside assessment"
+    keys += " state edited baseline seconds_left used ahead converged end priors rescores aside assessment queued"
     assert list(told) == keys.split()
     assert told["best"] == {"number": 1, "value": 0.7, "knobs": {"gamma": 0.51239, "epochs": 9}, "by_hand": False}
     assert told["finals"] == [
