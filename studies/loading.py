@@ -16,7 +16,8 @@ from foldrace.errors import hide_passwords
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.messages import explain
 from foldrace.studies.overrides import absolute, apply_override, parse_override, set_key, with_absolute_files
-from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError, is_sample
+from foldrace.studies.sections import is_sample
+from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError
 
 SHIPPED = Path(__file__).parent
 Overrides = Mapping[str, object] | Iterable[str]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from foldrace.studies.data import PATH_KEYS
-from foldrace.studies.study import StudyError, is_file, is_sample
+from foldrace.studies.sections import is_sample
+from foldrace.studies.study import StudyError, is_file
 
 _PATHS = {f"data.{key}" for key in PATH_KEYS}
 

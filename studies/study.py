@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import tomli_w
 from pydantic import (
@@ -16,8 +16,9 @@ from pydantic import (
 )
 
 from foldrace.errors import FoldraceError
-from foldrace.studies.data import Data, Section, Task
+from foldrace.studies.data import Data, Section
 from foldrace.studies.knobs import DEFAULTS, MARKED, Hyperparameters, Value
+from foldrace.studies.sections import Final, Folds, Model, Slurm
 from foldrace.studies.settings import (
     Choices,
     Range,
@@ -28,7 +29,6 @@ from foldrace.studies.settings import (
     check_setting,
     searched_knobs,
 )
-from foldrace.studies.slurm import Slurm
 
 Metric = Literal["accuracy", "micro_f1", "macro_f1", "auprc"]
 Sampler = Literal["gp", "tpe"]
@@ -39,14 +39,7 @@ Tracker = Literal["neptune", "mlflow", "tensorboard"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
 SHIPPED_PRIORS = "shipped"  # among the names of `search.prior`
-TINY = "tiny"  # the model that is built here, and learns its pieces from the study's rows
 MAX_TRIALS = 20_000  # they are queued in one transaction
-FORMS = ("pred", "probs", "labels")  # of a submission
-
-
-def is_sample(submission: str) -> bool:
-    """Whether `final.submission` is a file; else it is one of `FORMS`."""
-    return submission.lower().endswith(".csv")
 
 
 def is_file(prior: str) -> bool:
@@ -56,33 +49,6 @@ def is_file(prior: str) -> bool:
 
 class StudyError(FoldraceError):
     """The study file cannot be run as it is."""
-
-
-class Model(Section):
-    """A name on the hub, a folder, or `tiny`; sentences are cut at `max_length` tokens.
-
-    Attributes:
-        vocabulary: of `tiny`, the most pieces that its tokenizer learns from the study's rows; None: 6,000.
-    """
-
-    name: str = Field(TINY, min_length=1)
-    max_length: int = Field(128, ge=8, le=8192)
-    vocabulary: int | None = Field(None, ge=100, le=200_000)
-
-    @model_validator(mode="after")
-    def _only_tiny_learns_its_pieces(self) -> Self:
-        if self.vocabulary is not None and self.name != TINY:
-            raise ValueError(f"vocabulary: {self.name} has pieces of its own; only {TINY} learns them, so leave it out")
-        return self
-
-
-class Folds(Section):
-    """How the rows are split. One seed rules the split, the initial weights and the order of the batches."""
-
-    count: int = Field(5, ge=2, le=100)
-    seed: int = Field(77, ge=0, lt=2**31)
-    oversample_minority: bool = True
-    leaky_oversampling: bool = False
 
 
 class Search(Section):
@@ -176,47 +142,6 @@ class Search(Section):
         if self.prior and self.sampler != "gp":
             raise ValueError(f'sampler = "{self.sampler}" reads no prior; write sampler = "gp", or leave it out')
         return self
-
-
-class Final(Section):
-    """The final job: its folds and seeds, how the models vote, and the format of the submission.
-
-    Attributes:
-        validation: False: one model of each seed is trained on all rows, none is held out, and nothing is scored.
-        submission: `pred`: the codes of the labels alone; `probs`: id, label and the probabilities of all; `labels`: id
-            and label; or a .csv file whose columns, rows and form of labels it takes. None: `pred` of relations, else
-            `labels`.
-    """
-
-    folds: int = Field(8, ge=2, le=100)
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**31)], ...] = Field((77,), min_length=1, max_length=100)
-    validation: bool = True
-    vote: Literal["probabilities", "logits"] = "probabilities"
-    submission: str | None = None
-
-    @property
-    def models(self) -> int:
-        """The models of each seed: one for each fold, or one alone of all rows."""
-        return self.folds if self.validation else 1
-
-    def form(self, task: Task) -> str:
-        """The form of the submission: of relations by default `pred`, of all else `labels`."""
-        return self.submission or ("pred" if task == "relation" else "labels")
-
-    @field_validator("submission")
-    @classmethod
-    def _is_a_form_or_a_file(cls, submission: str | None) -> str | None:
-        if submission is not None and submission not in FORMS and not is_sample(submission):
-            raise ValueError(f"expected {', '.join(FORMS)}, or a sample's .csv file; found {submission!r}")
-        return submission
-
-    @field_validator("seeds")
-    @classmethod
-    def _each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        repeated = next((seed for seed in seeds if seeds.count(seed) > 1), None)
-        if repeated is not None:
-            raise ValueError(f"the seed {repeated} is listed twice; its folds would vote twice")
-        return seeds
 
 
 class Study(Section):

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from foldrace.errors import FoldraceError, short_repr
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import new_folder
-from foldrace.studies.study import is_sample
+from foldrace.studies.sections import is_sample
 from foldrace.trainer.arrays import Probabilities
 from foldrace.trainer.data.formats import MAX_FILE_BYTES, decode, read_bytes
 from foldrace.trainer.data.labels import Labels

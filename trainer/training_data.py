@@ -19,7 +19,8 @@ from foldrace.storage.files.digests import digests_of, find_added, find_changed
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import EntityMarking, Hyperparameters
-from foldrace.studies.study import Folds, Study
+from foldrace.studies.sections import Folds
+from foldrace.studies.study import Study
 from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.augmentation.source import AugmentationSource
 from foldrace.trainer.data.batching import Tokens
@@ -72,15 +73,6 @@ class TrainingData:
         return next((names.index(name) for name in NO_RELATIONS if name in names), None)
 
     @property
-    def invented_codes(self) -> str:
-        """A phrase about the label codes of a submission that no file gave; empty when a file gave them."""
-        labels = self.examples.labels
-        may_write_codes = self.study.final.form(self.examples.task) != "labels"
-        if not may_write_codes or self.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
-            return ""
-        return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
-
-    @property
     def source(self) -> ModelSource:
         model = self.study.model
         return ModelSource(model.name, len(self.tokenizer), len(self.examples.labels.names), model.max_length)
@@ -110,8 +102,7 @@ class TrainingData:
         final = self.study.final
         if final.validation:
             return self.plan(final.folds, seed)
-        folds = self.study.folds.model_copy(update={"count": final.folds, "seed": seed})
-        return plan_all_rows(self.labels, folds)
+        return plan_all_rows(self.labels, self.study.folds.model_copy(update={"count": final.folds, "seed": seed}))
 
     def encoded(self, marking: EntityMarking, of_test: bool = False, with_entities: bool = False) -> Tokens:
         """The token ids of every row, or of every test row. They are kept for the next call."""
@@ -161,6 +152,15 @@ class TrainingData:
             test=self.encoded(knobs.entity_marking, of_test=True) if predict_test else None,
             augmentation=source.augmentation(knobs, tokens, training),
         )
+
+
+def invented_codes(data: TrainingData) -> str:
+    """A phrase about the label codes of a submission that no file gave; empty when a file gave them."""
+    labels = data.examples.labels
+    may_write_codes = data.study.final.form(data.examples.task) != "labels"
+    if not may_write_codes or data.study.data.labels is not None or labels.names == tuple(map(str, labels.codes)):
+        return ""
+    return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
 
 
 def plan_examples(examples: Examples, folds: Folds) -> FoldPlan:

@@ -10,7 +10,8 @@ from transformers import ElectraConfig, ElectraForSequenceClassification, loggin
 from benchmarks.gpu.setting import Setting
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
-from foldrace.studies.study import TINY, Study
+from foldrace.studies.sections import TINY
+from foldrace.studies.study import Study
 from foldrace.trainer.data.examples import read_training
 from foldrace.trainer.data.tokenizer import build_tokenizer
 from foldrace.trainer.training.checkpoint import Checkpoint

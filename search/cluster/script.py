@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from foldrace.studies.slurm import Slurm
+from foldrace.studies.sections import Slurm
 from foldrace.studies.study import Study, StudyError
 
 _WARNING_SECONDS = 120  # before the time limit; a worker saves its fold meanwhile

@@ -20,7 +20,8 @@ from foldrace.search.ensemble.job import (
 from foldrace.search.study_store import FinalFold
 from foldrace.storage.files.digests import find_added, find_changed
 from foldrace.studies.loading import Overrides, load
-from foldrace.studies.study import Study, is_sample
+from foldrace.studies.sections import is_sample
+from foldrace.studies.study import Study
 from foldrace.trainer.arrays import Float32Array, FloatArray
 from foldrace.trainer.data.encoding import encode, unknown_share
 from foldrace.trainer.data.examples import Examples, read_test

@@ -19,7 +19,7 @@ from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from foldrace.trainer.data.extra import read_data
 from foldrace.trainer.submission import check_form
-from foldrace.trainer.training_data import TrainingData, open_training_data
+from foldrace.trainer.training_data import TrainingData, invented_codes, open_training_data
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list
         f"files     {job.folder}",
         f"submit    {result.submission}",
     ]
-    if data.invented_codes:
-        lines.append(f"labels    {data.invented_codes}")
+    if invented_codes(data):
+        lines.append(f"labels    {invented_codes(data)}")
     if job.study.folds.leaky_oversampling and result.score is not None:
         lines.append("leaky_oversampling: copies cross the folds, so these scores are optimistic")
     return lines

@@ -25,7 +25,8 @@ from foldrace.storage.workspace import Workspace
 from foldrace.studies.data import PATH_KEYS, Columns, Data, Task
 from foldrace.studies.loading import parse
 from foldrace.studies.messages import explain
-from foldrace.studies.study import NAME, NAME_RULE, TINY, Study, StudyError
+from foldrace.studies.sections import TINY
+from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError
 from foldrace.trainer.data.folds import FoldError
 from foldrace.trainer.hub import GIVE_FOLDER, ModelError
 from foldrace.trainer.modeling.classifier import longest_input

@@ -26,7 +26,7 @@ from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
-from foldrace.trainer.training_data import NO_RELATIONS, TrainingData, plan_examples
+from foldrace.trainer.training_data import NO_RELATIONS, TrainingData, invented_codes, plan_examples
 
 WARM_UP_STEPS = 3
 TIMED_STEPS = 8
@@ -241,8 +241,8 @@ def describe_study(data: TrainingData) -> list[str]:
     ]
     if study.data.extra:
         lines.insert(1, f"          extra: {_extra(data.examples)}")
-    if data.invented_codes:
-        lines.insert(1, f"          labels: {data.invented_codes}")
+    if invented_codes(data):
+        lines.insert(1, f"          labels: {invented_codes(data)}")
     if study.search.metric == "micro_f1" and data.no_relation is None:
         lines.insert(1, f"          metric: micro_f1 is accuracy here, as no label is called {NO_RELATIONS[0]}")
     if plan.pinned_labels:

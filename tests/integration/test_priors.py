@@ -27,8 +27,9 @@ from foldrace.storage.errors import OutageError
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
+from foldrace.studies.sections import Folds
 from foldrace.studies.settings import Choices, Range
-from foldrace.studies.study import Folds, Study
+from foldrace.studies.study import Study
 from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.earlier_studies import by_gamma, search
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from foldrace.studies.knobs import Hyperparameters
-from foldrace.studies.study import Folds, Study
+from foldrace.studies.sections import Folds
+from foldrace.studies.study import Study
 
 KNOB, KNOB_DEFAULT = "patience", 0.5  # of [training]
 KEY, KEY_DEFAULT = "repeats", 1  # of [folds]

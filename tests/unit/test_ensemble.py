@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax  # type: ignore[import-untyped]
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-from foldrace.studies.study import Folds
+from foldrace.studies.sections import Folds
 from foldrace.trainer.arrays import IntArray, Probabilities
 from foldrace.trainer.data.folds import FoldPlan, plan_folds
 from foldrace.trainer.ensemble import EnsembleError, OutOfFold, out_of_fold, per_class_report, vote

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from foldrace.studies.study import Folds
+from foldrace.studies.sections import Folds
 from foldrace.trainer.data.folds import (
     PINNED,
     FoldError,

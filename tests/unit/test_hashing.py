@@ -8,7 +8,8 @@ import pytest
 
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.knobs import Hyperparameters
-from foldrace.studies.study import Model, Study
+from foldrace.studies.sections import Model
+from foldrace.studies.study import Study
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.folds import FoldPlan
 from foldrace.trainer.hashing import is_same_task

@@ -20,12 +20,9 @@ def final_page(text: str) -> str:
         title=text,
         summary={"found": [text]},
         steps=[text],
-        scores=cells,
-        folds=cells,
-        spread=text,
+        scored={"scores": cells, "folds": cells, "spread": text, "classes": cells, "hardest": cells},
+        models=cells,
         pictures=[],
-        classes=cells,
-        hardest=cells,
         reproduction=Reproduction.of(text, Identity({"data": text}), [text]),
     )
 

@@ -221,7 +221,8 @@ def test_a_study_asks_the_most_where_its_ranges_are_furthest_from_the_defaults()
 
     furthest = study(training=ranges).furthest
 
-    assert furthest == Hyperparameters(layer_lr_decay=0.8, reinit_layers=6, dropout_samples=5, freeze=2)
+    asked = {"layer_lr_decay": 0.8, "reinit_layers": 6, "dropout_samples": 5, "class_weights": "balanced", "freeze": 2}
+    assert furthest == Hyperparameters.model_validate(asked)
 
 
 def test_every_knob_has_a_meaning_and_a_default_within_its_bounds() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import PARTIAL
-from foldrace.studies.study import Folds
+from foldrace.studies.sections import Folds
 from foldrace.trainer.data.folds import plan_folds
 from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.ensemble import out_of_fold

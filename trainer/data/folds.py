@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from foldrace.errors import FoldraceError
-from foldrace.studies.study import Folds
+from foldrace.studies.sections import Folds
 from foldrace.trainer.arrays import BoolArray, IntArray
 from foldrace.trainer.hashing import hashed_fields
 

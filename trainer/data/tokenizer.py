@@ -18,7 +18,7 @@ from transformers import (
     XLNetTokenizer,
 )
 
-from foldrace.studies.study import TINY
+from foldrace.studies.sections import TINY
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained, refuse_adapter
 
 TINY_VOCABULARY = 6000  # pieces, at most

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from foldrace.studies.knobs import DEFAULTS, Hyperparameters
-from foldrace.studies.study import TINY
+from foldrace.studies.sections import TINY
 from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
 from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout
