@@ -6,11 +6,15 @@ from reprlib import Repr
 
 _HIDDEN = "***"
 _NAMES = r"(?:password|client_secret|scram_client_key|scram_server_key)"  # libpq's options that are secret
-_PLACES = (
-    # The password of a URL, wherever a user wrote it, also where a path made one slash of two.
-    (re.compile(r"(:/{1,2}[^\s:/@]*):[^\n]*@"), rf"\1:{_HIDDEN}@"),
-    (re.compile(r"(:/{1,2}[^\s:/]*@[^\s:/@]*):\S*@"), rf"\1:{_HIDDEN}@"),  # of a user who has an @
-    (re.compile(r"(?<![\w.+/:-])([\w.+-]{1,99}):(?![\s/])\S+@"), rf"\1:{_HIDDEN}@"),  # of a URL without its scheme
+_PORT = r"(?!\d{1,5}(?:[/\s'\"]|$))"  # stands where a password might
+_IN_URLS = (
+    # The password of a URL, also where a path made one slash of two: up to the last @; with spaces, up to the first.
+    (re.compile(rf"(:/{{1,2}}[^\s:/@]*):{_PORT}\S*@"), rf"\1:{_HIDDEN}@"),
+    (re.compile(rf"(:/{{1,2}}[^\s:/@]+):{_PORT}[^\n@;'\"]*@"), rf"\1:{_HIDDEN}@"),
+    (re.compile(rf"(:/{{1,2}}[^\s:/]*@[^\s:/@]*):{_PORT}\S*@"), rf"\1:{_HIDDEN}@"),  # of a user who has an @
+)
+_ELSEWHERE = (
+    (re.compile(rf"(?<![\w.+/:-])([\w.+-]{{1,99}}):{_PORT}[^\s/\\]+@"), rf"\1:{_HIDDEN}@"),  # a URL without its scheme
     (re.compile(r"(https?:/{1,2})[^\s/@]+@"), rf"\1{_HIDDEN}@"),  # a token
     # That of an option, and of a key of a table.
     (re.compile(rf"({_NAMES}\s*=\s*)(?:'(?:[^'\\]|\\.)*'|[^\s&]+)", re.IGNORECASE), rf"\1{_HIDDEN}"),
@@ -36,9 +40,14 @@ class FoldraceError(Exception):
 
 def hide_passwords(text: str) -> str:
     """A text with *** for each password in it: of a URL, or of an option such as `password=`."""
-    for place, hidden in _PLACES:
+    for place, hidden in _IN_URLS + _ELSEWHERE:
         text = place.sub(hidden, text)
     return text
+
+
+def has_url_with_password(text: str) -> bool:
+    """Whether a URL in a text has a password, as that of a database may."""
+    return any(place.search(text) for place, _ in _IN_URLS)
 
 
 def in_one_line(error: BaseException) -> str:

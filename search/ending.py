@@ -22,6 +22,7 @@ GAIN_SHARE = 0.05  # of the spread of the trials: a gain below it is small
 IN_A_ROW = 3  # trials that promise a small gain, until the search has converged
 FEWEST_TRIALS = 8  # that are known, before the search may have converged
 _TRIALS, _ATTRS, _LEASES = tables.trials.c, tables.trial_attrs.c, tables.leases.c
+_VALUES = tables.trial_intermediate_values.c
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Usage:
         gpu_hours: of all workers, from the claim of a trial to its last evaluation.
         fold_epochs: spent by trials in any state.
         without_better: trials that ended after the best one, or began later and were put aside; 0 while there is none.
+            One that was put aside is the best one itself where its first fold was better than that of the best.
         best: the best value; None until a trial is complete.
         outlooks: of the trials that were sampled last, the newest first.
     """
@@ -100,16 +102,16 @@ def has_converged(outlooks: Collection[Outlook], min_gain: float = 0.0) -> bool:
 def read_end(connection: sa.Connection, study_id: int, study: Study) -> SearchEnd | None:
     """Why a search ends; None while it goes on."""
     spent = total_fold_epochs(read_compute(connection, study_id, study), study).spent
-    return find_end(study.search, read_usage(connection, study_id, spent))
+    return find_end(study.search, read_usage(connection, study_id, study, spent))
 
 
-def read_usage(connection: sa.Connection, study_id: int, fold_epochs: float) -> Usage:
+def read_usage(connection: sa.Connection, study_id: int, study: Study, fold_epochs: float) -> Usage:
     """What a search has used; its `fold_epochs` are known."""
     best = connection.execute(select_ranked(study_id).limit(1)).first()
     return Usage(
         gpu_hours=read_seconds(connection, study_id) / 3600,
         fold_epochs=fold_epochs,
-        without_better=0 if best is None else _tried_after(connection, study_id, best.number),
+        without_better=0 if best is None else _tried_after_best(connection, study_id, study, best.number),
         best=None if best is None else best.value,
         outlooks=read_outlooks(connection, study_id),
     )
@@ -140,18 +142,31 @@ def _to_go_on(budget: str) -> str:
     return f"raise search.{budget} and run again to go on"
 
 
-def _tried_after(connection: sa.Connection, study_id: int, number: int) -> int:
-    """How many trials ended after that one was complete, or began after it and were put aside."""
-    of_best = sa.select(_TRIALS.datetime_complete).where(_TRIALS.study_id == study_id, _TRIALS.number == number)
-    ended = sa.and_(
-        _TRIALS.state.in_(("COMPLETE", "PRUNED")),
-        _TRIALS.number != number,
-        _TRIALS.datetime_complete >= of_best.scalar_subquery(),
+def _tried_after_best(connection: sa.Connection, study_id: int, study: Study, number: int) -> int:
+    """How many trials were tried after the best one, which is `number` of those that are complete."""
+    first_fold = sa.select(_VALUES.trial_id, _VALUES.intermediate_value.label("value"))
+    ends = first_fold.where(_VALUES.step == study.defaults.evaluations - 1).subquery()
+    of_best = sa.select(ends.c.value).join(tables.trials, _TRIALS.trial_id == ends.c.trial_id)
+    of_best = of_best.where(_TRIALS.study_id == study_id, _TRIALS.number == number)
+    better = sa.select(_TRIALS.number).join(ends, _TRIALS.trial_id == ends.c.trial_id)
+    better = better.where(
+        _TRIALS.study_id == study_id, _put_aside_after(number), ends.c.value > of_best.scalar_subquery()
     )
+    leader = connection.execute(better.order_by(ends.c.value.desc(), _TRIALS.number).limit(1)).scalar()
+    ended = sa.and_(_TRIALS.state.in_(("COMPLETE", "PRUNED")), _TRIALS.number != number)
+    if leader is None:
+        completed = sa.select(_TRIALS.datetime_complete).where(_TRIALS.study_id == study_id, _TRIALS.number == number)
+        tried = ended & (_TRIALS.datetime_complete >= completed.scalar_subquery()) | _put_aside_after(number)
+    else:
+        tried = ended & (_TRIALS.number > leader) | _put_aside_after(leader)
+    count = sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id, tried)
+    return int(connection.execute(count).scalar_one())
+
+
+def _put_aside_after(number: int) -> sa.ColumnElement[bool]:
+    """Trials that began after that one, have raced in their first fold, and have not ended."""
     raced = sa.select(_LEASES.trial_id).where(_LEASES.fold == tables.FIRST, _LEASES.state == DONE)
-    put_aside = sa.and_(_TRIALS.state == "RUNNING", _TRIALS.number > number, _TRIALS.trial_id.in_(raced))
-    query = sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
-    return int(connection.execute(query.where(ended | put_aside)).scalar_one())
+    return sa.and_(_TRIALS.state == "RUNNING", _TRIALS.number > number, _TRIALS.trial_id.in_(raced))
 
 
 def read_outlooks(connection: sa.Connection, study_id: int) -> tuple[Outlook, ...]:

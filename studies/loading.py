@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from foldrace.errors import hide_passwords
+from foldrace.errors import has_url_with_password
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.messages import explain
 from foldrace.studies.overrides import absolute, apply_override, parse_override, set_key, with_absolute_files
@@ -70,16 +70,20 @@ def load_stored(path: Path) -> Study:
 
 def parse(raw: Mapping[str, Any], source: str) -> Study:
     """A study from plain data; `source` is named in errors."""
+    study = _validated(raw, source)
+    for key, text in _texts(raw):
+        if key != "search.storage" and has_url_with_password(text):
+            raise StudyError(f"{source}: {key}: a password, which only search.storage may have, found {text!r}")
+    return study
+
+
+def _validated(raw: Mapping[str, Any], source: str) -> Study:
     try:
-        study = Study.model_validate(raw)
+        return Study.model_validate(raw)
     except ValidationError as error:
         raise StudyError(f"{source}: {explain(error)}") from None
     except RecursionError:
         raise StudyError(f"{source}: {_TOO_DEEP}") from None
-    for key, text in _texts(raw):
-        if key != "search.storage" and hide_passwords(text) != text:
-            raise StudyError(f"{source}: {key}: a password, which only search.storage may have, found {text!r}")
-    return study
 
 
 def _texts(raw: object, key: str = "") -> Iterator[tuple[str, str]]:
@@ -97,7 +101,7 @@ def _texts(raw: object, key: str = "") -> Iterator[tuple[str, str]]:
 def parse_stored(raw: Mapping[str, Any], source: str) -> Study:
     """A study that foldrace stored; what this version does not understand, a newer one has written."""
     try:
-        return parse(raw, source)
+        return _validated(raw, source)
     except StudyError as error:
         what = str(error).partition("; known: ")[0]  # which keys this version knows is of no use here
         raise StudyError(f"{what}; a newer foldrace made it, so update foldrace") from None

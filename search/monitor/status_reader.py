@@ -79,7 +79,7 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
     study, study_id = stored.parse(), stored.study_id
     compute = read_compute(connection, study_id, study)
     spent = total_fold_epochs(compute, study)
-    usage = read_usage(connection, study_id, spent.spent) if stored.name == study.name else None
+    usage = read_usage(connection, study_id, study, spent.spent) if stored.name == study.name else None
     seen = _workers(connection, study_id)
     lease, folds = study.search.lease_seconds, _folds_aside(connection, study_id)
     alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= lease}

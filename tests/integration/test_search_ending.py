@@ -37,9 +37,8 @@ TINY = (
 def usage_of(database: Database, study: Study) -> Usage:
     def work(connection: sa.Connection) -> Usage:
         study_id = optuna_rows.find_study_id(connection, study.name)
-        return read_usage(
-            connection, study_id, total_fold_epochs(read_compute(connection, study_id, study), study).spent
-        )
+        spent = total_fold_epochs(read_compute(connection, study_id, study), study).spent
+        return read_usage(connection, study_id, study, spent)
 
     return database.read(work)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -49,7 +50,9 @@ def run_of(claim: Claim, study: Study, recorder: FakeRecorder, monkeypatch: pyte
     """A trial with one fold done, which its pruner would stop."""
     monkeypatch.setattr(claim, "reason_to_prune", lambda: "no better")
     folder = study.data.files["train"][0].parent
-    assignment = Assignment(study.defaults, cast(FoldPlan, None), (0,), lambda _: folder, is_final=False)
+    assignment = Assignment(
+        study.defaults, cast(FoldPlan, SimpleNamespace(count=1)), (0,), lambda _: folder, is_final=False
+    )
     claim.report(0, 0.5, record_at(7, 0.5))
     run = TrialRun(claim, assignment, cast(Recorder, recorder))
     run.bests.append(0.5)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from foldrace.search.ending import Usage, read_usage
+from foldrace.search.ending import read_usage
 from foldrace.search.ensemble.export import exported_text, select_trial
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.study_store import open_study, stored_study
@@ -62,8 +62,9 @@ def states(database: Database) -> list[str]:
     return [trial.state.name for trial in database.storage.get_all_trials(1)]
 
 
-def usage(database: Database) -> Usage:
-    return database.read(lambda connection: read_usage(connection, 1, 0.0))
+def without_better(database: Database) -> int:
+    study = stored_study(database, "small").parse()
+    return database.read(lambda connection: read_usage(connection, 1, study, 0.0)).without_better
 
 
 def test_each_trial_begins_with_its_first_fold(worker: Open) -> None:
@@ -84,16 +85,17 @@ def test_a_fold_is_shown_from_its_beginning(database: Database, worker: Open) ->
     assert (shown.number, shown.fold, shown.epoch) == (0, 0, 0.0)
 
 
-def test_patience_counts_the_trials_that_were_put_aside(database: Database, worker: Open) -> None:
+def test_patience_counts_the_trials_that_were_put_aside_after_the_best_one(database: Database, worker: Open) -> None:
     view = worker(trials=6, patience=2, baseline={"gamma": 0.5, "epochs": 7})
     for _ in range(FOLDS):  # of the baseline
         end(must_claim(view()), 0.7)
-    end(must_claim(view()), 0.6)
-    before = usage(database)
-    end(must_claim(view()), 0.5)
+    counts = []
+    for value in (0.6, 0.5, 0.8, 0.75):
+        end(must_claim(view()), value)
+        counts.append(without_better(database))
 
-    assert states(database)[:3] == ["COMPLETE", "RUNNING", "RUNNING"]
-    assert (before.without_better, usage(database).without_better) == (1, 2)
+    assert states(database)[:5] == ["COMPLETE", *4 * ["RUNNING"]]
+    assert counts == [1, 2, 0, 1]
 
 
 def test_a_baseline_is_trained_whole_by_whoever_is_free(database: Database, worker: Open) -> None:

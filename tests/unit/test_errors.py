@@ -17,6 +17,14 @@ from foldrace.studies.study import StudyError
 SECRET = "can@ry:/1"
 URL = f"postgresql+psycopg://user:{SECRET}@host:5432/db"
 STUDY = 'name = "s"\n[data]\ntrain = "t.tsv"\n'
+WITHOUT_PASSWORD = (
+    "docker pull registry:5000/x@sha256:abc",
+    "--container-image=docker://registry:5000/me/foldrace@sha256:abc",
+    "export https_proxy=http://proxy:3128 && spack load python@3.11",
+    "rsync -a login:data/me@x .",
+    "C:\\data\\a@b.csv: no such file",
+    "sqlite:// is in memory; write postgresql+psycopg://USER@HOST/DATABASE",
+)
 FILES = {
     "a list": f'{STUDY}[search]\nstorage = ["{URL}"]\n',
     "a whole section": f'search = "{URL}"\n{STUDY}',
@@ -68,10 +76,20 @@ def test_a_refused_override_shows_no_password(tmp_path: Path, given: str) -> Non
         ("file.toml: lr: 1e9 at 10:30", "file.toml: lr: 1e9 at 10:30"),
         ("sqlite:////home/a@b/study.db", "sqlite:////home/a@b/study.db"),
         ("search.password: unknown key; known: a", "search.password: unknown key; known: a"),
+        *[(text, text) for text in WITHOUT_PASSWORD],
     ],
 )
 def test_a_message_hides_passwords_and_nothing_else(told: str, shown: str) -> None:
     assert str(FoldraceError(told)) == shown
+
+
+@pytest.mark.parametrize("text", WITHOUT_PASSWORD)
+def test_an_address_without_a_password_may_stand_anywhere(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.tsv").touch()
+    file = tmp_path / "s.toml"
+    file.write_text(STUDY, encoding="utf-8")
+
+    assert load(file, {"slurm.setup": [text]}).slurm.setup == (text,)
 
 
 @pytest.mark.parametrize(
