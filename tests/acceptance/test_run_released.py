@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import tomllib
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import foldrace
-from tests.support.commands import foldrace_in
+from tests.support.commands import Command, foldrace_in
 from tests.support.later_version import KNOB, KNOB_DEFAULT
 
 DATA = Path(__file__).parents[1] / "data"
@@ -30,13 +32,18 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Commands of a later version, which has a knob more; returns what only that version understands."""
+def later(released: Path, tmp_path: Path) -> Command:
+    """Runs commands of a later version, which has a knob more, with what only that version understands."""
     start = tmp_path / "start" / "sitecustomize.py"
     start.parent.mkdir()
     start.write_text("from tests.support.later_version import become\n\nbecome()\n", encoding="utf-8")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(start.parent), str(DATA.parents[1])]))
-    return ("--set", f"training.{KNOB}={KNOB_DEFAULT}")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(start.parent), str(DATA.parents[1])])}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "foldrace", *arguments, "--set", f"training.{KNOB}={KNOB_DEFAULT}"]
+        return subprocess.run(command, cwd=released, env=environment, capture_output=True, text=True, check=False)
+
+    return run
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -81,9 +88,9 @@ def test_report_draws_the_old_curves(released: Path, of: str, title: str) -> Non
     assert "0.6719" in page
 
 
-def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path, later: tuple[str, ...]) -> None:
+def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path, later: Command) -> None:
     """Also by a version that has a knob more, at its default."""
-    done = foldrace_in(released, "run", "old.toml", "--workers", "1", *later)
+    done = later("run", "old.toml", "--workers", "1")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 trials done: 2 complete" in done.stdout
@@ -94,13 +101,11 @@ def test_an_interrupted_trial_goes_on_from_its_old_checkpoint(released: Path, la
     assert len(list((released / "runs" / "old").glob("data-*"))) == 1  # its tokenizer and its folds, not new ones
 
 
-def test_a_later_version_finds_the_finished_final_job_and_trains_nothing_again(
-    released: Path, later: tuple[str, ...]
-) -> None:
+def test_a_later_version_finds_the_finished_final_job_and_trains_nothing_again(released: Path, later: Command) -> None:
     run = released / "runs" / "old"
     before = {name: hashes(run / name) for name in ("final-1/seed-77", "submissions")}
 
-    done = foldrace_in(released, "final", "runs/old/final.toml", "--workers", "1", *later)
+    done = later("final", "runs/old/final.toml", "--workers", "1")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name: hashes(run / name) for name in before} == before

@@ -36,7 +36,10 @@ SMALL = (
     *("--set", "training.epochs={low=1,high=2}"),
     *("--set", "search.baseline.epochs=2"),
 )
-SMALL_RUN = ("--trials", "1", "--set", "folds.count=2", "--set", "training.epochs=1", "--set", "search.baseline={}")
+SMALL_RUN = (
+    *("--trials", "1", "--set", "folds.count=2", "--set", "training.epochs=1", "--set", "search.baseline={}"),
+    *("--set", "training.evaluations=2"),
+)
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
