@@ -1,12 +1,15 @@
 """The moving average of the weights against its definition."""
 
+import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import BartConfig, BartForSequenceClassification, PreTrainedModel
 
 from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.average import Average, averaged_weights, update_average
 from foldrace.trainer.modeling.classifier import ModelSource, build_model
+from foldrace.trainer.training.state import FoldState
 
 BIAS = "classifier.out_proj.bias"
 
@@ -63,3 +66,20 @@ def test_weights_that_are_not_trained_are_not_kept() -> None:
 
     assert not any("embeddings." in name for name in average)
     assert BIAS in average
+
+
+def test_the_best_weights_are_those_that_were_judged_under_each_name_of_a_tied_one() -> None:
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    model = BartForSequenceClassification(BartConfig(vocab_size=8, d_model=8, max_position_embeddings=8, **sizes))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    state = FoldState(model, optimizer, torch.device("cpu"), micro_batch=1)
+    state.average = {name: p.detach() + 1 for name, p in model.named_parameters()}
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    record = EvaluationRecord(index=0, step=1, epoch=1.0, cycle_end=True, lr=0.1, train_loss=0.0, best=0.5)
+
+    state.add_evaluation(record, np.zeros((1, 2), dtype=np.float32), of_average=True)
+
+    tied = [name for name in own if name.endswith(("shared.weight", "embed_tokens.weight"))]
+    assert len(tied) == 3
+    assert all(torch.equal(state.best[name], own[name] + 1) for name in tied)
+    assert all(torch.equal(model.state_dict()[name], own[name]) for name in own)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Annotated, Any, get_origin, get_type_hints
 
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 
 from foldrace.trainer.arrays import Float32Array
 from foldrace.trainer.evaluation import EvaluationRecord
+from foldrace.trainer.modeling.average import averaged_weights
 from foldrace.trainer.modeling.devices import random_state, set_random_state
 from foldrace.trainer.training.checkpoint import Checkpoint
 
@@ -171,8 +173,8 @@ class FoldState:
             of_average: the averaged weights were judged, and the model's were not.
         """
         if not self.curve or evaluation.best > self.curve[-1].best:
-            judged = self.model.state_dict() | (self.average if of_average else {})
-            self.best = {name: tensor.detach().clone() for name, tensor in judged.items()}
+            with averaged_weights(self.model, self.average) if of_average else nullcontext():  # all names of tied ones
+                self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
             self.best_probabilities = torch.from_numpy(probabilities)
         self.curve.append(evaluation)
         self._start_loss()
