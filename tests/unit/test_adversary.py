@@ -1,13 +1,22 @@
 """The fast gradient method, held to what it is: the steepest change of a given length, row by row."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import (
+    BartConfig,
+    BartForSequenceClassification,
+    PreTrainedModel,
+    XLNetConfig,
+    XLNetForSequenceClassification,
+)
 
 from foldrace.studies.knobs import Hyperparameters
+from foldrace.trainer.hub import ModelError
 from foldrace.trainer.modeling.adversary import Adversary
-from foldrace.trainer.modeling.classifier import ModelSource, build_model
+from foldrace.trainer.modeling.classifier import ModelSource, build_model, check_source
 from foldrace.trainer.modeling.losses import loss_sum
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 
@@ -105,3 +114,27 @@ def test_a_row_without_a_gradient_stays_where_it_is() -> None:
         losses = row_losses(model)
 
     torch.testing.assert_close(losses, row_losses(model))
+
+
+def test_a_row_of_a_family_that_has_the_tokens_first_is_changed_by_the_length_that_was_asked() -> None:
+    config = XLNetConfig(vocab_size=60, d_model=16, n_layer=1, n_head=2, d_inner=32, num_labels=3, dropout=0.0)
+
+    _, _, change = attacked(XLNetForSequenceClassification(config).train(), 0.3)
+
+    torch.testing.assert_close(change.norm(dim=(0, 2)), torch.full((3,), 0.3), rtol=1e-4, atol=0)
+
+
+def test_a_model_that_embeds_its_rows_twice_is_refused_in_one_line(tmp_path: Path) -> None:
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    config = BartConfig(vocab_size=60, d_model=8, encoder_ffn_dim=8, decoder_ffn_dim=8, **sizes)
+    config.save_pretrained(tmp_path)
+    source = ModelSource(str(tmp_path), 60, 3, 32)
+
+    check_source(source, KNOBS)
+    for refused in (
+        lambda: check_source(source, Hyperparameters(fgm_epsilon=0.3)),
+        lambda: Adversary(BartForSequenceClassification(config), 0.3),
+    ):
+        message = r"^training\.fgm_epsilon: a model of type bart embeds its rows twice; leave it out$"
+        with pytest.raises(ModelError, match=message):
+            refused()

@@ -21,6 +21,7 @@ from foldrace.studies.knobs import DEFAULTS, Hyperparameters
 from foldrace.studies.sections import TINY
 from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
+from foldrace.trainer.modeling.adversary import refuse_two_embeddings
 from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout
 from foldrace.trainer.modeling.layers import refuse_missing_layers
 from foldrace.trainer.modeling.pooling import Markers, PooledClassifier, pooled_class, set_pooling
@@ -121,6 +122,8 @@ def check_source(source: ModelSource, knobs: Hyperparameters = DEFAULTS) -> None
     skeleton = _skeleton(source)
     _check_length(source, skeleton)
     refuse_missing_layers(skeleton, knobs)
+    if knobs.fgm_epsilon > 0:
+        refuse_two_embeddings(skeleton)
     if knobs.pooling == "first":  # else the classifier is ours
         refuse_missing_dropout(skeleton, knobs)
     else:
