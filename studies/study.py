@@ -1,7 +1,8 @@
 """A study as frozen models, each value checked. `loading` reads one from a file. Nothing here looks inside the data."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -174,14 +175,15 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _pooled_entities_are_marked(self) -> Self:
-        pooling = self.searched.get("pooling")
-        asked = pooling.when.get("entity_marking") if pooling is not None else None
-        unmarked = [marking for marking in asked or self.values("entity_marking") if marking not in MARKED]
-        if "entities" in self.values("pooling") and unmarked:
-            raise ValueError(
-                f'training.pooling: "entities" reads the markers of two entities: every trial needs entity_marking = '
-                f'"{MARKED[0]}", and training.entity_marking can be "{unmarked[0]}"; without entities, take "mean"'
-            )
+        if "entities" not in self.values("pooling"):
+            return self
+        for knobs in self._far_ends("pooling", "entity_marking"):
+            if knobs.pooling == "entities" and knobs.entity_marking not in MARKED:
+                raise ValueError(
+                    f'training.pooling: "entities" reads the markers of two entities: every trial needs entity_marking '
+                    f'= "{MARKED[0]}", and training.entity_marking can be "{knobs.entity_marking}"; '
+                    f'without entities, take "mean"'
+                )
         return self
 
     @field_serializer("training", "search")
@@ -213,11 +215,22 @@ class Study(Section):
         return Hyperparameters.model_validate(self.fixed)
 
     @property
-    def furthest(self) -> Hyperparameters:
-        """As `defaults`, with each searched knob at the choice or end of its range furthest from its default."""
+    def furthest(self) -> tuple[Hyperparameters, ...]:
+        """What trials can ask of a model, for each combination of choices that decides which knobs a trial has.
+
+        Every other searched knob is at the choice or end of its range furthest from its default. Of `pooling`, each
+        choice is there: it decides which classifier the knobs meet.
+        """
+        return tuple(self._far_ends("pooling"))
+
+    def _far_ends(self, *listed: str) -> Iterator[Hyperparameters]:
+        """`furthest`, with each combination of the choices of the `listed` knobs, of those that are searched."""
         ends = {k: (s.low, s.high) if isinstance(s, Range) else s.choices for k, s in self.searched.items()}
-        far = {k: max(ends[k], key=lambda end: _distance(end, getattr(DEFAULTS, k))) for k in ends}
-        return Hyperparameters.model_validate(self.fixed | far)
+        deciding = {*listed, *(other for setting in self.searched.values() for other in setting.when)}
+        for knob in ends.keys() - deciding:
+            ends[knob] = (max(ends[knob], key=lambda end: _distance(end, getattr(DEFAULTS, knob))),)
+        for values in product(*ends.values()):
+            yield self.hyperparameters(dict(zip(ends, values, strict=True)))
 
     def active(self, values: Mapping[str, Value]) -> list[str]:
         """The searched knobs of a trial with these values: all whose conditions are met."""

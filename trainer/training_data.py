@@ -102,7 +102,7 @@ class TrainingData:
         final = self.study.final
         if final.validation:
             return self.plan(final.folds, seed)
-        return plan_all_rows(self.labels, self.study.folds.model_copy(update={"count": final.folds, "seed": seed}))
+        return _plan_all(self.examples, self.study.folds.model_copy(update={"count": final.folds, "seed": seed}))
 
     def encoded(self, marking: EntityMarking, of_test: bool = False, with_entities: bool = False) -> Tokens:
         """The token ids of every row, or of every test row. They are kept for the next call."""
@@ -178,6 +178,12 @@ def plan_examples(examples: Examples, folds: Folds) -> FoldPlan:
         plan = plan_folds(labels, [example.sentence for example in rows], examples.labels.names, folds, groups)
     extra = np.arange(len(rows), len(examples.rows))
     return plan.with_pinned(extra) if len(extra) else plan
+
+
+def _plan_all(examples: Examples, folds: Folds) -> FoldPlan:
+    """The plan of models that train on all rows. Extra rows change nothing of the others here either."""
+    own, every = len(examples.rows) - examples.extra, len(examples.rows)
+    return plan_all_rows(_labels(examples)[:own], folds).with_pinned(np.arange(own, every))
 
 
 def _labels(examples: Examples) -> IntArray:

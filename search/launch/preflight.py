@@ -71,7 +71,7 @@ class Preflight:
     def estimate(self) -> TimeEstimate:
         """Measured when it is first asked for, by a few steps."""
         self.data.refuse_unknown()
-        check_source(self.data.source, self.data.study.furthest)
+        check_source(self.data.source, *self.data.study.furthest)
         return estimate_time(self.data, self.slots[0])
 
     def __str__(self) -> str:

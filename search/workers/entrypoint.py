@@ -70,7 +70,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     study = session.study
     session.workspace.refuse_links()
     data = open_training_data(study, session.workspace)
-    check_source(data.source, study.furthest)
+    check_source(data.source, *study.furthest)
     data.refuse_unknown()
     device = resolve_device(options.device)
     find_end = _find_end(session, options)

@@ -11,6 +11,7 @@ from foldrace.storage.workspace import Workspace
 from foldrace.studies.data import Data
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load
+from foldrace.studies.sections import Final
 from foldrace.studies.study import Study, StudyError
 from foldrace.trainer.data.examples import DataError, read_training
 from foldrace.trainer.data.extra import read_data
@@ -53,6 +54,16 @@ def test_extra_rows_train_in_every_fold_and_judge_in_none(files: Path) -> None:
         assert np.array_equal(plan.validation(fold), without.validation(fold))
         assert sorted(plan.training(fold)) == sorted([*without.training(fold), *extra])
     assert (plan.fold[-2:] == PINNED).all()
+
+
+def test_extra_rows_train_once_in_a_model_of_all_rows_and_count_for_no_rare_label(files: Path) -> None:
+    found = []
+    for extra in (files / "extra.csv", None):
+        study = study_of(files, extra=extra).model_copy(update={"final": Final(validation=False)})
+        found.append(open_training_data(study, Workspace(files / "runs", "s")).final_plan(1).training(0))
+
+    assert len(found[1]) == 36  # each of the 6 rows of a label three times, as 8 folds ask for 16
+    assert sorted(found[0]) == sorted([*found[1], 12, 13])
 
 
 COPIES = [

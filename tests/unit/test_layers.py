@@ -225,7 +225,7 @@ def test_a_family_without_a_list_of_layers_is_refused_in_one_line(family: str, k
 )
 def test_more_layers_than_there_are_are_refused_before_the_weights_are_read(knobs: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        check_source(TINY, Hyperparameters(**knobs))
+        check_source(TINY, Hyperparameters(), Hyperparameters(**knobs))
 
 
 @pytest.mark.parametrize("family", WITHOUT_LAYERS)

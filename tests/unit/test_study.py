@@ -219,10 +219,22 @@ def test_a_study_asks_the_most_where_its_ranges_are_furthest_from_the_defaults()
         "freeze": 2,
     }
 
-    furthest = study(training=ranges).furthest
+    (furthest,) = study(training=ranges).furthest
 
     asked = {"layer_lr_decay": 0.8, "reinit_layers": 6, "dropout_samples": 5, "class_weights": "balanced", "freeze": 2}
     assert furthest == Hyperparameters.model_validate(asked)
+
+
+def test_a_study_asks_only_what_one_trial_can_have_together() -> None:
+    training = {
+        "reinit_layers": {"choices": [0, 6]},
+        "freeze": {"low": 1, "high": 10, "when": {"reinit_layers": 0}},
+        "pooling": {"choices": ["first", "mean"]},
+    }
+
+    found = [(knobs.reinit_layers, knobs.freeze, knobs.pooling) for knobs in study(training=training).furthest]
+
+    assert found == [(0, 10, "first"), (0, 10, "mean"), (6, 0, "first"), (6, 0, "mean")]
 
 
 def test_every_knob_has_a_meaning_and_a_default_within_its_bounds() -> None:
@@ -231,12 +243,17 @@ def test_every_knob_has_a_meaning_and_a_default_within_its_bounds() -> None:
         study(training={knob: field.default})
 
 
+OPTIMIZERS = {"choices": ["adamw", "sgd"]}
+MARKED_WITH_SGD = {"choices": ["typed_markers"], "when": {"optimizer": "sgd"}}
+
+
 @pytest.mark.parametrize(
     "training",
     [
         {"pooling": "entities"},
         {"pooling": {"choices": ["first", "entities"]}, "entity_marking": "none"},
         {"pooling": "entities", "entity_marking": {"choices": ["typed_markers", "concat"]}},
+        {"pooling": "entities", "entity_marking": MARKED_WITH_SGD, "optimizer": OPTIMIZERS},
     ],
 )
 def test_entities_are_pooled_where_every_trial_marks_them(training: dict[str, Any]) -> None:
@@ -252,6 +269,18 @@ def test_entities_are_pooled_where_every_trial_marks_them(training: dict[str, An
 @pytest.mark.parametrize("pooling", ["entities", {"choices": ["entities", "mean"]}])
 def test_marked_entities_may_be_pooled(marking: object, pooling: object) -> None:
     assert "entities" in study(training={"entity_marking": marking, "pooling": pooling}).values("pooling")
+
+
+def test_entities_may_be_pooled_under_the_condition_that_marks_them() -> None:
+    pooling = {"choices": ["first", "entities"], "when": {"optimizer": "sgd"}}
+
+    found = study(training={"entity_marking": MARKED_WITH_SGD, "pooling": pooling, "optimizer": OPTIMIZERS})
+
+    assert {(one.pooling, one.optimizer) for one in found.furthest} == {
+        ("first", "adamw"),
+        ("first", "sgd"),
+        ("entities", "sgd"),
+    }
 
 
 # Written and read again

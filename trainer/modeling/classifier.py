@@ -17,7 +17,7 @@ from transformers import (
     XLNetForSequenceClassification,
 )
 
-from foldrace.studies.knobs import DEFAULTS, Hyperparameters
+from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.sections import TINY
 from foldrace.trainer.data.batching import padded_length
 from foldrace.trainer.hub import ModelError, load_failure, load_pretrained
@@ -111,8 +111,8 @@ def load_classifier(folder: Path) -> PreTrainedModel:
     return model
 
 
-def check_source(source: ModelSource, knobs: Hyperparameters = DEFAULTS) -> None:
-    """Check that the model exists, reads `max_length` tokens, and has the parts that knobs change.
+def check_source(source: ModelSource, *knobs: Hyperparameters) -> None:
+    """Check that the model exists, reads `max_length` tokens, and has the parts that the knobs of trials change.
 
     It does not read its weights.
 
@@ -121,6 +121,11 @@ def check_source(source: ModelSource, knobs: Hyperparameters = DEFAULTS) -> None
     """
     skeleton = _skeleton(source)
     _check_length(source, skeleton)
+    for one in knobs:
+        _check_parts(skeleton, one)
+
+
+def _check_parts(skeleton: PreTrainedModel, knobs: Hyperparameters) -> None:
     refuse_missing_layers(skeleton, knobs)
     if knobs.fgm_epsilon > 0:
         refuse_two_embeddings(skeleton)
