@@ -205,13 +205,15 @@ def describe_estimate(study: Study, estimate: TimeEstimate, slots: Sequence[Slot
 
 def expected_epochs(study: Study) -> float:
     """The mean epochs of trials whose knobs are drawn at random."""
-    searched = study.searched.get("epochs")
+    searched, default = study.searched.get("epochs"), float(study.defaults.epochs)
     if searched is None:
-        return float(study.defaults.epochs)
-    if isinstance(searched, Range):
-        low, high = searched.low, searched.high
-        return (high - low) / math.log(high / low) if searched.log and low < high else (low + high) / 2
-    return statistics.mean(float(choice) for choice in searched.choices)
+        return default
+    ends = (searched.low, searched.high) if isinstance(searched, Range) else searched.choices
+    mean = statistics.mean(float(end) for end in ends)
+    if isinstance(searched, Range) and searched.log and searched.low < searched.high:
+        mean = (searched.high - searched.low) / math.log(searched.high / searched.low)
+    shares = (statistics.mean(one in when for one in study.values(knob)) for knob, when in searched.when.items())
+    return default + math.prod(shares) * (mean - default)
 
 
 def typical_knobs(study: Study) -> Hyperparameters:

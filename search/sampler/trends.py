@@ -51,7 +51,7 @@ class PriorStudy:
         process = fit(cube.inputs(positions), self.readings.values, self.readings.variances)
         columns = tuple(list(space).index(knob) for knob in shared)
         old, new = tuple(self.space[knob] for knob in shared), tuple(space[knob] for knob in shared)
-        held = tuple(cube.position({**self.params[0], **self.fixed})[len(shared) :])
+        held = tuple(Cube(SearchSpace({knob: self.space[knob] for knob in self.fixed})).position(self.fixed))
         by_value = Trend(self.name, process, cube, columns, new, old, held)
         return [by_value] if old == new else [by_value, replace(by_value, old=new)]
 

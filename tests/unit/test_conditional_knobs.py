@@ -13,6 +13,8 @@ from foldrace.search.sampler.acquisition import propose
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.gaussian_process import fit
 from foldrace.search.sampler.gp import spread_out
+from foldrace.search.sampler.readings import Readings
+from foldrace.search.sampler.trends import PriorStudy
 from foldrace.search.trials.assignment import check_values
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load, parse
@@ -222,3 +224,13 @@ def test_a_widened_study_takes_over_what_it_could_have_trained(
 def test_a_trial_without_an_active_knob_is_no_trial_of_an_earlier_study() -> None:
     with pytest.raises(ValueError, match=r"trials\.0\.params\.momentum: missing"):
         earlier({"optimizer": "sgd"}, of=BOTH)
+
+
+def test_a_trend_holds_a_fixed_knob_at_its_value_whichever_trial_is_first() -> None:
+    readings = Readings(np.array([0.7, 0.8]), np.full(2, 1e-4))
+    held = [
+        PriorStudy("old", SPACE, tried, readings, {"momentum": 0.5}).trends(SPACE.only(["optimizer"]))[0].held
+        for tried in ([ADAMW, SGD], [SGD, ADAMW])
+    ]
+
+    assert held == [(0.0,), (0.0,)]

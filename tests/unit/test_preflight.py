@@ -26,10 +26,13 @@ MOMENTUM = {"momentum": {"low": 0.5, "high": 0.9, "when": {"optimizer": "sgd"}}}
         ("{low = 7, high = 7, log = true}", 7.0),
         ("{choices = [2, 4, 9]}", 5.0),
         ("6", 6.0),
+        ("{low = 40, high = 60, when = {optimizer = 'sgd', loss = ['focal', 'kl_divergence']}}", 30.0),  # 20 + 1/3 * 30
     ],
 )
 def test_the_epochs_of_a_random_trial_are_estimated(epochs: str, mean: float) -> None:
-    study = load("demo", [f"training.epochs={epochs}", "search.baseline={}"])
+    choices = ["optimizer={choices=['adamw','sgd']}", "loss={choices=['cross_entropy','focal','kl_divergence']}"]
+    searched = [f"training.{setting}" for setting in (f"epochs={epochs}", *choices)]
+    study = load("demo", [*searched, "search.baseline={}"])
 
     assert expected_epochs(study) == pytest.approx(mean, abs=0.05)
 
