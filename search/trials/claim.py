@@ -3,6 +3,7 @@
 Every write checks in its own transaction that the trial is still this worker's; nothing is written past that fence.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -90,7 +91,7 @@ class Claim(TrialEnds):
 
         Args:
             fold: from 0; Optuna's step is evaluations per fold * fold + the record's index.
-            running_estimate: what stock pruners compare.
+            running_estimate: what stock pruners compare; `status` shows it, unless the record has no scores.
 
         Raises:
             LeaseLost: the trial is not ours any more; nothing was written.
@@ -110,7 +111,8 @@ class Claim(TrialEnds):
             self._write(work)
         self._progressed = self._progressed or is_new
         self.evaluations[cell] = record
-        self._activity = replace(self._activity, fold=fold, accuracy=float(running_estimate))
+        accuracy = None if math.isnan(record.scores.accuracy) else float(running_estimate)
+        self._activity = replace(self._activity, fold=fold, accuracy=accuracy)
 
     def set_attr(self, key: str, value: object) -> None:
         """Store a user attribute of the trial. Raises LeaseLost."""

@@ -18,6 +18,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
+from foldrace.trainer.metrics import Scores
 from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.records import record_at
 
@@ -150,18 +151,21 @@ def test_the_summary_counts_in_the_database(database: Database, make_study: Make
     assert [(orphan.number, orphan.why) for orphan in found.orphans] == [(4, "released")]
 
 
-def test_the_summary_shows_what_each_worker_does(database: Database, make_study: MakeStudy) -> None:
+@pytest.mark.parametrize(("scores", "shown"), [(Scores(accuracy=0.75), 0.75), (Scores(), None)])
+def test_the_summary_shows_what_each_worker_does(
+    database: Database, make_study: MakeStudy, scores: Scores, shown: float | None
+) -> None:
     study = make_study()
     open_study(database, study)
     worker = WorkerIdentity(device="cuda:1")
     trials = Trials(database, study, worker, heartbeat=NO_HEARTBEAT)
     claim = must_claim(trials)
     claim.progress(fold=2, epoch=3.5, rows_per_second=120.0)
-    claim.report(2, 0.75, record_at(4, 0.75))
+    claim.report(2, 0.75, record_at(4, 0.75, scores=scores))
     assert claim.beat()
     [line] = read_status(database, "small").workers
     assert (line.owner, line.device, line.pid) == (worker.owner, "cuda:1", worker.pid)
-    assert (line.number, line.fold, line.epoch, line.accuracy, line.rows_per_second) == (0, 2, 3.5, 0.75, 120.0)
+    assert (line.number, line.fold, line.epoch, line.accuracy, line.rows_per_second) == (0, 2, 3.5, shown, 120.0)
     assert 0 <= line.silent_seconds < 30
     claim.release()
     trials.leave()

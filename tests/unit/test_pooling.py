@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, BertConfig, T5Config
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    FunnelConfig,
+    PretrainedConfig,
+    SqueezeBertConfig,
+    T5Config,
+)
 
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.hub import ModelError
@@ -98,3 +106,18 @@ def test_an_encoder_with_a_decoder_is_not_pooled(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModelError, match=r'^training\.pooling: t5 has no single last layer .* take "first"$'):
             refused()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        FunnelConfig(vocab_size=60, d_model=8, d_head=4, n_head=2, d_inner=8, block_sizes=[1, 1]),
+        SqueezeBertConfig(**SIZES, embedding_size=16, intermediate_size=32),
+    ],
+)
+def test_an_encoder_that_is_not_read_alone_is_not_pooled(config: PretrainedConfig, tmp_path: Path) -> None:
+    config.save_pretrained(tmp_path)
+    message = rf'^training\.pooling: a model of type {config.model_type} cannot be pooled; take "first"$'
+
+    with pytest.raises(ModelError, match=message):
+        check_source(ModelSource(str(tmp_path), 60, 3, 32), Hyperparameters(), Hyperparameters(pooling="mean"))

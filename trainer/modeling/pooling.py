@@ -18,6 +18,7 @@ from foldrace.studies.knobs import Pooling
 from foldrace.trainer.hub import ModelError
 
 SETTINGS = "foldrace_pooling"  # the key in config.json
+_NEED_THEIR_POOLER = ("squeezebert",)  # families whose encoder does not work without one
 
 Markers = tuple[tuple[int, ...], ...]
 
@@ -39,14 +40,17 @@ def pooled_class(config: PretrainedConfig) -> type[PreTrainedModel] | None:
     """The class of a configuration's model; None where the model has its own classifier.
 
     Raises:
-        ModelError: the model is no encoder and no decoder, but both.
+        ModelError: the model is no encoder and no decoder, but both; or its encoder has no last layer to be read alone.
     """
     if not hasattr(config, SETTINGS):
         return None
     if config.is_encoder_decoder or type(config) not in MODEL_MAPPING:
         found = f"{config.model_type} has no single last layer"
         raise ModelError(f'training.pooling: {found} whose vectors could be pooled; take "first"')
-    return _pooled_class_of(MODEL_MAPPING[type(config)])
+    encoder = MODEL_MAPPING[type(config)]
+    if isinstance(encoder, tuple) or config.model_type in _NEED_THEIR_POOLER:  # Funnel has two encoders
+        raise ModelError(f'training.pooling: a model of type {config.model_type} cannot be pooled; take "first"')
+    return _pooled_class_of(encoder)
 
 
 @cache
