@@ -228,9 +228,10 @@ def test_a_trial_without_an_active_knob_is_no_trial_of_an_earlier_study() -> Non
 
 def test_a_trend_holds_a_fixed_knob_at_its_value_whichever_trial_is_first() -> None:
     readings = Readings(np.array([0.7, 0.8]), np.full(2, 1e-4))
+    orders: list[list[dict[str, Any]]] = [[ADAMW, SGD], [SGD, ADAMW]]
     held = [
         PriorStudy("old", SPACE, tried, readings, {"momentum": 0.5}).trends(SPACE.only(["optimizer"]))[0].held
-        for tried in ([ADAMW, SGD], [SGD, ADAMW])
+        for tried in orders
     ]
 
     assert held == [(0.0,), (0.0,)]
