@@ -7,7 +7,7 @@ from pathlib import Path
 
 from foldrace.search.cluster.script import job_script, refuse_short_time
 from foldrace.search.cluster.slurm import partition_of, submit_script
-from foldrace.search.ensemble.job import find_final_job
+from foldrace.search.ensemble.job import find_final_job, write_first_study
 from foldrace.search.launch.final import begin_final
 from foldrace.search.launch.search import continue_search
 from foldrace.search.session import Session, storage_url
@@ -59,8 +59,11 @@ def submit(session: Session, script: str, *, final: bool) -> Submission:
     workspace.refuse_links()
     if not final:
         continue_search(session)
-    elif study_exists(session.database, find_final_job(study, session.database, workspace).name):
-        begin_final(session)
+    else:
+        job = find_final_job(study, session.database, workspace)
+        if study_exists(session.database, job.name):
+            begin_final(session)
+        write_first_study(job.folder, job.study)
     (workspace.folder / "logs").mkdir(parents=True, exist_ok=True)
     atomic_write(_study_file(workspace, final), public_toml(study))
     with storage_in_environment(session):

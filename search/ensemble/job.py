@@ -3,14 +3,16 @@
 Its folds are queued, claimed and resumed like trials. What they leave on disk is all that the ensemble needs.
 """
 
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from foldrace.errors import FoldraceError
-from foldrace.search.study_store import FinalFold, final_name, queue_folds, stored_study, study_exists
+from foldrace.search.study_store import FinalFold, final_name, public_toml, queue_folds, stored_study, study_exists
 from foldrace.storage.database import Database
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.files.digests import digest_of
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.data import Task
@@ -55,6 +57,15 @@ class FinalJob:
         return fold_folder(self.folder, fold)
 
     @property
+    def is_handed_in(self) -> bool:
+        """Whether its ensemble was made with this very study file: seeds, vote and submission are no settings."""
+        text = public_toml(self.study).encode()
+        try:
+            return read_summary(self.folder).study == hashlib.sha256(text).hexdigest()
+        except FinalError:
+            return False
+
+    @property
     def folds(self) -> list[FinalFold]:
         """Every fold of every seed."""
         return final_folds(self.study, self.study.final.seeds)
@@ -88,6 +99,12 @@ class EnsembleSummary:
     labels: str = ""
     study: str = ""
     models: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def write_first_study(folder: Path, study: Study) -> None:
+    """Write the study file of a run or a job that begins; beside an ensemble, that of the ensemble stays."""
+    if not (folder / SUMMARY_FILE).exists():
+        atomic_write(folder / STUDY_FILE, public_toml(study))
 
 
 def final_folds(study: Study, seeds: tuple[int, ...]) -> list[FinalFold]:

@@ -12,6 +12,7 @@ import numpy as np
 from foldrace.search.ensemble.comparison import ComparableJob, find_comparable
 from foldrace.search.ensemble.job import LABELS_FILE, STUDY_FILE, SUMMARY_FILE, FinalJob, fold_folder
 from foldrace.search.ensemble.outcome import FinalOutcome, read_outcome
+from foldrace.search.study_store import public_toml
 from foldrace.storage.files.atomic import PARTIAL, atomic_write
 from foldrace.storage.files.digests import digest_of
 from foldrace.trainer.arrays import FloatArray
@@ -147,6 +148,7 @@ def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
     summary |= {"vote": job.study.final.vote}
     submission = str(result.submission.relative_to(job.workspace.folder))
     summary |= {"seeds": job.study.final.seeds, "submission": submission, "task": outcome.data.examples.task}
+    atomic_write(job.folder / STUDY_FILE, public_toml(job.study))
     summary |= {"labels": read_labels(job.folder / LABELS_FILE).digest, "study": digest_of(job.folder / STUDY_FILE)}
     models = {fold_folder(Path(), fold).as_posix(): dict(found.model) for fold, found in outcome.results.items()}
     summary |= {"models": models}

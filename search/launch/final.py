@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
-from foldrace.search.ensemble.job import SUMMARY_FILE, FinalJob, find_final_job, queue_final_job
+from foldrace.search.ensemble.job import FinalJob, find_final_job, queue_final_job, write_first_study
 from foldrace.search.ensemble.result import UNSCORED, FinalResult, FinalScore, make_ensemble
 from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
@@ -65,7 +65,7 @@ def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:
 
 
 def hand_in(session: Session) -> FinishedFinal | None:
-    """Make the ensemble of a final job whose folds are trained; None where they are not, or another worker made it.
+    """Make the ensemble of a final job whose folds are trained; None where they are not, or it is made already.
 
     Args:
         session: that of `join_final`.
@@ -77,7 +77,7 @@ def hand_in(session: Session) -> FinishedFinal | None:
     if read_status(session.database, job.name).unfinished:
         return None
     with job.workspace.lock("hand-in"):
-        return None if (job.folder / SUMMARY_FILE).exists() else _hand_in(session, job)
+        return None if job.is_handed_in else _hand_in(session, job)
 
 
 def _hand_in(session: Session, job: FinalJob) -> FinishedFinal:
@@ -105,6 +105,7 @@ def join_final(session: Session) -> tuple[Session, str]:
     job = find_final_job(session.study, session.database, session.workspace)
     if not study_exists(session.database, job.name):
         begin_final(session)
+    write_first_study(job.folder, job.study)
     return Session(job.study, session.workspace, session.database), f"final-{job.number}"
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from foldrace.search.ensemble.job import write_first_study
 from foldrace.search.session import Session, storage_url
 from foldrace.search.study_store import public_toml
 from foldrace.search.workers.slots import Slot
 from foldrace.storage.address import without_secrets
 from foldrace.storage.errors import StorageError
 from foldrace.storage.files.at_work import at_work
-from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workers import new_owner
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import STORAGE_VARIABLE
@@ -61,7 +61,7 @@ class WorkerCommand:
 def work_on(session: Session, job: str | None) -> Iterator[Path]:
     """Be at work on a study, or on the job `job` beside it; yields the study file that only this run's workers read.
 
-    The `study.toml` of the run is written too: it says what was run last.
+    The `study.toml` of the run is written too: it says what was run last; beside an ensemble, what that is of.
 
     Raises:
         StorageError: a run of this name is at work in the same folder, with other settings or another database; or
@@ -85,9 +85,8 @@ def work_on(session: Session, job: str | None) -> Iterator[Path]:
         if other.storage != url and "sqlite" in (other.storage[:6], url[:6]):
             raise StorageError(f"{there} with another database, {other.storage}; --as NEW_NAME makes another")
 
-    text = public_toml(session.study)
-    with at_work(workspace.folder, note, text, refuse) as study_file:
-        atomic_write(workspace.study_file, text)
+    with at_work(workspace.folder, note, public_toml(session.study), refuse) as study_file:
+        write_first_study(workspace.folder, session.study)
         yield study_file
 
 

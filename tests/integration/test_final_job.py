@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
-from foldrace.search.ensemble.job import queue_final_job
+from foldrace.search.api.cluster import worker
+from foldrace.search.ensemble.job import FinalJob, queue_final_job, read_summary, refuse_changed_study
 from foldrace.search.ensemble.result import make_ensemble
-from foldrace.search.launch.final import result_lines
+from foldrace.search.launch.final import begin_final, hand_in, join_final, result_lines
+from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import public_toml
+from foldrace.search.workers.command import work_on
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
@@ -38,6 +43,18 @@ def begun(study: Study, url: str, workspace: Workspace) -> int:
     atomic_write(workspace.final(final.number).study_file, public_toml(final.study))
     database.close()
     return final.number
+
+
+def finish_folds(session: Session, job: FinalJob) -> None:
+    """Have the folds of a final job trained, as the database and its folder know it."""
+    leave_results(job, open_training_data(job.study, session.workspace), with_models=True)
+    trials = tables.trials.c
+
+    def complete(connection: sa.Connection) -> None:
+        study_id = optuna_rows.find_study_id(connection, job.name)
+        connection.execute(sa.update(tables.trials).where(trials.study_id == study_id).values(state="COMPLETE"))
+
+    session.database.transact(complete)
 
 
 def test_the_same_settings_are_the_same_job_and_others_are_the_next(storage_url: str, workspace: Workspace) -> None:
@@ -120,3 +137,30 @@ def test_the_luck_of_picked_evaluations_is_taken_off_the_score(tmp_path: Path, w
     assert f"honest    {result.score.accuracy - result.score.luck:.4f} without that luck" in "\n".join(
         result_lines(job, data, result)
     )
+
+
+def test_the_last_worker_hands_in_with_the_study_file_of_its_ensemble(tmp_path: Path) -> None:
+    """Other seeds are the same job: its study file stays that of the ensemble until the next one is made."""
+    study = fixed("final.folds=2", "final.seeds=[77]")
+    with open_session(study, tmp_path) as session:
+        joined, name = join_final(session)
+        job = queue_final_job(study, session.database, session.workspace)
+        file = job.folder / "study.toml"
+        assert (name, file.read_text(encoding="utf-8")) == ("final-1", public_toml(job.study))
+        finish_folds(session, job)
+        file.unlink()
+        said: list[str] = []
+        worker(study, seconds=0.0, workspace=tmp_path, final=True, hand_in=True, say=said.append)
+        assert len(said) == 1  # also by a worker that is to stop
+        assert hand_in(joined) is None
+
+        other = replace(session, study=fixed("final.folds=2", "final.seeds=[77, 78]"))
+        again, _ = join_final(other)
+        begin_final(other)
+        with work_on(again, "final-1"):
+            refuse_changed_study(job.folder, read_summary(job.folder))
+        assert hand_in(again) is None  # its folds are not trained
+        finish_folds(session, replace(job, study=again.study))
+        assert hand_in(again) is not None
+        refuse_changed_study(job.folder, read_summary(job.folder))
+        assert read_summary(job.folder).seeds == (77, 78)
