@@ -74,22 +74,46 @@ def start_server(root: Path, options: ServerOptions = ServerOptions()) -> Server
     place = ServerPlace(root)
     with place.lock():
         before = place.find()
+        found = None if before is None else server_status(root)
+        running = found if found is not None and found.state == "running" else None
+        if running is not None and options == ServerOptions():
+            return running  # also on another machine, and where PostgreSQL's programs are not
         if before is not None and not before.is_here:
             _refuse_elsewhere(place, before)
         asked = _asked(place, before, options)
         account, data = server_account(), Path(asked.data)
+        is_new = running is None and version_of(data) is None
+        if options.backup is not None and not is_new:
+            raise StorageError(f"{data}: holds a database already; a backup goes into a new one")
         programs = find_programs(version_of(data), account)
-        if before is not None and (running := server_status(root)).state == "running":
+        if before is not None and running is not None:
             if replace(asked, port=options.port or before.port) != before:
                 raise StorageError(f"{place.root}: its database runs with other settings; stop it first")
             return running
-        is_new = version_of(data) is None
-        if options.backup is not None and not is_new:
-            raise StorageError(f"{data}: holds a database already; a backup goes into a new one")
+        if before is not None and is_new and options.backup is None:
+            remedy = f"mount its disk, or give a backup with --from; {place.folder} removed, a new one begins"
+            raise StorageError(f"{data}: the database of {place.root} is not there; {remedy}")
         _start(place, asked, programs)
-        if is_new and options.backup is not None:
-            restore(place.url(), options.backup, programs)
+        if options.backup is not None:
+            with _undone(place, before, programs):
+                restore(place.url(), options.backup, programs)
     return replace(server_status(root), started=True)
+
+
+@contextmanager
+def _undone(place: ServerPlace, before: Address | None, programs: Programs) -> Iterator[None]:
+    """Where this fails, remove the server that was just made, and have the workspace know what it knew before."""
+    try:
+        yield
+    except BaseException:
+        data = Path(place.address().data)
+        programs.run("pg_ctl", ["stop", "--pgdata", data, "--mode", "immediate", "--wait"])
+        shutil.rmtree(data)
+        if before is None:
+            place.forget()
+        else:
+            place.remember(before)
+        raise
 
 
 def stop_server(root: Path) -> bool:

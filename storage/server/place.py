@@ -97,6 +97,10 @@ class ServerPlace:
         with new_file(self._address) as partial:
             partial.write_text(json.dumps(asdict(address)), encoding="utf-8")
 
+    def forget(self) -> None:
+        """Have the workspace know no server."""
+        self._address.unlink(missing_ok=True)
+
     def make_password(self) -> Path:
         """A file for its owner alone, with a password that nobody knows; the one that is there stays."""
         with as_storage_error(self._password):

@@ -83,7 +83,14 @@ def test_a_backup_fills_a_new_server_and_no_other(root: Path) -> None:
     copy = root / "backup"
 
     assert said("backup", str(copy), "--workspace", str(root)) == f"written: {copy}\n"
+    broken = root / "broken"
+    broken.write_bytes(copy.read_bytes()[:-200])
+    with pytest.raises(StorageError, match="holds a database already"):  # it runs
+        start_server(root, ServerOptions(backup=copy))
     with open_workspace() as other:
+        with pytest.raises(StorageError, match="broken: cannot be restored"):
+            start_server(other, ServerOptions(backup=broken))
+        assert sorted(path.name for path in other.glob(".database/*")) == ["lock", "password"]
         start_server(other, ServerOptions(backup=copy))
         with open_session(study, other) as session:
             assert session.database.read(lambda c: c.execute(sa.text("SELECT answer FROM kept")).scalar()) == 42
@@ -113,9 +120,16 @@ def test_another_machine_starts_it_only_where_it_was_stopped(root: Path) -> None
     place, here = ServerPlace(root), ServerPlace(root).address()
     place.remember(replace(here, machine="elsewhere"))
 
+    assert not start_server(root).started  # it answers, so no program is needed here
+    os.kill(postmaster(root), signal.SIGKILL)
+    place.remember(replace(here, port=1, machine="elsewhere"))
     with pytest.raises(StorageError, match=r"on elsewhere, .* and was not stopped; if that machine is gone"):
         start_server(root)
-    place.remember(replace(here, machine="elsewhere", data="/nowhere/data"))
+    place.remember(replace(here, port=1, data="/nowhere/data"))
+    with pytest.raises(StorageError, match=r"/nowhere/data: the database of .* is not there; mount its disk"):
+        start_server(root)
+    assert not Path("/nowhere").exists()
+    place.remember(replace(here, port=1, machine="elsewhere", data="/nowhere/data"))
     with pytest.raises(StorageError, match="is on elsewhere, in /nowhere/data; start it there"):
         start_server(root)
     place.remember(here)
