@@ -17,7 +17,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.studies.identity import Identity
 from foldrace.studies.knobs import Value
-from foldrace.studies.loading import parse_stored, parse_toml
+from foldrace.studies.loading import may_be_stored, parse_stored, parse_toml
 from foldrace.studies.study import Study, StudyError
 
 RESCORE = "rescore-1"  # the job that scores a study's leaders again: there is one, which grows
@@ -257,7 +257,7 @@ def _find_id(connection: sa.Connection, name: str) -> int | None:
 
 def _stored(connection: sa.Connection, study_id: int, name: str) -> StoredStudy:
     attrs = _study_attrs(connection, study_id)
-    if not isinstance(attrs.get(IDENTITY), dict) or not isinstance(attrs.get(TOML), str):
+    if not isinstance(attrs.get(IDENTITY), dict) or not may_be_stored(attrs.get(TOML)):
         raise StorageError(f"{_place(connection)}: study {name} was not made by foldrace; --as NAME chooses another")
     return StoredStudy(study_id, name, Identity.from_json(attrs[IDENTITY], f"study {name}"), attrs[TOML])
 

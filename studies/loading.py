@@ -107,6 +107,14 @@ def parse_stored(raw: Mapping[str, Any], source: str) -> Study:
         raise StudyError(f"{what}; a newer foldrace made it, so update foldrace") from None
 
 
+def may_be_stored(text: object) -> bool:
+    """Whether a text may be a study file that foldrace stored, of any version: it is TOML, and has the study's name."""
+    try:
+        return isinstance(text, str) and "name" in parse_toml(text, "")
+    except StudyError:
+        return False
+
+
 def find(path: str | Path, runs: Path | None = None) -> Path:
     """The study file that is meant: a path, the name of a run in the workspace `runs`, or of a shipped study."""
     candidate = Path(path)

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, open_run
+from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study, study_exists
-from foldrace.storage.workers import Control, set_control
+from foldrace.storage.workers import Control, is_begun, set_control
 from foldrace.studies.study import StudyError
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ def stop(study: Named, *, workspace: str | Path | None = None) -> None:
     """
     from foldrace.search.cluster.jobs import jobs_of
     from foldrace.search.cluster.slurm import cancel_queued
-    from foldrace.search.study_store import study_exists
 
     with open_run(study, workspace) as session:
-        had_queued = cancel_queued(jobs_of(session.workspace))
-        if not had_queued or study_exists(session.database, session.study.name):  # else no worker has begun it
-            set_control(session.database, session.study.name, "stopping")
+        if begun := is_begun(session.database, session.study.name):
+            _ask_all(session, "stopping")
+        if not cancel_queued(jobs_of(session.workspace)) and not begun:  # what no worker has begun may wait at Slurm
+            _ask_all(session, "stopping")
 
 
 def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None = None) -> "CleanedRun":
@@ -59,8 +60,12 @@ def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None =
 
 def _ask(study: Named, workspace: str | Path | None, asked: Control) -> None:
     with open_run(study, workspace) as session:
-        database, name = session.database, session.study.name
-        with suppress(StudyError):  # a newer foldrace made it, whose workers heed this as well
-            if study_exists(database, name):
-                stored_study(database, name)  # raises where another program made it
-        set_control(database, name, asked)
+        _ask_all(session, asked)
+
+
+def _ask_all(session: Session, asked: Control) -> None:
+    database, name = session.database, session.study.name
+    with suppress(StudyError):  # a newer foldrace made it, whose workers heed this as well
+        if study_exists(database, name):
+            stored_study(database, name)  # raises where another program made it
+    set_control(database, name, asked)

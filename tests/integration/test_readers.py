@@ -128,9 +128,10 @@ def test_a_study_of_another_program_is_one_line(
         inspect.best,
         inspect.export,
         inspect.report,
+        control.pause,
+        control.resume,
+        control.stop,
     ]
-    if attrs.get("identity") != {}:  # it could be one of ours by that
-        commands += [control.pause, control.resume, control.stop]
     for command in commands:
         with pytest.raises(FoldraceError, match=r"study small(:| was not made by foldrace| is there with other)"):
             command(study, workspace=tmp_path)
