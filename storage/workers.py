@@ -67,9 +67,9 @@ def _node() -> str:
 
 
 def has_trained(connection: sa.Connection, owner: str) -> bool:
-    """Whether a worker has told, at a heartbeat, how far it is in a fold."""
+    """Whether a worker has told, at a heartbeat, that it brought a fold on; one that is claimed begins at epoch 0."""
     found = sa.select(tables.workers.c.epoch).where(tables.workers.c.owner == owner)
-    return connection.execute(found).scalar() is not None
+    return (connection.execute(found).scalar() or 0.0) > 0.0
 
 
 def seconds_now(connection: sa.Connection) -> "sa.ColumnElement[float]":
@@ -121,12 +121,21 @@ def set_control(database: Database, name: str, asked: Control, *, finals: bool =
         raise StorageError(f"{asked!r} cannot be asked of a study; one of {', '.join(get_args(Control))} can")
 
     def work(connection: sa.Connection) -> None:
-        searched = sa.select(tables.studies.c.study_id).where(tables.studies.c.study_name == name)
-        ids = [*connection.execute(searched).scalars(), *(_jobs_of(connection, name) if finals else [])]
+        ids = [*_searches_of(connection, name), *(_jobs_of(connection, name) if finals else [])]
         for study_id in ids or [optuna_rows.find_study_id(connection, name)]:
             optuna_rows.upsert(connection, tables.controls, ("study_id",), {"study_id": study_id, "control": asked})
 
     database.transact(work)
+
+
+def is_begun(database: Database, name: str) -> bool:
+    """Whether the database has a study of this name, or a job beside one."""
+    return database.read(lambda connection: bool(_searches_of(connection, name) or _jobs_of(connection, name)))
+
+
+def _searches_of(connection: sa.Connection, name: str) -> list[int]:
+    studies = tables.studies.c
+    return list(connection.execute(sa.select(studies.study_id).where(studies.study_name == name)).scalars())
 
 
 def _jobs_of(connection: sa.Connection, name: str) -> list[int]:

@@ -1,5 +1,6 @@
 """One life of a worker process, from its first look at the database to what it leaves to the next one."""
 
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def live(study: Study, root: Path, order: WorkerOrder, say: Callable[[str], None
     retries = RetryPolicy(should_stop=should_stop)
     with handle_signals(life.signals.receive), guard, open_session(study, root, order.wait, retries=retries) as session:
         _work(session, order, life, should_stop, say)
+        if order.requeue and limit.is_over() and life.work_left and not life.signals.requested:
+            life.signals.number = signal.SIGTERM  # its own time limit ends it as Slurm's would
     return life.signals.number
 
 
@@ -59,6 +62,6 @@ def _work(
         session, job = join_final(session)
     with life.observed(session, job, owner):
         run_worker(session, WorkerOptions(order.device, job, owner), should_stop)
-    finished = hand_in(session) if order.final and order.hand_in and not should_stop() else None
+    finished = hand_in(session) if order.final and order.hand_in else None  # a signal leaves time for it
     if finished is not None:
         say(str(finished))

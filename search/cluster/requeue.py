@@ -62,11 +62,17 @@ def requeued(workspace: Workspace, life: Life) -> Iterator[None]:
 
     Its work was cut off when the time limit ended it (Slurm sends SIGTERM, and still calls the task running), when the
     database does not answer, or the disk has no room. What the user has to mend, and what the user ended, is not.
+
+    Raises:
+        NotRequeuedError: Slurm does not take it back.
     """
     try:
         yield
-    except (OutageError, DiskError):
-        _requeue(workspace, life)
+    except (OutageError, DiskError) as error:
+        if isinstance(error, DiskError):  # what it trained is not kept
+            life.has_trained = False
+        with suppress(slurm.NotRequeuedError):  # the exit status of the error says it
+            _requeue(workspace, life)
         raise
     if life.signals.number == signal.SIGTERM and life.work_left:
         _requeue(workspace, life)
@@ -89,16 +95,20 @@ def _requeue(workspace: Workspace, life: Life) -> None:
         logger.info("Slurm starts task %s again", task)
     except slurm.SlurmError as error:
         logger.warning("this task is not started again: %s", error)
+        raise slurm.NotRequeuedError(f"work is left, and this task is not started again: {error}") from None
 
 
 def _count_lives(file: Path, life: Life) -> int:
-    """Which life in a row this one is that brought nothing on; 0 where it did. Kept in the run's folder."""
-    before = 0
+    """Which life in a row this one is that brought nothing on; 0 where it did.
+
+    Kept in the run's folder, with the number of Slurm's restarts by then.
+    """
+    before, restarts = 0, -1
     with suppress(OSError, ValueError):
-        before = int(file.read_text(encoding="utf-8"))
+        before, restarts = map(int, file.read_text(encoding="utf-8").split())
     lives = 0 if life.has_trained else before + 1
     try:
-        atomic_write(file, str(lives))
-    except StorageError:  # a disk without room: then every life counts
-        return slurm.restarts() + 1
+        atomic_write(file, f"{lives} {slurm.restarts()}")
+    except StorageError:  # a disk without room: then every life since the last note counts
+        return before + slurm.restarts() - restarts
     return lives

@@ -3,18 +3,27 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
 
 _PREFIX = re.compile(r"^\w+: (error|fatal): ")
+PAUSES = (1.0, 5.0, 15.0)  # seconds, before what failed is asked again
 _SECONDS = 60.0  # a controller that is busy answers late
 
 
 class SlurmError(FoldraceError):
     """Slurm is not there, or refuses."""
+
+
+class NotRequeuedError(SlurmError):
+    """Slurm did not take a task back whose work is left: the exit status says it, as a signal would."""
+
+    status = 128 + signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -69,10 +78,10 @@ def queued_tasks(jobs: Sequence[int]) -> list[QueuedTask]:
 
 def cancel_queued(jobs: Sequence[int]) -> bool:
     """Let go the tasks of these jobs that still wait, not those that run; False where none did. Raises SlurmError."""
-    if not queued_tasks(jobs):
-        return False
-    _ask(["scancel", "--state=PENDING", *map(str, jobs)])
-    return True
+    queued = sorted({int(row.task.partition("_")[0]) for row in queued_tasks(jobs)})
+    if queued:
+        _ask(["scancel", "--state=PENDING", *map(str, queued)])
+    return bool(queued)
 
 
 def restarts() -> int:
@@ -82,12 +91,22 @@ def restarts() -> int:
 
 def is_running(task: str) -> bool:
     """Whether Slurm lets a task run: one that it ends, by its user's wish or for a job before it, is none."""
-    return _ask(["squeue", "--noheader", f"--jobs={task}", "--format=%T"]).strip() == "RUNNING"
+    return _insist(["squeue", "--noheader", f"--jobs={task}", "--format=%T"]).strip() == "RUNNING"
 
 
 def requeue(task: str) -> None:
     """Have Slurm start a task again, from its beginning, when there is a place. Raises SlurmError."""
-    _ask(["scontrol", "requeue", task])
+    _insist(["scontrol", "requeue", task])
+
+
+def _insist(command: Sequence[str]) -> str:
+    """`_ask`, several times where the controller fails: what a worker asks at its end is asked once in its life."""
+    for pause in PAUSES:
+        try:
+            return _ask(command)
+        except SlurmError:
+            time.sleep(pause)
+    return _ask(command)
 
 
 def _ask(command: Sequence[str], text: str = "") -> str:

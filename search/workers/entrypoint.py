@@ -101,7 +101,7 @@ def _open_search(session: Session, data: TrainingData, options: WorkerOptions) -
     note_tokens(session.database, session.study.name, data.describe_unknown())
     for prior in copy_new_priors(session):
         logger.info("prior %s", prior)
-    if options.owner is None:  # a supervisor would have written it
+    if options.owner is None or not session.workspace.study_file.is_file():  # a supervisor or `submit` writes it
         atomic_write(session.workspace.study_file, public_toml(session.study))
 
 

@@ -3,20 +3,37 @@
 Real Slurm is in tests/slurm; here its commands are small programs that answer and note what they were asked.
 """
 
+import resource
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from foldrace.errors import FoldraceError
+from foldrace.search.api.cluster import worker
+from foldrace.search.api.control import stop
 from foldrace.search.cluster import slurm
 from foldrace.search.cluster.jobs import refuse_shared_file, worker_script
 from foldrace.search.cluster.requeue import Life, requeued
 from foldrace.search.cluster.script import job_script
+from foldrace.search.ensemble.job import queue_final_job
+from foldrace.search.session import open_session
 from foldrace.storage.address import sqlite_url
-from foldrace.storage.errors import OutageError, StorageError
-from foldrace.storage.workers import WorkerIdentity, job_of, new_owner
+from foldrace.storage.database import Database
+from foldrace.storage.errors import DiskError, OutageError, StorageError
+from foldrace.storage.files.atomic import atomic_write
+from foldrace.storage.optuna_rows import find_study_id
+from foldrace.storage.workers import (
+    Activity,
+    WorkerIdentity,
+    has_trained,
+    job_of,
+    new_owner,
+    read_control,
+    report_alive,
+)
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
 from foldrace.studies.study import StudyError
@@ -153,6 +170,15 @@ def test_a_worker_asks_for_another_life_when_its_time_is_over(answer: Callable[[
     assert asked.read_text() == "requeue 48213_7\n" * 2
 
 
+def test_a_worker_whose_own_time_is_over_tells_that_work_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    assert worker(load("demo"), device="cpu", seconds=0.0, workspace=tmp_path, requeue=True) == signal.SIGTERM
+    assert (tmp_path / "demo/study.toml").is_file()  # nobody else writes it
+
+
 def test_a_task_that_slurm_ends_is_left_alone(answer: Callable[[str], Path], tmp_path: Path) -> None:
     asked, life = answer("COMPLETING"), Life()
     with requeued(Workspace(tmp_path, "demo"), life):
@@ -173,6 +199,83 @@ def test_an_outage_is_waited_for_in_five_lives_and_any_progress_counts_anew(
     assert [live() for _ in range(4)] == [1, 2, 3, 4]
     assert live(has_trained=True) == 5
     assert [live() for _ in range(6)] == [6, 7, 8, 9, 9, 9]
+
+
+def test_a_disk_without_room_is_waited_for_in_five_lives_whatever_was_trained(
+    answer: Callable[[str], Path], tmp_path: Path
+) -> None:
+    asked = answer("RUNNING")
+    for _ in range(6):
+        with pytest.raises(DiskError), requeued(Workspace(tmp_path, "demo"), Life(has_trained=True)):
+            raise DiskError("no room")
+    assert len(asked.read_text().splitlines()) == 4
+
+
+def test_lives_before_the_last_note_do_not_count_on_a_disk_without_room(
+    answer: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm is asked while fewer than five lives brought nothing on; here the note of it cannot be written either."""
+    answer("RUNNING")
+    monkeypatch.setattr(slurm, "PAUSES", ())
+
+    def live(restarts: int, has_trained: bool = False) -> None:
+        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
+        with requeued(Workspace(tmp_path, "demo"), life := Life(has_trained)):
+            life.signals.number = signal.SIGTERM
+
+    live(9, has_trained=True)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        for restarts in (10, 13):
+            with pytest.raises(slurm.NotRequeuedError):
+                live(restarts)
+        live(14)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("fails", "is_lost"), [(2, False), (9, True)])
+def test_a_controller_that_fails_is_asked_again_and_a_task_that_is_lost_ends_with_143(
+    answer: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: int, is_lost: bool
+) -> None:
+    asked, tries, life = answer("RUNNING"), tmp_path / "tries", Life()
+    monkeypatch.setattr(slurm, "PAUSES", (0.0, 0.0, 0.0))
+    script = f"#!/bin/sh\necho >> {tries}\n[ $(wc -l < {tries}) -gt {fails} ] && echo $* >> {asked}\n"
+    (tmp_path / "scontrol").write_text(script)
+    with (
+        pytest.raises(slurm.NotRequeuedError) if is_lost else nullcontext(),
+        requeued(Workspace(tmp_path, "demo"), life),
+    ):
+        life.signals.number = signal.SIGTERM
+    assert asked.exists() != is_lost
+    assert slurm.NotRequeuedError.status == 143
+
+
+def test_a_fold_that_is_only_claimed_is_no_progress(tmp_path: Path) -> None:
+    database, worker = Database.open(f"sqlite:///{tmp_path}/study.db"), WorkerIdentity()
+    told = []
+    for activity in (Activity(), Activity(0, epoch=0.0), Activity(0, epoch=0.1)):
+        database.transact(lambda c, activity=activity: report_alive(c, worker, 1, None, activity))
+        told.append(database.read(lambda c: has_trained(c, worker.owner)))
+    database.close()
+    assert told == [False, False, True]
+
+
+def test_a_stop_reaches_a_final_job_alone_and_lets_go_only_the_jobs_that_wait(
+    answer: Callable[[str], Path], tmp_path: Path
+) -> None:
+    asked, study = answer("48213_[3-7]|gpu|Resources"), load("demo")
+    (tmp_path / "scancel").write_text(f"#!/bin/sh\necho $* >> {asked}\nexit 1\n")
+    (tmp_path / "scancel").chmod(0o755)
+    with open_session(study.with_fixed(study.search.baseline[0]), tmp_path) as session:
+        job = queue_final_job(session.study, session.database, session.workspace)
+        for number in (48212, 48213):
+            atomic_write(session.workspace.folder / f"slurm/{number}.sh", "")
+        with pytest.raises(slurm.SlurmError):  # the workers are told first
+            stop(session.study, workspace=tmp_path)
+        assert session.database.read(lambda c: read_control(c, find_study_id(c, job.name))) == "stopping"
+    assert asked.read_text() == "--state=PENDING 48213\n"
 
 
 def test_tasks_that_wait_are_told_in_words(answer: Callable[[str], Path]) -> None:
