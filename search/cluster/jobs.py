@@ -60,10 +60,10 @@ def submit(session: Session, script: str, *, final: bool) -> Submission:
     if not final:
         continue_search(session)
     else:
-        job = find_final_job(study, session.database, workspace)
-        if study_exists(session.database, job.name):
+        joined = find_final_job(study, session.database, workspace)
+        if study_exists(session.database, joined.name):
             begin_final(session)
-        write_first_study(job.folder, job.study)
+        write_first_study(joined.folder, joined.study)
     (workspace.folder / "logs").mkdir(parents=True, exist_ok=True)
     atomic_write(_study_file(workspace, final), public_toml(study))
     with storage_in_environment(session):

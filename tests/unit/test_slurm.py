@@ -7,6 +7,7 @@ import resource
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -256,7 +257,7 @@ def test_a_fold_that_is_only_claimed_is_no_progress(tmp_path: Path) -> None:
     database, worker = Database.open(f"sqlite:///{tmp_path}/study.db"), WorkerIdentity()
     told = []
     for activity in (Activity(), Activity(0, epoch=0.0), Activity(0, epoch=0.1)):
-        database.transact(lambda c, activity=activity: report_alive(c, worker, 1, None, activity))
+        database.transact(partial(report_alive, worker=worker, study_id=1, number=None, activity=activity))
         told.append(database.read(lambda c: has_trained(c, worker.owner)))
     database.close()
     assert told == [False, False, True]
