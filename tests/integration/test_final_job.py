@@ -160,7 +160,10 @@ def test_the_last_worker_hands_in_with_the_study_file_of_its_ensemble(tmp_path: 
         with work_on(again, "final-1"):
             refuse_changed_study(job.folder, read_summary(job.folder))
         assert hand_in(again) is None  # its folds are not trained
+        first = file.read_text(encoding="utf-8")
         finish_folds(session, replace(job, study=again.study))
+        atomic_write(file, first)
         assert hand_in(again) is not None
+        assert hand_in(again) is None
         refuse_changed_study(job.folder, read_summary(job.folder))
         assert read_summary(job.folder).seeds == (77, 78)
