@@ -33,8 +33,7 @@ def stop(study: Named, *, workspace: str | Path | None = None) -> None:
 
     Tasks of Slurm that still wait are cancelled.
     """
-    from foldrace.search.cluster.jobs import jobs_of
-    from foldrace.search.cluster.slurm import cancel_queued
+    from foldrace.search.cluster.slurm import cancel_queued, jobs_of
 
     with open_run(study, workspace) as session:
         if begun := is_begun(session.database, session.study.name):

@@ -37,8 +37,7 @@ def status(study: Named, *, job: str | None = None, workspace: str | Path | None
     Raises:
         StorageError: there is no such run.
     """
-    from foldrace.search.cluster.jobs import jobs_of
-    from foldrace.search.cluster.slurm import queued_tasks
+    from foldrace.search.cluster.slurm import jobs_of, queued_tasks
     from foldrace.search.monitor.status_reader import read_status, with_assessment
     from foldrace.search.study_store import changes_since_run, study_exists
 

@@ -1,12 +1,11 @@
-"""The jobs of a run: submitted, and known by their scripts in its folder."""
+"""Submits the workers of a run to Slurm."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from foldrace.search.cluster.script import job_script, refuse_short_time
-from foldrace.search.cluster.slurm import partition_of, submit_script
+from foldrace.search.cluster.slurm import FOLDER, partition_of, submit_script
 from foldrace.search.ensemble.job import find_final_job, write_first_study
 from foldrace.search.launch.final import begin_final
 from foldrace.search.launch.search import continue_search
@@ -18,8 +17,6 @@ from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
-
-FOLDER = "slurm"  # in that of a run: JOB.sh, and how often each task was started again for nothing
 
 
 @dataclass(frozen=True)
@@ -82,11 +79,6 @@ def refuse_shared_file(study: Study, workspace: Workspace, mounts: Path = MOUNTS
     if kind:
         right = 'write search.storage = "workspace", or the URL of a PostgreSQL server'
         raise StorageError(f"{file}: SQLite on a network file system ({kind}) loses data of several machines; {right}")
-
-
-def jobs_of(workspace: Workspace) -> Sequence[int]:
-    """The numbers of the jobs that were submitted for a run."""
-    return sorted(int(path.stem) for path in (workspace.folder / FOLDER).glob("*.sh") if path.stem.isdecimal())
 
 
 def _study_file(workspace: Workspace, final: bool) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from foldrace.search.cluster import slurm
-from foldrace.search.cluster.jobs import FOLDER
+from foldrace.search.cluster.slurm import FOLDER
 from foldrace.search.session import Session
 from foldrace.search.study_store import job_name
 from foldrace.search.workers.process import CRASHES_IN_A_ROW

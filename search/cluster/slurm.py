@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
+from foldrace.storage.workspace import Workspace
 
 _PREFIX = re.compile(r"^\w+: (error|fatal): ")
 PAUSES = (1.0, 5.0, 15.0)  # seconds, before what failed is asked again
 _SECONDS = 60.0  # a controller that is busy answers late
+FOLDER = "slurm"  # in that of a run: JOB.sh, and how often each task was started again for nothing
 
 
 class SlurmError(FoldraceError):
@@ -41,6 +43,11 @@ class QueuedTask:
 
     def __str__(self) -> str:
         return f"{self.task} waits on {self.partition} ({self.reason})"
+
+
+def jobs_of(workspace: Workspace) -> Sequence[int]:
+    """The numbers of the jobs that were submitted for a run."""
+    return sorted(int(path.stem) for path in (workspace.folder / FOLDER).glob("*.sh") if path.stem.isdecimal())
 
 
 def refuse_absent() -> None:

@@ -177,7 +177,7 @@ def test_a_database_that_does_not_answer_is_told_apart_from_a_mistake(foldrace: 
 
     assert told.returncode == 75
     warning, line = told.stderr.splitlines()
-    assert warning.startswith("warning   --set: other users of this machine see the password")
+    assert warning.startswith("warning   other users of this machine see the password")
     assert re.fullmatch(r"foldrace: postgresql\+psycopg://u@127\.0\.0\.1:1/x: .*Connection refused.*", line)
     assert "s3cret" not in told.stdout + told.stderr
 

@@ -72,7 +72,7 @@ def test_check_tells_rows_folds_knobs_and_time(foldrace: Command) -> None:
         "searched  dropout",
         "fold-epochs",
         "for one worker",
-        "100 folds of",
+        "\n100    550",  # folds, fold-epochs
     ):
         assert word in told.stdout
     assert "in the order of their names" not in told.stdout  # the demo says its codes
