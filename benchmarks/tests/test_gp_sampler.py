@@ -108,9 +108,9 @@ def test_sixteen_trials_at_once_are_sixteen_configurations() -> None:
 @pytest.mark.parametrize(
     "space",
     [
-        {"lr": FloatDistribution(1e-4, 1e-2, log=True)},
-        {"loss": CategoricalDistribution(["focal", "cross_entropy"])},
-        {"loss": CategoricalDistribution(["focal"]), "epochs": IntDistribution(4, 4)},
+        SearchSpace({"lr": FloatDistribution(1e-4, 1e-2, log=True)}),
+        SearchSpace({"loss": CategoricalDistribution(["focal", "cross_entropy"])}),
+        SearchSpace({"loss": CategoricalDistribution(["focal"]), "epochs": IntDistribution(4, 4)}),
     ],
 )
 def test_a_space_of_one_knob_or_one_value_is_sampled(space: SearchSpace) -> None:

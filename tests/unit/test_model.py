@@ -218,6 +218,7 @@ def test_a_new_classifier_is_no_news(make_folder: Any, caplog: pytest.LogCapture
     folder = make_folder(ELECTRA)
     logger = logging.getLogger("transformers")
     logger.addHandler(caplog.handler)
+    caplog.set_level(logging.WARNING, "transformers")
     try:
         build_model(source(folder), Hyperparameters(), seed=0)
         assert caplog.records == []
