@@ -37,7 +37,7 @@ def run_workers(
     job: str | None = None,
     seconds_left: Callable[[], float] = lambda: float("inf"),
 ) -> int:
-    """Run a worker in each slot until nothing is left to do or the time is over.
+    """Run a worker in each slot until nothing is left to do or the time is over; none where all trials have ended.
 
     Args:
         job: whose folds they train, as final-1 or rescore-1; None: they run the trials of the session's study.
@@ -50,6 +50,9 @@ def run_workers(
     """
     workspace = session.workspace if job is None else session.workspace.job(job)
     name = session.study.name if job is None else job_name(session.study.name, job)
+    found = find_status(session.database, name)
+    if found is not None and found.total and not found.unfinished:
+        return 0
     with work_on(session, job) as study_file, storage_in_environment(session), open_view() as view:
         command = WorkerCommand(study_file, session.workspace.root, job, seconds_left)
         supervisor = Supervisor(command, slots, workspace.folder / "logs")

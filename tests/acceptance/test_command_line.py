@@ -162,7 +162,7 @@ def test_modules_of_the_user_that_are_called_like_our_rooms_are_not_imported(tmp
         module = tmp_path / name
         module.parent.mkdir(exist_ok=True)
         module.write_text("raise SystemExit('a module of the user was imported')\n")
-    command = [sys.executable, "-m", "foldrace", "run", "demo", *SMALL_RUN]
+    command = [sys.executable, "-m", "foldrace", "run", "demo", "--workers", "1", *SMALL_RUN]
 
     told = subprocess.run(
         command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, check=False

@@ -73,9 +73,12 @@ def test_out_of_fold_rows_are_each_scored_once_and_give_the_accuracy_told(finish
 
 
 def test_final_again_trains_nothing_and_hands_in_the_same_file(finished: Finished) -> None:
-    again = foldrace_in(finished.folder, "final", "runs/demo/final.toml", "--workers", "1", "--set", "final.folds=3")
+    said = [log.read_text(encoding="utf-8") for log in finished.workspace.glob("final-1/logs/*")]
+
+    again = foldrace_in(finished.folder, "final", "runs/demo/final.toml", "--workers", "2", "--set", "final.folds=3")
 
     assert again.returncode == 0, again.stderr
+    assert said == [log.read_text(encoding="utf-8") for log in finished.workspace.glob("final-1/logs/*")]  # no worker
     assert [path.name for path in (finished.workspace / "submissions").iterdir()] == ["3fold_tiny1"]
     assert again.stdout.splitlines()[-1] == finished.final.splitlines()[-1]
 
@@ -127,7 +130,7 @@ def test_an_ensemble_killed_before_its_summary_hands_in_the_same_file_again(fini
     (submissions / "mine/handed_in.csv").write_text("kept\n")
     (submissions / "notes.txt").write_text("kept\n")
 
-    told = foldrace_in(tmp_path, "final", "runs/demo/final.toml", "--workers", "1", "--set", "final.folds=3")
+    told = foldrace_in(tmp_path, "final", "runs/demo/final.toml", "--workers", "2", "--set", "final.folds=3")
 
     assert told.returncode == 0, told.stderr
     assert sorted(path.name for path in submissions.iterdir()) == ["3fold_tiny1", "empty", "mine", "notes.txt"]

@@ -133,8 +133,8 @@ def _marked(sentence: str, *spans: tuple[str, int, int]) -> str:
     return sentence
 
 
-def test_the_notebook_runs_without_a_main_guard(finished: Finished, tmp_path: Path) -> None:
-    """Its search and its final job are finished: the workers that it starts find nothing left to do."""
+def test_the_notebook_runs(finished: Finished, tmp_path: Path) -> None:
+    """Its search and its final job are finished: nothing is left to train."""
     shutil.copytree(finished.folder / "runs", tmp_path / "runs")
     environment = {name: value for name, value in os.environ.items() if name != "FOLDRACE_STORAGE"}
 

@@ -68,7 +68,12 @@ def test_a_worker_that_should_end_in_an_outage_does_not_wait_for_the_database(tm
 
 
 def test_workers_join_a_final_job_and_one_that_is_killed_is_replaced(tmp_path: Path) -> None:
-    fixed = ["--set", "training.epochs=2", *(f"--set=training.{knob}=0.1" for knob in SEARCHED), "--set=final.folds=2"]
+    fixed = [
+        "--set=training.epochs=2",
+        "--set=training.evaluations=2",
+        *(f"--set=training.{knob}=0.1" for knob in SEARCHED),
+        "--set=final.folds=2",
+    ]
     quick = ["--set", "search.lease_seconds=4", "--set", "search.checkpoint_minutes=0.005"]
     command = ["worker", "--final", "demo", "--device", "cpu", *fixed, *quick]
     killed = begin_and_wait(tmp_path, "trial 0, attempt 1: fold 0, seed 77", *command)

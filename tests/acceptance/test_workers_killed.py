@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,11 +29,11 @@ from foldrace.storage.database import Database
 from foldrace.studies.loading import load
 from foldrace.trainer.results import ResultError
 from foldrace.trainer.training_data import open_training_data
-from tests.support.commands import SMALL, Finished, begin_foldrace, foldrace_in, quicken_heart, wait_for_end
+from tests.support.commands import SMALL_RUN, Finished, begin_foldrace, foldrace_in, quicken_heart, wait_for_end
 from tests.support.killing import killed_at
 
 STUDY = (
-    *("--set", "folds.count=2", "--set", "search.baseline={}"),
+    *("--set", "folds.count=2", "--set", "search.baseline={}", "--set", "training.evaluations=2"),
     *("--set", "search.pruner=none", "--set", "search.lease_seconds=4", "--set", "search.checkpoint_minutes=0.005"),
 )
 CANARY = "c4n4ry-9f3e"
@@ -80,6 +81,21 @@ def checkpoints(folder: Path, number: str) -> list[Path]:
     return list(folder.glob(f"runs/demo/trial-{int(number):05}/fold-*/attempt-*/checkpoint-*"))
 
 
+def freeze(worker: WorkerProcess, url: str) -> None:
+    """Stop a worker while it holds no lock of SQLite: as long as it held one, nobody could go on."""
+    engine = sa.create_engine(url)
+    while True:
+        worker.send(signal.SIGSTOP)
+        try:
+            if engine.dialect.name == "sqlite":
+                with engine.connect() as connection:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+            break
+        except sa.exc.OperationalError:
+            worker.send(signal.SIGCONT)
+    engine.dispose()
+
+
 def summary(url: str) -> StudyStatus:
     database = Database.open(url, create=False)
     found = read_status(database, "demo")
@@ -110,7 +126,7 @@ def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(
     for number in numbers:
         wait(lambda number=number: checkpoints(tmp_path, number), lambda: killed.log)  # type: ignore[misc]
     killed.process.kill()
-    frozen.send(signal.SIGSTOP)
+    freeze(frozen, storage_url)
     heir = start(epochs=2, url=storage_url)
     heir.wait_for(rf"trial ({numbers[1]}), attempt 2")
     frozen.send(signal.SIGCONT)
@@ -191,18 +207,18 @@ def test_a_final_job_whose_workers_are_killed_hands_in_the_same_bytes(finished: 
     command = ["final", str(finished.workspace / "final.toml"), "--workers", "2", "--set", "final.folds=3"]
     command += ["--workspace", "runs"]
     command += ["--set", "search.checkpoint_minutes=0.005", "--set", f"search.storage=sqlite:///{tmp_path}/study.db"]
-    environment = {key: value for key, value in os.environ.items() if key != "FOLDRACE_STORAGE"}
     done = "runs/demo/final-1/seed-*/fold-*/result.safetensors"
-    run = subprocess.Popen([sys.executable, "-m", "foldrace", *command], cwd=tmp_path, env=environment)
+    with (tmp_path / "final.log").open("w") as log:
+        run = begin_foldrace(tmp_path, command, log.fileno(), log.fileno())
     try:
         first = wait(lambda: sorted(tmp_path.glob(done)), lambda: "no fold was finished")
         written = [path.stat().st_mtime_ns for path in first]
         for process in psutil.Process(run.pid).children():
             process.kill()
-        assert run.wait(timeout=200) == 0
+        assert wait_for_end(run, 200) == 0
     finally:
         run.kill()
-        run.wait()
+        run.join()
 
     assert [path.stat().st_mtime_ns for path in first] == written  # a finished fold is not run again
     for file in ("final-1/test_probabilities.csv", "final-1/oof.csv", "submissions/3fold_tiny1/3fold_tiny1.csv"):
@@ -251,23 +267,23 @@ def test_two_exporters_at_once_leave_one_whole_file(finished: Finished, tmp_path
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_password_is_in_no_command_line_file_or_answer(
-    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_password_is_in_no_command_line_file_or_answer(postgres_url: str, tmp_path: Path) -> None:
     url = sa.make_url(postgres_url).set(password=CANARY).render_as_string(hide_password=False)
-    monkeypatch.setenv("FOLDRACE_STORAGE", url)
-    command = [sys.executable, "-m", "foldrace"]
     seen = tmp_path / "seen.log"
-    with seen.open("w") as log:
-        run = [*command, "run", "demo", "--trials", "1", "--workers", "1", *SMALL, "--debug"]
-        process = subprocess.Popen(run, cwd=tmp_path, stdout=log, stderr=log)
-        wait(lambda: list(tmp_path.glob("runs/demo/trial-*")), seen.read_text)
-        lines = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
-        assert process.wait(timeout=200) == 0, seen.read_text()
-        for told in (["status", "demo"], ["status", "demo", "--json"], ["export", "demo"], ["report", "demo"]):
-            subprocess.run([*command, *told], cwd=tmp_path, stdout=log, stderr=log, check=True)
-        monkeypatch.setenv("FOLDRACE_STORAGE", url.replace("?host=", "?host=/nowhere"))
-        assert subprocess.run([*command, "status", "demo", "--debug"], cwd=tmp_path, stderr=log, check=False).returncode
+
+    def begin(url: str, *command: str) -> ForkProcess:
+        with seen.open("a") as log:
+            return begin_foldrace(
+                tmp_path, command, log.fileno(), log.fileno(), lambda: os.environ.update(FOLDRACE_STORAGE=url)
+            )
+
+    run = begin(url, "run", "demo", "--workers", "1", *SMALL_RUN, "--debug")
+    wait(lambda: list(tmp_path.glob("runs/demo/trial-*")), seen.read_text)
+    lines = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
+    assert wait_for_end(run, 200) == 0, seen.read_text()
+    for told in (["status", "demo"], ["status", "demo", "--json"], ["export", "demo"], ["report", "demo"]):
+        assert wait_for_end(begin(url, *told), 100) == 0, seen.read_text()
+    assert wait_for_end(begin(url.replace("?host=", "?host=/nowhere"), "status", "demo", "--debug"), 100)
 
     assert any("foldrace worker" in line for line in lines)
     assert "Traceback" in seen.read_text()

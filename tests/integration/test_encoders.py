@@ -35,6 +35,7 @@ def test_a_family_is_trained_and_answers_the_same_when_it_is_loaded(family: str,
     torch.set_num_threads(1)
     folder = make_encoder(family, [row.sentence for row in read_training(rows).rows], tmp_path / family)
     knobs = {"pooling": {"choices": POOLINGS}, "entity_marking": "typed_markers", "epochs": 1, "evaluations": 1}
+    knobs["precision"] = "fp32"  # `auto` is bf16 on some machines
     study = Study.model_validate(
         {"name": "s", "data": rows, "model": {"name": str(folder), "max_length": 120}, "training": knobs}
     )

@@ -33,7 +33,7 @@ FORK = multiprocessing.get_context("fork")
 
 SMALL = (
     *("--set", "folds.count=2"),
-    *("--set", "training.epochs={low=1,high=2}"),
+    *("--set", "training.epochs={low=1,high=2}", "--set", "training.evaluations=2"),
     *("--set", "search.baseline.epochs=2"),
 )
 SMALL_RUN = (

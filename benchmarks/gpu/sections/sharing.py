@@ -12,7 +12,6 @@ from benchmarks.gpu.runner import ROOT
 from benchmarks.gpu.setting import Setting
 
 OF_THE_COMMAND = ("typer", "rich", "optuna", "optuna_dashboard", "sqlalchemy", "plotly", "tomli_w", "filelock")
-TRIALS = 4
 
 
 def run(setting: Setting, report: Report) -> None:
@@ -62,14 +61,15 @@ def _wait_until_ready(process: subprocess.Popen[str]) -> None:
 
 def _search(setting: Setting, report: Report) -> None:
     """`foldrace run` with two workers; each trial has two folds."""
-    workspace = setting.folder / "runs"
+    workspace, trials = setting.folder / "runs", setting.choose(4, 2)
     settings = {
         "model.name": str(model_folder(setting)),
         "training.lr": setting.learning_rate,
         "training.epochs": setting.choose(2, 1),
+        "training.evaluations": setting.choose(8, 1),
         "folds.count": 2,
     }
-    command = [sys.executable, "-m", "foldrace", "run", "demo", "--as", "check", "--trials", str(TRIALS)]
+    command = [sys.executable, "-m", "foldrace", "run", "demo", "--as", "check", "--trials", str(trials)]
     command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     command += ["--workspace", str(workspace)]
     command += ["--devices", "0", "--per-device", "2"] if setting.is_cuda else ["--devices", "cpu", "--workers", "2"]
@@ -84,13 +84,13 @@ def _search(setting: Setting, report: Report) -> None:
         print(log.name, text, sep="\n", flush=True)
         report.figure(log.name, f"claimed {text.count(', attempt ')} trials")
     if ran:
-        _show_status(report, str(workspace), seconds)
+        _show_status(report, str(workspace), seconds, trials)
 
 
-def _show_status(report: Report, workspace: str, seconds: float) -> None:
+def _show_status(report: Report, workspace: str, seconds: float, asked: int) -> None:
     command = [sys.executable, "-m", "foldrace", "status", "check", "--json", "--workspace", workspace]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     status = json.loads(done.stdout)
     trials = status["trials"]
     ended = trials.get("COMPLETE", 0) + trials.get("PRUNED", 0)
-    report.check(ended == TRIALS, f"{ended} of {TRIALS} trials ended in {seconds:.0f} s: {trials}")
+    report.check(ended == asked, f"{ended} of {asked} trials ended in {seconds:.0f} s: {trials}")
