@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from foldrace.errors import FoldraceError
 from foldrace.storage import optuna_rows, tables
-from foldrace.studies.knobs import Hyperparameters, Value
+from foldrace.studies.knobs import Hyperparameters, Value, bounds
 from foldrace.studies.settings import (
     Choices,
     Range,
     Setting,
     active_knobs,
+    check_conditions,
     check_setting,
     explain_value,
     searched_knobs,
@@ -32,6 +33,8 @@ KEYS = "prior/%"  # the pattern of SQL's LIKE that the system attributes of a st
 FORMAT: Literal["foldrace-prior-1"] = "foldrace-prior-1"
 _ABOUT, _TRIALS = "prior/about/", "prior/trials/"
 _ATTRS = tables.study_system_attrs.c
+_MOST_TRIALS, _MOST_FOLDS = 1000, 100
+_MOST_EVALUATIONS = int(bounds("evaluations")[1])
 
 
 Score = Annotated[float, Field(ge=0, le=1)]  # of any metric
@@ -58,7 +61,7 @@ class EarlierTrial(_Part):
 
     number: int | None = None
     params: dict[str, Value]
-    folds: tuple[tuple[Score, ...], ...] = ()
+    folds: Annotated[tuple[tuple[Score, ...], ...], Field(max_length=_MOST_FOLDS)] = ()
     level: Score | None = None
     noise: Score | None = None
 
@@ -82,17 +85,18 @@ class EarlierStudy(_Part):
 
     format: Literal["foldrace-prior-1"]
     metric: Metric
-    evaluations: int = Field(8, ge=1)
+    evaluations: int = Field(8, ge=1, le=_MOST_EVALUATIONS)
     identity: dict[str, str] = {}
     knobs: dict[str, Setting]
     running: int = Field(0, ge=0)
-    trials: tuple[EarlierTrial, ...]
+    trials: Annotated[tuple[EarlierTrial, ...], Field(max_length=_MOST_TRIALS)]
 
     @model_validator(mode="after")
     def _trials_fit(self) -> Self:
         for knob, setting in self.knobs.items():
             if knob in Hyperparameters.model_fields:
                 check_setting(knob, setting, f"knobs.{knob}")
+        check_conditions(self._known, "knobs")
         for i, trial in enumerate(self.trials):
             if any(len(fold) > self.evaluations for fold in trial.folds):
                 raise ValueError(f"trials.{i}.folds: more than {self.evaluations} evaluations in a fold")
@@ -105,8 +109,11 @@ class EarlierStudy(_Part):
     @property
     def searched(self) -> dict[str, Range | Choices]:
         """The knobs that its trials differ in; without those that this version does not have."""
-        known = {knob: setting for knob, setting in self.knobs.items() if knob in Hyperparameters.model_fields}
-        return searched_knobs(known)
+        return searched_knobs(self._known)
+
+    @property
+    def _known(self) -> dict[str, Setting]:
+        return {knob: setting for knob, setting in self.knobs.items() if knob in Hyperparameters.model_fields}
 
     def values(self, trial: EarlierTrial) -> dict[str, Value]:
         """The knobs that one of its trials was trained with: fixed, its own, and inactive ones at their default."""

@@ -5,6 +5,8 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from foldrace.errors import short_repr
+
 Task = Literal["relation", "text", "pair"]
 PATH_KEYS = ("train", "test", "labels", "extra")  # of [data]
 
@@ -94,10 +96,14 @@ class Data(Section):
         first, *more = self.files["train"]
         return f"{first} and {len(more)} more" if more else str(first)
 
-    @field_validator("extra", mode="before")
+    @field_validator("train", "extra", mode="before")
     @classmethod
-    def _one_may_stand_alone(cls, extra: Any) -> Any:
-        return [extra] if isinstance(extra, str | Path) else extra
+    def _is_a_file_or_some(cls, given: Any, info: ValidationInfo) -> Any:
+        listed = given if isinstance(given, list | tuple) else [given]
+        is_missing = info.field_name == "train" and not listed
+        if is_missing or not all(isinstance(one, str | Path) for one in listed):
+            raise ValueError(f"expected a file or a list of files, found {short_repr(given)}")
+        return given if info.field_name == "train" else listed
 
     @field_validator("train", "extra")
     @classmethod
@@ -108,9 +114,3 @@ class Data(Section):
         if repeated is not None:
             raise ValueError(f"{repeated} is listed twice")
         return files
-
-    @model_validator(mode="after")
-    def _has_training_rows(self) -> Self:
-        if self.train == ():
-            raise ValueError("train: expected a file or a list of files, found an empty list")
-        return self

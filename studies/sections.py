@@ -3,13 +3,27 @@
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from foldrace.errors import short_repr
 from foldrace.studies.data import Section, Task
 from foldrace.studies.durations import parse_duration
 
-Word = Annotated[str, Field(pattern=r"^[\w.,@+:/-]+$")]
-Line = Annotated[str, Field(pattern=r"^[^\n\r]+$")]
+
+def _like(pattern: str, right: str) -> AfterValidator:
+    """A text that matches a pattern; else the message says what is `right`."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"expected {right}; found {short_repr(text)}")
+        return text
+
+    return AfterValidator(check)
+
+
+Word = Annotated[str, _like(r"[\w.,@+:/-]+", "letters, digits and . , @ + : / - _")]
+Line = Annotated[str, _like(r"[^\x00-\x08\n-\x1f\x7f]+", "one line")]
+Memory = Annotated[str, _like(r"[0-9]+[KMGT]?", "a size such as 32G")]
 TINY = "tiny"  # the model that is built here, and learns its pieces from the study's rows
 FORMS = ("pred", "probs", "labels")  # of a submission
 MAX_TASKS = 1000  # of a job array
@@ -104,7 +118,7 @@ class Slurm(Section):
     partition: Word | None = None
     gpus: int = Field(1, ge=0)
     cpus: int | None = Field(None, ge=1)
-    memory: str | None = Field(None, pattern=r"^\d+[KMGT]?$")
+    memory: Memory | None = None
     time: str | None = None
     tasks: int = Field(8, ge=1, le=MAX_TASKS)
     account: Word | None = None

@@ -23,6 +23,7 @@ from foldrace.errors import Shown
 from foldrace.studies.knobs import Hyperparameters, Value, bounds, is_integer, is_numeric, is_searchable
 
 GRID_TOLERANCE = 1e-6  # of a step, by which a value may miss the grid of its range
+MOST_STEPS = 1_000_000  # of a range; Optuna cannot divide one by a step that is far smaller
 SHOWN = Shown()  # a value as messages show it: cut where it is longer
 SHOWN.maxstring = SHOWN.maxother = SHOWN.maxlong = 200
 
@@ -76,6 +77,8 @@ class Range(BaseModel):
             raise ValueError(f"a log range needs low above 0, found {self.low:g}")
         if self.log and self.step is not None:
             raise ValueError("a range has a step or is log, not both")
+        if self.step is not None and (self.high - self.low) / self.step > MOST_STEPS:
+            raise ValueError(f"a range has at most {MOST_STEPS:,} steps; leave a step of {self.step:g} out")
         return self
 
 
@@ -133,11 +136,15 @@ def check_setting(knob: str, setting: Setting, where: str | None = None) -> None
             raise ValueError(f"{where}: {explain_value(error.errors()[0])}") from None
 
 
-def check_conditions(settings: Mapping[str, Setting]) -> None:
-    """Raise ValueError unless each condition in [training] can be met or not: it names choices, or a fixed value."""
+def check_conditions(settings: Mapping[str, Setting], section: str = "training") -> None:
+    """Raise ValueError unless each condition can be met or not: it names choices, or a fixed value.
+
+    Args:
+        settings: those of `section`.
+    """
     for knob, setting in settings.items():
         for other, values in setting.when.items() if isinstance(setting, Range | Choices) else ():
-            where, on = f"training.{knob}.when.{other}", settings.get(other)
+            where, on = f"{section}.{knob}.when.{other}", settings.get(other)
             if other == knob:
                 raise ValueError(f"{where}: a knob cannot depend on itself")
             if isinstance(on, Range):

@@ -1,5 +1,6 @@
 """A study as frozen models, each value checked. `loading` reads one from a file. Nothing here looks inside the data."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -41,6 +42,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 NAME_RULE = "expected up to 100 Latin letters, digits, dots, dashes and underscores, the first a letter or digit"
 SHIPPED_PRIORS = "shipped"  # among the names of `search.prior`
 MAX_TRIALS = 20_000  # they are queued in one transaction
+MAX_COMBINATIONS = 1000  # of choices that decide which knobs a trial has; each is checked
 
 
 def is_file(prior: str) -> bool:
@@ -171,6 +173,7 @@ class Study(Section):
                     raise ValueError(f"{place}.{knob}: not a knob that [training] searches")
                 check_setting(knob, value, where=f"{place}.{knob}")
                 check_baseline(f"{place}.{knob}", value, self.searched[knob], baseline)
+        _refuse_many_combinations(self)
         return self
 
     @model_validator(mode="after")
@@ -226,8 +229,7 @@ class Study(Section):
     def _far_ends(self, *listed: str) -> Iterator[Hyperparameters]:
         """`furthest`, with each combination of the choices of the `listed` knobs, of those that are searched."""
         ends = {k: (s.low, s.high) if isinstance(s, Range) else s.choices for k, s in self.searched.items()}
-        deciding = {*listed, *(other for setting in self.searched.values() for other in setting.when)}
-        for knob in ends.keys() - deciding:
+        for knob in ends.keys() - _deciding(self, *listed):
             ends[knob] = (max(ends[knob], key=lambda end: _distance(end, getattr(DEFAULTS, knob))),)
         for values in product(*ends.values()):
             yield self.hyperparameters(dict(zip(ends, values, strict=True)))
@@ -262,6 +264,19 @@ class Study(Section):
     def to_toml(self) -> str:
         """The study as a file, without defaults; `load` reads an equal study from it."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
+
+
+def _refuse_many_combinations(study: Study) -> None:
+    counts = {knob: len(study.values(knob)) for knob in _deciding(study, "pooling", "entity_marking")}
+    if (found := math.prod(counts.values())) > MAX_COMBINATIONS:
+        knobs = ", ".join(sorted(knob for knob, count in counts.items() if count > 1))
+        right = f"at most {MAX_COMBINATIONS:,} are checked, so give fewer choices"
+        raise ValueError(f"training: {found:,} combinations of {knobs} decide which knobs a trial has; {right}")
+
+
+def _deciding(study: Study, *listed: str) -> set[str]:
+    """The knobs that decide which ones a trial has, and those that are `listed`."""
+    return {*listed, *(other for setting in study.searched.values() for other in setting.when)}
 
 
 def _distance(value: Value, other: Value) -> float:

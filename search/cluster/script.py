@@ -47,6 +47,7 @@ def _options(study: Study, logs: Path) -> list[str]:
         "mem": asked.memory,
         "time": _time(asked),
     }
+    _refuse_folder(logs)
     output = str(logs / "slurm-").replace("%", "%%") + "%A_%a.log"
     return [
         f"--job-name={job_name(study)}",
@@ -58,6 +59,13 @@ def _options(study: Study, logs: Path) -> list[str]:
         f"--output={_quoted(output)}",
         *asked.extra,
     ]
+
+
+def _refuse_folder(logs: Path) -> None:
+    """Raise StudyError for a folder that no directive can name: a line end would begin a directive of its own."""
+    if not str(logs).isprintable() or any(one in str(logs) for one in '"\\'):
+        right = "sbatch takes no path with a line end, a double quote or a backslash; --workspace names another one"
+        raise StudyError(f"{logs}: {right}")
 
 
 def _time(asked: Slurm) -> str | None:

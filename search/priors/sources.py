@@ -43,8 +43,10 @@ def read_source(entry: str, session: Session) -> dict[str, EarlierStudy]:
 
 def read_file(path: Path) -> EarlierStudy:
     """The earlier study in a JSON file. Raises PriorError."""
+    if path.exists() and not path.is_file():
+        raise PriorError(f"{path}: cannot be read: not a file")  # a device or a pipe has no end
     try:
-        return EarlierStudy.from_json(path.read_text(encoding="utf-8"), str(path))
+        return EarlierStudy.from_json(path.read_text(encoding="utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise PriorError(f"{path}: cannot be read: {reason}") from None

@@ -1,6 +1,7 @@
 """A study that begins from an earlier one: what is copied into its database, what its sampler makes of it."""
 
 import json
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,8 @@ from tests.support.earlier_studies import by_gamma, search
 
 MakeStudy = Callable[..., Study]
 TRIALS = 6
+RANGE = {"low": 0.5, "high": 1.0}
+ITSELF, ON_A_RANGE = (RANGE | {"when": {knob: 0.5}} for knob in ("gamma", "lr"))
 on_sqlite = pytest.mark.parametrize("storage_url", ["sqlite"], indirect=True)  # where the database does not matter
 
 
@@ -396,6 +399,12 @@ def test_a_run_whose_database_is_gone_or_does_not_answer_is_refused(
             "trials.0.level: Input should be less than or equal",
         ),
         ({"trials": [{"params": {}, "folds": [[0.5] * 9]}]}, "trials.0.folds: more than 8 evaluations in a fold"),
+        ({"trials": [{"params": {}, "folds": [[0.5]] * 101}]}, "trials.0.folds: Tuple should have at most 100 items"),
+        ({"trials": [{"params": {}, "level": 0.5, "noise": 0.1}] * 1001}, "trials: Tuple should have at most 1000"),
+        ({"evaluations": 2**70}, "evaluations: Input should be less than or equal to 64"),
+        ({"knobs": {"gamma": ITSELF}}, "knobs.gamma.when.gamma: a knob cannot depend on itself"),
+        ({"knobs": {"gamma": ON_A_RANGE, "lr": RANGE}}, "knobs.gamma.when.lr: is searched over a range"),
+        ({"knobs": {"lr": RANGE | {"step": 1e-300}}}, "a range has at most 1,000,000 steps"),
         (
             {
                 "knobs": {"gamma": {"low": 0.4, "high": 1}},
@@ -420,3 +429,11 @@ def test_a_file_that_is_not_there_is_refused(asks: Callable[[str], str], tmp_pat
     path = tmp_path / "old.json"
 
     assert asks(str(path)) == f"search.prior: {path}: cannot be read: No such file or directory"
+
+
+@on_sqlite
+def test_a_pipe_is_refused_as_it_has_no_end(asks: Callable[[str], str], tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    os.mkfifo(path)
+
+    assert asks(str(path)) == f"search.prior: {path}: cannot be read: not a file"

@@ -97,6 +97,12 @@ def test_a_folder_with_a_space_and_a_percent_sign_is_the_folder_of_the_logs() ->
     assert '--output="/my runs/50%%/slurm-%A_%a.log"' in directives(logs="/my runs/50%")
 
 
+@pytest.mark.parametrize("folder", ["/a\n#SBATCH --uid=0", '/a" --uid=0', "/a\\", "/a\x00"])
+def test_a_folder_that_would_be_another_directive_is_refused(folder: str) -> None:
+    with pytest.raises(StudyError, match="sbatch takes no path with a line end, a double quote or a backslash"):
+        directives(logs=folder)
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -104,9 +110,14 @@ def test_a_folder_with_a_space_and_a_percent_sign_is_the_folder_of_the_logs() ->
         ("slurm.time=soon", "expected a duration of a minute or more, such as 11h or 90m; found 'soon'"),
         ("slurm.time=30s", "expected a duration of a minute or more"),
         ('slurm.extra=["exclusive"]', "expected options of sbatch, such as --constraint=a100; found 'exclusive'"),
-        ('slurm.setup=["a\\nb"]', "slurm.setup"),
-        ("slurm.partition=two words", "slurm.partition"),
-        ("slurm.memory=lots", "slurm.memory"),
+        ('slurm.setup=["a\\nb"]', "slurm.setup.0: expected one line; found 'a\\nb'"),
+        ('slurm.setup=["a\\u0000b"]', "slurm.setup.0: expected one line"),
+        (
+            "slurm.partition=two words",
+            "slurm.partition: expected letters, digits and . , @ + : / - _; found 'two words'",
+        ),
+        ("slurm.memory=lots", "slurm.memory: expected a size such as 32G; found 'lots'"),
+        ("slurm.memory=\u0661G", "slurm.memory"),
         ("slurm.nodes=2", "slurm.nodes: unknown key; known: partition, gpus"),
     ],
 )

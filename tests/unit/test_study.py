@@ -35,6 +35,12 @@ def refusal(**sections: Any) -> str:
         ({"serach": {}}, "serach: unknown key; known: name, data, model, folds, training, search, final"),
         ({"data": {"train": "t", "tset": "t"}}, "data.tset: unknown key; known: train, test, labels, exclude_labels"),
         ({"data": {}}, "data.train: missing"),
+        *(
+            ({"data": {"train": train}}, f"data.train: expected a file or a list of files, found {train}")
+            for train in ([], 3, ["a", 3], {"a": 1})
+        ),
+        ({"data": {"train": "t", "extra": 3}}, "data.extra: expected a file or a list of files, found 3"),
+        ({"training": {"lr": {"low": 0.1, "high": 0.2, "step": 1e-300}}}, "training.lr: a range has at most 1,000,000"),
         ({"name": "../evil"}, f"name: {NAME_RULE}, found '../evil'"),
         ({"folds": {"count": 1}}, "folds.count: Input should be greater than or equal to 2, found 1"),
         ({"search": {"trials": 0}}, "search.trials: Input should be greater than or equal to 1, found 0"),
@@ -235,6 +241,16 @@ def test_a_study_asks_only_what_one_trial_can_have_together() -> None:
     found = [(knobs.reinit_layers, knobs.freeze, knobs.pooling) for knobs in study(training=training).furthest]
 
     assert found == [(0, 10, "first"), (0, 10, "mean"), (6, 0, "first"), (6, 0, "mean")]
+
+
+def test_conditions_on_a_million_combinations_of_choices_are_refused() -> None:
+    """Each of them is checked before anything is trained."""
+    choices = {knob: {"choices": list(range(1, 65))} for knob in ("batch_size", "dropout_samples", "epochs")}
+    depends = {"low": 0.0, "high": 0.1, "when": dict.fromkeys(choices, 1)}
+
+    found = refusal(training=choices | {"weight_decay": depends})
+
+    assert found.startswith("training: 262,144 combinations of batch_size, dropout_samples, epochs decide which knobs")
 
 
 def test_every_knob_has_a_meaning_and_a_default_within_its_bounds() -> None:
