@@ -48,6 +48,7 @@ class Standing:
         gain: the expected improvement of a new trial over the leader; None while it is not known.
         waits: trials wait that may be begun.
         finals: folds that the finalists may still get once none waits.
+        reached: numbers of trials whose folds so far have the target of the search; made whole, such a trial ends it.
     """
 
     begun: Sequence[Begun]
@@ -57,12 +58,15 @@ class Standing:
     gain: float | None
     waits: bool
     finals: int
+    reached: frozenset[int] = frozenset()
 
 
 def rank_cells(now: Standing) -> list[Cell]:
     """The folds to train, the most promising first; none: the search is at its end, but for what is trained now."""
-    given = [Cell(trial.trial_id, fold) for trial in now.begun if trial.is_given for fold in trial.open]
-    known = [trial for trial in now.begun if trial.open and not trial.is_given]
+    whole = [one for one in now.begun if one.is_given]
+    whole += [one for one in now.begun if one.number in now.reached and not one.is_given]
+    given = [Cell(trial.trial_id, fold) for trial in whole for fold in trial.open]
+    known = [trial for trial in now.begun if trial.open and trial not in whole]
     scored = [(_worth(trial, now) / trial.cost, trial) for trial in known if trial.number in now.levels]
     scored.sort(key=lambda one: (-one[0], one[1].number))
     leader = _leader(now)

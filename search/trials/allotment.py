@@ -1,8 +1,10 @@
 """Reads how a search stands, and ranks the folds that may be trained next. It writes nothing and takes no lock."""
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 
 import sqlalchemy as sa
 
@@ -10,6 +12,7 @@ from foldrace.search.compute import read_compute
 from foldrace.search.ending import read_outlooks
 from foldrace.search.race.allocation import Begun, Standing, rank_cells
 from foldrace.search.race.forecast import Forecast
+from foldrace.search.race.learning_curves import read_bests
 from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.sampling import Sampler
 from foldrace.storage import optuna_rows, tables
@@ -33,6 +36,7 @@ class _Seen:
     gain: float | None
     waits: bool
     finals: int
+    reached: frozenset[int]
 
 
 class Allotment:
@@ -62,6 +66,7 @@ class Allotment:
                 seen.gain,
                 seen.waits and begins,
                 seen.finals,
+                seen.reached,
             )
         )
 
@@ -99,6 +104,7 @@ class Allotment:
             None if outlook is None else outlook.gain,
             any(trial.state == "WAITING" for trial in trials),
             self._study.search.finals - _finals(connection, self._study_id),
+            _reached(connection, self._study_id, self._study),
         )
 
 
@@ -114,6 +120,22 @@ def _given(connection: sa.Connection, study_id: int) -> set[int]:
     query = sa.select(_SYSTEM_ATTRS.trial_id).where(_SYSTEM_ATTRS.key == "fixed_params")
     query = query.where(_SYSTEM_ATTRS.trial_id.in_(of_study), _SYSTEM_ATTRS.trial_id.not_in(races))
     return set(connection.execute(query).scalars())
+
+
+def _reached(connection: sa.Connection, study_id: int, study: Study) -> frozenset[int]:
+    """The numbers of the running trials whose trained folds have the target of the search, on average."""
+    target, last = study.search.target, study.defaults.evaluations - 1
+    if target is None:
+        return frozenset()
+    query = sa.select(_TRIALS.number, _ATTRS.key, _ATTRS.value_json)
+    query = query.join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
+    ends = [optuna_rows.cell_key(fold, last) for fold in range(study.folds.count)]
+    query = query.where(_TRIALS.study_id == study_id, _TRIALS.state == "RUNNING", _ATTRS.key.in_(ends))
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    for number, key, text in connection.execute(query):
+        found[number][key] = text
+    bests = {number: list(read_bests(attrs).values()) for number, attrs in found.items()}
+    return frozenset(number for number, folds in bests.items() if folds and fmean(folds) >= target)
 
 
 def _finals(connection: sa.Connection, study_id: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from foldrace.search.ending import read_usage
+from foldrace.search.ending import read_end, read_usage
 from foldrace.search.ensemble.export import exported_text, select_trial
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.study_store import open_study, stored_study
@@ -96,6 +96,23 @@ def test_patience_counts_the_trials_that_were_put_aside_after_the_best_one(datab
 
     assert states(database)[:5] == ["COMPLETE", *4 * ["RUNNING"]]
     assert counts == [1, 2, 0, 1]
+
+
+def test_who_has_the_target_in_its_folds_so_far_is_made_whole_at_once_and_ends_the_search(
+    database: Database, worker: Open
+) -> None:
+    view, trained = worker(trials=9, target=0.7), []
+    study = stored_study(database, "small").parse()
+    for value in (0.6, 0.75, 0.6, 0.72, 0.71):  # by its second fold, trial 1 has it no more
+        assert database.read(lambda connection: read_end(connection, 1, study)) is None
+        claim = must_claim(view())
+        trained.append((claim.number, claim.fold))
+        end(claim, value)
+
+    reached = database.read(lambda connection: read_end(connection, 1, study))
+    assert trained == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1)]
+    assert reached is not None
+    assert reached.reason.startswith("accuracy 0.7100 has reached the target of 0.7")
 
 
 def test_a_baseline_is_trained_whole_by_whoever_is_free(database: Database, worker: Open) -> None:

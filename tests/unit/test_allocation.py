@@ -38,6 +38,17 @@ def test_a_trial_whose_values_were_given_is_trained_whole_first() -> None:
     assert ranked == [Cell(0, 1), Cell(0, 2), NEW]
 
 
+def test_a_trial_that_has_the_target_so_far_is_made_whole_before_others() -> None:
+    trials = [begun(0, 1, is_given=True), begun(1, 1, 2), begun(2, 1, 2)]
+    levels = {0: (80.0, 2.0), 1: (79.5, 2.0), 2: (60.0, 2.0)}
+
+    for waits in (True, False):
+        ranked = rank_cells(standing(trials, levels, waits=waits, reached=frozenset({0, 2})))
+
+        assert ranked[:3] == [Cell(0, 1), Cell(2, 1), Cell(2, 2)]
+        assert len(ranked) == len(set(ranked))
+
+
 def test_a_fold_goes_to_whom_it_may_make_the_leader() -> None:
     trials = [begun(0, 1, 2), begun(1, 1, 2), begun(2, 1, 2)]
     levels = {0: (80.0, 2.0), 1: (79.5, 2.0), 2: (60.0, 2.0)}
