@@ -23,6 +23,12 @@ def refuse_network(place: Path, mounts: Path = MOUNTS) -> None:
         raise StorageError(f"{place}: on a network file system ({kind}), {what}; --data names a folder on a local disk")
 
 
+def refuse_special(data: Path) -> None:
+    """Raise StorageError for a path that `pg_ctl`, which hands it to a shell in quotes, would not take as it is."""
+    if not str(data).isprintable() or any(one in str(data) for one in '"$`\\'):
+        raise StorageError(f'{data}: PostgreSQL takes no path with " $ ` \\ or a line end; --data names another folder')
+
+
 def version_of(data: Path) -> int | None:
     """The major version of PostgreSQL that made the data; None where there is none."""
     try:
@@ -42,11 +48,12 @@ def make_data(data: Path, password: Path, programs: Programs) -> None:
     partial, told = data.with_name(f"{data.name}.partial"), data.with_name("password.partial")
     with as_storage_error(data):
         shutil.rmtree(partial, ignore_errors=True)
+        told.unlink(missing_ok=True)
         data.parent.mkdir(parents=True, exist_ok=True)
         refuse_unreachable(data.parent, programs.account)
         partial.mkdir(mode=0o700)
         try:
-            told.touch(mode=0o600)
+            told.touch(mode=0o600, exist_ok=False)  # never through a link
             told.write_text(password.read_text(encoding="utf-8"), encoding="utf-8")
             for path in (partial, told):
                 _give(path, programs)

@@ -17,7 +17,7 @@ from foldrace.storage.errors import DiskError, OutageError, StorageError
 from foldrace.storage.failures import translate_errors
 from foldrace.storage.server.account import refuse_unreachable, server_account
 from foldrace.storage.server.backup import restore
-from foldrace.storage.server.data_folder import make_data, refuse_network, version_of
+from foldrace.storage.server.data_folder import make_data, refuse_network, refuse_special, version_of
 from foldrace.storage.server.place import Address, ServerPlace
 from foldrace.storage.server.programs import ProgramError, Programs, find_programs
 
@@ -169,11 +169,15 @@ def _asked(place: ServerPlace, before: Address | None, options: ServerOptions) -
         raise StorageError(f"{place.root}: its database is in {data}; without --data, that one is started")
     listens = options.host or (LOOPBACK if before is None else before.listens)
     port = options.port if options.port is not None else (0 if before is None else before.port)
-    return Address(listens, port, socket.gethostname(), data)
+    try:
+        return Address(listens, port, socket.gethostname(), data)
+    except ValueError as error:
+        raise StorageError(str(error)) from None
 
 
 def _start(place: ServerPlace, asked: Address, programs: Programs) -> None:
     data = Path(asked.data)
+    refuse_special(data)
     refuse_network(data.resolve())
     address = replace(asked, port=_free_port(asked))
     if version_of(data) is None:

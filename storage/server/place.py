@@ -5,8 +5,11 @@ WORKSPACE/.database/       address.json: where it listens, and where its data is
 """
 
 import json
+import os
+import re
 import secrets
 import socket
+import stat
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +40,15 @@ class Address:
     machine: str
     data: str
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no address: a shell of PostgreSQL's reads `listens`."""
+        words = (self.listens, self.machine, self.data)
+        is_number = isinstance(self.port, int) and 0 <= self.port < 2**16
+        if not (is_number and all(isinstance(word, str) and word.isprintable() for word in words)):
+            raise ValueError(f"expected the address of a server, found {self}")
+        if re.fullmatch(r"[A-Za-z0-9._:*-]+", self.listens) is None:
+            raise ValueError(f"{self.listens}: expected a name or an address of this machine, or *")
+
     @property
     def host(self) -> str:
         """As which others reach it."""
@@ -57,7 +69,9 @@ class ServerPlace:
         self._address, self._password = self.folder / "address.json", self.folder / "password"
 
     def lock(self) -> AbstractContextManager[None]:
-        """Let one process at a time make, start or stop the server."""
+        """Let one process at a time make, start or stop the server. Raises StorageError where the folder is a link."""
+        if self.folder.is_symlink():
+            raise StorageError(f"{self.folder}: a link, which is not followed; --data names a folder elsewhere")
         return locked(self.folder / "lock", _LOCK_SECONDS)
 
     def find(self) -> Address | None:
@@ -70,7 +84,7 @@ class ServerPlace:
             raise StorageError(f"{self._address}: cannot be read: {error.strerror}") from None
         try:
             return Address(**json.loads(text))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise StorageError(
                 f"{self._address}: not what foldrace wrote; `foldrace database start` needs it"
             ) from None
@@ -102,13 +116,25 @@ class ServerPlace:
         self._address.unlink(missing_ok=True)
 
     def make_password(self) -> Path:
-        """A file for its owner alone, with a password that nobody knows; the one that is there stays."""
+        """A file for its owner alone, with a password that nobody knows; the one that is there stays.
+
+        Raises:
+            StorageError: somebody else may know the one that is there, or it cannot be written.
+        """
         with as_storage_error(self._password):
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 self._password.touch(mode=0o600, exist_ok=False)
             except FileExistsError:
+                _refuse_known(self._password)
                 if self._password.read_text(encoding="utf-8").strip():
                     return self._password
             self._password.write_text(secrets.token_urlsafe(32), encoding="utf-8")
         return self._password
+
+
+def _refuse_known(password: Path) -> None:
+    """Raise StorageError unless a file is our own, and nobody else may read it."""
+    found = password.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise StorageError(f"{password}: others may know it: not a file for its owner alone; remove it")
