@@ -5,7 +5,7 @@ from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import RequestEntityTooLarge
 
 # `create_server` takes these: a request, with its body, has to be whole in so many seconds.
@@ -31,7 +31,10 @@ def channel_class(takes_body: Callable[[WSGIEnvironment], bool]) -> type[HTTPCha
 
     class Parser(HTTPRequestParser):  # type: ignore[misc]
         def parse_header(self, header_plus: bytes) -> None:
-            super().parse_header(header_plus)
+            try:
+                super().parse_header(header_plus)
+            except ValueError as error:  # a length of thousands of digits
+                raise ParsingError(f"a header that cannot be read: {error}") from None
             if not (self.chunked or self.content_length):
                 return
             if not takes_body(_environ(self)):

@@ -132,6 +132,7 @@ def _with_preload(app: WSGIApplication) -> WSGIApplication:
     """The app, with a Link header on a study's page: the browser fetches the data while it compiles the script."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")  # without it, the dashboard fails
         study = _STUDY_PAGE.fullmatch(environ["PATH_INFO"])
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Callable[[bytes], object]:

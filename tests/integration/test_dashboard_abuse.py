@@ -101,6 +101,8 @@ LONG, CHUNKED = "Content-Length: 60000000", "Transfer-Encoding: chunked"
         ("GET", "/api/studies", "{cookie}", LONG, True, b"200"),
         ("PUT", "/api/studies/1/note", "{cookie}", LONG, True, b"413"),
         ("PUT", "/api/studies/1/note", "{cookie}", CHUNKED, True, b"413"),
+        ("PUT", "/api/studies/1/note", "{cookie}", f"Content-Length: {'9' * 6000}", True, b"400"),
+        ("GET", "/static/bundle.js", "{cookie}", "Connection: close", False, b"200"),  # it names no encoding
     ],
 )
 def test_a_body_is_taken_in_only_where_it_is_needed(
