@@ -106,6 +106,8 @@ class TrainingData:
 
     def encoded(self, marking: EntityMarking, of_test: bool = False, with_entities: bool = False) -> Tokens:
         """The token ids of every row, or of every test row. They are kept for the next call."""
+        if self.examples.task != "relation":
+            marking = "none"  # there is nothing to mark, and no need to encode the rows twice
         key = (marking, of_test, with_entities)
         if key not in self._encoded:
             examples = self.test if of_test else self.examples

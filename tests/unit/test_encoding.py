@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
 from foldrace.studies.knobs import EntityMarking
+from foldrace.trainer.data import encoding
 from foldrace.trainer.data.batching import Tokens
 from foldrace.trainer.data.encoding import encode, mark, marker_tokens
 from foldrace.trainer.data.examples import Entity, Example
@@ -129,6 +131,21 @@ def test_a_tokenizer_without_token_types_gives_none(tokenizer_folder: Path) -> N
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
 
     assert encode((LONG,), tokenizer, "concat", 128).types is None
+
+
+@pytest.mark.parametrize("marking", ["none", "concat", "typed_markers"])
+def test_rows_are_the_same_however_many_are_tokenised_at_once(
+    tokenizer: PreTrainedTokenizerBase, marking: EntityMarking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = (LONG, example("조지", "조지", "조지"), LATE, LONG, LATE)
+    together = encode(rows, tokenizer, marking, 12, with_entities=True)
+
+    monkeypatch.setattr(encoding, "ROWS_AT_ONCE", 2)
+    apart = encode(rows, tokenizer, marking, 12, with_entities=True)
+
+    assert together.truncated == apart.truncated > 0
+    for name in ("ids", "types", "offsets", "of_entity"):
+        assert np.array_equal(getattr(together, name), getattr(apart, name))
 
 
 # Rows that are too long

@@ -16,7 +16,7 @@ from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.arrays import FloatArray, IntArray
 from foldrace.trainer.augmentation.entities import ROLES, EntityPool, swap
 from foldrace.trainer.augmentation.noise import TokenNoise
-from foldrace.trainer.data.batching import Tokens, TrainingPart
+from foldrace.trainer.data.batching import Tokens, TrainingPart, join
 from foldrace.trainer.data.examples import Example
 
 _STREAM = 1  # beside that of the batches, which are drawn from the seed and the epoch too
@@ -81,7 +81,7 @@ class Augmentation:
                 rows[place] = len(self.examples) + len(changed)
                 changed.append(new)
         labels = np.array([example.label for example in (*self.examples, *changed)], dtype=np.int64)
-        tokens = self.tokens.followed_by(self.encode(tuple(changed))) if changed else self.tokens
+        tokens = join([self.tokens, self.encode(tuple(changed))]) if changed else self.tokens
         return TrainingPart(tokens, labels, rows)
 
     @cached_property

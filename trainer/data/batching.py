@@ -1,5 +1,6 @@
 """Which rows go into which batch, and a batch as padded tensors. The order depends on the seed and the epoch alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,16 +53,19 @@ class Tokens:
         of_entity = None if self.of_entity is None else self.of_entity[places]
         return Tokens(self.ids[places], types, offsets, self.truncated, of_entity)
 
-    def followed_by(self, others: "Tokens") -> "Tokens":
-        """These rows, and behind them the `others`, which have the same columns."""
-        types, flags = self.types, self.of_entity
-        if types is not None and others.types is not None:
-            types = np.concatenate([types, others.types])
-        if flags is not None and others.of_entity is not None:
-            flags = np.concatenate([flags, others.of_entity])
-        offsets = np.concatenate([self.offsets, others.offsets[1:] + self.offsets[-1]])
-        ids = np.concatenate([self.ids, others.ids])
-        return Tokens(ids, types, offsets, self.truncated + others.truncated, flags)
+
+def join(parts: Sequence[Tokens]) -> Tokens:
+    """The rows of some tokens with the same columns, one after the other; at least one."""
+    types = [part.types for part in parts if part.types is not None]
+    flags = [part.of_entity for part in parts if part.of_entity is not None]
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Tokens(
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate(types) if types else None,
+        np.concatenate([[0], np.cumsum(lengths)]),
+        sum(part.truncated for part in parts),
+        np.concatenate(flags) if flags else None,
+    )
 
 
 @dataclass(frozen=True)

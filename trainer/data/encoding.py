@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import chain
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from foldrace.studies.knobs import EntityMarking
-from foldrace.trainer.data.batching import Tokens
+from foldrace.trainer.data.batching import Tokens, join
 from foldrace.trainer.data.entity_tokens import entity_flags
 from foldrace.trainer.data.examples import Entity, Example
 
 _COLUMNS = ("input_ids", "token_type_ids")
 _OF_ENTITY = "of_entity"
+ROWS_AT_ONCE = 4096  # that are tokenised together: as Python's lists, tokens take many times the room of their arrays
 _MARKER = re.compile(r"\[/?[SO](:.*)?\]")
 
 
@@ -55,6 +57,17 @@ def encode(
 
     `with_entities` also says which tokens are of an entity. It needs a fast tokenizer.
     """
+    parts = (examples[start : start + ROWS_AT_ONCE] for start in range(0, len(examples), ROWS_AT_ONCE))
+    return join([_encode_some(part, tokenizer, marking, max_length, with_entities) for part in parts])
+
+
+def _encode_some(
+    examples: tuple[Example, ...],
+    tokenizer: PreTrainedTokenizerBase,
+    marking: EntityMarking,
+    max_length: int,
+    with_entities: bool,
+) -> Tokens:
     markers: Mapping[int, str] = {}
     texts: tuple[list[str], ...]
     pairs = [e.pair for e in examples if e.pair is not None]
@@ -159,7 +172,7 @@ def _truncate(columns: dict[str, list[list[int]]], max_length: int, markers: Col
 
 def _joined(columns: dict[str, list[list[int]]], truncated: int) -> Tokens:
     ids = columns["input_ids"]
-    flat = {name: np.array([token for row in rows for token in row], dtype=np.int64) for name, rows in columns.items()}
+    flat = {name: np.fromiter(chain.from_iterable(rows), dtype=np.int64) for name, rows in columns.items()}
     offsets = np.cumsum([0, *(len(row) for row in ids)], dtype=np.int64)
     of_entity = flat[_OF_ENTITY].astype(np.bool_) if _OF_ENTITY in flat else None
     return Tokens(flat["input_ids"], flat.get("token_type_ids"), offsets, truncated, of_entity)
