@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: install install-dev demo test test-slurm lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
-	bench-watching record-curves shipped-priors screenshots
+	bench-watching bench-knobs record-curves shipped-priors screenshots
 
 # What a user needs; `make test` and `make lint` install what a developer needs beside it.
 install: .venv/.installed
@@ -58,6 +58,7 @@ format: install-dev
 
 # Measurements; docs/benchmarks.md and docs/lab/ hold what they gave.
 KLUE ?= ../shared/data/klue_re/train.csv
+ENCODER ?= monologg/koelectra-small-v3-discriminator
 
 bench: bench-trainer bench-workers bench-racing bench-watching
 
@@ -82,6 +83,10 @@ bench-simulate: install-dev
 # Small studies, each with a rescore, and what their leaders are worth on fresh data; goes on where it was cut off.
 bench-coverage: install-dev
 	$(BIN)/python -m benchmarks.coverage
+
+# Knobs on and off, on KLUE-RE with a pretrained encoder; goes on where it was cut off.
+bench-knobs: install-dev
+	$(BIN)/python -m benchmarks.ablations --data $(KLUE) --model $(ENCODER) --output knobs.jsonl
 
 # Needs chromium, as the tests of the dashboard do.
 bench-watching: install-dev
