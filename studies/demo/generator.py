@@ -1,4 +1,6 @@
-"""The data of the shipped studies `demo` and `demo_text`; `python -m foldrace.studies.demo.generator` writes it again.
+"""The data of the shipped studies `demo`, `demo_text` and `demo_pair`.
+
+`python -m foldrace.studies.demo.generator` writes it again.
 
 Everything follows from one seed, to the byte. Nothing here may read a real data set, or import torch.
 """
@@ -11,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from foldrace.studies.demo.questions import FITS, MISSES, ask
 from foldrace.studies.demo.sentences import Entity, Pair, Sentence, compose
 from foldrace.studies.demo.templates import INVERSE, LABELS, NO_RELATION, RARE
 
@@ -24,6 +27,7 @@ _COPIES = 0.02  # of the rows are there twice
 _ASKED_AGAIN = 0.3  # of the sentences come back with another pair
 _RARE_TRAIN, _RARE_TEST = 4, 1
 _TEXTS, _TEST_TEXTS = 800, 200
+_PAIRS, _TEST_PAIRS = 1250, 300
 _WEIGHTS = {
     NO_RELATION: 30,
     "인물:소속단체": 14,
@@ -74,7 +78,7 @@ def files() -> dict[str, bytes]:
         "label_type.json": json.dumps({label: i for i, label in enumerate(LABELS)}, ensure_ascii=False, indent=2)
         + "\n",
     }
-    return {name: content.encode() for name, content in (contents | _text_files()).items()}
+    return {name: content.encode() for name, content in (contents | _text_files() | _pair_files()).items()}
 
 
 def _text_files() -> dict[str, str]:
@@ -89,6 +93,34 @@ def _text_files() -> dict[str, str]:
             [("id", "label")] + [(f"test-{i:04}", label) for i, (_, label) in enumerate(test)], ","
         ),
     }
+
+
+def _pair_files() -> dict[str, str]:
+    """The files of `demo_pair`: a question, an answer, and whether it is one to that question."""
+    rng = random.Random(_SEED + 2)
+    train = _pairs(rng, _PAIRS, _TRAIN_NOISE, set())
+    test = _pairs(rng, _TEST_PAIRS, _TEST_NOISE, {(question, answer) for question, answer, _ in train})
+    blind = [(f"test-{i:04}", *pair) for i, (*pair, _) in enumerate(test)]
+    truth = [(f"test-{i:04}", label) for i, (*_, label) in enumerate(test)]
+    header = ("id", "sentence1", "sentence2")
+    return {
+        "pair_train.csv": _text([(*header, "label"), *((f"train-{i:04}", *row) for i, row in enumerate(train))], ","),
+        "pair_test.csv": _text([header, *blind], ","),
+        "pair_test_labels.csv": _text([("id", "label"), *truth], ","),
+    }
+
+
+def _pairs(rng: random.Random, count: int, noise: float, known: set[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    """So many pairs, none of them `known`."""
+    rows = list[tuple[str, str, str]]()
+    while len(rows) < count:
+        question, answer, label = ask(rng)
+        if (question, answer) in known:
+            continue
+        if rng.random() < noise:
+            label = FITS if label == MISSES else MISSES
+        rows.append((question, answer, label))
+    return rows
 
 
 def _texts(rng: random.Random, count: int, noise: float) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from foldrace.studies.demo.generator import BLIND, FOLDER, files
+from foldrace.studies.demo.questions import FITS
 from foldrace.studies.demo.templates import LABELS, NO_RELATION, RARE
 
 Rows = list[list[str]]
@@ -124,6 +125,22 @@ def test_texts_are_about_a_relation_each_and_a_test_text_is_new() -> None:
     assert not {text for _, text, _ in train} & {text for _, text in test}
     assert [row_id for row_id, _ in truth] == [row_id for row_id, _ in test]
     assert {label for _, _, label in train} == set(LABELS) - {RARE}
+
+
+def test_whether_an_answer_fits_is_not_seen_in_the_answer_and_a_test_pair_is_new() -> None:
+    header, *train = _read("pair_train.csv", ",")
+    _, *test = _read("pair_test.csv", ",")
+    _, *truth = _read("pair_test_labels.csv", ",")
+    of_price = [
+        label for *_, answer, label in train if answer.endswith(("원입니다.", "원만 내시면 됩니다.", "원을 받습니다."))
+    ]
+
+    assert header == ["id", "sentence1", "sentence2", "label"]
+    assert (len(train), len(test)) == (1250, 300)
+    assert not {tuple(row[1:3]) for row in train} & {tuple(row[1:]) for row in test}
+    assert [row_id for row_id, _ in truth] == [row[0] for row in test]
+    assert len(of_price) > 150
+    assert 0.2 < of_price.count(FITS) / len(of_price) < 0.8
 
 
 def test_label_map_numbers_every_label() -> None:

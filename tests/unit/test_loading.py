@@ -67,7 +67,7 @@ def test_another_name_may_be_given(file: Path) -> None:
 
 def test_no_such_study_names_the_shipped_ones() -> None:
     assert refusal("dmeo").startswith("dmeo: no such study file; shipped studies: ")
-    assert "demo_text, klue_re_tiny, " in refusal("dmeo")
+    assert "demo_pair, demo_text, klue_re_tiny, " in refusal("dmeo")
 
 
 def test_another_name_that_is_none_is_refused_by_its_option(file: Path) -> None:
