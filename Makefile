@@ -31,14 +31,15 @@ demo: install
 test: install-dev
 	$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
-# Workers under a real Slurm, which is unpacked into .slurm and leaves the machine as it is. Needs root and Debian's packages.
+# Workers under a real Slurm: the machine's own programs, or Debian's unpacked into .slurm; it leaves the machine as it is. Needs root.
 test-slurm: install-dev .slurm/.unpacked
-	$(BIN)/pytest tests/slurm -m slurm
+	$(BIN)/pytest tests/slurm -m slurm --durations=0
 
 .slurm/.unpacked:
 	mkdir -p .slurm/packages
-	cd .slurm/packages && apt-get download $$(apt-get install --simulate --no-install-recommends slurmctld slurmd slurm-client munge | awk '/^Inst/ { print $$2 }')
-	for package in .slurm/packages/*.deb; do dpkg -x $$package .slurm || exit 1; done
+	apt-get install --simulate --no-install-recommends slurmctld slurmd slurm-client munge | awk '/^Inst/ { print $$2 }' > .slurm/missing
+	cd .slurm/packages && xargs --no-run-if-empty apt-get download < ../missing
+	find .slurm/packages -name '*.deb' -print0 | xargs -0 --no-run-if-empty -I{} dpkg -x {} .slurm
 	touch $@
 
 lint: install-dev

@@ -1,6 +1,7 @@
 """A real Slurm of two nodes on this machine, from packages unpacked into a folder: nothing of the machine changes."""
 
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -12,7 +13,9 @@ import pytest
 
 from tests.support.workspace_servers import open_workspace
 
-UNPACKED = Path(os.environ.get("FOLDRACE_SLURM", ".slurm")).absolute()  # `make test-slurm` fills it
+UNPACKED = Path(".slurm").absolute()  # `make test-slurm` puts here what the machine itself has not
+LIBRARIES = "usr/lib/x86_64-linux-gnu"
+PROGRAMS = f"{UNPACKED}/usr/bin:{UNPACKED}/usr/sbin:{os.environ['PATH']}:/usr/sbin"
 CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -49,10 +52,9 @@ class Slurm:
     """The commands of a Slurm that runs."""
 
     def __init__(self, folder: Path) -> None:
-        libraries = UNPACKED / "usr/lib/x86_64-linux-gnu"
         self.environment = {name: value for name, value in os.environ.items() if name != "FOLDRACE_STORAGE"} | {
-            "PATH": f"{UNPACKED}/usr/bin:{os.environ['PATH']}",
-            "LD_LIBRARY_PATH": f"{libraries}:{libraries}/slurm-wlm",
+            "PATH": PROGRAMS,
+            "LD_LIBRARY_PATH": f"{UNPACKED}/{LIBRARIES}:{UNPACKED}/{LIBRARIES}/slurm-wlm",
             "SLURM_CONF": str(folder / "slurm.conf"),
         }
 
@@ -67,8 +69,8 @@ class Slurm:
         return self("squeue", "-h", "-r", "-j", str(job), "-t", "RUNNING", "-o", "%i").split()
 
 
-def wait_until(is_so: Callable[[], object], explain: Callable[[], str]) -> None:
-    end = time.monotonic() + 900
+def wait_until(is_so: Callable[[], object], explain: Callable[[], str], seconds: float = 900) -> None:
+    end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, explain()
         time.sleep(1.0)
@@ -88,7 +90,8 @@ def slurm(workspace: Path) -> Iterator[Slurm]:
     with ExitStack() as stack:
         held = [stack.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for _ in range(3)]
         ports = [each.getsockname()[1] for each in held]
-    plugins = UNPACKED / "usr/lib/x86_64-linux-gnu/slurm-wlm"
+    folders = [root / LIBRARIES / "slurm-wlm" for root in (UNPACKED, Path("/"))]
+    plugins = ":".join(str(path) for path in folders if path.is_dir())  # it refuses one that is missing
     text = CONFIGURATION.format(host=socket.gethostname(), ports=ports, folder=folder, plugins=plugins)
     (folder / "slurm.conf").write_text(text)
     key = folder / "munge.key"
@@ -98,15 +101,19 @@ def slurm(workspace: Path) -> Iterator[Slurm]:
     munged = [f"--key-file={key}", f"--socket={folder}/munge.socket", f"--pid-file={folder}/munge.pid"]
     munged += [f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed", "--force", "--foreground"]
     daemons = [["munged", *munged], ["slurmctld-wlm", "-D"]]
-    daemons += [["slurmd-wlm", "-D", "-N", node, "-d", f"{UNPACKED}/usr/sbin/slurmstepd-wlm"] for node in ("n1", "n2")]
+    daemons += [["slurmd-wlm", "-D", "-N", node, "-d", _program("slurmstepd-wlm")] for node in ("n1", "n2")]
     started = []
     try:
         for name, *arguments in daemons:
-            command = [f"{UNPACKED}/usr/sbin/{name}", *arguments]
+            command = [_program(name), *arguments]
             null = subprocess.DEVNULL
             started.append(subprocess.Popen(command, env=run.environment, stdout=null, stderr=null))
             wait_until((folder / "munge.socket").exists, lambda: "munged does not start")
-        wait_until(lambda: "2 idle" in _nodes(run).replace("  ", " "), lambda: _nodes(run))
+
+        def explain() -> str:
+            return _nodes(run) + (folder / "slurmctld.log").read_text()[-2000:]
+
+        wait_until(lambda: "2 idle" in _nodes(run).replace("  ", " "), explain, seconds=120)
         yield run
         run("scancel", "--user=root", "--full", "--signal=KILL")
         run("scancel", "--user=root")
@@ -114,6 +121,12 @@ def slurm(workspace: Path) -> Iterator[Slurm]:
         for daemon in reversed(started):
             daemon.terminate()
             daemon.wait(60)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name, path=PROGRAMS)
+    assert found is not None, f"{name} is not here; `make test-slurm` brings it"
+    return found
 
 
 def _nodes(slurm: Slurm) -> str:
