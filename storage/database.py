@@ -65,14 +65,13 @@ class Database:
             address = without_password(asked)
             raise StorageError(f"{address}: its driver is not installed; install foldrace[postgres]") from error
         try:
-            database._prepare(create, replace(retries, patience_seconds=wait_seconds))
+            database._dialect.prepare(create)
+            waits = replace(retries, patience_seconds=wait_seconds)
+            database._wait_out(lambda: ensure_tables(database.engine, database._dialect, create), waits)
         except BaseException:
             database.close()
             raise
         return database
-
-    def __repr__(self) -> str:
-        return f"Database({self.address})"
 
     @property
     def address(self) -> str:
@@ -128,6 +127,10 @@ class Database:
         """Let a copy of an SQLite file alone hold what was committed so far. It waits for nobody, and never fails."""
         self._dialect.checkpoint(self.engine)
 
+    def disconnect(self) -> None:
+        """Leave the connections of a server, which has few, to others until there is work again."""
+        self._dialect.disconnect(self.engine)
+
     def close(self) -> None:
         self._waits.close()
         self.engine.dispose()
@@ -137,10 +140,6 @@ class Database:
         import optuna
 
         return optuna.storages.get_storage(open_optuna_storage(self.engine, self._dialect))
-
-    def _prepare(self, create: bool, retries: RetryPolicy) -> None:
-        self._dialect.prepare(create)
-        self._wait_out(lambda: ensure_tables(self.engine, self._dialect, create), retries)
 
     def _wait_out(self, work: Callable[[], T], retries: RetryPolicy) -> T:
         with translate_errors(self._url), self._waits.watched() as wait:

@@ -114,6 +114,10 @@ class Claim(TrialEnds):
         accuracy = None if math.isnan(record.scores.accuracy) else float(running_estimate)
         self._activity = replace(self._activity, fold=fold, accuracy=accuracy)
 
+    def rest(self) -> None:
+        """Hold no connection while the trial trains: a server has fewer than there are workers."""
+        self._database.disconnect()
+
     def set_attr(self, key: str, value: object) -> None:
         """Store a user attribute of the trial. Raises LeaseLost."""
         self._write(lambda connection: optuna_rows.set_trial_attrs(connection, self._lease.trial_id, {key: value}))

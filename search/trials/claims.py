@@ -131,6 +131,10 @@ class Trials:
         with self.timer.timing("claims"):
             return self._leases.acquire(ranked) if ranked else self._leases.acquire_aside(may_wait=only_adopt)
 
+    def rest(self) -> None:
+        """Hold no connection while there is nothing to do."""
+        self._database.disconnect()
+
     def leave(self) -> None:
         """Record that this worker ends; its claim, if it has one, must have ended before. It waits for no outage."""
         with suppress(sa.exc.SQLAlchemyError):

@@ -69,6 +69,7 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
     """
     study = session.study
     session.workspace.refuse_links()
+    session.database.disconnect()  # until the data is read
     data = open_training_data(study, session.workspace)
     check_source(data.source, *study.furthest)
     data.refuse_unknown()

@@ -90,6 +90,7 @@ class FoldRun:
                 else:
                     self._save(event)
                     return event.best.best
+                self._trial.claim.rest()
         raise RuntimeError(f"fold {self._fold} of trial {self._trial.claim.number} ended without a result")
 
     def _resumed(self) -> Checkpoint | None:

@@ -58,6 +58,7 @@ class Worker:
                 logger.info("%s", done if end is None else f"the search ends: {end.reason}")
                 return
             else:
+                self.trials.rest()
                 time.sleep(IDLE_SECONDS)
 
     def _run_claim(self, claim: Claim) -> None:

@@ -35,3 +35,6 @@ class Dialect(Protocol):
 
     def checkpoint(self, engine: sa.Engine) -> None:
         """Bring what was committed into the database's own file, where that is another one; it waits for nobody."""
+
+    def disconnect(self, engine: sa.Engine) -> None:
+        """Close the connections that nobody uses, where a server has few of them; the next work opens one."""

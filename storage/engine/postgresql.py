@@ -1,11 +1,12 @@
 """PostgreSQL: a server that may vanish, restart, or drop a connection at any moment."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.util.queue import Empty
 
 from foldrace.storage.address import SECRETS, without_password
 from foldrace.storage.errors import StorageError
@@ -27,6 +28,16 @@ _CONNECTION = {
 }
 
 
+class _Pool(sa.QueuePool):
+    """A pool that can close the connections that nobody uses, while others are in use."""
+
+    def close_idle(self) -> None:
+        with suppress(Empty):
+            while True:
+                self._pool.get(block=False).close()
+                self._dec_overflow()
+
+
 class Postgresql:
     """A server that processes of any machine share."""
 
@@ -39,7 +50,7 @@ class Postgresql:
     def engine_arguments(self) -> dict[str, Any]:
         given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query}
         # A role may have few connections: a process keeps one, and opens others only for threads that meet.
-        sizes = {"pool_size": 1, "max_overflow": 14}
+        sizes = {"poolclass": _Pool, "pool_size": 1, "max_overflow": 14}
         return {"hide_parameters": True, "connect_args": given, "pool_pre_ping": True, **sizes}
 
     def configure(self, engine: sa.Engine) -> None:
@@ -62,6 +73,10 @@ class Postgresql:
 
     def checkpoint(self, engine: sa.Engine) -> None:
         """Nothing: nobody copies the server's files."""
+
+    def disconnect(self, engine: sa.Engine) -> None:
+        assert isinstance(engine.pool, _Pool)
+        engine.pool.close_idle()
 
     def hold_snapshot(self, connection: sa.Connection) -> None:
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))

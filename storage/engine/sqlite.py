@@ -71,6 +71,9 @@ class Sqlite:
     def hold_snapshot(self, connection: sa.Connection) -> None:
         """Nothing: every transaction reads from one snapshot."""
 
+    def disconnect(self, engine: sa.Engine) -> None:
+        """Nothing: an open file keeps nobody out."""
+
     def checkpoint(self, engine: sa.Engine) -> None:
         """Move the write-ahead log into the file, so that a copy of the file alone holds it.
 

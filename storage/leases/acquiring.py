@@ -87,7 +87,10 @@ class Leases:
             self._find_dead(connection)
             return workers.read_control(connection, self._study_id)
 
-        return self._transact_watching(work)
+        try:
+            return self._transact_watching(work)
+        finally:
+            self._database.disconnect()
 
     def show(self, connection: sa.Connection, number: int, activity: workers.Activity) -> None:
         """Record what this worker has begun, for people: a short fold is over before its first heartbeat."""

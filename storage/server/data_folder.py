@@ -10,7 +10,7 @@ from foldrace.storage.server.account import refuse_unreachable
 from foldrace.storage.server.place import USER
 from foldrace.storage.server.programs import ProgramError, Programs
 
-_CONNECTIONS = 200  # a worker keeps one, and opens others only for threads that meet
+_CONNECTIONS = 200  # a worker holds one while it claims or reports, and none while it trains
 # Every connection has to give the password, from this machine or another one; there is no socket file.
 _ACCESS = "host all all all scram-sha-256\n"
 

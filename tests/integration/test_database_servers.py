@@ -14,14 +14,17 @@ import sqlalchemy as sa
 
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.study_store import open_study
+from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage import tables, wait_watch
 from foldrace.storage.database import Database
 from foldrace.storage.errors import DiskError, OutageError, StorageError
 from foldrace.storage.outages import RetryPolicy
-from foldrace.storage.workers import set_control
+from foldrace.storage.workers import WorkerIdentity, set_control
 from foldrace.studies.study import Study
+from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.poolers import PGBOUNCER, pooled
 from tests.support.postgres import administer
+from tests.support.records import record_at
 from tests.support.shared_folders import let_others_in
 
 
@@ -86,6 +89,27 @@ def test_a_process_does_all_it_does_over_one_connection(few: str, make_study: Ca
 
     assert read_status(database, "small").total == 3
     database.close()
+
+
+def test_workers_that_train_leave_the_only_connection_to_each_other(few: str, make_study: Callable[..., Study]) -> None:
+    study, claims = make_study("small"), list[Claim]()
+    for _ in range(2):
+        database = Database.open(few, 10, retries=RetryPolicy(patience_seconds=10))
+        open_study(database, study)
+        claims.append(must_claim(Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)))
+        claims[-1].rest()
+    for claim in claims:
+        claim.report(0, 0.5, record_at(0, 0.5))
+        claim.rest()
+    with claims[0]._database.engine.connect() as connection:
+        claims[0].rest()  # a heartbeat's thread, say, leaves alone what is in use
+        assert connection.execute(sa.select(tables.version.c.version)).scalar() is not None
+    assert claims[0].beat()  # it holds the connection no longer than the others
+    assert claims[1].beat()
+    for claim in claims:
+        claim.finish(0.5)
+        claim.rest()
+        claim._database.close()
 
 
 def test_the_tables_are_made_over_one_connection(few: str) -> None:
