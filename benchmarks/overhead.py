@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TOLD = re.compile(
-    r"the protocol took ([\d.]+) s of ([\d.]+) s .*: claims ([\d.]+), reports ([\d.]+), judging ([\d.]+)"
+    r"the protocol took ([\d.]+) s of ([\d.]+) s .*: claims ([\d.]+), belief [\d.]+, reports ([\d.]+), judging ([\d.]+)"
 )
 
 

@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: many processes of
 
 import optuna  # after the number of threads is said
 
-from benchmarks import abuse, claims
+from benchmarks import abuse, claims, thousand
 from benchmarks.abuse import SYSTEMS
 from benchmarks.databases import KINDS, Databases, databases, make_study
 from benchmarks.lives import Plan
@@ -44,6 +44,8 @@ HISTORY_STEPS = 10_000
 DEMO_TRIALS = 14
 HISTORIES, WORKERS = (0, 1_000, 10_000), (1, 8, 32)
 CLAIM_SECONDS, COLD_ROUNDS = 3.0, 3
+BELIEVED = (100, 300, 1_000)  # trials
+THOUSAND_SECONDS = 60.0  # of each phase
 
 # An outage is longer than a lease: nobody may take it for the death of all the others.
 OUTAGE = Plan(workers=8, trials=80, cells=12, cell_seconds=0.05, limit_seconds=60, lease_seconds=6)
@@ -146,6 +148,14 @@ def claim_rates(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]
                     yield {"database": kind} | asdict(claims.claim_rate(system, url, history, count, seconds))
 
 
+def claim_computes(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """What a claim computes, ours alone."""
+    for kind in arguments.on:
+        for order in ("folds", "trials"):
+            for count in (30, 100) if arguments.quick else BELIEVED:
+                yield {"database": kind} | asdict(claims.claim_compute(made.fresh(kind), order, count))
+
+
 def cold_claims(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
     """The first claim of a process that has read nothing yet."""
     history, rounds = (300, 1) if arguments.quick else (HISTORIES[-1], COLD_ROUNDS)
@@ -162,6 +172,14 @@ def reports(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
     reporters, steps = (20, 10) if arguments.quick else (1_000 if arguments.full else 100, 100)
     for system in SYSTEMS:
         yield {"database": "postgresql"} | asdict(claims.reports(system, made.fresh("postgresql"), reporters, steps))
+
+
+def thousands(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Ours alone, on the server of a workspace."""
+    counts, seconds = ((2, 20), 5.0) if arguments.quick else ((10, 1_000), THOUSAND_SECONDS)
+    for count in counts:
+        for load in thousand.loads(count, seconds):
+            yield asdict(load)
 
 
 def overheads(made: Databases, arguments: argparse.Namespace) -> Iterator[Row]:
@@ -198,8 +216,10 @@ MEASUREMENTS: dict[str, Measurement] = {
     "outages": outages,
     "history": history,
     "claims": claim_rates,
+    "compute": claim_computes,
     "cold": cold_claims,
     "reports": reports,
+    "thousand": thousands,
     "overhead": overheads,
 }
 TITLES = {
@@ -208,8 +228,10 @@ TITLES = {
     "outages": "T6, T7: the server stopped and started, its connections dropped; the file locked",
     "history": "T18: a random history, checked at each step: what was done in it, and how many trials had one end",
     "claims": "claims, warm: milliseconds (median, 99 %), and claims per second of all workers",
+    "compute": "what a claim computes: CPU milliseconds",
     "cold": "the first claim of a new process: seconds",
     "reports": "T13: reporters at once: milliseconds of a report (median, 99 %)",
+    "thousand": "simulated workers on one server, a second; connections, of 200; CPU seconds of the server",
     "overhead": "the demo, two workers: seconds inside the protocol, and their share without the pruner's",
 }
 

@@ -5,6 +5,7 @@ Powell and Dayanik 2009, "The Knowledge-Gradient Policy for Correlated Normal Be
 here). A new trial improves it by its expected improvement over the leader.
 """
 
+import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ def rank_cells(now: Standing) -> list[Cell]:
     whole += [one for one in now.begun if one.number in now.reached and not one.is_given]
     given = [Cell(trial.trial_id, fold) for trial in whole for fold in trial.open]
     known = [trial for trial in now.begun if trial.open and trial not in whole]
-    scored = [(_worth(trial, now) / trial.cost, trial) for trial in known if trial.number in now.levels]
+    best = heapq.nlargest(2, ((level.mean, number) for number, level in now.levels.items()))
+    scored = [(_worth(trial, now, best) / trial.cost, trial) for trial in known if trial.number in now.levels]
     scored.sort(key=lambda one: (-one[0], one[1].number))
     leader = _leader(now)
     if now.waits:
@@ -90,13 +92,17 @@ def _worth_of_a_new_one(now: Standing) -> float:
     return now.gain / (sum(trial.cost for trial in now.begun) / len(now.begun))
 
 
-def _worth(trial: Begun, now: Standing) -> float:
-    """By how much the best mean can be expected to rise with one more fold of a trial."""
+def _worth(trial: Begun, now: Standing, two_best: Sequence[tuple[float, int]]) -> float:
+    """By how much the best mean can be expected to rise with one more fold of a trial.
+
+    Args:
+        two_best: the highest means, with the numbers of their trials.
+    """
     level, noise = now.levels[trial.number], _noise(now)
     # Folds that are trained now will have told their part of it.
     variance = 1 / (1 / max(level.variance, MIN_VARIANCE) + trial.running / noise)
     told = Forecast(level.mean, variance**2 / (variance + noise))
-    best = max((other.mean for number, other in now.levels.items() if number != trial.number), default=-math.inf)
+    best = next((mean for mean, number in two_best if number != trial.number), -math.inf)
     if best == -math.inf:
         return math.inf
     return told.expected_improvement_over(Forecast(best, 0.0)) - max(level.mean - best, 0.0)

@@ -3,7 +3,7 @@
 import copy
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
@@ -12,6 +12,7 @@ from foldrace.search.race.learning_curves import LearningCurves, read_learning_c
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 
+_Stored = tuple[dict[str, Any], dict[str, str]]  # the knobs of a trial, and its attributes
 _ATTRS = tables.trial_attrs.c
 _AT_ONCE = 500  # trials of one query
 
@@ -34,23 +35,29 @@ class StoredCurves:
     def __init__(self, database: Database, folds: int, evaluations: int) -> None:
         self._database, self._folds, self._evaluations = database, folds, evaluations
         self._ended: dict[int, LearningCurves] = {}  # by trial id
+        self._running: dict[int, tuple[_Stored, LearningCurves]] = {}  # and what they were read from
 
     def read(self, trials: Sequence[FrozenTrial]) -> list[LearningCurves]:
         """The curves of each of the trials, which need no attributes."""
         unread = [trial for trial in trials if trial._trial_id not in self._ended]
         ids = [trial._trial_id for trial in unread]
         stored = self._database.read(lambda connection: _attributes(connection, ids))
-        read = {trial._trial_id: self._curves(trial, stored[trial._trial_id]) for trial in unread}
+        self._running = {i: self._read_again(trial, stored[i]) for i, trial in zip(ids, unread, strict=True)}
+        read = {i: curves for i, (_, curves) in self._running.items()}
         found = [self._ended.get(trial._trial_id) or read[trial._trial_id] for trial in trials]
         kept = self._ended | read
         # A trial that others were preferred to will not be asked for again.
         self._ended = {trial._trial_id: kept[trial._trial_id] for trial in trials if trial.state.is_finished()}
         return found
 
-    def _curves(self, trial: FrozenTrial, attributes: dict[str, str]) -> LearningCurves:
+    def _read_again(self, trial: FrozenTrial, attributes: dict[str, str]) -> tuple[_Stored, LearningCurves]:
+        """The same object while nothing is added: a trial that is put aside runs for as long as the search."""
+        stored, known = (trial.params, attributes), self._running.get(trial._trial_id)
+        if known is not None and known[0] == stored:
+            return known
         trial = copy.copy(trial)
         trial.user_attrs = attributes
-        return read_learning_curves(trial, self._folds, self._evaluations)
+        return stored, read_learning_curves(trial, self._folds, self._evaluations)
 
 
 def _attributes(connection: sa.Connection, ids: Sequence[int]) -> dict[int, dict[str, str]]:

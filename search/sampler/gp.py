@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from foldrace.search.ending import OUTLOOK, Outlook
 from foldrace.search.prior_store import CREDIBLE_PRIORS
 from foldrace.search.race.forecast import Forecast
+from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.ranking import is_ranked
 from foldrace.search.sampler.acquisition import are_among, propose
@@ -93,6 +94,7 @@ class GpSampler:
     def __init__(self, curves: CurveReader, read_priors: Callable[[], Priors] = lambda: NO_PRIORS) -> None:
         self._curves, self._read_priors = curves, read_priors
         self._fitted: tuple[Priors, SearchSpace, list[Trend]] = (NO_PRIORS, SearchSpace({}), [])
+        self._believed: tuple[Priors, object, Posterior | None] = (NO_PRIORS, None, None)
 
     def sample(self, trials: Sequence[FrozenTrial], number: int, space: SearchSpace, seed: int) -> Sample:
         """A value for each knob of the space.
@@ -102,12 +104,11 @@ class GpSampler:
         """
         cube, priors = Cube(space), self._read_priors()
         others = [trial for trial in trials if trial.number != number]
-        tried = _positions(cube, [*_held(cube, others), *_held(cube, priors.taken_over)])
         if number < STARTUP_TRIALS and len(_held(cube, priors.taken_over)) < STARTUP_TRIALS:
-            return _start(cube, tried, self._trends(priors, space), number, seed)
+            return _start(cube, _tried(cube, others, priors), self._trends(priors, space), number, seed)
         posterior = self.believe(others, space)
         if posterior is None:
-            return Sample(cube.params(spread_out(cube, tried, number, seed)))
+            return Sample(cube.params(spread_out(cube, _tried(cube, others, priors), number, seed)))
         process = _with_pending(posterior.process, posterior.describe(posterior.tried), posterior.readings)
         random = np.random.default_rng([seed, number])
         proposed = propose(process, cube, posterior.describe, posterior.tried, random)
@@ -116,17 +117,32 @@ class GpSampler:
         return Sample(cube.params(proposed.position), names, outlook)
 
     def believe(self, trials: Sequence[FrozenTrial], space: SearchSpace) -> Posterior | None:
-        """What trials that ended or that run let believe; None while too few have shown something."""
+        """What trials that ended or that run let believe; None while too few have shown something.
+
+        It is computed anew where a trial has shown more: a claim asks first which fold is next, and then for values.
+        """
         cube, priors = Cube(space), self._read_priors()
-        trends = self._trends(priors, space)
-        own, taken_over = _held(cube, trials), _held(cube, priors.taken_over)
+        own = _held(cube, trials)
+        curves, reported = self._curves.read(own), [trial.value if is_ranked(trial) else math.nan for trial in own]
+        shown = space, [trial.number for trial in own], curves, reported
+        believed_by, shown_before, posterior = self._believed
+        if believed_by is not priors or shown_before != shown:
+            posterior = self._condition(space, own, curves, np.array(reported, dtype=np.float64))
+            self._believed = priors, shown, posterior
+        return posterior
+
+    def _condition(
+        self, space: SearchSpace, own: Sequence[FrozenTrial], curves: Sequence[LearningCurves], reported: FloatArray
+    ) -> Posterior | None:
+        cube, priors = Cube(space), self._read_priors()
+        taken_over = _held(cube, priors.taken_over)
         tried = _positions(cube, [*own, *taken_over])
-        readings = read_levels([*self._curves.read(own), *(trial.curves for trial in taken_over)])
-        reported = [trial.value if is_ranked(trial) else math.nan for trial in own] + [math.nan] * len(taken_over)
-        readings = readings.with_reported(np.array(reported, dtype=np.float64))
+        readings = read_levels([*curves, *(trial.curves for trial in taken_over)])
+        readings = readings.with_reported(np.append(reported, np.full(len(taken_over), np.nan)))
         known = np.isfinite(readings.variances)
         if known.sum() < FEWEST_READINGS:
             return None
+        trends = self._trends(priors, space)
         process, credible = most_credible(cube.inputs(tried[known]), tried[known], readings.of(known), trends)
 
         def describe(positions: FloatArray) -> Inputs:
@@ -147,6 +163,11 @@ class GpSampler:
 def _held(cube: Cube, trials: Sequence[Tried]) -> list[Tried]:
     """The trials that have a value for each knob."""
     return [trial for trial in trials if cube.holds(trial.params)]
+
+
+def _tried(cube: Cube, trials: Sequence[FrozenTrial], priors: Priors) -> FloatArray:
+    """Where the trials lie, and those that are taken over."""
+    return _positions(cube, [*_held(cube, trials), *_held(cube, priors.taken_over)])
 
 
 def _positions(cube: Cube, trials: Sequence[FrozenTrial | TakenOver]) -> FloatArray:
