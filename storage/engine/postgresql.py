@@ -1,5 +1,6 @@
 """PostgreSQL: a server that may vanish, restart, or drop a connection at any moment."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
@@ -36,6 +37,9 @@ class _Pool(sa.QueuePool):
             while True:
                 self._pool.get(block=False).close()
                 self._dec_overflow()
+
+
+logging.getLogger(f"{__name__}.{_Pool.__name__}").setLevel(logging.WARNING)  # as sqlalchemy's own pools
 
 
 class Postgresql:

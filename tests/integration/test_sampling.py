@@ -72,6 +72,7 @@ def test_curves_of_a_trial_that_runs_are_read_again(database: Database, make_stu
 
     assert [old is new for old, new in zip(before, after, strict=True)] == [True, True, False]
     assert np.isfinite(after[2].best).sum() == np.isfinite(before[2].best).sum() + 1
+    assert all(old is new for old, new in zip(after, curves.read(history.get_all_trials(0)), strict=True))
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])

@@ -296,6 +296,29 @@ def test_tasks_that_wait_are_told_in_words(answer: Callable[[str], Path]) -> Non
     assert slurm.queued_tasks([]) == []
 
 
+def test_a_workspace_that_a_node_does_not_see_ends_its_worker_for_good(
+    answer: Callable[[str], Path], tmp_path: Path
+) -> None:
+    asked, unseen = answer("RUNNING"), tmp_path / "unseen"
+    with pytest.raises(StorageError, match="unseen: no database of its own there yet") as refused:
+        worker(load("demo", ["search.storage=workspace"]), device="cpu", workspace=unseen, requeue=True)
+    assert refused.value.status == 2
+    assert not asked.exists()
+    assert not unseen.exists()
+
+
+def test_a_partition_that_does_not_exist_is_told_in_slurms_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    refusal = "Batch job submission failed: Invalid partition name specified"
+    (tmp_path / "sbatch").write_text(f"#!/bin/sh\ncat > /dev/null\necho 'sbatch: error: {refusal}' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    with pytest.raises(slurm.SlurmError) as refused:
+        slurm.submit_script("#!/bin/bash\n")
+    assert str(refused.value) == f"sbatch: {refusal}"
+
+
 def test_without_slurm_nothing_waits_and_nothing_can_be_submitted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
