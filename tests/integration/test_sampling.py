@@ -75,6 +75,22 @@ def test_curves_of_a_trial_that_runs_are_read_again(database: Database, make_stu
     assert all(old is new for old, new in zip(after, curves.read(history.get_all_trials(0)), strict=True))
 
 
+def test_what_is_believed_is_computed_anew_when_a_trial_has_shown_more(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    study = make_study(trials=4)
+    open_study(database, study)
+    running = run_some(trials_of(study), study, 3)
+    sampler, space = make_sampler(database, 1, study), make_search_space(study.searched)
+
+    first, same = sampler.believe(space), sampler.believe(space)
+    running.report(0, 0.6, record_at(1, 0.6))
+
+    assert first is not None
+    assert first is same
+    assert sampler.believe(space) is not first
+
+
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])
 def test_every_worker_samples_the_same_for_a_trial(
     sampler: str, database: Database, make_study: MakeStudy, trials_of: View
