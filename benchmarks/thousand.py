@@ -7,6 +7,7 @@ every 40 s, not 10, and few that start at once: a thousand machines have more th
 
 import multiprocessing
 import os
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -169,10 +170,9 @@ def _is_at_work(phase: "Synchronized[int]") -> bool:
 
 
 def _train(phase: "Synchronized[int]") -> bool:
-    """Wait for as long as the phase says between two evaluations; False when it is over."""
-    began = time.monotonic()
-    while (left := began + PHASES[_NAMES[phase.value]] - time.monotonic()) > 0:
-        time.sleep(min(left, _SLICE))
+    """Wait for as long as the phase says on average between two evaluations; False when it is over."""
+    while random.random() * PHASES[_NAMES[phase.value]] > _SLICE:
+        time.sleep(_SLICE)
     return _is_at_work(phase)
 
 

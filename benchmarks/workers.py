@@ -45,7 +45,7 @@ DEMO_TRIALS = 14
 HISTORIES, WORKERS = (0, 1_000, 10_000), (1, 8, 32)
 CLAIM_SECONDS, COLD_ROUNDS = 3.0, 3
 BELIEVED = (100, 300, 1_000)  # trials
-THOUSAND_SECONDS = 60.0  # of each phase
+THOUSAND_SECONDS = 40.0  # of each phase
 
 # An outage is longer than a lease: nobody may take it for the death of all the others.
 OUTAGE = Plan(workers=8, trials=80, cells=12, cell_seconds=0.05, limit_seconds=60, lease_seconds=6)
