@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install install-dev demo test test-slurm lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
+.PHONY: install install-dev demo test test-slurm test-ray lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
 	bench-watching bench-knobs record-curves shipped-priors screenshots
 
 # What a user needs; `make test` and `make lint` install what a developer needs beside it.
@@ -34,6 +34,10 @@ test: install-dev
 # Workers under a real Slurm: the machine's own programs, or Debian's unpacked into .slurm; it leaves the machine as it is. Needs root.
 test-slurm: install-dev .slurm/.unpacked
 	$(BIN)/pytest tests/slurm -m slurm --durations=0
+
+# Workers on a Ray cluster of three nodes, all on this machine.
+test-ray: install-dev
+	$(BIN)/pytest tests/ray -m ray
 
 .slurm/.unpacked:
 	mkdir -p .slurm/packages

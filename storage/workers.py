@@ -16,6 +16,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 
 Control = Literal["running", "paused", "pausing", "stopping"]  # pausing: what runs is released, too
+NODE_VARIABLE = "FOLDRACE_NODE"  # in the environment: the name of this machine in its cluster
 _FORGET_SECONDS = 86_400.0
 
 
@@ -63,7 +64,7 @@ def job_of(owner: str) -> str:
 
 
 def _node() -> str:
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    return os.environ.get(NODE_VARIABLE) or os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def has_trained(connection: sa.Connection, owner: str) -> bool:

@@ -67,7 +67,8 @@ def submit(
         SlurmError: Slurm is not there, or refuses.
         FoldraceError: something else that the user has to mend.
     """
-    from foldrace.search.cluster.jobs import refuse_shared_file, submit, worker_script
+    from foldrace.search.cluster.database import open_to_nodes, refuse_shared_file
+    from foldrace.search.cluster.jobs import submit, worker_script
     from foldrace.search.cluster.slurm import refuse_absent
     from foldrace.search.launch.final import check_final
     from foldrace.search.launch.search import check_search
@@ -77,7 +78,7 @@ def submit(
     refuse_absent()
     (check_final if final else check_search)(asked)
     if asked.search.storage == IN_WORKSPACE:
-        say(f"database  {_open_to_nodes(root)}")
+        say(f"database  {open_to_nodes(root)}")
     refuse_shared_file(asked, Workspace(root, asked.name))
     with open_session(asked, root, wait, retries=VIEW) as session:
         return submit(session, script, final=final)
@@ -88,13 +89,3 @@ def batch_script(study: Named, *, final: bool = False, workspace: str | Path | N
     from foldrace.search.cluster.jobs import worker_script
 
     return worker_script(as_study(study), find_workspace(study, workspace), final=final)
-
-
-def _open_to_nodes(root: Path) -> str:
-    """Have the workspace's own server run where other machines can reach it, and say where it is."""
-    from foldrace.storage.server.lifecycle import EVERYWHERE, LOOPBACK, ServerOptions, start_server
-    from foldrace.storage.server.place import ServerPlace
-
-    before = ServerPlace(root).find()
-    is_open = before is not None and before.listens != LOOPBACK
-    return str(start_server(root, ServerOptions() if is_open else ServerOptions(host=EVERYWHERE)))

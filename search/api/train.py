@@ -1,14 +1,17 @@
 """What trains: a study is checked, searched, and made an ensemble."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from foldrace.errors import short_repr
 from foldrace.search.api.naming import Named, as_study, find_workspace, load, open_run
 from foldrace.search.session import VIEW, Session, open_session, start_storage
 from foldrace.search.study_store import changes_since_run
-from foldrace.search.workers.slots import slots
+from foldrace.search.workers.slots import SlotError, slots
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from foldrace.search.launch.preflight import Preflight
     from foldrace.search.launch.rescore import FinishedRescore
     from foldrace.search.launch.search import FinishedSearch
+    from foldrace.search.launch.supervision import Engine
 
 
 def init(
@@ -74,10 +78,12 @@ def _changes_since_run(study: Study, root: Path) -> str:
 def run(
     study: Named,
     *,
-    workers: int | None = None,
+    workers: int | str | None = None,
     devices: str = "auto",
     per_device: int = 1,
     hours: float | None = None,
+    engine: str = "local",
+    address: str | None = None,
     workspace: str | Path | None = None,
     wait: float = 0.0,
     say: Callable[[str], None] = print,
@@ -85,10 +91,12 @@ def run(
     """Create or continue a search, with one worker process for each device slot; progress is printed.
 
     Args:
-        workers: processes on the CPU; at most so many on GPUs.
+        workers: processes on the CPU; at most so many on GPUs. On a Ray cluster also `4..16`: as many as have room.
         devices: `auto`, `cpu`, or CUDA indices such as `0,1,3`.
         per_device: workers that share each GPU.
         hours: stop after so many; the same call continues.
+        engine: where the workers run: `local`, on this machine, or `ray`, on the nodes of a Ray cluster.
+        address: of the cluster: HOST:PORT; by default the one that this machine belongs to.
         wait: seconds to wait for a database that does not answer.
         say: gets a line before the workers start: what priors give, say.
 
@@ -96,13 +104,48 @@ def run(
         FoldraceError: something that the user has to mend.
         RunStopped: Ctrl-C, or SIGTERM. The workers saved and released their trials; the same call continues.
     """
-    from foldrace.search.launch.search import check_search, search
+    from foldrace.search.launch.search import check_search, make_search, search
 
-    asked = as_study(study)
+    asked, root = as_study(study), find_workspace(study, workspace)
     check_search(asked)
-    places = slots(devices, workers, per_device)
-    with _open_started(asked, find_workspace(study, workspace), wait) as session:
-        return search(session, places, None if hours is None else hours * 3600, say)
+    places = _engine(asked, root, engine, EngineOptions(workers, devices, per_device, address))
+    with places as where, _open_started(asked, root, wait) as session:
+        if engine == "ray":
+            make_search(session)
+        return search(session, where, None if hours is None else hours * 3600, say)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How many workers, and on what; `run` has the same."""
+
+    workers: int | str | None
+    devices: str
+    per_device: int
+    address: str | None
+
+
+@contextmanager
+def _engine(study: Study, root: Path, name: str, options: EngineOptions) -> "Iterator[Engine]":
+    """Where the workers of a search run. Raises FoldraceError where they cannot."""
+    from foldrace.search.launch.supervision import local_engine
+
+    workers = options.workers
+    if name == "ray":
+        from foldrace.search.cluster.ray.engine import RayOptions, ray_engine
+
+        asked = None if workers is None else str(workers)
+        ray = RayOptions(options.address or "auto", asked, options.devices, options.per_device)
+        with ray_engine(study, root, ray) as engine:
+            yield engine
+        return
+    if name != "local":
+        raise SlotError(f"--engine {short_repr(name)}: expected local or ray")
+    if options.address is not None:
+        raise SlotError(f"--address {options.address}: of a Ray cluster; it needs --engine ray")
+    if isinstance(workers, str) and not re.fullmatch(r"-?\d{1,9}", workers):
+        raise SlotError(f"--workers {short_repr(workers)}: expected a number; a range, as 4..16, needs --engine ray")
+    yield local_engine(slots(options.devices, None if workers is None else int(workers), options.per_device))
 
 
 @contextmanager
@@ -129,12 +172,13 @@ def final(
     The others are those of `run`, and so is what is raised.
     """
     from foldrace.search.launch.final import check_final, finish
+    from foldrace.search.launch.supervision import local_engine
 
     asked = as_study(study)
     check_final(asked)
-    places = slots(devices, workers, per_device)
+    engine = local_engine(slots(devices, workers, per_device))
     with _open_started(asked, find_workspace(study, workspace), wait) as session:
-        return finish(session, places)
+        return finish(session, engine)
 
 
 def rescore(
@@ -162,10 +206,11 @@ def rescore(
     The others are those of `run`, and so is what is raised.
     """
     from foldrace.search.launch.rescore import rescore
+    from foldrace.search.launch.supervision import local_engine
 
-    places = slots(devices, workers, per_device)
+    engine = local_engine(slots(devices, workers, per_device))
     root = find_workspace(study, workspace)
     asked = study if isinstance(study, Study) else load(study, workspace=root)
     start_storage(asked, root)
     with open_run(asked, root, wait, VIEW) as session:
-        return rescore(session, places, top, repeats, say)
+        return rescore(session, engine, top, repeats, say)

@@ -39,6 +39,17 @@ RunNameOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes on the CPU; at most so many on GPUs.")
 ]
+RunWorkersOption = Annotated[
+    str | None,
+    typer.Option("--workers", metavar="N", help="Processes on the CPU; at most so many on GPUs. With Ray also 4..16."),
+]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="local: on this machine; ray: on the nodes of a Ray cluster.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", metavar="HOST:PORT", help="Of the Ray cluster; auto: the one of this machine."),
+]
 DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, or CUDA indices such as 0,1,3.")]
 PerDeviceOption = Annotated[int, typer.Option("--per-device", min=1, help="Workers that share each GPU.")]
 FromOption = Annotated[

@@ -11,13 +11,16 @@ from foldrace.search.api import train
 from foldrace.search.api.naming import find_workspace
 from foldrace.search.cli.next_step import say_next, say_next_of_run
 from foldrace.search.cli.options import (
+    AddressOption,
     DevicesOption,
+    EngineOption,
     FromOption,
     NameOption,
     PerDeviceOption,
     RunArgument,
     RunNameOption,
     RunSetOption,
+    RunWorkersOption,
     SetOption,
     StudyArgument,
     TrialsOption,
@@ -86,13 +89,15 @@ def run(
     set_: SetOption = [],
     trials: TrialsOption = None,
     name: NameOption = None,
-    workers: WorkersOption = None,
+    workers: RunWorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
     from_: FromOption = [],
     hours: Annotated[
         float | None, typer.Option("--hours", min=0, help="Stop after so many hours; the same command continues.")
     ] = None,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
 ) -> None:
@@ -107,6 +112,8 @@ def run(
             devices=devices,
             per_device=per_device,
             hours=hours,
+            engine=engine,
+            address=address,
             workspace=workspace,
             wait=wait,
             say=typer.echo,

@@ -9,11 +9,9 @@ from foldrace.search.cluster.slurm import FOLDER, partition_of, submit_script
 from foldrace.search.ensemble.job import find_final_job, write_first_study
 from foldrace.search.launch.final import begin_final
 from foldrace.search.launch.search import continue_search
-from foldrace.search.session import Session, storage_url
+from foldrace.search.session import Session
 from foldrace.search.study_store import public_toml, study_exists
 from foldrace.search.workers.command import storage_in_environment
-from foldrace.storage.address import MOUNTS, network_file_system, parse, sqlite_file
-from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
@@ -67,18 +65,6 @@ def submit(session: Session, script: str, *, final: bool) -> Submission:
         job = submit_script(script)
     atomic_write(workspace.folder / FOLDER / f"{job}.sh", script)
     return Submission(job, study.slurm.tasks, partition_of(job))
-
-
-def refuse_shared_file(study: Study, workspace: Workspace, mounts: Path = MOUNTS) -> None:
-    """Raise StorageError for an SQLite file on a network file system, which several machines would share."""
-    url = parse(storage_url(study, workspace))
-    if url.drivername != "sqlite":
-        return
-    file = sqlite_file(url)
-    kind = network_file_system(file.resolve(), mounts)
-    if kind:
-        right = 'write search.storage = "workspace", or the URL of a PostgreSQL server'
-        raise StorageError(f"{file}: SQLite on a network file system ({kind}) loses data of several machines; {right}")
 
 
 def _study_file(workspace: Workspace, final: bool) -> Path:

@@ -1,6 +1,5 @@
 """A final job before and after its workers run: what is checked, what is queued, what it gave."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
@@ -13,7 +12,6 @@ from foldrace.search.session import Session
 from foldrace.search.study_store import check_same, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.workers.process import GIVEN_UP
-from foldrace.search.workers.slots import Slot
 from foldrace.storage.database import Database
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
@@ -49,7 +47,7 @@ def check_final(study: Study) -> None:
         check_form(study.final.form(examples.task), ids, examples.labels, len(study.data.exclude_labels))
 
 
-def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:
+def finish(session: Session, engine: supervision.Engine) -> FinishedFinal:
     """Train what the final job of the session's study lacks, and make its ensemble.
 
     Raises:
@@ -58,7 +56,7 @@ def finish(session: Session, slots: Sequence[Slot]) -> FinishedFinal:
     """
     job = begin_final(session)
     session = Session(job.study, session.workspace, session.database)
-    exit_status = supervision.run_workers(session, slots, f"final-{job.number}")
+    exit_status = supervision.run_workers(session, engine, f"final-{job.number}")
     if exit_status > GIVEN_UP:  # without one worker, the others may have trained all folds
         raise supervision.RunStopped(exit_status, f"{job.name}: stopped; the same command continues it")
     return _hand_in(session, job)

@@ -13,7 +13,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.reader import read_scores
 from foldrace.search.assessment.stored import store_assessment
-from foldrace.search.launch.supervision import RunStopped, run_workers
+from foldrace.search.launch.supervision import Engine, RunStopped, run_workers
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session
 from foldrace.search.stored_knobs import read_knobs
@@ -30,7 +30,6 @@ from foldrace.search.study_store import (
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.words import counted
 from foldrace.search.workers.process import GIVEN_UP
-from foldrace.search.workers.slots import Slot
 from foldrace.storage import tables
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import MAX_TRIALS, Study
@@ -74,9 +73,7 @@ class FinishedRescore:
         return "\n".join([rescored, f"leader    trial {self.assessment.trial}", *self.assessment.lines])
 
 
-def rescore(
-    session: Session, slots: Sequence[Slot], top: int, repeats: int, say: Callable[[str], None]
-) -> FinishedRescore:
+def rescore(session: Session, engine: Engine, top: int, repeats: int, say: Callable[[str], None]) -> FinishedRescore:
     """Train what the rescore of the session's search lacks.
 
     Args:
@@ -97,7 +94,7 @@ def rescore(
     if read_status(session.database, session.study.name).unfinished:
         say("          the search has trials left: whoever leads by now is scored")
     folds = Session(rescored_study(session.study), session.workspace, session.database)
-    exit_status = run_workers(folds, slots, RESCORE)
+    exit_status = run_workers(folds, engine, RESCORE)
     if exit_status > GIVEN_UP:
         raise RunStopped(exit_status, f"{name}: stopped; the same command continues it")
     _refuse_untrained(session, name, job)

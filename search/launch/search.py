@@ -1,10 +1,10 @@
 """A search before and after its workers run: what is checked, what is continued, its status at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from foldrace.search.launch.durations import TimeLimit
-from foldrace.search.launch.supervision import RunStopped, run_workers
+from foldrace.search.launch.supervision import Engine, RunStopped, run_workers
 from foldrace.search.monitor.completion import what_is_missing
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import find_status, read_status, with_assessment
@@ -13,7 +13,6 @@ from foldrace.search.session import Session
 from foldrace.search.study_store import open_study, read_tokens, refuse_fixed, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.workers.process import GIVEN_UP
-from foldrace.search.workers.slots import Slot
 from foldrace.storage.errors import StorageError
 from foldrace.storage.trackers.protocol import NOTICES
 from foldrace.storage.workers import set_control
@@ -59,9 +58,7 @@ def check_search(study: Study) -> None:
     read_data(study.data)
 
 
-def search(
-    session: Session, slots: Sequence[Slot], seconds: float | None, say: Callable[[str], None]
-) -> FinishedSearch:
+def search(session: Session, engine: Engine, seconds: float | None, say: Callable[[str], None]) -> FinishedSearch:
     """Run the workers of a search until nothing is left to do or so many seconds are over.
 
     Args:
@@ -79,12 +76,27 @@ def search(
     queued = continue_search(session)
     if queued > wanted.trials:
         say(f"budget    {queued} trials were asked for before; search.trials = {wanted.trials} takes none back")
-    exit_status = run_workers(session, slots, seconds_left=limit.seconds_left)
+    exit_status = run_workers(session, engine, seconds_left=limit.seconds_left)
     is_limit_over = limit.seconds_left() < 1  # that of a worker is in whole seconds
     finished = close_search(session, exit_status, was_to_stop=is_limit_over)
     if exit_status > GIVEN_UP:
         raise RunStopped(exit_status, f"{finished}\nstopped   the same command continues it")
     return finished
+
+
+def make_search(session: Session) -> None:
+    """Make the study before its workers start, which may read copies of its data at places of their own.
+
+    Raises:
+        FoldraceError: its data, its model or a prior cannot be read, or there is another study of its name.
+    """
+    from foldrace.search.workers.entrypoint import begin_search
+    from foldrace.trainer.training_data import open_training_data
+
+    if not study_exists(session.database, session.study.name):
+        data = open_training_data(session.study, session.workspace)
+        data.refuse_unknown()
+        begin_search(session, data)
 
 
 def continue_search(session: Session) -> int:

@@ -5,6 +5,7 @@ The workers are looked after in this thread. The database is polled in another o
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from foldrace.errors import FoldraceError
 from foldrace.search.launch.lost_files import watch_files
@@ -15,8 +16,15 @@ from foldrace.search.session import Session
 from foldrace.search.study_store import job_name
 from foldrace.search.workers.command import WorkerCommand, storage_in_environment, work_on
 from foldrace.search.workers.slots import Slot
-from foldrace.search.workers.supervisor import Snapshot, Supervisor
+from foldrace.search.workers.supervisor import Crew, Snapshot, Supervisor, local_crew
 from foldrace.storage.leases.lease import mark_orphaned
+
+Engine = Callable[[WorkerCommand, Path], Crew]  # where a run's workers are; given their command and folder of logs
+
+
+def local_engine(slots: Sequence[Slot]) -> Engine:
+    """A worker process in each slot of this machine."""
+    return lambda command, logs: local_crew(command, slots, logs)
 
 
 class RunStopped(KeyboardInterrupt):
@@ -33,11 +41,11 @@ class RunStopped(KeyboardInterrupt):
 
 def run_workers(
     session: Session,
-    slots: Sequence[Slot],
+    engine: Engine,
     job: str | None = None,
     seconds_left: Callable[[], float] = lambda: float("inf"),
 ) -> int:
-    """Run a worker in each slot until nothing is left to do or the time is over; none where all trials have ended.
+    """Run the workers of an engine until nothing is left to do or the time is over; none where all trials have ended.
 
     Args:
         job: whose folds they train, as final-1 or rescore-1; None: they run the trials of the session's study.
@@ -55,7 +63,7 @@ def run_workers(
         return 0
     with work_on(session, job) as study_file, storage_in_environment(session), open_view() as view:
         command = WorkerCommand(study_file, session.workspace.root, job, seconds_left)
-        supervisor = Supervisor(command, slots, workspace.folder / "logs")
+        supervisor = Supervisor(engine(command, workspace.folder / "logs"))
         poller, files = _poller(session, name, command), watch_files(session, study_file)
 
         def tick(snapshot: Snapshot) -> None:

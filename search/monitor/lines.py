@@ -109,12 +109,18 @@ def minute_line(status: StudyStatus) -> str:
     return "; ".join(parts) + left
 
 
+def is_on_several(status: StudyStatus) -> bool:
+    """Whether workers are on several machines or nodes, so that people ask on which."""
+    return len({worker.host for worker in status.alive}) > 1
+
+
 def _place_text(worker: WorkerStatus, status: StudyStatus) -> str:
+    where = f" on {worker.host} ({worker.device})" if is_on_several(status) else ""
     if worker.number is None or worker.fold is None or worker.epoch is None:
-        return f"trial {worker.number}, starting"
+        return f"trial {worker.number}{where}, starting"
     score = "" if worker.accuracy is None else f", {status.study.search.metric} {worker.accuracy:.4f}"
     epochs = status.epochs.get(worker.number, worker.epoch)
-    return f"trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f} of {epochs:g}{score}"
+    return f"trial {worker.number}{where}, fold {worker.fold}, epoch {worker.epoch:.1f} of {epochs:g}{score}"
 
 
 def worker_problems(snapshot: Snapshot) -> list[str]:

@@ -6,7 +6,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from foldrace.search.monitor.lines import against, compute, counts, progress_line, worker_problems
+from foldrace.search.monitor.lines import against, compute, counts, is_on_several, progress_line, worker_problems
 from foldrace.search.monitor.status import BestTrial, StudyStatus, WorkerStatus
 from foldrace.search.words import duration
 from foldrace.search.workers.supervisor import Snapshot
@@ -56,7 +56,7 @@ def _worker_table(status: StudyStatus) -> Table:
 
 
 def _worker_cells(worker: WorkerStatus, status: StudyStatus) -> list[RenderableType]:
-    name = f"{worker.device} {worker.pid}"
+    name = f"{worker.device} {f'on {worker.host}' if is_on_several(status) else worker.pid}"
     if worker.number is None or worker.fold is None or worker.epoch is None:
         return [name, "", "", "idle" if worker.number is None else "starting", "", "", ""]
     epochs = status.epochs.get(worker.number, worker.epoch)

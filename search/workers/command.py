@@ -39,6 +39,7 @@ class WorkerCommand:
     The URL of the storage goes by the environment (`storage_in_environment`), because it may hold a password.
 
     Attributes:
+        study_file, root, job, seconds_left: as they were given.
         owners: by slot, the name of the worker that was started last.
     """
 
@@ -47,13 +48,13 @@ class WorkerCommand:
         self._command = [sys.executable, "-P", "-m", "foldrace", "worker", str(study_file)]
         self._command += ["--workspace", str(root), "--parent", str(os.getpid())]
         self._command += [] if job is None else ["--job", job]
-        self._seconds_left = seconds_left
+        self.study_file, self.root, self.job, self.seconds_left = study_file, root, job, seconds_left
         self.owners: dict[int, str] = {}
 
     def __call__(self, slot: Slot) -> Sequence[str]:
         self.owners[slot.index] = new_owner()
         command = [*self._command, "--device", slot.device.partition(":")[0], "--owner", self.owners[slot.index]]
-        left = self._seconds_left()
+        left = self.seconds_left()
         return command if left == float("inf") else [*command, "--time-limit", f"{max(left, 1):.0f}s"]
 
 

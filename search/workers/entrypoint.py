@@ -96,14 +96,23 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
 
 
 def _open_search(session: Session, data: TrainingData, options: WorkerOptions) -> None:
-    refuse_fixed(session.study)
     refuse_short_lease(session.study, options.heartbeat)
+    begin_search(session, data)
+    if options.owner is None or not session.workspace.study_file.is_file():  # a supervisor or `submit` writes it
+        atomic_write(session.workspace.study_file, public_toml(session.study))
+
+
+def begin_search(session: Session, data: TrainingData) -> None:
+    """Make the study of a session, or find it again; its data has been read.
+
+    Raises:
+        FoldraceError: it searches nothing, there is another one of its name, or a prior cannot be read.
+    """
+    refuse_fixed(session.study)
     open_study(session.database, session.study, data.identity)
     note_tokens(session.database, session.study.name, data.describe_unknown())
     for prior in copy_new_priors(session):
         logger.info("prior %s", prior)
-    if options.owner is None or not session.workspace.study_file.is_file():  # a supervisor or `submit` writes it
-        atomic_write(session.workspace.study_file, public_toml(session.study))
 
 
 def _make_pruner(session: Session) -> BasePruner:

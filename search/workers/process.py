@@ -78,7 +78,7 @@ class WorkerProcess:
         """A process that is due at once. Raises StorageError when its log cannot be written."""
         self.state: State = "waiting"
         self.note = ""
-        self.name = f"worker {slot.index} ({slot.device})"
+        self.name = f"worker {slot.index} ({slot.place or slot.device})"
         self._slot, self._command, self._clock = slot, command, clock
         with as_storage_error(log_folder):
             self._log, self._output = _own_log(log_folder, slot.index)

@@ -29,12 +29,14 @@ class Slot:
     Attributes:
         device: `cpu` or `cuda:N`, counted among the devices that the supervisor sees. The worker itself sees no other
             device, so there it is always `cuda:0`.
-        threads: the cores of this machine that the worker may use.
+        threads: the cores of its machine that the worker may use.
+        place: for people, where that is more than the device.
     """
 
     index: int
     device: str
     threads: int
+    place: str = ""
 
     def environment(self) -> dict[str, str]:
         """The variables that a worker's environment needs before it imports torch."""

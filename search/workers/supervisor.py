@@ -1,4 +1,4 @@
-"""One worker process for each slot: started, started again when it crashes, and ended with the run.
+"""The workers of a run: started, started again when it crashes, and ended with the run.
 
 The supervisor knows processes, not trials. It must never open the database or import torch, and of a worker it reads
 only the exit status and the last lines of its log.
@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from foldrace.search.workers.process import GIVEN_UP, USER_ERROR, SupervisorError, WorkerProcess, WorkerView
+from foldrace.search.workers.process import GIVEN_UP, USER_ERROR, State, SupervisorError, WorkerProcess, WorkerView
 from foldrace.search.workers.signals import handle_signals
 from foldrace.search.workers.slots import Slot
 
-__all__ = ["Snapshot", "Supervisor", "SupervisorError", "WorkerView"]
+__all__ = ["Crew", "Snapshot", "SupervisedWorker", "Supervisor", "SupervisorError", "WorkerView"]
 
 TICK_SECONDS = 0.25
 GRACE_SECONDS = 60.0  # from SIGTERM to SIGKILL; a worker stops at its next `Progress`, within seconds
@@ -30,27 +31,68 @@ class Snapshot:
     stopping: str
 
 
-class Supervisor:
-    """Runs one process for each slot until the work is done or the run is stopped.
+class SupervisedWorker(Protocol):
+    """A worker over all its restarts, here or on another machine; `WorkerProcess` is one of this machine."""
+
+    state: State
+    note: str
+    name: str
+
+    def view(self) -> WorkerView:
+        """The worker as it is now."""
+
+    def poll(self) -> None:
+        """Start it when it is due; find out how it is."""
+
+    def terminate(self) -> None:
+        """Ask it to save and to end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def reap(self) -> None:
+        """Wait for its end after `kill`, for seconds at most."""
+
+    def close(self) -> None:
+        """Let go what it has open; it has ended."""
+
+
+Crew = Callable[[], Sequence[SupervisedWorker]]  # the workers that a run has now; it is asked at each tick
+
+
+def local_crew(
+    command: Callable[[Slot], Sequence[str]],
+    slots: Sequence[Slot],
+    log_folder: Path,
+    clock: Callable[[], float] = time.monotonic,
+) -> Crew:
+    """One worker process for each slot of this machine.
 
     Args:
         command: the command line of a slot's worker. The worker should call `end_with_parent` first.
-        slots: where the workers run.
         log_folder: what worker N prints is appended to `worker-N.log` in it. While another run writes that file,
             the next N is taken that no process writes.
+    """
+    workers = [WorkerProcess(slot, command, log_folder, clock) for slot in slots]
+    return lambda: workers
+
+
+class Supervisor:
+    """Runs a crew until the work is done or the run is stopped.
+
+    Args:
+        crew: is asked for its workers until the run is told to stop.
         clock: seconds that only go forward. pause: waits so many seconds. Tests move both.
     """
 
     def __init__(
         self,
-        command: Callable[[Slot], Sequence[str]],
-        slots: Sequence[Slot],
-        log_folder: Path,
+        crew: Crew,
         *,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._workers = [WorkerProcess(slot, command, log_folder, clock) for slot in slots]
+        self._crew, self._workers = crew, crew()
         self._clock = clock
         self._pause = pause
         self._signals: list[int] = []
@@ -104,6 +146,8 @@ class Supervisor:
         del self._signals[: len(signals)]
         if signals:  # several in one tick are one request: a launcher often repeats what the terminal sent
             self._on_signal(signal.Signals(signals[0]).name, signals[0])
+        if self._status is None:
+            self._workers = self._crew()
         for worker in self._workers:
             worker.poll()
         refused = next((worker for worker in self._workers if worker.state == "refused"), None)

@@ -20,7 +20,7 @@ from foldrace.search.study_store import open_study
 from foldrace.search.workers.command import work_on
 from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.search.workers.slots import Slot
-from foldrace.search.workers.supervisor import Supervisor, SupervisorError
+from foldrace.search.workers.supervisor import SupervisorError, local_crew
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import Workspace
@@ -88,7 +88,7 @@ def test_a_log_that_is_a_link_is_not_written(tmp_path: Path, outside: Path, targ
     (tmp_path / "logs" / "worker-0.log").symlink_to(outside / target)
 
     with pytest.raises(SupervisorError, match=r"worker-0\.log: a link, which is not followed; remove it"):
-        Supervisor(lambda _: ["true"], [Slot(0, "cpu", 1)], tmp_path / "logs")
+        local_crew(lambda _: ["true"], [Slot(0, "cpu", 1)], tmp_path / "logs")
     assert (outside / "file").read_text() == CONTENT
     assert not (outside / "missing").exists()
 

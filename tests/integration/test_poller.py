@@ -11,7 +11,7 @@ import pytest
 from foldrace.search.monitor.poller import STALE_SECONDS, StatusPoller
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.workers.slots import Slot
-from foldrace.search.workers.supervisor import Snapshot, Supervisor, WorkerView
+from foldrace.search.workers.supervisor import Snapshot, Supervisor, WorkerView, local_crew
 from foldrace.storage.errors import StorageError
 
 SLOT = Slot(0, "cpu", threads=1)
@@ -45,7 +45,8 @@ class SilentDatabase:
 def test_workers_are_reaped_and_started_again_while_the_database_is_silent(tmp_path: Path, now: list[float]) -> None:
     database = SilentDatabase()
     command = [sys.executable, "-S", "-c", "raise SystemExit(9)"]
-    supervisor = Supervisor(lambda _: command, [SLOT], tmp_path, clock=lambda: now[0], pause=lambda _: time.sleep(0.01))
+    crew = local_crew(lambda _: command, [SLOT], tmp_path, lambda: now[0])
+    supervisor = Supervisor(crew, clock=lambda: now[0], pause=lambda _: time.sleep(0.01))
     poller = database.poller(now)
 
     def tick(snapshot: Snapshot) -> None:

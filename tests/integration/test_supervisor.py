@@ -15,7 +15,7 @@ import pytest
 from foldrace.search.workers import process as processes
 from foldrace.search.workers import supervisor
 from foldrace.search.workers.slots import Slot
-from foldrace.search.workers.supervisor import Snapshot, Supervisor, SupervisorError
+from foldrace.search.workers.supervisor import Snapshot, Supervisor, SupervisorError, local_crew
 from foldrace.storage.errors import StorageError
 
 MOST_TICKS = 6000  # of 10 ms: a test that waits in vain ends here
@@ -49,7 +49,8 @@ class Run:
             return [sys.executable, "-S", "-c", scripts[slot.index], str(folder), str(slot.index)]
 
         self.pauses = 0
-        self.supervisor = Supervisor(command, slots, folder / "logs", clock=lambda: self.now, pause=self._pause)
+        crew = local_crew(command, slots, folder / "logs", lambda: self.now)
+        self.supervisor = Supervisor(crew, clock=lambda: self.now, pause=self._pause)
 
     def until_it_ends(self, each_tick: Callable[[Snapshot], None] = lambda _snapshot: None) -> int:
         """Backoffs pass at once; each tick is also handed to the test."""
@@ -409,7 +410,7 @@ def test_an_error_while_showing_progress_lets_the_workers_end_first(tmp_path: Pa
 
 
 def test_a_command_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    broken = Supervisor(lambda _slot: ["/no/such/python"], [Slot(0, "cpu", 1)], tmp_path)
+    broken = Supervisor(local_crew(lambda _slot: ["/no/such/python"], [Slot(0, "cpu", 1)], tmp_path))
 
     with pytest.raises(SupervisorError, match=r"^worker 0 \(cpu\) cannot be started: .*/no/such/python'$"):
         broken.run(lambda _snapshot: None)
@@ -432,10 +433,10 @@ while True: signal.pause()
     supervising = f"""
 import os, pathlib, sys
 from foldrace.search.workers.slots import Slot
-from foldrace.search.workers.supervisor import Supervisor
+from foldrace.search.workers.supervisor import Supervisor, local_crew
 folder = pathlib.Path(sys.argv[1])
 command = lambda slot: [sys.executable, "-c", {worker!r}, str(folder), str(os.getpid())]
-Supervisor(command, [Slot(0, "cpu", 1)], folder).run(lambda snapshot: None)
+Supervisor(local_crew(command, [Slot(0, "cpu", 1)], folder)).run(lambda snapshot: None)
 """
     parent = subprocess.Popen([sys.executable, "-c", supervising, str(tmp_path)])
     _wait_for((tmp_path / "ready").exists)

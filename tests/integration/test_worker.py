@@ -20,7 +20,7 @@ from foldrace.search.workers.command import WorkerCommand, work_on
 from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.search.workers.fold_run import FoldRun
 from foldrace.search.workers.slots import slots
-from foldrace.search.workers.supervisor import Snapshot, Supervisor
+from foldrace.search.workers.supervisor import Snapshot, Supervisor, local_crew
 from foldrace.search.workers.worker import Worker
 from foldrace.storage import tables
 from foldrace.storage.leases.lease import LeaseLost, mark_orphaned
@@ -92,7 +92,7 @@ def test_trials_that_nobody_can_run_cost_no_worker(tmp_path: Path) -> None:
             stored.enqueue_trial(knobs)
         with work_on(session, None) as file:
             command = WorkerCommand(file, tmp_path, None, lambda: float("inf"))
-            status = Supervisor(command, slots("cpu", 1), tmp_path / "logs").run(snapshots.append)
+            status = Supervisor(local_crew(command, slots("cpu", 1), tmp_path / "logs")).run(snapshots.append)
         left = read_status(session.database, study.name)
 
     [worker] = snapshots[-1].workers

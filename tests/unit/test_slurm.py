@@ -16,7 +16,8 @@ from foldrace.errors import FoldraceError
 from foldrace.search.api.cluster import worker
 from foldrace.search.api.control import stop
 from foldrace.search.cluster import slurm
-from foldrace.search.cluster.jobs import refuse_shared_file, worker_script
+from foldrace.search.cluster.database import refuse_shared_file
+from foldrace.search.cluster.jobs import worker_script
 from foldrace.search.cluster.requeue import Life, requeued
 from foldrace.search.cluster.script import job_script
 from foldrace.search.ensemble.job import queue_final_job

@@ -1,0 +1,118 @@
+"""The engine of `foldrace run --engine ray`: from an address to a crew on the nodes of its cluster."""
+
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from foldrace.search.cluster.database import open_to_nodes
+from foldrace.search.cluster.ray import nodes
+from foldrace.search.cluster.ray.actor import ActorOrder, WorkerActor
+from foldrace.search.cluster.ray.cargo import pack
+from foldrace.search.cluster.ray.connection import AUTO, connected
+from foldrace.search.cluster.ray.crew import Bounds, RayCrew
+from foldrace.search.cluster.ray.worker import RayWorker
+from foldrace.search.launch.supervision import Engine
+from foldrace.search.session import storage_url
+from foldrace.search.workers.command import WorkerCommand
+from foldrace.search.workers.supervisor import Crew
+from foldrace.storage.address import IN_WORKSPACE, parse
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.loading import STORAGE_VARIABLE
+from foldrace.studies.study import Study
+
+_PASSED_ON = ("PGPASSWORD",)  # from the environment of this process, where it is there
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What is asked of a cluster.
+
+    Attributes:
+        workers: as `--workers` has it: 8, 4..16, or None for as many as there is room for.
+        devices: `auto` for a GPU each where the cluster has some, or `cpu`.
+        per_device: workers that share each GPU, or CPU.
+    """
+
+    address: str = AUTO
+    workers: str | None = None
+    devices: str = "auto"
+    per_device: int = 1
+
+
+@contextmanager
+def ray_engine(study: Study, root: Path, options: RayOptions) -> Iterator[Engine]:
+    """Be connected to a cluster whose nodes can run the workers of a study.
+
+    Args:
+        root: the workspace. Where its own server is the database, it is opened to the nodes.
+
+    Raises:
+        RayError: what keeps the cluster from it.
+        StorageError: the workspace's server cannot be reached by the nodes.
+    """
+    bounds = Bounds.parse(options.workers)
+    with tempfile.TemporaryDirectory(prefix="foldrace-") as folder:
+        needs = pack(study, Path(folder))
+        with connected(options.address, Path(folder)):
+            found = nodes.read_nodes()
+            resource = nodes.choose_resource(found, options.devices)
+            able = [node for node in found if node.amounts.get(resource)]
+            if study.search.storage == IN_WORKSPACE and {node.machine for node in able} != {socket.gethostname()}:
+                open_to_nodes(root)
+            if study.search.storage != IN_WORKSPACE:
+                nodes.refuse_file(storage_url(study, Workspace(root, study.name)), able)
+            nodes.refuse_blind(able, needs)
+            share = 1 / options.per_device
+            places = _Places(study, tuple(needs), resource, share, nodes.count_threads(able, resource, share))
+            yield lambda command, logs: places.crew(bounds, command, logs)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where workers of a study can be: each takes a share of a GPU, or of a CPU."""
+
+    study: Study
+    needs: Sequence[Path]
+    resource: nodes.Resource
+    share: float
+    threads: int
+
+    def crew(self, bounds: Bounds, command: WorkerCommand, logs: Path) -> Crew:
+        """The workers of one run."""
+        import ray
+
+        asked = {"num_gpus": self.share, "num_cpus": 0} if self.resource == "GPU" else {"num_cpus": self.share}
+        actor = ray.remote(WorkerActor).options(max_restarts=-1, **asked)
+
+        def begin(index: int) -> RayWorker:
+            return RayWorker(index, actor.remote(self._order(index, command, logs)), command.owners)
+
+        return RayCrew(bounds, begin, self._free)
+
+    def _free(self) -> int:
+        import ray
+
+        return int(ray.available_resources().get(self.resource, 0.0) / self.share + 1e-6)
+
+    def _order(self, index: int, command: WorkerCommand, logs: Path) -> ActorOrder:
+        url = parse(storage_url(self.study, Workspace(command.root, self.study.name)))
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        return ActorOrder(
+            index=index,
+            threads=self.threads,
+            root=command.root,
+            job=command.job,
+            logs=logs,
+            probe=command.study_file,
+            needs=tuple(self.needs),
+            only_on=socket.gethostname() if url.drivername == "sqlite" else None,
+            environment=passed | {STORAGE_VARIABLE: url.render_as_string(hide_password=False)},
+            until=time.time() + command.seconds_left(),
+            version=nodes.VERSION,
+            has_gpu=self.resource == "GPU",
+        )
