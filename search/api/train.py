@@ -108,7 +108,7 @@ def run(
 
     asked, root = as_study(study), find_workspace(study, workspace)
     check_search(asked)
-    places = _engine(asked, root, engine, EngineOptions(workers, devices, per_device, address))
+    places = _engine(asked, root, engine, EngineOptions(workers, devices, per_device, address), say)
     with places as where, _open_started(asked, root, wait) as session:
         if engine == "ray":
             make_search(session)
@@ -126,7 +126,9 @@ class EngineOptions:
 
 
 @contextmanager
-def _engine(study: Study, root: Path, name: str, options: EngineOptions) -> "Iterator[Engine]":
+def _engine(
+    study: Study, root: Path, name: str, options: EngineOptions, say: Callable[[str], None]
+) -> "Iterator[Engine]":
     """Where the workers of a search run. Raises FoldraceError where they cannot."""
     from foldrace.search.launch.supervision import local_engine
 
@@ -136,7 +138,7 @@ def _engine(study: Study, root: Path, name: str, options: EngineOptions) -> "Ite
 
         asked = None if workers is None else str(workers)
         ray = RayOptions(options.address or "auto", asked, options.devices, options.per_device)
-        with ray_engine(study, root, ray) as engine:
+        with ray_engine(study, root, ray, say) as engine:
             yield engine
         return
     if name != "local":

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Foldrace:
     def __init__(self, workspace: Path, address: str) -> None:
         self.workspace, self._address = workspace, address
         self.output = workspace / "output.txt"
+        self._begun: list[subprocess.Popen[str]] = []
 
     def __call__(self, *arguments: str) -> str:
         """What a command says that is waited for."""
@@ -56,8 +58,16 @@ class Foldrace:
 
     def begin(self, *arguments: str, output: Path | None = None) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "foldrace", *arguments, "--workspace", str(self.workspace)]
-        stdout: Any = subprocess.PIPE if output is None else output.open("a")
-        return subprocess.Popen(command, stdout=stdout, stderr=subprocess.STDOUT, text=True, cwd=self.workspace)
+        with nullcontext(subprocess.PIPE) if output is None else output.open("a") as stdout:
+            begun = subprocess.Popen(command, stdout=stdout, stderr=subprocess.STDOUT, text=True, cwd=self.workspace)
+        self._begun.append(begun)
+        return begun
+
+    def close(self) -> None:
+        """End what still runs, as where a test has failed."""
+        for command in self._begun:
+            command.kill()
+            command.wait()
 
     def explain(self) -> str:
         """What was printed by the run, and by its workers last."""
@@ -87,5 +97,5 @@ def nodes() -> Iterator[Nodes]:
 
 @pytest.fixture
 def foldrace(nodes: Nodes) -> Iterator[Foldrace]:
-    with open_workspace() as root:
-        yield Foldrace(root, nodes.address)
+    with open_workspace() as root, closing(Foldrace(root, nodes.address)) as commands:
+        yield commands

@@ -47,15 +47,19 @@ def test_a_node_lost_one_added_and_a_driver_killed_lose_nothing(nodes: Nodes, fo
     workspace = foldrace.workspace
     first = foldrace.run_on_ray("--trials", "16", "--workers", "1..4", *SETTINGS)
 
-    wait_until(lambda: len(at_work(workspace)) == 3, foldrace.explain)
-    lost = at_work(workspace)["n2"]
+    seen: dict[str, WorkerStatus] = {}
+
+    def are_all_at_work() -> bool:
+        seen.update(at_work(workspace))
+        return len(seen) == 3
+
+    def is_elsewhere(lost: WorkerStatus) -> bool:
+        others = [worker for host, worker in at_work(workspace).items() if host != lost.host]
+        return any((worker.number, worker.fold) == (lost.number, lost.fold) for worker in others)
+
+    wait_until(are_all_at_work, foldrace.explain)
     nodes.remove("n2")
-    wait_until(
-        lambda: any(
-            w.number == lost.number and w.fold == lost.fold for w in at_work(workspace).values() if w.host != "n2"
-        ),
-        foldrace.explain,
-    )
+    wait_until(lambda: is_elsewhere(seen["n2"]), foldrace.explain)
     nodes.add("n4")
     wait_until(lambda: "n4" in at_work(workspace), foldrace.explain)
     first.kill()
@@ -72,6 +76,7 @@ def test_a_node_lost_one_added_and_a_driver_killed_lose_nothing(nodes: Nodes, fo
     told = re.findall(r"trial (\d+) (?:complete|pruned)", foldrace.log())
     assert len(told) == len(set(told))
     assert "goes on in fold" in foldrace.log()
+    assert "cluster   3 places on 3 nodes: a CPU each, as no node has a GPU" in foldrace.output.read_text()
     assert "lost its node n2: Ray starts it again where there is room" in foldrace.output.read_text()
 
 

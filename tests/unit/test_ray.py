@@ -18,8 +18,17 @@ from foldrace.search.api.train import run
 from foldrace.search.cluster.ray import cargo, connection
 from foldrace.search.cluster.ray.cargo import pack
 from foldrace.search.cluster.ray.connection import RayError, connected
-from foldrace.search.cluster.ray.crew import PATIENCE_SECONDS, RESIZE_SECONDS, Bounds, RayCrew
-from foldrace.search.cluster.ray.nodes import VERSION, Node, choose_resource, count_threads, look, node_of, refuse_file
+from foldrace.search.cluster.ray.crew import RESIZE_SECONDS, Bounds, Places, RayCrew
+from foldrace.search.cluster.ray.nodes import (
+    VERSION,
+    Node,
+    choose_resource,
+    count_threads,
+    describe,
+    look,
+    node_of,
+    refuse_file,
+)
 from foldrace.search.workers.process import State
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load
@@ -48,15 +57,17 @@ class StubWorker:
 
 @dataclass
 class Cluster:
-    """A crew over a cluster with so many free places, and a clock that a test moves."""
+    """A crew over a cluster with so many places, all or some of them free, and a clock that a test moves."""
 
     bounds: Bounds
-    free: int
+    places: int
+    free: int = -1
     now: float = 0.0
     begun: list[StubWorker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.crew = RayCrew(self.bounds, self._begin, lambda: self.free, lambda: self.now)
+        self.free = self.places if self.free < 0 else self.free
+        self.crew = RayCrew(self.bounds, self._begin, lambda: Places(self.places, self.free), lambda: self.now)
 
     def _begin(self, index: int) -> Any:
         self.begun.append(StubWorker(index))
@@ -85,39 +96,42 @@ def test_bounds_that_make_no_sense_are_one_line(text: str) -> None:
 
 
 def test_a_crew_takes_what_is_free_between_its_bounds_and_grows_with_the_cluster() -> None:
-    cluster = Cluster(Bounds(2, 4), free=3)
+    cluster = Cluster(Bounds(2, 4), places=3)
 
     assert len(cluster.workers(0)) == 3
     cluster.place(3)
     assert len(cluster.workers()) == 3
-    cluster.free = 9
+    cluster.places, cluster.free = 12, 9
     assert [worker.index for worker in cluster.workers()] == [0, 1, 2, 3]
 
 
 def test_the_least_are_asked_for_without_room_and_nothing_grows_while_one_waits() -> None:
-    cluster = Cluster(Bounds(4, 16), free=0)
+    cluster = Cluster(Bounds(4, 16), places=2)
 
     assert len(cluster.workers(0)) == 4
     cluster.place(2)
-    cluster.free = 5
-    assert len(cluster.workers(10 * PATIENCE_SECONDS)) == 4
+    cluster.places, cluster.free = 9, 7
+    assert len(cluster.workers()) == 4
+    cluster.place(2)
+    assert len(cluster.workers()) == 9
 
 
 def test_a_crew_shrinks_to_those_that_have_a_place_where_the_cluster_loses_a_node() -> None:
-    cluster = Cluster(Bounds(1, 4), free=3)
+    cluster = Cluster(Bounds(1, 4), places=3)
     cluster.workers(0)
     cluster.place(3)
-    cluster.begun[1].is_placed, cluster.free = False, 0
+    cluster.begun[1].is_placed = False
 
-    assert len(cluster.workers()) == 3  # Ray may place it again
-    assert [worker.index for worker in cluster.workers(PATIENCE_SECONDS)] == [0, 2]
+    assert len(cluster.workers()) == 3  # Ray starts it again on the node where it was
+    cluster.places = 2
+    assert [worker.index for worker in cluster.workers()] == [0, 2]
     assert cluster.begun[1].state == "stopped"
-    cluster.free = 1
+    cluster.places, cluster.free = 3, 1
     assert [worker.index for worker in cluster.workers()] == [0, 2, 1]
 
 
 def test_nobody_waits_for_a_place_once_a_worker_found_nothing_left_to_do() -> None:
-    cluster = Cluster(Bounds(4, 4), free=2)
+    cluster = Cluster(Bounds(4, 4), places=2)
     cluster.workers(0)
     cluster.place(2)
     cluster.begun[0].state = "done"
@@ -137,6 +151,8 @@ def test_a_worker_takes_a_gpu_and_its_share_of_the_cores_and_a_cpu_where_there_i
 
     assert choose_resource(nodes, "auto") == "GPU"
     assert choose_resource(nodes, "cpu") == choose_resource(nodes[:1], "auto") == "CPU"
+    assert describe(nodes[1:], "GPU", 2) == "24 places on 2 nodes: 2 share a GPU"
+    assert describe(nodes[:1], "CPU", 1) == "4 places on 1 node: a CPU each, as no node has a GPU"
     assert count_threads(nodes, "GPU", 1) == 4
     assert count_threads(nodes, "GPU", 0.5) == 2
     assert count_threads(nodes, "CPU", 1) == 1

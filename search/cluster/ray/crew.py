@@ -11,7 +11,6 @@ from foldrace.search.cluster.ray.worker import RayWorker
 from foldrace.search.workers.slots import MOST_WORKERS
 
 RESIZE_SECONDS = 5.0  # between two looks at what is free
-PATIENCE_SECONDS = 30.0  # a worker above the least that waited for so long for a place is let go
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,24 @@ class Bounds:
         right = f"a number from 1 to {MOST_WORKERS}, or two from the least to the most, as in 4..16"
         raise RayError(f"--workers {short_repr(text)}: expected {right}")
 
-    def wanted(self, placed: int, waiting: int, free: int) -> int:
+    def wanted(self, placed: int, waiting: int, places: "Places") -> int:
         """How many workers there should be.
 
         Args:
-            placed: workers that have a place. waiting: those that have none.
-            free: places that nobody has.
+            placed: workers that are on a node.
+            waiting: those that are on none yet, or no more; for them, what is free is meant.
         """
-        if waiting:  # for them, what is free is meant
-            return max(self.least, placed)
-        return min(self.most, max(self.least, placed + free))
+        if waiting:
+            return max(self.least, min(placed + waiting, places.all))
+        return min(self.most, max(self.least, placed + places.free))
+
+
+@dataclass(frozen=True)
+class Places:
+    """For how many workers a cluster has room, and for how many of them nobody uses it."""
+
+    all: int
+    free: int
 
 
 class RayCrew:
@@ -52,19 +59,19 @@ class RayCrew:
 
     Args:
         begin: asks the cluster for a worker with this number.
-        free_places: how many more workers have room by now.
+        count_places: of the cluster, by now.
     """
 
     def __init__(
         self,
         bounds: Bounds,
         begin: Callable[[int], RayWorker],
-        free_places: Callable[[], int],
+        count_places: Callable[[], Places],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bounds, self._begin, self._free_places, self._clock = bounds, begin, free_places, clock
+        self._bounds, self._begin, self._count_places, self._clock = bounds, begin, count_places, clock
         self._workers: list[RayWorker] = []
-        self._due = self._settled = clock()
+        self._due = clock()
 
     def __call__(self) -> Sequence[RayWorker]:
         """The workers by now; `Supervisor` asks at each tick."""
@@ -74,23 +81,14 @@ class RayCrew:
         return self._workers
 
     def _resize(self) -> None:
-        if any(worker.state == "done" for worker in self._workers):  # nothing is left to do
-            self._let_go(0)
-            return
-        waiting = sum(not worker.is_placed and not worker.has_ended for worker in self._workers)
-        placed = len(self._workers) - waiting
-        if not waiting:
-            self._settled = self._clock()
-        wanted = self._bounds.wanted(placed, waiting, 0 if waiting else self._free_places())
-        taken = {worker.index for worker in self._workers}
-        free = (index for index in range(MOST_WORKERS) if index not in taken)
-        self._workers = [*self._workers, *(self._begin(next(free)) for _ in range(wanted - placed - waiting))]
-        if waiting and self._clock() - self._settled >= PATIENCE_SECONDS:
-            self._let_go(wanted - placed)
-
-    def _let_go(self, waiting: int) -> None:
-        """Keep so many of the workers that wait for a place."""
-        waits = [worker for worker in self._workers if not worker.is_placed and not worker.has_ended]
-        for worker in waits[waiting:]:
+        waiting = [worker for worker in self._workers if not worker.is_placed and not worker.has_ended]
+        placed = len(self._workers) - len(waiting)
+        is_done = any(worker.state == "done" for worker in self._workers)  # then nothing is left to do
+        wanted = placed if is_done else self._bounds.wanted(placed, len(waiting), self._count_places())
+        for worker in waiting[max(wanted - placed, 0) :]:
             worker.terminate()
-        self._workers = [worker for worker in self._workers if worker not in waits[waiting:]]
+            self._workers = [each for each in self._workers if each is not worker]
+        taken = {worker.index for worker in self._workers}
+        unused = (index for index in range(MOST_WORKERS) if index not in taken)
+        added = [self._begin(next(unused)) for _ in range(wanted - len(self._workers))]
+        self._workers = [*self._workers, *added]

@@ -4,7 +4,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from foldrace.search.cluster.ray import nodes
 from foldrace.search.cluster.ray.actor import ActorOrder, WorkerActor
 from foldrace.search.cluster.ray.cargo import pack
 from foldrace.search.cluster.ray.connection import AUTO, connected
-from foldrace.search.cluster.ray.crew import Bounds, RayCrew
+from foldrace.search.cluster.ray.crew import Bounds, Places, RayCrew
 from foldrace.search.cluster.ray.worker import RayWorker
 from foldrace.search.launch.supervision import Engine
 from foldrace.search.session import storage_url
@@ -45,11 +45,12 @@ class RayOptions:
 
 
 @contextmanager
-def ray_engine(study: Study, root: Path, options: RayOptions) -> Iterator[Engine]:
+def ray_engine(study: Study, root: Path, options: RayOptions, say: Callable[[str], None]) -> Iterator[Engine]:
     """Be connected to a cluster whose nodes can run the workers of a study.
 
     Args:
         root: the workspace. Where its own server is the database, it is opened to the nodes.
+        say: gets a line about the cluster.
 
     Raises:
         RayError: what keeps the cluster from it.
@@ -67,13 +68,14 @@ def ray_engine(study: Study, root: Path, options: RayOptions) -> Iterator[Engine
             if study.search.storage != IN_WORKSPACE:
                 nodes.refuse_file(storage_url(study, Workspace(root, study.name)), able)
             nodes.refuse_blind(able, needs)
+            say(f"cluster   {nodes.describe(able, resource, options.per_device)}")
             share = 1 / options.per_device
-            places = _Places(study, tuple(needs), resource, share, nodes.count_threads(able, resource, share))
-            yield lambda command, logs: places.crew(bounds, command, logs)
+            placement = _Placement(study, tuple(needs), resource, share, nodes.count_threads(able, resource, share))
+            yield lambda command, logs: placement.crew(bounds, command, logs)
 
 
 @dataclass(frozen=True)
-class _Places:
+class _Placement:
     """Where workers of a study can be: each takes a share of a GPU, or of a CPU."""
 
     study: Study
@@ -92,12 +94,14 @@ class _Places:
         def begin(index: int) -> RayWorker:
             return RayWorker(index, actor.remote(self._order(index, command, logs)), command.owners)
 
-        return RayCrew(bounds, begin, self._free)
+        return RayCrew(bounds, begin, self.count)
 
-    def _free(self) -> int:
+    def count(self) -> Places:
+        """The places of the cluster, by now."""
         import ray
 
-        return int(ray.available_resources().get(self.resource, 0.0) / self.share + 1e-6)
+        amounts = [found.get(self.resource, 0.0) for found in (ray.cluster_resources(), ray.available_resources())]
+        return Places(*(int(amount / self.share + 1e-6) for amount in amounts))
 
     def _order(self, index: int, command: WorkerCommand, logs: Path) -> ActorOrder:
         url = parse(storage_url(self.study, Workspace(command.root, self.study.name)))

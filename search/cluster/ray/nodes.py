@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from foldrace.search.cluster.ray.connection import RayError
+from foldrace.search.words import counted
 from foldrace.storage.address import parse
 
 VERSION = installed_version("foldrace")
@@ -62,6 +63,15 @@ def choose_resource(nodes: Sequence[Node], devices: str) -> Resource:
     if not any(node.amounts.get(resource) for node in nodes):
         raise RayError(f"no node of the cluster has a {resource}: {', '.join(node.name for node in nodes)}")
     return resource
+
+
+def describe(nodes: Sequence[Node], resource: Resource, per_device: int) -> str:
+    """The nodes that workers may be on, and for how many they have room, in words."""
+    places = int(sum(node.amounts[resource] for node in nodes) * per_device)
+    takes = f"a {resource} each" if per_device == 1 else f"{per_device} share a {resource}"
+    has_gpus = any(node.amounts.get("GPU") for node in nodes)
+    why = "" if has_gpus else ", as no node has a GPU"
+    return f"{counted(places, 'place')} on {counted(len(nodes), 'node')}: {takes}{why}"
 
 
 def count_threads(nodes: Sequence[Node], resource: Resource, share: float) -> int:
