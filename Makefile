@@ -37,7 +37,7 @@ test-slurm: install-dev .slurm/.unpacked
 
 # Workers on a Ray cluster of three nodes, all on this machine.
 test-ray: install-dev
-	$(BIN)/pytest tests/ray -m ray
+	RAY_raylet_start_wait_time_s=120 $(BIN)/pytest tests/ray -m ray
 
 .slurm/.unpacked:
 	mkdir -p .slurm/packages

@@ -4,6 +4,7 @@ Real Ray is in tests/ray; here an actor is an object that answers what a test pu
 """
 
 import socket
+import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,8 +18,8 @@ from foldrace.errors import FoldraceError
 from foldrace.search.api.train import run
 from foldrace.search.cluster.ray import cargo, connection
 from foldrace.search.cluster.ray.cargo import pack
-from foldrace.search.cluster.ray.connection import RayError, connected
-from foldrace.search.cluster.ray.crew import RESIZE_SECONDS, Bounds, Places, RayCrew
+from foldrace.search.cluster.ray.connection import HeadLostError, RayError, connected
+from foldrace.search.cluster.ray.crew import RESIZE_SECONDS, Bounds, RayCrew
 from foldrace.search.cluster.ray.nodes import (
     VERSION,
     Node,
@@ -29,6 +30,7 @@ from foldrace.search.cluster.ray.nodes import (
     node_of,
     refuse_file,
 )
+from foldrace.search.cluster.ray.places import LOST_SECONDS, PlaceReader, Places
 from foldrace.search.workers.process import State
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load
@@ -137,6 +139,20 @@ def test_nobody_waits_for_a_place_once_a_worker_found_nothing_left_to_do() -> No
     cluster.begun[0].state = "done"
 
     assert [worker.index for worker in cluster.workers()] == [0, 1]
+
+
+def test_a_head_that_does_not_answer_any_more_is_told_before_ray_ends_the_process(now: list[float]) -> None:
+    answers = iter([Places(3, 1)])
+
+    def read() -> Places:
+        return next(answers, None) or threading.Event().wait() or Places(0, 0)
+
+    places = PlaceReader(read, lambda: now[0])
+
+    assert places() == Places(3, 1)
+    now[0] += LOST_SECONDS + 1
+    with pytest.raises(HeadLostError, match=r"^the head of the Ray cluster has not answered for 20 s"):
+        places()
 
 
 def test_a_node_has_the_name_that_it_was_given_or_that_of_its_machine() -> None:

@@ -20,6 +20,12 @@ class RayError(FoldraceError):
     """Ray is not there, does not answer, or lacks something."""
 
 
+class HeadLostError(RayError):
+    """The head of the cluster does not answer any more; what the database has is not lost."""
+
+    status = os.EX_TEMPFAIL
+
+
 @contextmanager
 def connected(address: str, travels: Path) -> Iterator[None]:
     """Be connected to the cluster at an address meanwhile; actors work in a copy of the folder `travels`.

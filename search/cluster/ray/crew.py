@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from foldrace.errors import short_repr
 from foldrace.search.cluster.ray.connection import RayError
+from foldrace.search.cluster.ray.places import Places
 from foldrace.search.cluster.ray.worker import RayWorker
 from foldrace.search.workers.slots import MOST_WORKERS
 
@@ -34,7 +35,7 @@ class Bounds:
         right = f"a number from 1 to {MOST_WORKERS}, or two from the least to the most, as in 4..16"
         raise RayError(f"--workers {short_repr(text)}: expected {right}")
 
-    def wanted(self, placed: int, waiting: int, places: "Places") -> int:
+    def wanted(self, placed: int, waiting: int, places: Places) -> int:
         """How many workers there should be.
 
         Args:
@@ -44,14 +45,6 @@ class Bounds:
         if waiting:
             return max(self.least, min(placed + waiting, places.all))
         return min(self.most, max(self.least, placed + places.free))
-
-
-@dataclass(frozen=True)
-class Places:
-    """For how many workers a cluster has room, and for how many of them nobody uses it."""
-
-    all: int
-    free: int
 
 
 class RayCrew:

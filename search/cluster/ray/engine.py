@@ -14,7 +14,8 @@ from foldrace.search.cluster.ray import nodes
 from foldrace.search.cluster.ray.actor import ActorOrder, WorkerActor
 from foldrace.search.cluster.ray.cargo import pack
 from foldrace.search.cluster.ray.connection import AUTO, connected
-from foldrace.search.cluster.ray.crew import Bounds, Places, RayCrew
+from foldrace.search.cluster.ray.crew import Bounds, RayCrew
+from foldrace.search.cluster.ray.places import PlaceReader, Places
 from foldrace.search.cluster.ray.worker import RayWorker
 from foldrace.search.launch.supervision import Engine
 from foldrace.search.session import storage_url
@@ -94,7 +95,7 @@ class _Placement:
         def begin(index: int) -> RayWorker:
             return RayWorker(index, actor.remote(self._order(index, command, logs)), command.owners)
 
-        return RayCrew(bounds, begin, self.count)
+        return RayCrew(bounds, begin, PlaceReader(self.count))
 
     def count(self) -> Places:
         """The places of the cluster, by now."""
