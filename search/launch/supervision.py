@@ -58,8 +58,7 @@ def run_workers(
     """
     workspace = session.workspace if job is None else session.workspace.job(job)
     name = session.study.name if job is None else job_name(session.study.name, job)
-    found = find_status(session.database, name)
-    if found is not None and found.total and not found.unfinished:
+    if (found := find_status(session.database, name)) and found.total and not found.unfinished:
         return 0
     with work_on(session, job) as study_file, storage_in_environment(session), open_view() as view:
         command = WorkerCommand(study_file, session.workspace.root, job, seconds_left)

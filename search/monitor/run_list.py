@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, printable
 from foldrace.search.monitor.columns import aligned
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import open_session
@@ -95,14 +95,15 @@ def run_lines(runs: list[RunSummary]) -> list[str]:
         ("name", "state", "trials", "best", "final jobs", "workers", "last sign of life", "changed")
     ]
     rows += [_cells(run) for run in runs if not run.error]
-    return [*(aligned(rows) if len(rows) > 1 else []), *(f"{run.name}: {run.error}" for run in runs if run.error)]
+    unreadable = [f"{run.name}: {run.error}" for run in runs if run.error]
+    return [*(aligned(rows) if len(rows) > 1 else []), *map(printable, unreadable)]
 
 
 def _cells(run: RunSummary) -> tuple[str, ...]:
     best = "" if run.best is None else f"{run.metric} {run.best:.4f}"
     seen, changed = ("" if at is None else f"{at.astimezone():%Y-%m-%d %H:%M}" for at in (run.seen, run.changed))
     counts = (f"{run.ended}/{run.total}", best, str(run.finals or ""), str(run.workers or ""))
-    return run.name, run.state, *counts, seen, changed
+    return printable(run.name), run.state, *counts, seen, changed
 
 
 def _summary(folder: Path) -> RunSummary:

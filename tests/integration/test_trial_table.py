@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from foldrace.search.monitor.run_list import read_runs, read_studies, run_lines
+from foldrace.search.monitor.run_list import RunSummary, read_runs, read_studies, run_lines
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.monitor.trial_table import TrialRow, TrialTable, read_trial_table
 from foldrace.search.session import open_session
@@ -156,3 +156,10 @@ def test_the_studies_of_a_database_are_listed_with_who_is_at_work(
     assert "foreign" in listed["foreign"].error
     with pytest.raises(StorageError, match="no database of its own there yet"):
         read_studies("workspace", tmp_path)
+
+
+def test_a_study_whose_name_a_terminal_would_obey_is_listed_as_text() -> None:
+    lines = run_lines([RunSummary("a\x1b[2J\nb", "running"), RunSummary("c\rd", "unreadable", error="e\nf")])
+
+    assert lines[1].startswith(r"a\x1b[2J\nb")
+    assert lines[2] == r"c\rd: e\nf"

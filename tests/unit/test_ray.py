@@ -145,7 +145,10 @@ def test_a_head_that_does_not_answer_any_more_is_told_before_ray_ends_the_proces
     answers = iter([Places(3, 1)])
 
     def read() -> Places:
-        return next(answers, None) or threading.Event().wait() or Places(0, 0)
+        for answer in answers:
+            return answer
+        threading.Event().wait()
+        raise AssertionError
 
     places = PlaceReader(read, lambda: now[0])
 
