@@ -237,7 +237,7 @@ def test_the_paths_of_a_list_start_at_the_study_file_or_at_the_current_folder(
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        ({"train": []}, "train: expected a file or a list of files"),
+        ({"train": []}, r"expected a file or a list of files, found \[\]"),
         ({"train": ["a.csv", "a.csv"]}, r"a\.csv is listed twice"),
         ({"train": "a.csv", "extra": ["b.csv", "b.csv"]}, r"b\.csv is listed twice"),
     ],
