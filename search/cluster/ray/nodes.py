@@ -35,10 +35,10 @@ class Node:
 
 
 def read_nodes() -> list[Node]:
-    """The nodes that live."""
+    """The nodes that live, by name."""
     import ray
 
-    return [node_of(row) for row in ray.nodes() if row["Alive"]]
+    return sorted((node_of(row) for row in ray.nodes() if row["Alive"]), key=lambda node: (node.name, node.id))
 
 
 def node_of(row: dict[str, Any]) -> Node:
