@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from foldrace.search.launch.preflight import Preflight
     from foldrace.search.launch.rescore import FinishedRescore
     from foldrace.search.launch.search import FinishedSearch
-    from foldrace.search.launch.supervision import Engine
+    from foldrace.search.launch.supervision import Engine, EngineOptions
 
 
 def init(
@@ -105,6 +104,7 @@ def run(
         RunStopped: Ctrl-C, or SIGTERM. The workers saved and released their trials; the same call continues.
     """
     from foldrace.search.launch.search import check_search, make_search, search
+    from foldrace.search.launch.supervision import EngineOptions
 
     asked, root = as_study(study), find_workspace(study, workspace)
     check_search(asked)
@@ -115,30 +115,18 @@ def run(
         return search(session, where, None if hours is None else hours * 3600, say)
 
 
-@dataclass(frozen=True)
-class EngineOptions:
-    """How many workers, and on what; `run` has the same."""
-
-    workers: int | str | None
-    devices: str
-    per_device: int
-    address: str | None
-
-
 @contextmanager
 def _engine(
-    study: Study, root: Path, name: str, options: EngineOptions, say: Callable[[str], None]
+    study: Study, root: Path, name: str, options: "EngineOptions", say: Callable[[str], None]
 ) -> "Iterator[Engine]":
     """Where the workers of a search run. Raises FoldraceError where they cannot."""
     from foldrace.search.launch.supervision import local_engine
 
     workers = options.workers
     if name == "ray":
-        from foldrace.search.cluster.ray.engine import RayOptions, ray_engine
+        from foldrace.search.cluster.ray.engine import ray_engine
 
-        asked = None if workers is None else str(workers)
-        ray = RayOptions(options.address or "auto", asked, options.devices, options.per_device)
-        with ray_engine(study, root, ray, say) as engine:
+        with ray_engine(study, root, options, say) as engine:
             yield engine
         return
     if name != "local":

@@ -4,6 +4,7 @@ The workers are looked after in this thread. The database is polled in another o
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,23 @@ from foldrace.search.workers.supervisor import Crew, Snapshot, Supervisor, local
 from foldrace.storage.leases.lease import mark_orphaned
 
 Engine = Callable[[WorkerCommand, Path], Crew]  # where a run's workers are; given their command and folder of logs
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How many workers a run has, and on what.
+
+    Attributes:
+        workers: on a Ray cluster also 4..16; None for as many as there is room for.
+        devices: `auto` for a GPU each where there are some, `cpu`, or CUDA indices of this machine.
+        per_device: workers that share each GPU; on a Ray cluster without any, each CPU.
+        address: of a Ray cluster; None for the one that this machine belongs to.
+    """
+
+    workers: int | str | None
+    devices: str
+    per_device: int
+    address: str | None
 
 
 def local_engine(slots: Sequence[Slot]) -> Engine:

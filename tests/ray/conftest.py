@@ -33,6 +33,10 @@ class Nodes:
         """Kill all that Ray runs there."""
         self._cluster.remove_node(self._nodes.pop(name), allow_graceful=False)
 
+    def lose_head(self) -> None:
+        """Kill what the cluster cannot be without."""
+        self._cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+
     def shutdown(self) -> None:
         self._cluster.shutdown()
 

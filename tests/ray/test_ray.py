@@ -1,5 +1,6 @@
 """Workers on a real Ray cluster: a node lost, one added, the driver killed; nothing lost, nothing twice."""
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -101,6 +102,23 @@ def test_a_node_with_a_logical_gpu_is_told_to_train_on_the_cpu_and_ctrl_c_and_st
     wait_until(lambda: at_work(workspace), foldrace.explain)
     foldrace("stop", "demo", *STORED)
     assert command.wait(120) == 0, foldrace.explain()
+
+
+def test_a_lost_head_ends_the_run_with_a_line_and_loses_nothing(nodes: Nodes, foldrace: Foldrace) -> None:
+    nodes.add("n1")
+    workspace = foldrace.workspace
+    command = foldrace.run_on_ray("--trials", "3", *SETTINGS)
+    wait_until(lambda: at_work(workspace), foldrace.explain)
+    nodes.lose_head()
+
+    assert command.wait(120) == os.EX_TEMPFAIL, foldrace.explain()
+    assert "the head of the Ray cluster has not answered for 20 s" in foldrace.output.read_text().splitlines()[-1]
+    foldrace("run", "demo", "--trials", "3", "--workers", "1", *SETTINGS)
+    status = status_of(workspace)
+    assert status is not None
+    assert (status.state, status.total, status.trials.get("FAIL", 0)) == ("done", 3, 0)
+    told = re.findall(r"trial (\d+) (?:complete|pruned)", foldrace.log())
+    assert len(told) == len(set(told))
 
 
 def test_what_a_cluster_cannot_do_is_one_line(nodes: Nodes, foldrace: Foldrace, tmp_path: Path) -> None:

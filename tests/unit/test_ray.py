@@ -16,7 +16,7 @@ import pytest
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api.train import run
-from foldrace.search.cluster.ray import cargo, connection
+from foldrace.search.cluster.ray import cargo, connection, places
 from foldrace.search.cluster.ray.cargo import pack
 from foldrace.search.cluster.ray.connection import HeadLostError, RayError, connected
 from foldrace.search.cluster.ray.crew import RESIZE_SECONDS, Bounds, RayCrew
@@ -156,6 +156,25 @@ def test_a_head_that_does_not_answer_any_more_is_told_before_ray_ends_the_proces
     now[0] += LOST_SECONDS + 1
     with pytest.raises(HeadLostError, match=r"^the head of the Ray cluster has not answered for 20 s"):
         places()
+
+
+def test_one_look_at_the_cluster_that_fails_is_no_lost_head(now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "READ_SECONDS", 0.01)
+    answers: Iterator[Places | Exception] = iter([Places(3, 1), ConnectionError(), Places(4, 2)])
+    was_read, threads = threading.Event(), threading.active_count()
+
+    def read() -> Places:
+        answer = next(answers, None)
+        if answer is None:
+            was_read.set()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or Places(4, 2)
+
+    with closing(PlaceReader(read, lambda: now[0])) as reader:
+        assert was_read.wait(30)
+        assert reader() == Places(4, 2)
+    assert threading.active_count() == threads
 
 
 def test_a_node_has_the_name_that_it_was_given_or_that_of_its_machine() -> None:

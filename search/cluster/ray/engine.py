@@ -5,7 +5,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from foldrace.search.cluster.ray.connection import AUTO, connected
 from foldrace.search.cluster.ray.crew import Bounds, RayCrew
 from foldrace.search.cluster.ray.places import PlaceReader, Places
 from foldrace.search.cluster.ray.worker import RayWorker
-from foldrace.search.launch.supervision import Engine
+from foldrace.search.launch.supervision import Engine, EngineOptions
 from foldrace.search.session import storage_url
 from foldrace.search.workers.command import WorkerCommand
-from foldrace.search.workers.supervisor import Crew
 from foldrace.storage.address import IN_WORKSPACE, parse
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import STORAGE_VARIABLE
@@ -29,24 +28,8 @@ from foldrace.studies.study import Study
 _PASSED_ON = ("PGPASSWORD",)  # from the environment of this process, where it is there
 
 
-@dataclass(frozen=True)
-class RayOptions:
-    """What is asked of a cluster.
-
-    Attributes:
-        workers: as `--workers` has it: 8, 4..16, or None for as many as there is room for.
-        devices: `auto` for a GPU each where the cluster has some, or `cpu`.
-        per_device: workers that share each GPU, or CPU.
-    """
-
-    address: str = AUTO
-    workers: str | None = None
-    devices: str = "auto"
-    per_device: int = 1
-
-
 @contextmanager
-def ray_engine(study: Study, root: Path, options: RayOptions, say: Callable[[str], None]) -> Iterator[Engine]:
+def ray_engine(study: Study, root: Path, options: EngineOptions, say: Callable[[str], None]) -> Iterator[Engine]:
     """Be connected to a cluster whose nodes can run the workers of a study.
 
     Args:
@@ -57,10 +40,10 @@ def ray_engine(study: Study, root: Path, options: RayOptions, say: Callable[[str
         RayError: what keeps the cluster from it.
         StorageError: the workspace's server cannot be reached by the nodes.
     """
-    bounds = Bounds.parse(options.workers)
+    bounds = Bounds.parse(None if options.workers is None else str(options.workers))
     with tempfile.TemporaryDirectory(prefix="foldrace-") as folder:
         needs = pack(study, Path(folder))
-        with connected(options.address, Path(folder)):
+        with connected(options.address or AUTO, Path(folder)):
             found = nodes.read_nodes()
             resource = nodes.choose_resource(found, options.devices)
             able = [node for node in found if node.amounts.get(resource)]
@@ -72,7 +55,8 @@ def ray_engine(study: Study, root: Path, options: RayOptions, say: Callable[[str
             say(f"cluster   {nodes.describe(able, resource, options.per_device)}")
             share = 1 / options.per_device
             placement = _Placement(study, tuple(needs), resource, share, nodes.count_threads(able, resource, share))
-            yield lambda command, logs: placement.crew(bounds, command, logs)
+            with closing(PlaceReader(placement.count)) as places:
+                yield lambda command, logs: RayCrew(bounds, placement.beginner(command, logs), places)
 
 
 @dataclass(frozen=True)
@@ -85,8 +69,8 @@ class _Placement:
     share: float
     threads: int
 
-    def crew(self, bounds: Bounds, command: WorkerCommand, logs: Path) -> Crew:
-        """The workers of one run."""
+    def beginner(self, command: WorkerCommand, logs: Path) -> Callable[[int], RayWorker]:
+        """What asks the cluster for a worker of one run, by its number."""
         import ray
 
         asked = {"num_gpus": self.share, "num_cpus": 0} if self.resource == "GPU" else {"num_cpus": self.share}
@@ -95,7 +79,7 @@ class _Placement:
         def begin(index: int) -> RayWorker:
             return RayWorker(index, actor.remote(self._order(index, command, logs)), command.owners)
 
-        return RayCrew(bounds, begin, PlaceReader(self.count))
+        return begin
 
     def count(self) -> Places:
         """The places of the cluster, by now."""

@@ -6,6 +6,7 @@ Where the head is lost, Ray answers nothing for a minute, and then ends the proc
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from foldrace.search.cluster.ray.connection import HeadLostError
@@ -23,12 +24,14 @@ class Places:
 
 
 class PlaceReader:
-    """Reads the places of a cluster again and again; calling it gives what was read last."""
+    """Reads the places of a cluster again and again until it is closed; calling it gives what was read last."""
 
     def __init__(self, read: Callable[[], Places], clock: Callable[[], float] = time.monotonic) -> None:
         self._read, self._clock = read, clock
         self._last, self._read_at = read(), clock()
-        threading.Thread(target=self._run, name="place-reader", daemon=True).start()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="place-reader", daemon=True)
+        self._thread.start()
 
     def __call__(self) -> Places:
         """The places by now. Raises HeadLostError where the cluster does not answer any more."""
@@ -36,7 +39,12 @@ class PlaceReader:
             raise HeadLostError(f"the head of the Ray cluster has not answered for {LOST_SECONDS:g} s")
         return self._last
 
+    def close(self) -> None:
+        """Read no more. A read that gets no answer is not waited for."""
+        self._over.set()
+        self._thread.join(READ_SECONDS)
+
     def _run(self) -> None:
-        while True:
-            time.sleep(READ_SECONDS)
-            self._last, self._read_at = self._read(), self._clock()
+        while not self._over.wait(READ_SECONDS):
+            with suppress(Exception):  # whatever it is, that is no answer
+                self._last, self._read_at = self._read(), self._clock()
