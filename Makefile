@@ -91,7 +91,7 @@ bench-coverage: install-dev
 
 # Knobs on and off, on KLUE-RE with a pretrained encoder; goes on where it was cut off.
 bench-knobs: install-dev
-	$(BIN)/python -m benchmarks.ablations --data $(KLUE) --model $(ENCODER) --output knobs.jsonl
+	$(BIN)/python -m benchmarks.ablations --data $(KLUE) --model $(ENCODER) --output runs/knobs.jsonl
 
 # Needs chromium, as the tests of the dashboard do.
 bench-watching: install-dev

@@ -53,7 +53,7 @@ class Postgresql:
 
     def engine_arguments(self) -> dict[str, Any]:
         given = {key: value for key, value in _CONNECTION.items() if key not in self._url.query}
-        # A role may have few connections: a process keeps one, and opens others only for threads that meet.
+        # A role may have few connections: a process that works keeps one, and opens others only for threads that meet.
         sizes = {"poolclass": _Pool, "pool_size": 1, "max_overflow": 14}
         return {"hide_parameters": True, "connect_args": given, "pool_pre_ping": True, **sizes}
 
