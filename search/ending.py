@@ -5,8 +5,8 @@ What a search has used is counted in its database, over all workers, machines an
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,12 +34,19 @@ class Outlook:
         error: the standard deviation of the leader's level.
         spread: the standard deviation of the levels of all trials.
         trials: how many it knew.
+        rise: by how much one fold of that configuration was expected to raise the best mean; None: not stored.
     """
 
     gain: float
     error: float
     spread: float
     trials: int
+    rise: float | None = None
+
+    @property
+    def fold_rise(self) -> float:
+        """What the first fold was worth; of a trial of the version before, what the trial was."""
+        return self.gain if self.rise is None else self.rise
 
     def is_small(self, min_gain: float) -> bool:
         """Whether the gain is hardly worth a trial."""
@@ -179,8 +186,13 @@ def read_outlooks(connection: sa.Connection, study_id: int) -> tuple[Outlook, ..
 
 def _outlook(stored: object) -> Outlook | None:
     """None where somebody else wrote it."""
-    numbers: Sequence[str] = tuple(Outlook.__dataclass_fields__)
-    if not isinstance(stored, Mapping) or not all(isinstance(stored.get(name), int | float) for name in numbers):
+    known = {field.name: field.default for field in fields(Outlook)}
+    if not isinstance(stored, Mapping) or not all(_is_number(stored, name, default) for name, default in known.items()):
         return None
-    found = Outlook(**{name: stored[name] for name in numbers})
+    found = Outlook(**{name: stored[name] for name in known if name in stored})
     return found if math.isfinite(found.gain) else None
+
+
+def _is_number(stored: Mapping[str, object], name: str, default: object) -> bool:
+    value = stored.get(name, default)
+    return isinstance(value, int | float) or value is default is None

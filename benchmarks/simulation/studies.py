@@ -4,7 +4,6 @@ Nothing is trained and nothing is stored. Several workers are simulated in time:
 """
 
 import heapq
-import math
 from collections import deque
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from benchmarks.simulation.worlds import World
 from foldrace.search.assessment.belief import believe
 from foldrace.search.ending import IN_A_ROW, Outlook, has_converged
 from foldrace.search.race.allocation import Begun, Standing, rank_cells
+from foldrace.search.race.knowledge_gradient import JointLevels
 from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.readings import read_levels
@@ -219,10 +219,10 @@ class _FoldPlay(_Play):
                 for trial in self._trials
                 if not trial.has_ended
             ],
-            {} if posterior is None else posterior.levels(),
+            JointLevels.nothing() if posterior is None else posterior.levels(),
             frozenset(trial.number for trial in self._trials if len(trial.done) == self._world.folds),
-            math.nan if posterior is None else posterior.readings.fold_variance,
-            self._outlooks[-1].gain if self._outlooks else None,
+            0.0 if posterior is None else posterior.noise,
+            self._outlooks[-1].fold_rise if self._outlooks else None,
             self._may_begin,
             FINALS - sum(trial.finals for trial in self._trials),
         )

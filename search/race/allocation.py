@@ -1,22 +1,19 @@
 """Which fold is trained next: the one that can be expected to improve the choice most for what it costs.
 
-A fold of a trial that has begun improves the choice where it may change who leads: by the knowledge gradient (Frazier,
-Powell and Dayanik 2009, "The Knowledge-Gradient Policy for Correlated Normal Beliefs"; trials count as independent
-here). A new trial improves it by its expected improvement over the leader.
+The first fold of a new trial and a further fold of one that has begun are held against each other by the same measure:
+the knowledge gradient, by which the mean of the best trial can be expected to rise.
 """
 
-import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foldrace.search.race.forecast import Forecast
+from foldrace.search.race.knowledge_gradient import JointLevels
 from foldrace.storage.leases.taking import Cell
 from foldrace.storage.tables import FIRST
 
 FEWEST_LEVELS = 4  # that are known, before the first leader is made whole: it tells how folds scatter, and is to be had
 CLEAR = 0.95  # the probability to be better than each other trial, from which on the leader is clear
-MIN_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -43,17 +40,17 @@ class Standing:
     """How a search stands.
 
     Attributes:
-        levels: what is believed of the level of each trial, by number, of those that ended too; empty at the start.
+        levels: what is believed of the levels of the trials, of those that ended too; of none at the start.
         complete: the numbers of those that are trained whole.
-        fold_variance: of the end of a fold around its trial's level; NaN while too few folds tell it.
-        gain: the expected improvement of a new trial over the leader; None while it is not known.
+        fold_variance: of the end of a fold around its trial's level; 0 while too few folds tell it.
+        gain: by how much the first fold of a new trial can be expected to raise the best mean; None while unknown.
         waits: trials wait that may be begun.
         finals: folds that the finalists may still get once none waits.
         reached: numbers of trials whose folds so far have the target of the search; made whole, such a trial ends it.
     """
 
     begun: Sequence[Begun]
-    levels: Mapping[int, Forecast]
+    levels: JointLevels
     complete: frozenset[int]
     fold_variance: float
     gain: float | None
@@ -68,13 +65,13 @@ def rank_cells(now: Standing) -> list[Cell]:
     whole += [one for one in now.begun if one.number in now.reached and not one.is_given]
     given = [Cell(trial.trial_id, fold) for trial in whole for fold in trial.open]
     known = [trial for trial in now.begun if trial.open and trial not in whole]
-    best = heapq.nlargest(2, ((level.mean, number) for number, level in now.levels.items()))
-    scored = [(_worth(trial, now, best) / trial.cost, trial) for trial in known if trial.number in now.levels]
+    worth = now.levels.worth_of_folds(now.fold_variance, {trial.number: trial.running for trial in now.begun})
+    scored = [(worth[trial.number] / trial.cost, trial) for trial in known if trial.number in worth]
     scored.sort(key=lambda one: (-one[0], one[1].number))
     leader = _leader(now)
     if now.waits:
         better = [trial for score, trial in scored if score > _worth_of_a_new_one(now)]
-        if not now.complete and len(now.levels) >= FEWEST_LEVELS:
+        if not now.complete and len(worth) >= FEWEST_LEVELS:
             better = [trial for trial in known if trial.number == leader]
         return [*given, *map(_next_cell, better), Cell(None, FIRST)]
     finals = [] if now.finals <= 0 or _is_clear(leader, now) else [trial for _, trial in scored]
@@ -92,36 +89,18 @@ def _worth_of_a_new_one(now: Standing) -> float:
     return now.gain / (sum(trial.cost for trial in now.begun) / len(now.begun))
 
 
-def _worth(trial: Begun, now: Standing, two_best: Sequence[tuple[float, int]]) -> float:
-    """By how much the best mean can be expected to rise with one more fold of a trial.
-
-    Args:
-        two_best: the highest means, with the numbers of their trials.
-    """
-    level, noise = now.levels[trial.number], _noise(now)
-    # Folds that are trained now will have told their part of it.
-    variance = 1 / (1 / max(level.variance, MIN_VARIANCE) + trial.running / noise)
-    told = Forecast(level.mean, variance**2 / (variance + noise))
-    best = next((mean for mean, number in two_best if number != trial.number), -math.inf)
-    if best == -math.inf:
-        return math.inf
-    return told.expected_improvement_over(Forecast(best, 0.0)) - max(level.mean - best, 0.0)
-
-
-def _noise(now: Standing) -> float:
-    return MIN_VARIANCE if math.isnan(now.fold_variance) else max(now.fold_variance, MIN_VARIANCE)
-
-
 def _leader(now: Standing) -> int | None:
     """The number of the trial with the highest level, of those that can be chosen; the first where none is known."""
     ours = now.complete | {trial.number for trial in now.begun if trial.open or trial.is_given}
-    known = [(level.mean, -number) for number, level in now.levels.items() if number in ours]
+    known = [
+        (mean, -number) for mean, number in zip(now.levels.means, now.levels.numbers, strict=True) if number in ours
+    ]
     return -max(known)[1] if known else min(ours, default=None)
 
 
 def _is_clear(leader: int | None, now: Standing) -> bool:
-    if leader is None or leader not in now.levels:
+    levels = now.levels
+    if leader is None or leader not in levels.numbers:
         return False
-    best = now.levels[leader]
-    others = (level for number, level in now.levels.items() if number != leader)
-    return all(best.probability_of_beating(other) >= CLEAR for other in others)
+    others = (number for number in levels.numbers if number != leader)
+    return all(levels.probability_of_beating(leader, other) >= CLEAR for other in others)

@@ -82,16 +82,15 @@ class GaussianProcess:
         variance = self._variance(inputs) - (half**2).sum(axis=0)
         return self._mean(inputs, between), self.scale**2 * np.maximum(variance, 1e-12)
 
-    def against(self, inputs: Inputs, leader: Inputs) -> tuple[FloatArray, FloatArray]:
-        """(rows,) mean and variance of the function less the function at `leader`, one row."""
-        between, at_leader = self._covariance(inputs, self.inputs), self._covariance(leader, self.inputs)
+    def joint(self, inputs: Inputs, others: Inputs) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(rows,) mean and variance of the function, and (rows, others) its covariance with the function at others."""
+        between, of_others = self._covariance(inputs, self.inputs), self._covariance(others, self.inputs)
         half = solve_triangular(self.factor, between.T, lower=True, check_finite=False)
-        of_leader = solve_triangular(self.factor, at_leader.T, lower=True, check_finite=False)
+        other_half = solve_triangular(self.factor, of_others.T, lower=True, check_finite=False)
         variance = self._variance(inputs) - (half**2).sum(axis=0)
-        variance += self._variance(leader) - (of_leader**2).sum()
-        variance -= 2 * (self._covariance(inputs, leader)[:, 0] - half.T @ of_leader[:, 0])
-        mean = self._mean(inputs, between) - self._mean(leader, at_leader)
-        return mean, self.scale**2 * np.maximum(variance, 1e-12)
+        covariance = self._covariance(inputs, others) - half.T @ other_half
+        scale = self.scale**2
+        return self._mean(inputs, between), scale * np.maximum(variance, 1e-12), scale * covariance
 
     def given(self, inputs: Inputs, targets: FloatArray, noise: FloatArray) -> "GaussianProcess":
         """The same process, with other rows in place of its own."""

@@ -1,4 +1,4 @@
-"""Values of a new trial's knobs by expected improvement over a Gaussian process, from what all trials have shown."""
+"""Values of a new trial's knobs by the knowledge gradient of a Gaussian process, from what all trials have shown."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from foldrace.search.ending import OUTLOOK, Outlook
 from foldrace.search.prior_store import CREDIBLE_PRIORS
-from foldrace.search.race.forecast import Forecast
+from foldrace.search.race.knowledge_gradient import JointLevels
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.ranking import is_ranked
@@ -77,11 +77,17 @@ class Posterior:
         known: NDArray[np.bool_] = np.isfinite(self.readings.variances)
         return known
 
-    def levels(self) -> dict[int, Forecast]:
-        """What is believed of the level of each of the study's own trials that has shown something, by its number."""
-        means, variances = self.process.at(self.describe(self.tried))
-        own = zip(self.numbers, self.known, means, variances, strict=False)
-        return {number: Forecast(float(mean), float(variance)) for number, known, mean, variance in own if known}
+    @property
+    def noise(self) -> float:
+        """The variance of a fold around its trial's level; 0 while it is not known."""
+        return 0.0 if math.isnan(self.readings.fold_variance) else self.readings.fold_variance
+
+    def levels(self) -> JointLevels:
+        """What is believed of the levels of the study's own trials that have shown something."""
+        own = [row for row in range(len(self.numbers)) if self.known[row]]
+        at = self.describe(self.tried[own])
+        means, _, covariance = self.process.joint(at, at)
+        return JointLevels(tuple(self.numbers[row] for row in own), means, covariance)
 
 
 class GpSampler:
@@ -111,8 +117,8 @@ class GpSampler:
             return Sample(cube.params(spread_out(cube, _tried(cube, others, priors), number, seed)))
         process = _with_pending(posterior.process, posterior.describe(posterior.tried), posterior.readings)
         random = np.random.default_rng([seed, number])
-        proposed = propose(process, cube, posterior.describe, posterior.tried, random)
-        outlook = Outlook(proposed.gain, proposed.error, process.scale, int(posterior.known.sum()))
+        proposed = propose(process, cube, posterior.describe, posterior.tried, posterior.noise, random)
+        outlook = Outlook(proposed.gain, proposed.error, process.scale, int(posterior.known.sum()), proposed.rise)
         names = _names(posterior.credible) if self._trends(priors, space) else None
         return Sample(cube.params(proposed.position), names, outlook)
 

@@ -1,6 +1,5 @@
 """Reads how a search stands, and ranks the folds that may be trained next. It writes nothing and takes no lock."""
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from foldrace.search.compute import read_compute
 from foldrace.search.ending import read_outlooks
 from foldrace.search.race.allocation import Begun, Standing, rank_cells
-from foldrace.search.race.forecast import Forecast
+from foldrace.search.race.knowledge_gradient import JointLevels
 from foldrace.search.race.learning_curves import read_bests
 from foldrace.search.race.space import make_search_space
 from foldrace.search.sampler.sampling import Sampler
@@ -46,8 +45,8 @@ class Allotment:
         self._database, self._study_id, self._study = database, study_id, study
         self._sampler, self._space = sampler, make_search_space(study.searched)
         self._believed_at: object = None
-        self._levels: Mapping[int, Forecast] = {}
-        self._fold_variance = math.nan
+        self._levels = JointLevels.nothing()
+        self._fold_variance = 0.0
 
     def rank(self, begins: bool) -> list[Cell]:
         """The folds to train, the most promising first.
@@ -76,7 +75,7 @@ class Allotment:
             return
         posterior = self._sampler.believe(self._space)
         if posterior is not None:
-            self._levels, self._fold_variance = posterior.levels(), posterior.readings.fold_variance
+            self._levels, self._fold_variance = posterior.levels(), posterior.noise
         self._believed_at = stands_at
 
     def _look(self, connection: sa.Connection) -> _Seen:
@@ -101,7 +100,7 @@ class Allotment:
             frozenset(trial.number for trial in trials if trial.state == "COMPLETE"),
             frozenset((number, fold) for number, of in states.items() for fold, state in of.items() if state == DONE),
             sum(trial.state in ("COMPLETE", "PRUNED", "FAIL") for trial in trials),
-            None if outlook is None else outlook.gain,
+            None if outlook is None else outlook.fold_rise,
             any(trial.state == "WAITING" for trial in trials),
             self._study.search.finals - _finals(connection, self._study_id),
             _reached(connection, self._study_id, self._study),
