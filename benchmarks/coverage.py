@@ -15,7 +15,6 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: each 
 
 import numpy as np
 
+from benchmarks.retraining import accuracy, answers, train
 from foldrace.search.assessment.assess import assess
 from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.half_splits import unbiased_score
@@ -38,12 +38,9 @@ from foldrace.studies.demo.generator import labelled_rows
 from foldrace.studies.knobs import Value
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
-from foldrace.trainer.arrays import Float32Array, FloatArray, Probabilities
-from foldrace.trainer.data.folds import FoldPlan
+from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.ensemble import out_of_fold, vote
-from foldrace.trainer.training.loop import train_fold
-from foldrace.trainer.training.tasks import FoldResult, FoldTask
-from foldrace.trainer.training_data import TrainingData, open_training_data
+from foldrace.trainer.training_data import open_training_data
 
 ROWS, JUDGED_ROWS, FRESH_SETS, TRIALS, TOP = 800, 3000, 6, 8, 3
 GOAL = 0.91  # of the intervals cover the truth
@@ -170,8 +167,8 @@ def truth_of(folder: Path, number: int, sampled: dict[str, Value]) -> float:
         study, labels = _study(place, seed, judged=seed + FRESH_SETS)
         data = open_training_data(study, Workspace(place, "truth"))
         plan = data.plan(study.folds.count, seed)
-        result = _train(data.task(study.hyperparameters(sampled), plan, 0, "cpu", predict_test=True))
-        scores.append(_accuracy(data, plan, _answers(result), labels))
+        result = train(data.task(study.hyperparameters(sampled), plan, 0, "cpu", predict_test=True))
+        scores.append(accuracy(data, plan, answers(result), labels))
     return float(np.mean(scores))
 
 
@@ -181,35 +178,18 @@ def final_of(folder: Path, study: Study, sampled: dict[str, Value]) -> FinalCove
     data = open_training_data(judged, Workspace(folder / "final", "final"))
     plan, knobs = data.plan(study.final.folds, study.folds.seed), study.hyperparameters(sampled)
     tasks = [data.task(knobs, plan, fold, "cpu", predict_test=True) for fold in range(plan.count)]
-    results = [_train(task) for task in tasks]
+    results = [train(task) for task in tasks]
     scored = out_of_fold([(plan, [result.probabilities for result in results])], data.labels)
     picked = [unbiased_score(result.curve) for result in results]
     assert None not in picked
     rows = [len(task.validation) for task in tasks]
-    answers = [_answers(result) for result in results]
+    answered = [answers(result) for result in results]
     return FinalCovered(
         accuracy=(scored.score(data.no_relation).accuracy, *scored.accuracy_interval()),
         unbiased=float(np.average(np.array(picked, dtype=float), weights=rows)),
-        truth=float(np.mean([_accuracy(data, plan, one, labels) for one in answers])),
-        ensemble=_accuracy(data, plan, vote(answers, "probabilities"), labels),
+        truth=float(np.mean([accuracy(data, plan, one, labels) for one in answered])),
+        ensemble=accuracy(data, plan, vote(answered, "probabilities"), labels),
     )
-
-
-def _train(task: FoldTask) -> FoldResult:
-    with closing(train_fold(task)) as events:
-        return next(event for event in events if isinstance(event, FoldResult))
-
-
-def _answers(result: FoldResult) -> Float32Array:
-    assert result.test_probabilities is not None
-    return result.test_probabilities
-
-
-def _accuracy(data: TrainingData, plan: FoldPlan, answers: Probabilities, labels: list[str]) -> float:
-    """On the rows of the classes that a fold is scored on."""
-    names = np.array(data.examples.labels.names)
-    scored = ~np.isin(labels, plan.pinned_labels)
-    return float(np.mean((names[answers.argmax(axis=1)] == np.array(labels))[scored]))
 
 
 def _study(folder: Path, seed: int, judged: int) -> tuple[Study, list[str]]:

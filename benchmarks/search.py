@@ -1,145 +1,166 @@
-"""The same search, live, by the product's defaults and by TPE with a pruner of Optuna's: what each finds, for how many
-fold-epochs and seconds.
+"""Live searches on KLUE-RE, each ended at several budgets: what its winner is worth there, trained again.
 
-    python -m benchmarks.search --data train.csv [--trials 24] [--workers 2] [--output runs/bench-search]
+    python -m benchmarks.search --data train.csv [--budgets 150 400] [--seeds 1 2 3] [--output runs/bench-search]
 
-Runs `foldrace run` on the shipped study klue_re_tiny, the pruners taking turns, once for each seed; then prints a
-table, and draws the best accuracy so far against the fold-epochs spent. Each search that has ended is kept in
-searches.jsonl in the output folder, and not run again.
+Each way to search is `foldrace run` on the shipped study klue_re_tiny with `search.fold_epochs`, which is raised from
+budget to budget. At each, the trial that an export would take is trained again on fresh splits with fresh seeds, and
+scored on the test rows, whose labels lie in test_labels.csv beside the data. What is done is a line of searches.jsonl
+in the output folder, and is not done again; a search that was cut off goes on.
 """
 
 import argparse
+import csv
 import json
-import shutil
+import os
 import subprocess
 import sys
-import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib
-import optuna
-from optuna.trial import FrozenTrial
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # after the backend is chosen
+import numpy as np
+import sqlalchemy as sa
 
-STUDY = "klue_re_tiny"
-EVALUATIONS = 8
-COLOURS = {"racing": "#c2410c", "successive_halving": "#1d4ed8", "median": "#15803d", "hyperband": "#7e22ce"}
+from benchmarks.retraining import accuracy, answers, train
+from foldrace.search.compute import read_compute, read_seconds, total_fold_epochs
+from foldrace.search.ensemble.export import select_trial
+from foldrace.search.session import open_session
+from foldrace.storage.optuna_rows import find_study_id
+from foldrace.storage.workspace import Workspace
+from foldrace.studies.knobs import Value
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study
+from foldrace.trainer.training_data import open_training_data
+
+STUDY, TRIALS, FRESH, FRESH_SEED = "klue_re_tiny", 200, 4, 1000
+WAYS: Mapping[str, Mapping[str, Value]] = {
+    "foldrace": {},
+    "foldrace_trials": {"search.order": "trials"},
+    "tpe_halving": {"search.sampler": "tpe", "search.pruner": "successive_halving"},
+}
 
 
 @dataclass(frozen=True)
-class Search:
-    """One search that has ended.
+class Ended:
+    """A search that ended at a budget.
 
     Attributes:
-        path: (fold-epochs spent, best accuracy so far), after each trial that ended.
-        seconds: wall time of the whole run.
+        spent: fold-epochs.
+        hours: of the workers.
+        trial: that an export takes.
+        value: the mean of its folds.
+        accuracies: of its recipe on the test rows, each time trained anew.
     """
 
-    pruner: str
+    way: str
     seed: int
-    path: tuple[tuple[float, float], ...]
-    seconds: float
+    budget: int
+    spent: float
+    hours: float
+    trial: int
+    value: float
+    accuracies: tuple[float, ...]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="KLUE-RE training rows; test.csv lies beside them")
-    parser.add_argument("--pruners", nargs="+", default=["racing", "successive_halving"])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    parser.add_argument("--budgets", nargs="+", type=int, default=[150, 400], help="fold-epochs, in rising order")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/bench-search"))
-    parser.add_argument("--picture", type=Path, help="default: search.png in the output folder")
     arguments = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     kept = arguments.output / "searches.jsonl"
-    done = read(kept)
-    searches = []
+    done = {(one.way, one.seed, one.budget): one for one in read(kept)}
     for seed in arguments.seeds:
-        for pruner in arguments.pruners:
-            search = done.get((pruner, seed)) or run(pruner, seed, arguments)
-            if (pruner, seed) not in done:
-                with kept.open("a", encoding="utf-8") as file:
-                    print(json.dumps(asdict(search)), file=file)
-            searches.append(search)
-            print(line(search), flush=True)
-    draw(searches, arguments.picture or arguments.output / "search.png")
+        for way in arguments.ways:
+            for budget in arguments.budgets:
+                if (way, seed, budget) not in done:
+                    ended = done[way, seed, budget] = search(arguments, way, seed, budget)
+                    with kept.open("a", encoding="utf-8") as file:
+                        print(json.dumps(asdict(ended)), file=file)
+                print(line(done[way, seed, budget]), flush=True)
+    print("\n".join(compare(list(done.values()), arguments.ways, arguments.budgets)))
 
 
-def read(kept: Path) -> dict[tuple[str, int], Search]:
-    """The searches that have ended, by pruner and seed."""
-    if not kept.exists():
-        return {}
-    rows = [json.loads(row) for row in kept.read_text(encoding="utf-8").splitlines()]
-    return {
-        (row["pruner"], row["seed"]): Search(**{**row, "path": tuple((s, b) for s, b in row["path"])}) for row in rows
-    }
+def read(kept: Path) -> Iterator[Ended]:
+    """The searches that have ended."""
+    for row in kept.read_text(encoding="utf-8").splitlines() if kept.exists() else ():
+        stored = json.loads(row)
+        yield Ended(**stored | {"accuracies": tuple(stored["accuracies"])})
 
 
-def run(pruner: str, seed: int, arguments: argparse.Namespace) -> Search:
-    """One search by the command line, in a folder and a database of its own; one that was cut off begins again."""
-    folder = arguments.output.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    name = f"{pruner}-{seed}"
-    shutil.rmtree(folder / name, ignore_errors=True)
-    (folder / f"{name}.db").unlink(missing_ok=True)
-    storage = f"sqlite:///{folder / name}.db"
-    settings = {
-        "data.train": arguments.data.absolute(),
-        "data.test": arguments.data.absolute().with_name("test.csv"),
-        "search.pruner": pruner,
-        "search.sampler": "gp" if pruner == "racing" else "tpe",
+def search(arguments: argparse.Namespace, way: str, seed: int, budget: int) -> Ended:
+    """Run a search until its budget is spent, and train its winner again."""
+    settings: dict[str, Value] = {
+        "data.train": str(arguments.data.absolute()),
+        "data.test": str(arguments.data.absolute().with_name("test.csv")),
         "search.seed": seed,
         "folds.seed": 77 + seed,
-        "search.storage": storage,
+        "search.trials": TRIALS,
+        "search.fold_epochs": budget,
+        **WAYS[way],
     }
-    command = [sys.executable, "-m", "foldrace", "run", STUDY, "--as", name, "--workspace", str(folder)]
-    command += ["--trials", str(arguments.trials), "--workers", str(arguments.workers), "--devices", "cpu"]
+    name, workspace = f"{way}-{seed}", arguments.output.absolute()
+    command = [sys.executable, "-m", "foldrace", "run", STUDY, "--as", name, "--workspace", str(workspace)]
+    command += ["--workers", str(arguments.workers), "--devices", "cpu"]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
-    started = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - started
-    trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
-    return Search(pruner, seed, path(trials), seconds)
+    study = load(STUDY, settings, name=name)
+    with open_session(study, workspace) as session:
+        winner = select_trial(session.database, study)
+        spent, hours = session.database.read(lambda connection: _used(connection, study))
+    trained = trained_again(study, winner.sampled, workspace, labels_of(arguments.data))
+    return Ended(way, seed, budget, spent, hours, winner.number, winner.value, trained)
 
 
-def path(trials: list[FrozenTrial]) -> tuple[tuple[float, float], ...]:
-    """(fold-epochs spent, best value so far) after each trial, in the order in which they ended."""
-    spent, best, points = 0.0, 0.0, []
-    for trial in sorted((t for t in trials if t.datetime_complete), key=lambda t: str(t.datetime_complete)):
-        spent += len(trial.intermediate_values) / EVALUATIONS * float(trial.params["epochs"])
-        if trial.state == optuna.trial.TrialState.COMPLETE and trial.value is not None:
-            best = max(best, trial.value)
-        points.append((spent, best))
-    return tuple(points)
+def _used(connection: sa.Connection, study: Study) -> tuple[float, float]:
+    """Fold-epochs, and hours of workers."""
+    number = find_study_id(connection, study.name)
+    spent = total_fold_epochs(read_compute(connection, number, study), study).spent
+    return spent, read_seconds(connection, number) / 3600
 
 
-def line(search: Search) -> str:
-    spent, best = search.path[-1]
+def labels_of(data: Path) -> list[str]:
+    """The labels of the test rows."""
+    with data.with_name("test_labels.csv").open(encoding="utf-8", newline="") as file:
+        return [row["label"] for row in csv.DictReader(file)]
+
+
+def trained_again(study: Study, sampled: dict[str, Value], workspace: Path, labels: Sequence[str]) -> tuple[float, ...]:
+    """The accuracy on the test rows of a recipe, each time trained on a fresh split with a fresh seed."""
+    data = open_training_data(study, Workspace(workspace, study.name))
+    plans = [data.plan(study.folds.count, FRESH_SEED + turn) for turn in range(FRESH)]
+    tasks = [data.task(study.hyperparameters(sampled), plan, 0, "cpu", predict_test=True) for plan in plans]
+    return tuple(accuracy(data, plan, answers(train(task)), labels) for plan, task in zip(plans, tasks, strict=True))
+
+
+def line(ended: Ended) -> str:
     return (
-        f"{search.pruner:20} seed {search.seed}: accuracy {best:.4f} "
-        f"for {spent:6.0f} fold-epochs, {search.seconds:5.0f} s, {len(search.path)} trials"
+        f"{ended.way:16} seed {ended.seed}: {ended.spent:5.0f} fold-epochs, {60 * ended.hours:5.1f} worker minutes, "
+        f"trial {ended.trial}: {ended.value:.4f} on its folds, {np.mean(ended.accuracies):.4f} on the test rows"
     )
 
 
-def draw(searches: list[Search], target: Path) -> None:
-    """The best accuracy so far against fold-epochs, a line for each search."""
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for search in searches:
-        spent, best = zip(*search.path, strict=True)
-        label = search.pruner if search.seed == searches[0].seed else None
-        axes.step(spent, best, where="post", color=COLOURS.get(search.pruner, "#525252"), label=label, alpha=0.8)
-    lowest = min(best for search in searches for _, best in search.path if best > 0)
-    axes.set(xlabel="fold-epochs spent", ylabel="best mean accuracy of the folds so far", ylim=(lowest - 0.02, None))
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, dpi=150)
-    plt.close(figure)
+def compare(done: Sequence[Ended], ways: Sequence[str], budgets: Sequence[int]) -> Iterator[str]:
+    """By budget, each way against the first, paired by seed."""
+    scores = {(one.way, one.seed, one.budget): float(np.mean(one.accuracies)) for one in done}
+    for budget in budgets:
+        for way in ways[1:]:
+            seeds = [one.seed for one in done if one.way == way and one.budget == budget]
+            pairs = [
+                100 * (scores[ways[0], seed, budget] - scores[way, seed, budget])
+                for seed in seeds
+                if (ways[0], seed, budget) in scores
+            ]
+            if pairs:
+                error = np.std(pairs, ddof=1) / len(pairs) ** 0.5 if len(pairs) > 1 else np.nan
+                yield f"{budget} fold-epochs: {ways[0]} {np.mean(pairs):+.2f} +- {error:.2f} points against {way}"
 
 
 if __name__ == "__main__":

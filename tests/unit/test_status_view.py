@@ -137,7 +137,7 @@ def test_the_json_has_the_keys_that_scripts_read(status: StudyStatus) -> None:
         {"name": "small/final-1", "folds": 8, "ended": 3, "failed": 1, "mean": 0.71, "is_scored": True}
     ]
     assert told["fold_epochs"] == {"spent": 30.0, "saved": 90.0}
-    assert told["ahead"] == {"gain": 0.004, "error": 0.01, "spread": 0.03, "trials": 9}
+    assert told["ahead"] == {"gain": 0.004, "error": 0.01, "spread": 0.03, "trials": 9, "rise": None}
     assert told["used"] == {"gpu_hours": 1.5, "fold_epochs": 30.0, "without_better": 2, "best": 0.7}
     assert (told["converged"], told["end"]) == (False, None)
     assert told["orphans"] == [{"number": 6, "fold": None, "attempt": 2, "owner": "host:2", "why": "its worker died"}]
