@@ -18,7 +18,21 @@ BEST, ROUNDS, STEP = 8, 2, 0.1
 RIVALS = 40  # of the trials, those with the highest means: one of them, or the new one, will have the best mean
 SAME = 1e-9  # positions that are nearer in every knob are the same
 
-Describe = Callable[[FloatArray], Inputs]
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A process over the positions of a cube, (rows, knobs); `describe` gives them as the process takes them."""
+
+    process: GaussianProcess
+    describe: Callable[[FloatArray], Inputs]
+
+    def at(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(rows,) mean and variance."""
+        return self.process.at(self.describe(positions))
+
+    def joint(self, positions: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """(rows,) mean and variance, and (rows, others) the covariance with the function at others."""
+        return self.process.joint(self.describe(positions), self.describe(others))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,32 +52,24 @@ class Proposal:
     error: float
 
 
-def propose(
-    process: GaussianProcess,
-    cube: Cube,
-    describe: Describe,
-    tried: FloatArray,
-    noise: float,
-    random: np.random.Generator,
-) -> Proposal:
+def propose(surface: Surface, cube: Cube, tried: FloatArray, noise: float, random: np.random.Generator) -> Proposal:
     """The position where one fold promises the highest rise of the best mean, whatever it costs.
 
     One that was tried promises nothing: trained again with the same seed, it would give the same bits.
 
     Args:
-        describe: positions, (rows, knobs), as the process takes them.
         tried: (trials, knobs), positions of the trials there are; the best of them by the process is its leader.
         noise: the variance of a fold around the level of its trial.
     """
-    means, variances = process.at(describe(tried))
+    means, variances = surface.at(tried)
     by_mean = np.argsort(means)
-    rivals = describe(tried[by_mean[-RIVALS:]])
-    of_rivals = means[by_mean[-RIVALS:]]
+    rivals, leader = tried[by_mean[-RIVALS:]], int(by_mean[-1])
 
     def rise(positions: FloatArray) -> FloatArray:
-        at, variance, covariance = process.joint(describe(positions), rivals)
+        at, variance, covariance = surface.joint(positions, rivals)
         moved = slopes(np.column_stack([covariance, variance]), variance, noise)
-        found = expected_rise(np.column_stack([np.tile(of_rivals, (len(at), 1)), at]), moved)
+        of_rivals = np.tile(means[by_mean[-RIVALS:]], (len(at), 1))
+        found = expected_rise(np.column_stack([of_rivals, at]), moved)
         return np.where(are_among(positions, tried), -np.inf, found)
 
     starts = tried[by_mean[-BEST:]]
@@ -73,18 +79,16 @@ def propose(
         best = np.argsort(values)[-BEST:]
         near = _around(cube, positions[best], turn, random)
         positions, values = np.concatenate([positions[best], near]), np.concatenate([values[best], rise(near)])
-    chosen, leader = int(values.argmax()), int(by_mean[-1])
-    gain = _improvement(process, describe(positions[[chosen]]), describe(tried[[leader]]))
+    chosen = int(values.argmax())
+    gain = _improvement(surface, positions[chosen], tried[leader])
     return Proposal(positions[chosen], max(float(values[chosen]), 0.0), gain, math.sqrt(float(variances[leader])))
 
 
-def _improvement(process: GaussianProcess, new: Inputs, leader: Inputs) -> float:
-    """The expected improvement at one place over another."""
-    at, variance, covariance = process.joint(new, leader)
-    of_leader, variance_of_leader = process.at(leader)
-    apart = max(float(variance[0] + variance_of_leader[0] - 2 * covariance[0, 0]), 0.0)
-    difference = Forecast(float(at[0]), apart)
-    return difference.expected_improvement_over(Forecast(float(of_leader[0]), 0.0))
+def _improvement(surface: Surface, position: FloatArray, leader: FloatArray) -> float:
+    """The expected improvement of the level at a position over that at another."""
+    (mean, of_leader), variances, covariance = surface.joint(np.stack([position, leader]), leader[None])
+    apart = max(float(variances.sum() - 2 * covariance[0, 0]), 0.0)
+    return Forecast(float(mean), apart).expected_improvement_over(Forecast(float(of_leader), 0.0))
 
 
 def are_among(positions: FloatArray, tried: FloatArray) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from foldrace.search.race.knowledge_gradient import JointLevels
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.ranking import is_ranked
-from foldrace.search.sampler.acquisition import are_among, propose
+from foldrace.search.sampler.acquisition import Surface, are_among, propose
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.curves import CurveReader
 from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs
@@ -117,7 +117,7 @@ class GpSampler:
             return Sample(cube.params(spread_out(cube, _tried(cube, others, priors), number, seed)))
         process = _with_pending(posterior.process, posterior.describe(posterior.tried), posterior.readings)
         random = np.random.default_rng([seed, number])
-        proposed = propose(process, cube, posterior.describe, posterior.tried, posterior.noise, random)
+        proposed = propose(Surface(process, posterior.describe), cube, posterior.tried, posterior.noise, random)
         outlook = Outlook(proposed.gain, proposed.error, process.scale, int(posterior.known.sum()), proposed.rise)
         names = _names(posterior.credible) if self._trends(priors, space) else None
         return Sample(cube.params(proposed.position), names, outlook)

@@ -9,7 +9,7 @@ import pytest
 from foldrace.search.prior_store import EarlierStudy
 from foldrace.search.priors.relation import relate
 from foldrace.search.race.space import SearchSpace, make_search_space, normalise_knobs
-from foldrace.search.sampler.acquisition import propose
+from foldrace.search.sampler.acquisition import Surface, propose
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.gaussian_process import fit
 from foldrace.search.sampler.gp import spread_out
@@ -182,7 +182,7 @@ def test_no_configuration_is_proposed_twice() -> None:
     tried = np.array([cube.position(p) for p in ({"optimizer": "adamw"}, {"optimizer": "sgd", "momentum": 0.6})])
     process = fit(cube.inputs(tried), np.array([0.9, 0.1]), np.full(2, 1e-4))
 
-    found = propose(process, cube, cube.inputs, tried, 1e-4, np.random.default_rng(0)).position
+    found = propose(Surface(process, cube.inputs), cube, tried, 1e-4, np.random.default_rng(0)).position
     first = [cube.params(spread_out(cube, tried[:1], number, seed)) for seed in range(3) for number in (1, 2, 3)]
 
     assert cube.params(found)["optimizer"] == "sgd"
