@@ -118,7 +118,22 @@ def test_what_was_expected_is_stored_with_each_trial(database: Database, make_st
     (outlook,) = usage_of(database, study).outlooks
     assert outlook.trials == 4
     assert outlook.gain > 0
+    assert outlook.rise is not None
+    assert outlook.rise > 0
     assert 0 < outlook.error < outlook.spread * 2
+
+
+@pytest.mark.parametrize(("stored", "worth"), [({}, [0.02]), ({"rise": 0.01}, [0.01]), ({"rise": "none"}, [])])
+def test_an_outlook_of_the_version_before_tells_no_rise(
+    database: Database, make_study: MakeStudy, stored: dict[str, object], worth: list[float]
+) -> None:
+    study = make_study(trials=1)
+    open_study(database, study)
+    claim = must_claim(Trials(database, study, WorkerIdentity(), heartbeat=NO_HEARTBEAT))
+
+    claim.set_attr("outlook", {"gain": 0.02, "error": 0.01, "spread": 0.05, "trials": 9} | stored)
+
+    assert [outlook.fold_rise for outlook in usage_of(database, study).outlooks] == worth
 
 
 def test_the_newest_outlooks_tell_whether_a_search_has_converged(database: Database, make_study: MakeStudy) -> None:
