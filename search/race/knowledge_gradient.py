@@ -14,31 +14,27 @@ from foldrace.search.race.forecast import Forecast
 from foldrace.trainer.arrays import FloatArray
 
 MIN_VARIANCE = 1e-12
+RIVALS = 40  # levels with the highest means: one of them, or the observed one, will be the best
 _Z = np.linspace(-6, 6, 65)  # standard deviations, over which an expected value is summed
 _WEIGHTS = np.exp(-0.5 * _Z**2) / np.exp(-0.5 * _Z**2).sum()
 
 
-def expected_rise(means: FloatArray, slopes: FloatArray) -> FloatArray:
-    """(rows,), by how much the highest of `means` can be expected to rise by an observation.
+def expected_rise(
+    rivals: FloatArray, means: FloatArray, covariance: FloatArray, variances: FloatArray, noise: float
+) -> FloatArray:
+    """(rows,), by how much the best mean can be expected to rise with one observation of each row.
 
     Args:
-        means: (levels,), or (rows, levels) where each observation has its own.
-        slopes: (rows, levels), by how much each mean moves when the observation is off by a standard deviation.
+        rivals: (rivals,), means of levels, one of which may be the best.
+        means, variances: (rows,), of the level that is observed, without the noise of the observation.
+        covariance: (rows, rivals), of that level with the rivals.
     """
-    highest = (means[..., None] + slopes[:, :, None] * _Z).max(axis=1)
-    rise: FloatArray = highest @ _WEIGHTS - means.max(axis=-1)
+    deviations = np.sqrt(np.maximum(variances + noise, MIN_VARIANCE))[:, None]
+    before = np.column_stack([np.tile(rivals, (len(means), 1)), means])
+    moves = np.column_stack([covariance, variances]) / deviations  # of each mean, with an observation off by one
+    after = (before[:, :, None] + moves[:, :, None] * _Z).max(axis=1)
+    rise: FloatArray = after @ _WEIGHTS - before.max(axis=1)
     return np.maximum(rise, 0.0)
-
-
-def slopes(covariance: FloatArray, variances: FloatArray, noise: float) -> FloatArray:
-    """(rows, levels), by how much means move with one noisy observation each.
-
-    Args:
-        covariance: (rows, levels), of what is observed with the levels.
-        variances: (rows,), of what is observed, without the noise.
-    """
-    found: FloatArray = covariance / np.sqrt(np.maximum(variances + noise, MIN_VARIANCE))[:, None]
-    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +56,6 @@ class JointLevels:
         """Of no trial."""
         return cls((), np.empty(0), np.empty((0, 0)))
 
-    def mean(self, number: int) -> float:
-        """Of the level of a trial. Raises ValueError: nothing is believed of it."""
-        return float(self.means[self.numbers.index(number)])
-
     def probability_of_beating(self, number: int, other: int) -> float:
         """The probability that the level of one trial is above that of another."""
         one, two = self.numbers.index(number), self.numbers.index(other)
@@ -80,11 +72,14 @@ class JointLevels:
         """
         if not self.numbers:
             return {}
-        covariance = self.covariance
-        for number, folds in running.items():
-            if folds and number in self.numbers:
-                row = covariance[self.numbers.index(number)]
-                told = row[self.numbers.index(number)] + noise / folds
-                covariance = covariance - np.outer(row, row) / max(float(told), MIN_VARIANCE)
-        rises = expected_rise(self.means, slopes(covariance, np.diag(covariance), noise))
+        covariance, best = self._told(noise, running), np.argsort(self.means)[-RIVALS:]
+        rises = expected_rise(self.means[best], self.means, covariance[:, best], np.diag(covariance), noise)
         return dict(zip(self.numbers, map(float, rises), strict=True))
+
+    def _told(self, noise: float, running: Mapping[int, int]) -> FloatArray:
+        """(trials, trials), the covariance once the folds that are trained now are done."""
+        rows = [row for row, number in enumerate(self.numbers) if running.get(number)]
+        of_means = [noise / running[self.numbers[row]] + MIN_VARIANCE for row in rows]
+        between = self.covariance[:, rows]
+        told: FloatArray = self.covariance - between @ np.linalg.solve(between[rows] + np.diag(of_means), between.T)
+        return told

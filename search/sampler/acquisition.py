@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foldrace.search.race.forecast import Forecast
-from foldrace.search.race.knowledge_gradient import expected_rise, slopes
+from foldrace.search.race.knowledge_gradient import RIVALS, expected_rise
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs
 from foldrace.trainer.arrays import FloatArray
 
 ANYWHERE, NEAR = 512, 192  # configurations that are looked at: all over the cube, and near the best ones
 BEST, ROUNDS, STEP = 8, 2, 0.1
-RIVALS = 40  # of the trials, those with the highest means: one of them, or the new one, will have the best mean
 SAME = 1e-9  # positions that are nearer in every knob are the same
 
 
@@ -63,22 +62,20 @@ def propose(surface: Surface, cube: Cube, tried: FloatArray, noise: float, rando
     """
     means, variances = surface.at(tried)
     by_mean = np.argsort(means)
-    rivals, leader = tried[by_mean[-RIVALS:]], int(by_mean[-1])
+    best, leader = by_mean[-RIVALS:], int(by_mean[-1])
 
     def rise(positions: FloatArray) -> FloatArray:
-        at, variance, covariance = surface.joint(positions, rivals)
-        moved = slopes(np.column_stack([covariance, variance]), variance, noise)
-        of_rivals = np.tile(means[by_mean[-RIVALS:]], (len(at), 1))
-        found = expected_rise(np.column_stack([of_rivals, at]), moved)
+        at, variance, covariance = surface.joint(positions, tried[best])
+        found = expected_rise(means[best], at, covariance, variance, noise)
         return np.where(are_among(positions, tried), -np.inf, found)
 
     starts = tried[by_mean[-BEST:]]
     positions = np.concatenate([cube.snapped(random.random((ANYWHERE, cube.knobs))), _around(cube, starts, 0, random)])
     values = rise(positions)
     for turn in range(ROUNDS):
-        best = np.argsort(values)[-BEST:]
-        near = _around(cube, positions[best], turn, random)
-        positions, values = np.concatenate([positions[best], near]), np.concatenate([values[best], rise(near)])
+        top = np.argsort(values)[-BEST:]
+        near = _around(cube, positions[top], turn, random)
+        positions, values = np.concatenate([positions[top], near]), np.concatenate([values[top], rise(near)])
     chosen = int(values.argmax())
     gain = _improvement(surface, positions[chosen], tried[leader])
     return Proposal(positions[chosen], max(float(values[chosen]), 0.0), gain, math.sqrt(float(variances[leader])))

@@ -4,36 +4,32 @@ import numpy as np
 import pytest
 
 from foldrace.search.race.forecast import Forecast
-from foldrace.search.race.knowledge_gradient import JointLevels, expected_rise, slopes
+from foldrace.search.race.knowledge_gradient import JointLevels, expected_rise
 
 
 def levels(means: list[float], covariance: list[list[float]]) -> JointLevels:
     return JointLevels(tuple(range(len(means))), np.array(means), np.array(covariance))
 
 
+def rise(mean: float, covariance: float = 0.0, variance: float = 0.01, noise: float = 0.0) -> float:
+    """By an observation of one level, beside a rival at 0.8."""
+    one = np.array([mean]), np.array([[covariance]]), np.array([variance])
+    return float(expected_rise(np.array([0.8]), *one, noise)[0])
+
+
 def test_of_two_levels_it_is_the_expected_improvement_of_one_over_the_other() -> None:
-    means, slope = np.array([0.8, 0.7]), np.array([[0.0, 0.1]])
+    improvement = Forecast(0.7, 0.01).expected_improvement_over(Forecast(0.8, 0.0))
 
-    found = expected_rise(means, slope)
-
-    assert found == pytest.approx([Forecast(0.7, 0.01).expected_improvement_over(Forecast(0.8, 0.0))], rel=0.01)
+    assert rise(0.7) == pytest.approx(improvement, rel=0.01)
+    assert rise(0.7, variance=0.02, noise=0.02) == pytest.approx(improvement, rel=0.01)
 
 
 def test_an_observation_that_moves_all_levels_alike_changes_no_choice() -> None:
-    assert expected_rise(np.array([0.8, 0.7]), np.array([[0.1, 0.1]])) == pytest.approx(0, abs=1e-12)
-
-
-def test_each_observation_may_have_levels_of_its_own() -> None:
-    found = expected_rise(np.array([[0.8, 0.7], [0.8, 0.79]]), np.array([[0.0, 0.1], [0.0, 0.1]]))
-
-    assert 0 < found[0] < found[1]
+    assert rise(0.7, covariance=0.01) == pytest.approx(0, abs=1e-12)
 
 
 def test_noise_makes_an_observation_worth_less() -> None:
-    one, variance = np.array([[0.0, 0.01]]), np.array([0.01])
-
-    assert slopes(one, variance, 0.0)[0, 1] == pytest.approx(0.1)
-    assert slopes(one, variance, 0.03)[0, 1] == pytest.approx(0.05)
+    assert 0 < rise(0.7, noise=0.03) < rise(0.7) < rise(0.79)
 
 
 def test_a_fold_of_a_trial_like_the_leader_moves_both() -> None:
