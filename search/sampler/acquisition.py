@@ -90,9 +90,11 @@ def _improvement(surface: Surface, position: FloatArray, leader: FloatArray) -> 
 
 def are_among(positions: FloatArray, tried: FloatArray) -> NDArray[np.bool_]:
     """(rows,), whether a position is one of those that were tried."""
-    apart = np.abs(positions[:, None, :] - tried).max(axis=2)
-    among: NDArray[np.bool_] = (apart < SAME).any(axis=1)
-    return among
+    same = np.ones((len(positions), len(tried)), dtype=np.bool_)
+    for there, here in zip(positions.T, tried.T, strict=True):
+        same &= np.abs(there[:, None] - here) < SAME
+    found: NDArray[np.bool_] = same.any(axis=1)
+    return found
 
 
 def _around(cube: Cube, positions: FloatArray, turn: int, random: np.random.Generator) -> FloatArray:

@@ -77,20 +77,23 @@ class GaussianProcess:
 
     def at(self, inputs: Inputs) -> tuple[FloatArray, FloatArray]:
         """(rows,) mean and variance of the function, without the noise of a row."""
-        between = self._covariance(inputs, self.inputs)
-        half = solve_triangular(self.factor, between.T, lower=True, check_finite=False)
+        between, half = self._whitened(inputs)
         variance = self._variance(inputs) - (half**2).sum(axis=0)
         return self._mean(inputs, between), self.scale**2 * np.maximum(variance, 1e-12)
 
     def joint(self, inputs: Inputs, others: Inputs) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(rows,) mean and variance of the function, and (rows, others) its covariance with the function at others."""
-        between, of_others = self._covariance(inputs, self.inputs), self._covariance(others, self.inputs)
-        half = solve_triangular(self.factor, between.T, lower=True, check_finite=False)
-        other_half = solve_triangular(self.factor, of_others.T, lower=True, check_finite=False)
+        between, half = self._whitened(inputs)
+        _, other_half = (between, half) if others is inputs else self._whitened(others)
         variance = self._variance(inputs) - (half**2).sum(axis=0)
         covariance = self._covariance(inputs, others) - half.T @ other_half
         scale = self.scale**2
         return self._mean(inputs, between), scale * np.maximum(variance, 1e-12), scale * covariance
+
+    def _whitened(self, inputs: Inputs) -> tuple[FloatArray, FloatArray]:
+        """(rows, seen rows), the covariance with the rows seen; and that by the root of theirs, (seen rows, rows)."""
+        between = self._covariance(inputs, self.inputs)
+        return between, solve_triangular(self.factor, between.T, lower=True, check_finite=False)
 
     def given(self, inputs: Inputs, targets: FloatArray, noise: FloatArray) -> "GaussianProcess":
         """The same process, with other rows in place of its own."""
