@@ -90,11 +90,10 @@ def _improvement(surface: Surface, position: FloatArray, leader: FloatArray) -> 
 
 def are_among(positions: FloatArray, tried: FloatArray) -> NDArray[np.bool_]:
     """(rows,), whether a position is one of those that were tried."""
-    same = np.ones((len(positions), len(tried)), dtype=np.bool_)
+    same: NDArray[np.bool_] = np.ones((len(positions), len(tried)), dtype=np.bool_)
     for there, here in zip(positions.T, tried.T, strict=True):
-        same &= np.abs(there[:, None] - here) < SAME
-    found: NDArray[np.bool_] = same.any(axis=1)
-    return found
+        same = same & (np.abs(there[:, None] - here) < SAME)
+    return np.asarray(same.any(axis=1))
 
 
 def _around(cube: Cube, positions: FloatArray, turn: int, random: np.random.Generator) -> FloatArray:
