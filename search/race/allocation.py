@@ -43,7 +43,7 @@ class Standing:
         levels: what is believed of the levels of the trials, of those that ended too; of none at the start.
         complete: the numbers of those that are trained whole.
         fold_variance: of the end of a fold around its trial's level; 0 while too few folds tell it.
-        gain: by how much the first fold of a new trial can be expected to raise the best mean; None while unknown.
+        rise: by how much the first fold of a new trial can be expected to raise the best mean; None while unknown.
         waits: trials wait that may be begun.
         finals: folds that the finalists may still get once none waits.
         reached: numbers of trials whose folds so far have the target of the search; made whole, such a trial ends it.
@@ -53,7 +53,7 @@ class Standing:
     levels: JointLevels
     complete: frozenset[int]
     fold_variance: float
-    gain: float | None
+    rise: float | None
     waits: bool
     finals: int
     reached: frozenset[int] = frozenset()
@@ -84,9 +84,9 @@ def _next_cell(trial: Begun, is_final: bool = False) -> Cell:
 
 
 def _worth_of_a_new_one(now: Standing) -> float:
-    if now.gain is None or not now.begun:
+    if now.rise is None or not now.begun:
         return math.inf
-    return now.gain / (sum(trial.cost for trial in now.begun) / len(now.begun))
+    return now.rise / (sum(trial.cost for trial in now.begun) / len(now.begun))
 
 
 def _leader(now: Standing) -> int | None:

@@ -32,7 +32,7 @@ class _Seen:
     complete: frozenset[int]
     done: frozenset[tuple[int, int]]
     ended: int
-    gain: float | None
+    rise: float | None
     waits: bool
     finals: int
     reached: frozenset[int]
@@ -62,7 +62,7 @@ class Allotment:
                 self._levels,
                 seen.complete,
                 self._fold_variance,
-                seen.gain,
+                seen.rise,
                 seen.waits and begins,
                 seen.finals,
                 seen.reached,

@@ -21,7 +21,7 @@ def standing(trials: list[Begun], levels: dict[int, tuple[float, float]], **kwar
     asked: dict[str, Any] = {
         "complete": frozenset[int](),
         "fold_variance": 0.0004,
-        "gain": 0.005,
+        "rise": 0.005,
         "waits": True,
         "finals": 10,
     }
@@ -29,8 +29,8 @@ def standing(trials: list[Begun], levels: dict[int, tuple[float, float]], **kwar
 
 
 def test_at_the_start_every_worker_begins_a_trial() -> None:
-    assert rank_cells(standing([], {}, gain=None)) == [NEW]
-    assert rank_cells(standing([begun(0), begun(1)], {}, gain=None)) == [NEW]
+    assert rank_cells(standing([], {}, rise=None)) == [NEW]
+    assert rank_cells(standing([begun(0), begun(1)], {}, rise=None)) == [NEW]
 
 
 def test_a_trial_whose_values_were_given_is_trained_whole_first() -> None:
@@ -54,8 +54,8 @@ def test_a_fold_goes_to_whom_it_may_make_the_leader() -> None:
     trials = [begun(0, 1, 2), begun(1, 1, 2), begun(2, 1, 2)]
     levels = {0: (80.0, 2.0), 1: (79.5, 2.0), 2: (60.0, 2.0)}
 
-    close = rank_cells(standing(trials, levels, gain=0.001))
-    far = rank_cells(standing(trials, levels, gain=0.02))
+    close = rank_cells(standing(trials, levels, rise=0.001))
+    far = rank_cells(standing(trials, levels, rise=0.02))
 
     assert set(close[:2]) == {Cell(0, 1), Cell(1, 1)}
     assert close[2:] == [NEW]
@@ -65,7 +65,7 @@ def test_a_fold_goes_to_whom_it_may_make_the_leader() -> None:
 def test_of_two_alike_the_cheaper_one_is_next() -> None:
     trials = [begun(0, 1, cost=20.0), begun(1, 1, cost=5.0)]
 
-    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, gain=0.0))
+    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, rise=0.0))
 
     assert ranked[:2] == [Cell(1, 1), Cell(0, 1)]
 
@@ -73,7 +73,7 @@ def test_of_two_alike_the_cheaper_one_is_next() -> None:
 def test_a_fold_that_is_trained_already_leaves_less_to_learn() -> None:
     trials = [begun(0, 1, 2, running=2), begun(1, 1, 2)]
 
-    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, gain=0.0))
+    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, rise=0.0))
 
     assert ranked[0] == Cell(1, 1)
 
@@ -82,9 +82,9 @@ def test_the_first_leader_is_made_whole_early() -> None:
     trials = [begun(number, 1, 2) for number in range(4)]
     levels = {0: (70.0, 1.0), 1: (80.0, 1.0), 2: (60.0, 1.0), 3: (50.0, 1.0)}
 
-    assert rank_cells(standing(trials, levels, gain=1.0)) == [Cell(1, 1), NEW]
-    assert rank_cells(standing(trials[:3], dict(list(levels.items())[:3]), gain=1.0)) == [NEW]
-    assert rank_cells(standing(trials, levels, gain=1.0, complete=frozenset({9}))) == [NEW]
+    assert rank_cells(standing(trials, levels, rise=1.0)) == [Cell(1, 1), NEW]
+    assert rank_cells(standing(trials[:3], dict(list(levels.items())[:3]), rise=1.0)) == [NEW]
+    assert rank_cells(standing(trials, levels, rise=1.0, complete=frozenset({9}))) == [NEW]
 
 
 def test_when_no_trial_waits_the_finalists_get_folds_and_the_leader_is_made_whole() -> None:
@@ -115,6 +115,6 @@ def test_a_search_ends_once_its_leader_is_whole() -> None:
 
 @pytest.mark.parametrize("levels", [{}, {0: (80.0, 1.0)}])
 def test_one_trial_alone_is_made_whole(levels: dict[int, tuple[float, float]]) -> None:
-    ranked = rank_cells(standing([begun(0, 1)], levels, waits=False, gain=None, fold_variance=0.0, finals=0))
+    ranked = rank_cells(standing([begun(0, 1)], levels, waits=False, rise=None, fold_variance=0.0, finals=0))
 
     assert ranked == [Cell(0, 1)]
