@@ -4,12 +4,10 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from waitress import wasyncore
 
 from foldrace.search.dashboard import connections
 from foldrace.search.dashboard.server import open_server
@@ -20,6 +18,7 @@ from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
 from tests.integration.test_dashboard_server import Client
 from tests.support.postgres import administer
+from tests.support.serving import serving
 
 Serve = Callable[..., Client]
 
@@ -34,11 +33,7 @@ def serve(storage_url: str, make_study: Callable[..., Study], tmp_path: Path) ->
             open_study(database, make_study("small"))
             session = Session(make_study("small"), Workspace(tmp_path / "runs", "small"), database)
             server, link = open_server(session, **arguments)
-            thread = Thread(target=server.run)
-            stack.callback(server.task_dispatcher.shutdown)
-            stack.callback(thread.join)
-            stack.callback(lambda: server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map)))
-            thread.start()
+            stack.enter_context(serving(server))
             return Client(link)
 
         yield begin

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import optuna
@@ -17,7 +16,6 @@ import pytest
 import sqlalchemy as sa
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna_dashboard import save_note
-from waitress import wasyncore
 
 from foldrace.search.dashboard.server import DashboardError, open_server
 from foldrace.search.session import Session
@@ -28,6 +26,7 @@ from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
+from tests.support.serving import serving
 
 CANARY = "hunter2-canary"
 STUDIES = "/api/studies"
@@ -61,19 +60,14 @@ def session(database: Database, make_study: Callable[..., Study], tmp_path: Path
 @pytest.fixture
 def open_client() -> Iterator[Callable[..., Client]]:
     """Serve a session, and come in by the link."""
-    servers: list[tuple[Any, Thread]] = []
+    with ExitStack() as stack:
 
-    def come_in(session: Session, **arguments: Any) -> Client:
-        server, link = open_server(session, **arguments)
-        servers.append((server, Thread(target=server.run)))
-        servers[-1][1].start()
-        return Client(link)
+        def come_in(session: Session, **arguments: Any) -> Client:
+            server, link = open_server(session, **arguments)
+            stack.enter_context(serving(server))
+            return Client(link)
 
-    yield come_in
-    for server, thread in servers:
-        server.trigger.pull_trigger(lambda server=server: wasyncore.close_all(server._map))
-        thread.join()
-        server.task_dispatcher.shutdown()
+        yield come_in
 
 
 def leave_artifact(session: Session, name: str, content: str) -> str:
