@@ -30,11 +30,11 @@ class Outlook:
     """What a search expected when it sampled a trial, in the metric's units.
 
     Attributes:
-        gain: the expected improvement of the best configuration over the leader, each by the process.
+        gain: the expected improvement of the level of the trial's configuration over the leader's.
         error: the standard deviation of the leader's level.
         spread: the standard deviation of the levels of all trials.
         trials: how many it knew.
-        rise: by how much one fold of that configuration was expected to raise the best mean; None: not stored.
+        rise: by how much the trial's first fold was expected to raise the best mean; None: not stored.
     """
 
     gain: float

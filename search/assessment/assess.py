@@ -20,7 +20,7 @@ from foldrace.search.assessment.intervals import (
     row_variance,
     student_interval,
 )
-from foldrace.search.assessment.levels import MIN_VARIANCE
+from foldrace.search.race.fold_offsets import MIN_VARIANCE
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.trainer.arrays import FloatArray
 

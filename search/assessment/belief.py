@@ -12,8 +12,8 @@ from statistics import NormalDist
 import numpy as np
 
 from foldrace.search.assessment.assessment import Lead
-from foldrace.search.assessment.levels import MIN_VARIANCE, LevelPrior
-from foldrace.search.race.fold_offsets import within_trial_variance
+from foldrace.search.assessment.levels import LevelPrior
+from foldrace.search.race.fold_offsets import MIN_VARIANCE, within_trial_variance
 from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance
 from foldrace.search.sampler.readings import read_levels

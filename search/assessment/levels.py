@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foldrace.search.race.fold_offsets import MIN_VARIANCE
 from foldrace.trainer.arrays import FloatArray
 
 FINEST = 0.5  # between the two highest centres of normals, in standard deviations of the noise
@@ -18,7 +19,6 @@ GROWTH = 1.2  # of the distance from one centre to the next below: near the best
 WIDTHS = (0.5, 1.0, 2.0, 4.0)  # the normals' standard deviations, in distances to the next centre
 ROUNDS = 200  # of expectation maximisation
 PSEUDO_TRIALS = 1.0  # spread over all normals: a few trials do not tell that levels are lumped
-MIN_VARIANCE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)

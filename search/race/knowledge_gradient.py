@@ -10,10 +10,10 @@ from typing import Self
 
 import numpy as np
 
+from foldrace.search.race.fold_offsets import MIN_VARIANCE
 from foldrace.search.race.forecast import Forecast
 from foldrace.trainer.arrays import FloatArray
 
-MIN_VARIANCE = 1e-12
 RIVALS = 40  # levels with the highest means: one of them, or the observed one, will be the best
 _Z = np.linspace(-6, 6, 65)  # standard deviations, over which an expected value is summed
 _WEIGHTS = np.exp(-0.5 * _Z**2) / np.exp(-0.5 * _Z**2).sum()
