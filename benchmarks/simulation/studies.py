@@ -215,7 +215,15 @@ class _FoldPlay(_Play):
         posterior = self._sampler.believe(self.history.space) if self._trials else None
         return Standing(
             [
-                Begun(trial.number, trial.number, trial.epochs, trial.open, len(trial.running), is_given=False)
+                Begun(
+                    trial.number,
+                    trial.number,
+                    trial.epochs,
+                    trial.open,
+                    has_raced=FIRST in trial.done,
+                    running=len(trial.running),
+                    is_given=False,
+                )
                 for trial in self._trials
                 if not trial.has_ended
             ],

@@ -23,6 +23,7 @@ class Begun:
     Attributes:
         cost: of a fold, in epochs.
         open: folds that are not begun; none before the first fold is done.
+        has_raced: its first fold is done, so that it can be chosen.
         running: folds that are trained now.
         is_given: its values were given: all its folds are trained, whatever is believed.
     """
@@ -31,6 +32,7 @@ class Begun:
     number: int
     cost: float
     open: tuple[int, ...]
+    has_raced: bool
     running: int
     is_given: bool
 
@@ -91,7 +93,7 @@ def _worth_of_a_new_one(now: Standing) -> float:
 
 def _leader(now: Standing) -> int | None:
     """The number of the trial with the highest level, of those that can be chosen; the first where none is known."""
-    ours = now.complete | {trial.number for trial in now.begun if trial.open or trial.is_given}
+    ours = now.complete | {trial.number for trial in now.begun if trial.has_raced or trial.is_given}
     known = [
         (mean, -number) for mean, number in zip(now.levels.means, now.levels.numbers, strict=True) if number in ours
     ]

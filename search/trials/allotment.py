@@ -91,6 +91,7 @@ class Allotment:
                     trial.number,
                     trial.epochs,
                     _open_folds(states[trial.number], self._study.folds.count),
+                    states[trial.number].get(FIRST) == DONE,
                     sum(state != DONE for state in states[trial.number].values()),
                     trial.trial_id in given,
                 )

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ class Actor:
 def test_no_history_trains_a_fold_twice(worker: Open, database: Database, now: list[float]) -> None:
     """Six workers claim, report, freeze, release and die at random; who froze goes on as if nothing had been."""
     chance, view = random.Random(1), worker(trials=8, finals=3)
-    actors, finished = [Actor(view()) for _ in range(6)], list[tuple[int, int]]()
+    actors, trained = [Actor(view()) for _ in range(6)], list[tuple[int, int, int]]()
     for _ in range(1500):
         now[0] += chance.choice((0, 1, 5))
         actor = chance.choice(actors)
@@ -252,22 +253,22 @@ def test_no_history_trains_a_fold_twice(worker: Open, database: Database, now: l
             actors[actors.index(actor)] = Actor(view())  # dead: nobody hears of it again
             continue
         try:
-            if not step(actor.claim, chance, finished):
+            if not step(actor.claim, chance, trained):
                 actor.claim = None
         except LeaseLost:
             actor.claim = None
 
     ended = database.storage.get_all_trials(1)
     assert all(trial.state.is_finished() for trial in ended)
-    assert len(finished) == len(set(finished))
+    assert len(trained) == len(set(trained))
     for trial in ended:
         if trial.state.name == "COMPLETE":
             assert len(trial.intermediate_values) == FOLDS * EVALUATIONS
-            assert {(trial.number, fold) for fold in range(FOLDS)} <= set(finished)
+            assert {(trial.number, *point) for point in product(range(FOLDS), range(EVALUATIONS))} <= set(trained)
     assert any(trial.state.name == "COMPLETE" for trial in ended)
 
 
-def step(claim: Claim, chance: random.Random, finished: list[tuple[int, int]]) -> bool:
+def step(claim: Claim, chance: random.Random, trained: list[tuple[int, int, int]]) -> bool:
     """One act of a worker; False: it has done with the claim."""
     if claim.is_over:
         claim.prune("put aside")
@@ -278,12 +279,13 @@ def step(claim: Claim, chance: random.Random, finished: list[tuple[int, int]]) -
         return False
     if missing:
         claim.report(claim.fold, 0.5, record_at(missing[0], 0.5 + claim.number / 100))
+        trained.append((claim.number, claim.fold, missing[0]))
         return True
     if claim.fold == 0 and chance.random() < 0.2:
         claim.prune("worse")
         return False
-    if claim.put_aside(FOLDS) or claim.finish(0.5 + claim.number / 100):
-        finished.append((claim.number, claim.fold))
+    if not claim.put_aside(FOLDS):
+        claim.finish(0.5 + claim.number / 100)
     return False
 
 

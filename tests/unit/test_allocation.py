@@ -11,7 +11,8 @@ NEW = Cell(None, 0)
 
 
 def begun(number: int, *is_open: int, cost: float = 10.0, **kwargs: Any) -> Begun:
-    return Begun(number, number, cost, is_open, kwargs.get("running", 0), kwargs.get("is_given", False))
+    has_raced = bool(is_open) or kwargs.get("has_raced", False)
+    return Begun(number, number, cost, is_open, has_raced, kwargs.get("running", 0), kwargs.get("is_given", False))
 
 
 def standing(trials: list[Begun], levels: dict[int, tuple[float, float]], **kwargs: Any) -> Standing:
@@ -85,6 +86,14 @@ def test_the_first_leader_is_made_whole_early() -> None:
     assert rank_cells(standing(trials, levels, rise=1.0)) == [Cell(1, 1), NEW]
     assert rank_cells(standing(trials[:3], dict(list(levels.items())[:3]), rise=1.0)) == [NEW]
     assert rank_cells(standing(trials, levels, rise=1.0, complete=frozenset({9}))) == [NEW]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_leader_whose_last_folds_are_trained_now_leads_on(waits: bool) -> None:
+    trials = [begun(0, 1, 2), begun(1, has_raced=True, running=2), begun(2, 1, 2), begun(3, 1, 2)]
+    levels = {0: (70.0, 1.0), 1: (80.0, 1.0), 2: (60.0, 1.0), 3: (50.0, 1.0)}
+
+    assert rank_cells(standing(trials, levels, rise=1.0, waits=waits)) == ([NEW] if waits else [])
 
 
 def test_when_no_trial_waits_the_finalists_get_folds_and_the_leader_is_made_whole() -> None:
