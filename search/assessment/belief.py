@@ -13,8 +13,8 @@ import numpy as np
 
 from foldrace.search.assessment.assessment import Lead
 from foldrace.search.assessment.levels import LevelPrior
-from foldrace.search.race.fold_offsets import MIN_VARIANCE, within_trial_variance
-from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
+from foldrace.search.race.fold_offsets import MIN_DEGREES_OF_FREEDOM, MIN_VARIANCE, within_trial_variance
+from foldrace.search.race.forecast import ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance
 from foldrace.search.sampler.readings import read_levels
 from foldrace.trainer.arrays import FloatArray

@@ -20,6 +20,7 @@ OFFSET_PENALTY = 2.0  # precision of the prior, in trials, that all folds are eq
 # not vary at all, and the first fold would be corrected too much.
 MIN_LEVEL_RATIO = 1.0
 MIN_VARIANCE = 1e-12  # where all folds of each trial end alike
+MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before it says anything
 
 
 def estimate_fold_offsets(
@@ -52,16 +53,20 @@ def offsets_within_trials(ends: FloatArray, penalty: float = OFFSET_PENALTY) -> 
 
 
 def within_trial_variance(ends: FloatArray) -> tuple[float, int]:
-    """The variance of `ends`, (trials, folds), NaN where not done, around trial and fold; its degrees of freedom."""
+    """The variance of `ends`, (trials, folds), NaN where not done, around trial and fold; its degrees of freedom.
+
+    Where the offsets leave too little to tell it, the trial with the most folds tells it alone, offsets and all.
+    """
     ends = ends[np.isfinite(ends).sum(axis=1) > 1]  # a single fold is all level
     done = np.isfinite(ends)
     if not done.any():
         return 0.0, 0
-    if len(ends) > 1:
+    degrees_of_freedom = int(done.sum()) - len(ends) - (int(done.any(axis=0).sum()) - 1)
+    if degrees_of_freedom >= MIN_DEGREES_OF_FREEDOM:
         ends = ends - offsets_within_trials(ends, penalty=0.0)
-        degrees_of_freedom = int(done.sum() - len(ends) - (done.any(axis=0).sum() - 1))
-    else:  # then the offsets would take all of the variance
-        degrees_of_freedom = int(done.sum() - 1)
+    else:
+        ends = ends[[done.sum(axis=1).argmax()]]
+        degrees_of_freedom = int(np.isfinite(ends).sum()) - 1
     residuals = ends - np.nanmean(ends, axis=1, keepdims=True)
     return float(np.nansum(residuals**2)) / degrees_of_freedom, degrees_of_freedom
 

@@ -23,7 +23,6 @@ from foldrace.search.race.fold_offsets import (
 from foldrace.search.race.learning_curves import LearningCurves, mcnemar_variance
 from foldrace.trainer.arrays import FloatArray
 
-MIN_DEGREES_OF_FREEDOM = 2  # of the variance between folds, before it says anything
 CURVE_PENALTY = 0.5  # precision of the prior, in rows, that the best so far says nothing about the end of a fold
 PAIR_DEGREES_OF_FREEDOM = 4  # that the rows of one pair of trials count for, beside the variance of the whole study
 

@@ -12,7 +12,8 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, ForecastModel, fold_variance_of_pair
+from foldrace.search.race.fold_offsets import MIN_DEGREES_OF_FREEDOM
+from foldrace.search.race.forecast import ForecastModel, fold_variance_of_pair
 from foldrace.search.race.learning_curves import (
     LearningCurves,
     read_evaluation,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from foldrace.search.race.forecast import MIN_DEGREES_OF_FREEDOM, Forecast, ForecastModel
+from foldrace.search.race.fold_offsets import MIN_DEGREES_OF_FREEDOM
+from foldrace.search.race.forecast import Forecast, ForecastModel
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.trainer.arrays import FloatArray
 

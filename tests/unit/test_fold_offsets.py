@@ -86,5 +86,14 @@ def test_of_one_trial_all_differences_between_folds_are_variance() -> None:
     assert degrees_of_freedom == 2
 
 
+def test_a_second_trial_with_two_folds_does_not_undo_what_is_known() -> None:
+    whole, two, one = [0.5, 0.6, 0.7, 0.6], [0.4, 0.5, np.nan, np.nan], [0.4, np.nan, np.nan, np.nan]
+
+    variance, degrees_of_freedom = within_trial_variance(np.array([whole, two, one]))
+
+    assert variance == pytest.approx(0.02 / 3)
+    assert degrees_of_freedom == 3
+
+
 def test_without_two_folds_of_a_trial_there_is_no_variance() -> None:
     assert within_trial_variance(np.array([[0.5, np.nan], [0.6, np.nan]])) == (0.0, 0)
