@@ -31,7 +31,7 @@ class Outlook:
 
     Attributes:
         gain: the expected improvement of the level of the trial's configuration over the leader's.
-        error: the standard deviation of the leader's level.
+        error: the standard deviation of the leader's level, once the folds that were trained then are done.
         spread: the standard deviation of the levels of all trials.
         trials: how many it knew.
         rise: by how much the trial's first fold was expected to raise the best mean; None: not stored.

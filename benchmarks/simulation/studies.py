@@ -40,6 +40,7 @@ class MemoryHistory(InMemoryStorage):
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()
         self.space = space
+        self.training: dict[int, set[int]] = {}
         self.id = self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
 
     @property
@@ -160,6 +161,7 @@ class _Play:
             self.history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)
         trial = _Trial(Trial(self._study, trial_id), self._world.train(sample.values, self._seed, trial_id))
         self._trials.append(trial)
+        self.history.training[trial.number] = trial.running
         return trial
 
     def _is_pruned(self, cell: "_Cell") -> bool:
@@ -182,7 +184,11 @@ class _TrialPlay(_Play):
     _chosen: tuple[float, int] | None = None
 
     def _next(self) -> "_Cell | None":
-        return _Cell(self._begin(), 0) if self._may_begin else None
+        if not self._may_begin:
+            return None
+        trial = self._begin()
+        trial.running.add(FIRST)
+        return _Cell(trial, FIRST)
 
     def _evaluate(self, cell: "_Cell", now: float) -> bool:
         trial = cell.trial
@@ -194,8 +200,11 @@ class _TrialPlay(_Play):
                 self._chosen, self._level = mine, self._world.level(trial.run.params)
         elif not self._is_pruned(cell):
             if cell.is_done:
+                trial.running.discard(cell.fold)
                 cell.fold, cell.evaluations = cell.fold + 1, 0
+                trial.running.add(cell.fold)
             return False
+        trial.running.clear()
         self._steps.append(Step(self._spent, now, self._level, len(self._steps) + 1))
         return True
 
@@ -221,7 +230,6 @@ class _FoldPlay(_Play):
                     trial.epochs,
                     trial.open,
                     has_raced=FIRST in trial.done,
-                    running=len(trial.running),
                     is_given=False,
                 )
                 for trial in self._trials

@@ -24,7 +24,6 @@ class Begun:
         cost: of a fold, in epochs.
         open: folds that are not begun; none before the first fold is done.
         has_raced: its first fold is done, so that it can be chosen.
-        running: folds that are trained now.
         is_given: its values were given: all its folds are trained, whatever is believed.
     """
 
@@ -33,7 +32,6 @@ class Begun:
     cost: float
     open: tuple[int, ...]
     has_raced: bool
-    running: int
     is_given: bool
 
 
@@ -67,7 +65,7 @@ def rank_cells(now: Standing) -> list[Cell]:
     whole += [one for one in now.begun if one.number in now.reached and not one.is_given]
     given = [Cell(trial.trial_id, fold) for trial in whole for fold in trial.open]
     known = [trial for trial in now.begun if trial.open and trial not in whole]
-    worth = now.levels.worth_of_folds(now.fold_variance, {trial.number: trial.running for trial in now.begun})
+    worth = now.levels.worth_of_folds(now.fold_variance)
     scored = [(worth[trial.number] / trial.cost, trial) for trial in known if trial.number in worth]
     scored.sort(key=lambda one: (-one[0], one[1].number))
     leader = _leader(now)
@@ -95,7 +93,7 @@ def _leader(now: Standing) -> int | None:
     """The number of the trial with the highest level, of those that can be chosen; the first where none is known."""
     ours = now.complete | {trial.number for trial in now.begun if trial.has_raced or trial.is_given}
     known = [
-        (mean, -number) for mean, number in zip(now.levels.means, now.levels.numbers, strict=True) if number in ours
+        (mean, -number) for mean, number in zip(now.levels.means, now.levels.numbers, strict=False) if number in ours
     ]
     return -max(known)[1] if known else min(ours, default=None)
 

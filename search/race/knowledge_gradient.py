@@ -4,7 +4,6 @@ The knowledge gradient of correlated normal beliefs: Frazier, Powell and Dayanik
 for Correlated Normal Beliefs". A fold is noisy, and tells of each configuration that is like its own.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -39,22 +38,24 @@ def expected_rise(
 
 @dataclass(frozen=True, eq=False)
 class JointLevels:
-    """What is believed of the levels of trials, jointly normal.
+    """What is believed of levels, jointly normal.
 
     Attributes:
-        numbers: of the trials.
-        means: (trials,).
-        covariance: (trials, trials).
+        numbers: of the trials whose levels come first; the rest are rivals, of which no fold can be asked for.
+        means: (levels,).
+        covariance: (levels, levels).
+        told: the covariance once the folds that are trained now are done.
     """
 
     numbers: tuple[int, ...]
     means: FloatArray
     covariance: FloatArray
+    told: FloatArray
 
     @classmethod
     def nothing(cls) -> Self:
-        """Of no trial."""
-        return cls((), np.empty(0), np.empty((0, 0)))
+        """Of nothing."""
+        return cls((), np.empty(0), np.empty((0, 0)), np.empty((0, 0)))
 
     def probability_of_beating(self, number: int, other: int) -> float:
         """The probability that the level of one trial is above that of another."""
@@ -63,23 +64,13 @@ class JointLevels:
         lead = Forecast(float(self.means[one] - self.means[two]), max(float(variance), 0.0))
         return lead.probability_of_beating(Forecast(0.0, 0.0))
 
-    def worth_of_folds(self, noise: float, running: Mapping[int, int]) -> dict[int, float]:
-        """By how much the best mean can be expected to rise with one more fold of each trial.
+    def worth_of_folds(self, noise: float) -> dict[int, float]:
+        """By how much the best mean can be expected to rise with one more fold of each trial than are trained now.
 
         Args:
             noise: the variance of a fold around its trial's level.
-            running: the number of folds of each trial that are trained now: they will have told their part of it.
         """
-        if not self.numbers:
-            return {}
-        covariance, best = self._told(noise, running), np.argsort(self.means)[-RIVALS:]
-        rises = expected_rise(self.means[best], self.means, covariance[:, best], np.diag(covariance), noise)
+        own, best = slice(len(self.numbers)), np.argsort(self.means, kind="stable")[-RIVALS:]
+        variances = np.diag(self.told)[own]
+        rises = expected_rise(self.means[best], self.means[own], self.told[own, best], variances, noise)
         return dict(zip(self.numbers, map(float, rises), strict=True))
-
-    def _told(self, noise: float, running: Mapping[int, int]) -> FloatArray:
-        """(trials, trials), the covariance once the folds that are trained now are done."""
-        rows = [row for row, number in enumerate(self.numbers) if running.get(number)]
-        of_means = [noise / running[self.numbers[row]] + MIN_VARIANCE for row in rows]
-        between = self.covariance[:, rows]
-        told: FloatArray = self.covariance - between @ np.linalg.solve(between[rows] + np.diag(of_means), between.T)
-        return told

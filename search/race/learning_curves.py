@@ -70,6 +70,10 @@ class LearningCurves:
         """The mean over the folds of their best evaluations; NaN unless the trial is complete."""
         return float(self.best[:, -1].mean())
 
+    def without_folds(self) -> "LearningCurves":
+        """As if nothing had been seen."""
+        return replace(self, best=np.full_like(self.best, np.nan))
+
     def without_running_folds(self) -> "LearningCurves":
         """The curves of the folds that are done."""
         return replace(self, best=np.where(np.isfinite(self.best[:, -1:]), self.best, np.nan))

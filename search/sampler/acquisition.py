@@ -20,10 +20,16 @@ SAME = 1e-9  # positions that are nearer in every knob are the same
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """A process over the positions of a cube, (rows, knobs); `describe` gives them as the process takes them."""
+    """A process over the positions of a cube, (rows, knobs).
+
+    Attributes:
+        describe: positions as the process takes them.
+        rivals: (trials, knobs), positions of the trials that have to be beaten; the best of them is the leader.
+    """
 
     process: GaussianProcess
     describe: Callable[[FloatArray], Inputs]
+    rivals: FloatArray
 
     def at(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(rows,) mean and variance."""
@@ -42,7 +48,7 @@ class Proposal:
         position: (knobs,).
         rise: by how much one fold there can be expected to raise the best mean.
         gain: the expected improvement of the level there over the leader's.
-        error: the standard deviation of the leader.
+        error: the standard deviation of the leader, by the process.
     """
 
     position: FloatArray
@@ -57,27 +63,27 @@ def propose(surface: Surface, cube: Cube, tried: FloatArray, noise: float, rando
     One that was tried promises nothing: trained again with the same seed, it would give the same bits.
 
     Args:
-        tried: (trials, knobs), positions of the trials there are; the best of them by the process is its leader.
+        tried: (trials, knobs), positions of all trials there are.
         noise: the variance of a fold around the level of its trial.
     """
-    means, variances = surface.at(tried)
-    by_mean = np.argsort(means)
+    means, variances = surface.at(surface.rivals)
+    by_mean = np.argsort(means, kind="stable")
     best, leader = by_mean[-RIVALS:], int(by_mean[-1])
 
     def rise(positions: FloatArray) -> FloatArray:
-        at, variance, covariance = surface.joint(positions, tried[best])
+        at, variance, covariance = surface.joint(positions, surface.rivals[best])
         found = expected_rise(means[best], at, covariance, variance, noise)
         return np.where(are_among(positions, tried), -np.inf, found)
 
-    starts = tried[by_mean[-BEST:]]
+    starts = surface.rivals[by_mean[-BEST:]]
     positions = np.concatenate([cube.snapped(random.random((ANYWHERE, cube.knobs))), _around(cube, starts, 0, random)])
     values = rise(positions)
     for turn in range(ROUNDS):
-        top = np.argsort(values)[-BEST:]
+        top = np.argsort(values, kind="stable")[-BEST:]
         near = _around(cube, positions[top], turn, random)
         positions, values = np.concatenate([positions[top], near]), np.concatenate([values[top], rise(near)])
     chosen = int(values.argmax())
-    gain = _improvement(surface, positions[chosen], tried[leader])
+    gain = _improvement(surface, positions[chosen], surface.rivals[leader])
     return Proposal(positions[chosen], max(float(values[chosen]), 0.0), gain, math.sqrt(float(variances[leader])))
 
 

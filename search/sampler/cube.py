@@ -47,9 +47,11 @@ class Cube:
         return {knob: params[knob] if knob in active else _param(MIDDLE, d) for knob, d in self._space.items()}
 
     def holds(self, params: Mapping[str, Any]) -> bool:
-        """Whether a configuration has a value for each active knob, of a choice one that there is."""
+        """Whether a configuration has a value for each active knob: a number, or a choice that there is."""
         return all(
-            knob in params and (not isinstance(d, CategoricalDistribution) or params[knob] in d.choices)
+            params.get(knob) in d.choices
+            if isinstance(d, CategoricalDistribution)
+            else isinstance(params.get(knob), int | float)
             for knob, d in self._space.only(self._space.active(params)).items()
         )
 

@@ -1,13 +1,14 @@
 """Values of a new trial's knobs by the knowledge gradient of a Gaussian process, from what all trials have shown."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from foldrace.search.ending import OUTLOOK, Outlook
 from foldrace.search.prior_store import CREDIBLE_PRIORS
@@ -18,12 +19,14 @@ from foldrace.search.ranking import is_ranked
 from foldrace.search.sampler.acquisition import Surface, are_among, propose
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.curves import CurveReader
-from foldrace.search.sampler.gaussian_process import GaussianProcess, Inputs
+from foldrace.search.sampler.gaussian_process import JITTER, GaussianProcess, Inputs
 from foldrace.search.sampler.readings import Readings, read_levels
 from foldrace.search.sampler.trends import NO_PRIORS, Priors, TakenOver, Trend, average, most_credible
 from foldrace.trainer.arrays import FloatArray
 
 Tried = TypeVar("Tried", FrozenTrial, TakenOver)
+Training = Mapping[int, Collection[int]]  # folds that were begun and are not done, by the number of their trial
+NOTHING: Training = MappingProxyType({})
 
 STARTUP_TRIALS = 4  # spread out over the whole space, before the process is asked
 PRIOR_TRIALS = 2  # of these, that earlier studies propose
@@ -55,43 +58,64 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """What a process believes, given the readings of all trials.
+    """What a process believes, given the readings of all trials, and what is known beforehand.
 
     Attributes:
         numbers: of the study's own trials, which come first among those that were tried.
         tried: (trials, knobs), their positions.
+        failed: (trials,), whether a trial failed: it is not tried again, and cannot be chosen.
+        process: by what is known now.
+        awaiting: as if each fold that is trained now had ended as is expected of it, so that what is trained on
+            many devices at once promises no more than is left to learn. The means are the same.
         credible: the trends that count.
         describe: positions as the process takes them.
     """
 
     numbers: tuple[int, ...]
     tried: FloatArray
+    failed: NDArray[np.bool_]
     readings: Readings
     process: GaussianProcess
+    awaiting: GaussianProcess
     credible: Sequence[Trend]
     describe: Callable[[FloatArray], Inputs]
-
-    @property
-    def known(self) -> NDArray[np.bool_]:
-        """(trials,), whether a trial has shown something."""
-        known: NDArray[np.bool_] = np.isfinite(self.readings.variances)
-        return known
 
     @property
     def noise(self) -> float:
         """The variance of a fold around its trial's level; 0 while it is not known."""
         return 0.0 if math.isnan(self.readings.fold_variance) else self.readings.fold_variance
 
+    @property
+    def surface(self) -> Surface:
+        """Where to try next: what is awaited, and the trials that have to be beaten."""
+        return Surface(self.awaiting, self.describe, self.tried[~self.failed])
+
     def levels(self) -> JointLevels:
-        """What is believed of the levels of the study's own trials that have shown something."""
-        own = [row for row in range(len(self.numbers)) if self.known[row]]
-        at = self.describe(self.tried[own])
+        """What is believed of the levels: first of the study's own trials that have shown something."""
+        own = np.arange(len(self.tried)) < len(self.numbers)
+        first = np.flatnonzero(own & self.readings.known)
+        rest = np.flatnonzero(~(own & self.readings.known) & ~self.failed)
+        at = self.describe(self.tried[np.append(first, rest)])
         means, _, covariance = self.process.joint(at, at)
-        return JointLevels(tuple(self.numbers[row] for row in own), means, covariance)
+        _, _, told = self.awaiting.joint(at, at)
+        return JointLevels(tuple(self.numbers[row] for row in first), means, covariance, told)
+
+    def await_folds(self, training: Sequence[Collection[int]]) -> "Posterior":
+        """The same, awaiting the folds of each trial that are trained now."""
+        values, variances = self.readings.values, self.readings.variances
+        once_done = self.readings.variances_once_done(training)
+        if np.array_equal(once_done, variances):
+            return self
+        at = self.describe(self.tried)
+        expected, _ = self.process.at(at)
+        own = self.process.scale**2 * (self.process.nugget + JITTER)  # the variance of what no neighbour shares
+        shares = np.where(self.readings.known, (once_done + own) / (variances + own), 0.0)
+        values = expected + np.where(self.readings.known, values - expected, 0.0) * shares
+        return replace(self, awaiting=self.process.given(at, values, once_done))
 
 
 class GpSampler:
-    """Samples trials of one study: determined by its seed, the trial's number and the history, and by nothing else.
+    """Samples trials of one study: determined by its seed, the trial's number, the history and what is trained now.
 
     Args:
         read_priors: what is known beforehand; the same object while nothing is added to it.
@@ -102,50 +126,52 @@ class GpSampler:
         self._fitted: tuple[Priors, SearchSpace, list[Trend]] = (NO_PRIORS, SearchSpace({}), [])
         self._believed: tuple[Priors, object, Posterior | None] = (NO_PRIORS, None, None)
 
-    def sample(self, trials: Sequence[FrozenTrial], number: int, space: SearchSpace, seed: int) -> Sample:
-        """A value for each knob of the space.
-
-        Args:
-            trials: that ended or that run; without `number`, the one to be sampled.
-        """
+    def sample(
+        self, trials: Sequence[FrozenTrial], number: int, space: SearchSpace, seed: int, training: Training = NOTHING
+    ) -> Sample:
+        """A value for each knob of the space, for trial `number`."""
         cube, priors = Cube(space), self._read_priors()
         others = [trial for trial in trials if trial.number != number]
         if number < STARTUP_TRIALS and len(_held(cube, priors.taken_over)) < STARTUP_TRIALS:
             return _start(cube, _tried(cube, others, priors), self._trends(priors, space), number, seed)
-        posterior = self.believe(others, space)
+        posterior = self.believe(others, space, training)
         if posterior is None:
             return Sample(cube.params(spread_out(cube, _tried(cube, others, priors), number, seed)))
-        process = _with_pending(posterior.process, posterior.describe(posterior.tried), posterior.readings)
         random = np.random.default_rng([seed, number])
-        proposed = propose(Surface(process, posterior.describe), cube, posterior.tried, posterior.noise, random)
-        outlook = Outlook(proposed.gain, proposed.error, process.scale, int(posterior.known.sum()), proposed.rise)
+        proposed = propose(posterior.surface, cube, posterior.tried, posterior.noise, random)
+        known = int(posterior.readings.known.sum())
+        outlook = Outlook(proposed.gain, proposed.error, posterior.process.scale, known, proposed.rise)
         names = _names(posterior.credible) if self._trends(priors, space) else None
         return Sample(cube.params(proposed.position), names, outlook)
 
-    def believe(self, trials: Sequence[FrozenTrial], space: SearchSpace) -> Posterior | None:
+    def believe(
+        self, trials: Sequence[FrozenTrial], space: SearchSpace, training: Training = NOTHING
+    ) -> Posterior | None:
         """What trials that ended or that run let believe; None while too few have shown something.
 
-        It is computed anew where a trial has shown more: a claim asks first which fold is next, and then for values.
+        It is learnt anew where a trial has shown more: a claim asks first which fold is next, and then for values.
         """
         cube, priors = Cube(space), self._read_priors()
         own = _held(cube, trials)
         curves, reported = self._curves.read(own), [trial.value if is_ranked(trial) else math.nan for trial in own]
-        shown = space, [trial.number for trial in own], curves, reported
+        shown = space, [(trial.number, trial.state == TrialState.FAIL) for trial in own], curves, reported
         believed_by, shown_before, posterior = self._believed
         if believed_by is not priors or shown_before != shown:
-            posterior = self._condition(space, own, curves, np.array(reported, dtype=np.float64))
+            posterior = self._learn(space, own, curves, np.array(reported, dtype=np.float64))
             self._believed = priors, shown, posterior
-        return posterior
+        return None if posterior is None else posterior.await_folds([training.get(one.number, ()) for one in own])
 
-    def _condition(
+    def _learn(
         self, space: SearchSpace, own: Sequence[FrozenTrial], curves: Sequence[LearningCurves], reported: FloatArray
     ) -> Posterior | None:
         cube, priors = Cube(space), self._read_priors()
         taken_over = _held(cube, priors.taken_over)
-        tried = _positions(cube, [*own, *taken_over])
-        readings = read_levels([*curves, *(trial.curves for trial in taken_over)])
-        readings = readings.with_reported(np.append(reported, np.full(len(taken_over), np.nan)))
-        known = np.isfinite(readings.variances)
+        tried, beside = _positions(cube, [*own, *taken_over]), len(taken_over)
+        failed = np.array([*(trial.state == TrialState.FAIL for trial in own), *[False] * beside])
+        seen = [one.without_folds() if is_failed else one for one, is_failed in zip(curves, failed, strict=False)]
+        readings = read_levels([*seen, *(trial.curves for trial in taken_over)])
+        readings = readings.with_reported(np.append(reported, np.full(beside, np.nan)))
+        known = readings.known
         if known.sum() < FEWEST_READINGS:
             return None
         trends = self._trends(priors, space)
@@ -155,7 +181,8 @@ class GpSampler:
             plain = cube.inputs(positions)
             return Inputs(plain.columns, plain.knobs, average(credible, positions)) if credible else plain
 
-        return Posterior(tuple(trial.number for trial in own), tried, readings, process, credible, describe)
+        numbers = tuple(trial.number for trial in own)
+        return Posterior(numbers, tried, failed, readings, process, process, credible, describe)
 
     def _trends(self, priors: Priors, space: SearchSpace) -> list[Trend]:
         """The trends of all earlier studies over a space; they are fitted once."""
@@ -200,22 +227,13 @@ def spread_out(cube: Cube, tried: FloatArray, number: int, seed: int) -> FloatAr
 
     A point whose configuration was tried is left out, unless all of the next ones were.
     """
-    if number == 0:
-        return np.full(cube.knobs, 0.5)
+    middle = np.full(cube.knobs, 0.5)
+    if number == 0 and not are_among(cube.snapped(middle[None]), tried).any():
+        return middle
     from scipy.stats import qmc  # type: ignore[import-untyped]  # takes half a second, and few trials need it
 
     sobol = qmc.Sobol(cube.knobs, rng=np.random.default_rng(seed))
-    sobol.fast_forward(number)
+    sobol.fast_forward(max(number, 1))
     positions: FloatArray = cube.snapped(sobol.random(POINTS))
     position: FloatArray = positions[int(are_among(positions, tried).argmin())]
     return position
-
-
-def _with_pending(process: GaussianProcess, tried: Inputs, readings: Readings) -> GaussianProcess:
-    """A trial that runs and has shown nothing counts as if it had shown what is expected: no other is sampled there."""
-    known = np.isfinite(readings.variances)
-    if known.all():
-        return process
-    means, _ = process.at(tried)
-    usual = float(np.median(readings.variances[known]))
-    return process.given(tried, np.where(known, readings.values, means), np.where(known, readings.variances, usual))

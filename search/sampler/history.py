@@ -20,7 +20,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.leases.lease import DONE, read_folds
 
 _TRIALS = tables.trials.c
-_SEEN = ("RUNNING", "COMPLETE", "PRUNED")  # one that failed says nothing, one that waits has nothing to say
+_SEEN = ("RUNNING", "COMPLETE", "PRUNED", "FAIL")  # one that waits has nothing to say
 # Of the trials that ended, a draw is made from the newest and the best: TPE never takes more than 25 for the good ones,
 # and its arithmetic over thousands of others takes long and tells it nothing more.
 MOST_ENDED, MOST_GOOD = 500, 25
@@ -36,7 +36,10 @@ class History(InMemoryStorage):
         super().__init__()
         self._database, self._study = database, study_id
         self._finished: dict[int, FrozenTrial] = {}  # by trial id, without the passed over
-        self.trials: list[FrozenTrial] = []  # of these and the running ones those that a draw is made from
+        self.trials: list[
+            FrozenTrial
+        ] = []  # of these and the running ones those that a draw is made from, and failed ones
+        self.training: dict[int, frozenset[int]] = {}  # begun and not done, by the number of their trial
         self._aside: frozenset[int] = frozenset()  # the ids of trials that were put aside
         self._settled = -1  # every trial up to this id has ended
         self._reader = TrialReader(in_full=False)
@@ -54,7 +57,8 @@ class History(InMemoryStorage):
         A trial that was put aside counts as pruned: Optuna's samplers would take one that runs for a bad one, or not
         look at it.
         """
-        trials = [_as_pruned(trial) if trial._trial_id in self._aside else trial for trial in self.trials]
+        told = [trial for trial in self.trials if trial.state != TrialState.FAIL]
+        trials = [_as_pruned(trial) if trial._trial_id in self._aside else trial for trial in told]
         return [trial for trial in trials if states is None or trial.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -76,6 +80,9 @@ class History(InMemoryStorage):
         self._settled = settled
         folds = read_folds(connection, self._study)
         self._aside = frozenset(trial_id for trial_id, states in folds.items() if set(states.values()) == {DONE})
+        states = {trial.number: folds.get(trial._trial_id, {}) for trial in self.trials}
+        trained = {number: frozenset(f for f, state in of.items() if state != DONE) for number, of in states.items()}
+        self.training = {number: of for number, of in trained.items() if of}
 
     def _settle(self, connection: sa.Connection, beyond: sa.ColumnElement[bool]) -> int:
         """Up to which id every trial has ended by now."""

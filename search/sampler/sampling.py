@@ -49,13 +49,17 @@ class Sampler:
     def believe(self, space: SearchSpace) -> Posterior | None:
         """What the study's trials let believe by now; None while too few have shown something."""
         self._history.refresh()
-        return None if self._process is None else self._process.believe(self._history.trials, space)
+        if self._process is None:
+            return None
+        open_space = space.given({knob: single_value(d) for knob, d in space.items() if d.single()}) or space
+        return self._process.believe(self._history.trials, open_space, self._history.training)
 
     def _sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         self._history.refresh()
         if self._process is None:
             return Sample(self._sample_by_tpe(trial, space))
-        sampled = self._process.sample(self._history.trials, trial.number, space, self._seed)
+        trials, training = self._history.trials, self._history.training
+        sampled = self._process.sample(trials, trial.number, space, self._seed, training)
         return Sample(self._sample_by_tpe(trial, space), None, sampled.outlook) if self._by_tpe else sampled
 
     def _sample_by_tpe(self, trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:

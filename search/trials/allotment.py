@@ -26,11 +26,11 @@ _TRIALS, _ATTRS, _SYSTEM_ATTRS = tables.trials.c, tables.trial_attrs.c, tables.t
 
 @dataclass(frozen=True)
 class _Seen:
-    """What one look at the database gives; `ended` is the number of trials."""
+    """What one look at the database gives: of each fold that was begun whether it is done; `ended` counts trials."""
 
     begun: tuple[Begun, ...]
     complete: frozenset[int]
-    done: frozenset[tuple[int, int]]
+    folds: frozenset[tuple[int, int, bool]]
     ended: int
     rise: float | None
     waits: bool
@@ -39,7 +39,7 @@ class _Seen:
 
 
 class Allotment:
-    """The folds of one search, as one worker ranks them. What is believed is computed anew when something ended."""
+    """The folds of one search, as one worker ranks them; what is believed is computed anew when one began or ended."""
 
     def __init__(self, database: Database, study_id: int, study: Study, sampler: Sampler) -> None:
         self._database, self._study_id, self._study = database, study_id, study
@@ -70,7 +70,7 @@ class Allotment:
         )
 
     def _believe(self, seen: _Seen) -> None:
-        stands_at = seen.done, seen.ended
+        stands_at = seen.folds, seen.ended
         if self._believed_at == stands_at:
             return
         posterior = self._sampler.believe(self._space)
@@ -92,14 +92,13 @@ class Allotment:
                     trial.epochs,
                     _open_folds(states[trial.number], self._study.folds.count),
                     states[trial.number].get(FIRST) == DONE,
-                    sum(state != DONE for state in states[trial.number].values()),
                     trial.trial_id in given,
                 )
                 for trial in trials
                 if trial.state == "RUNNING"
             ),
             frozenset(trial.number for trial in trials if trial.state == "COMPLETE"),
-            frozenset((number, fold) for number, of in states.items() for fold, state in of.items() if state == DONE),
+            frozenset((number, fold, state == DONE) for number, of in states.items() for fold, state in of.items()),
             sum(trial.state in ("COMPLETE", "PRUNED", "FAIL") for trial in trials),
             None if outlook is None else outlook.fold_rise,
             any(trial.state == "WAITING" for trial in trials),

@@ -13,6 +13,7 @@ from foldrace.search.sampler.sampling import make_sampler
 from foldrace.search.study_store import open_study
 from foldrace.search.trials.claims import Claim, Trials
 from foldrace.storage.database import Database
+from foldrace.studies.settings import Choices
 from foldrace.studies.study import Study
 from tests.support.records import record_at
 
@@ -85,10 +86,37 @@ def test_what_is_believed_is_computed_anew_when_a_trial_has_shown_more(
 
     first, same = sampler.believe(space), sampler.believe(space)
     running.report(0, 0.6, record_at(1, 0.6))
+    later = sampler.believe(space)
 
     assert first is not None
-    assert first is same
-    assert sampler.believe(space) is not first
+    assert same is not None
+    assert later is not None
+    assert first.readings is same.readings
+    assert first.readings is not later.readings
+
+
+def test_a_configuration_that_failed_is_not_tried_again(
+    database: Database, make_study: MakeStudy, trials_of: View
+) -> None:
+    knobs = {"gamma": Choices(choices=(0.5, 0.7, 0.9)), "dropout": Choices(choices=(0.0, 0.1, 0.2, 0.3))}
+    study = make_study(trials=11, order="trials").model_copy(update={"training": knobs})
+    open_study(database, study)
+    trials = trials_of(study)
+
+    tried = []
+    for _ in range(11):
+        claim = begin(trials)
+        tried.append(tuple(claim.sampled.values()))
+        gamma = float(claim.sampled["gamma"])
+        if gamma == 0.9:
+            claim.fail("broken")
+            continue
+        for fold in range(study.folds.count):
+            for index in range(study.defaults.evaluations):
+                claim.report(fold, 0.5, record_at(index, gamma + fold / 1000))
+        claim.finish(gamma)
+
+    assert len(set(tried)) == 11
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe"])

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from foldrace.search.ending import read_end, read_usage
 from foldrace.search.ensemble.export import exported_text, select_trial
 from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.sampler.history import History
 from foldrace.search.study_store import open_study, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.storage import tables
@@ -20,6 +21,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.leases.lease import read_folds
 from foldrace.storage.tables import WHOLE
 from foldrace.storage.workers import set_control
+from foldrace.studies.settings import Choices
 from foldrace.studies.study import Study
 from tests.support.claims import must_claim
 from tests.support.records import record_at
@@ -75,6 +77,26 @@ def test_each_trial_begins_with_its_first_fold(worker: Open) -> None:
 
     assert [(claim.number, claim.fold) for claim in claims] == [(0, 0), (1, 0), (2, 0)]
     assert view().claim() is None
+
+
+def test_the_sampler_knows_which_folds_are_trained_now(database: Database, worker: Open) -> None:
+    view, history = worker(trials=3), History(database, 1)
+    first, second = must_claim(view()), must_claim(view())
+    end(first, 0.5)
+
+    history.refresh()
+
+    assert history.training == {second.number: {0}}
+
+
+def test_a_search_of_one_configuration_has_folds_to_train(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
+) -> None:
+    study = make_study(trials=3).model_copy(update={"training": {"gamma": Choices(choices=(0.5,))}})
+    open_study(database, study)
+    view = trials_of(study, BY_FOLDS)
+    for _ in range(4):  # each trial's first fold, and a further one
+        end(must_claim(view), 0.5)
 
 
 def test_a_fold_is_shown_from_its_beginning(database: Database, worker: Open) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,21 @@ NEW = Cell(None, 0)
 
 def begun(number: int, *is_open: int, cost: float = 10.0, **kwargs: Any) -> Begun:
     has_raced = bool(is_open) or kwargs.get("has_raced", False)
-    return Begun(number, number, cost, is_open, has_raced, kwargs.get("running", 0), kwargs.get("is_given", False))
+    return Begun(number, number, cost, is_open, has_raced, kwargs.get("is_given", False))
 
 
-def standing(trials: list[Begun], levels: dict[int, tuple[float, float]], **kwargs: Any) -> Standing:
-    """Levels are means and standard deviations, in points; what is believed of one tells nothing of another."""
+def standing(
+    trials: list[Begun], levels: dict[int, tuple[float, float]], training: Collection[int] = (), **kwargs: Any
+) -> Standing:
+    """Levels are means and standard deviations, in points; what is believed of one tells nothing of another.
+
+    Of trials in `training` folds are trained now, which will tell all.
+    """
     means, deviations = np.array(list(levels.values())).reshape(-1, 2).T / 100
-    believed = JointLevels(tuple(levels), means, np.diag(deviations**2))
+    told = np.diag(
+        [variance * (number not in training) for number, variance in zip(levels, deviations**2, strict=True)]
+    )
+    believed = JointLevels(tuple(levels), means, np.diag(deviations**2), told)
     asked: dict[str, Any] = {
         "complete": frozenset[int](),
         "fold_variance": 0.0004,
@@ -72,11 +81,19 @@ def test_of_two_alike_the_cheaper_one_is_next() -> None:
 
 
 def test_a_fold_that_is_trained_already_leaves_less_to_learn() -> None:
-    trials = [begun(0, 1, 2, running=2), begun(1, 1, 2)]
+    trials = [begun(0, 1, 2), begun(1, 1, 2)]
 
-    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, rise=0.0))
+    ranked = rank_cells(standing(trials, {0: (80.0, 2.0), 1: (80.0, 2.0)}, training=[0], rise=0.0))
 
     assert ranked[0] == Cell(1, 1)
+
+
+def test_who_is_clear_only_by_what_is_trained_now_is_not_yet() -> None:
+    trials, levels = [begun(0, 1, 2), begun(1, 1, 2)], {0: (80.0, 1.0), 1: (79.0, 1.0)}
+
+    finals = rank_cells(standing(trials, levels, training=[0, 1], waits=False))
+
+    assert {cell.trial_id for cell in finals if cell.is_final} == {0, 1}
 
 
 def test_the_first_leader_is_made_whole_early() -> None:
@@ -90,7 +107,7 @@ def test_the_first_leader_is_made_whole_early() -> None:
 
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_leader_whose_last_folds_are_trained_now_leads_on(waits: bool) -> None:
-    trials = [begun(0, 1, 2), begun(1, has_raced=True, running=2), begun(2, 1, 2), begun(3, 1, 2)]
+    trials = [begun(0, 1, 2), begun(1, has_raced=True), begun(2, 1, 2), begun(3, 1, 2)]
     levels = {0: (70.0, 1.0), 1: (80.0, 1.0), 2: (60.0, 1.0), 3: (50.0, 1.0)}
 
     assert rank_cells(standing(trials, levels, rise=1.0, waits=waits)) == ([NEW] if waits else [])

@@ -179,14 +179,20 @@ def test_the_race_knows_no_place_of_an_inactive_knob() -> None:
 def test_no_configuration_is_proposed_twice() -> None:
     """adamw has one configuration here, so once it was tried, sgd is left, however good it was."""
     cube = Cube(SPACE)
-    tried = np.array([cube.position(p) for p in ({"optimizer": "adamw"}, {"optimizer": "sgd", "momentum": 0.6})])
-    process = fit(cube.inputs(tried), np.array([0.9, 0.1]), np.full(2, 1e-4))
+    sgd: list[dict[str, Any]] = [{"optimizer": "sgd", "momentum": momentum} for momentum in (0.55, 0.7, 0.85, 0.95)]
+    tried = np.array([cube.position(params) for params in ({"optimizer": "adamw"}, *sgd)])
+    values, noise = np.array([0.5, 0.5, 0.1, 0.1, 0.1]), np.array([1e-1, 1e-6, 1e-6, 1e-6, 1e-6])  # adamw may be best
+    surface = Surface(fit(cube.inputs(tried), values, noise), cube.inputs, tried)
 
-    found = propose(Surface(process, cube.inputs), cube, tried, 1e-4, np.random.default_rng(0)).position
+    found = propose(surface, cube, tried, 1e-4, np.random.default_rng(0)).position
     first = [cube.params(spread_out(cube, tried[:1], number, seed)) for seed in range(3) for number in (1, 2, 3)]
+
+    middle = cube.snapped(np.full((1, 2), 0.5))
+    beside_middle = spread_out(cube, middle, 0, 0)
 
     assert cube.params(found)["optimizer"] == "sgd"
     assert {params["optimizer"] for params in first} == {"sgd"}
+    assert cube.params(beside_middle) != cube.params(middle[0])
 
 
 def earlier(*params: dict[str, Any], of: Study) -> EarlierStudy:

@@ -10,6 +10,7 @@ from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.cube import Cube
 from foldrace.search.sampler.gaussian_process import Inputs, _Likelihood, fit
 from foldrace.search.sampler.readings import read_levels
+from foldrace.storage.tables import WHOLE
 
 KNOBS = (0, 1, 2)
 
@@ -166,3 +167,25 @@ def test_nothing_is_read_before_a_fold_has_ended() -> None:
     running[0, 0] = 0.4
 
     assert np.isinf(read_levels([_curves(0, running.tolist())]).variances).all()
+
+
+def test_once_the_folds_that_are_trained_now_are_done_a_reading_is_as_sure_as_theirs() -> None:
+    half, whole = np.full((3, 4), np.nan), np.full((3, 4), np.nan)
+    half[0, :2], whole[0] = _study()[3].best[0, :2], _study()[3].best[0]
+    readings = read_levels([*_study(), _curves(8, half.tolist()), _curves(9, whole.tolist())])
+    nothing: list[set[int]] = [set()] * 8
+
+    begun = readings.variances_once_done([*nothing, {0}])
+    second, both = (readings.variances_once_done([*nothing, set(), folds])[9] for folds in ({1}, {1, 2}))
+
+    assert begun[:8].tolist() == pytest.approx(readings.variances[:8].tolist())
+    assert begun[8] == pytest.approx(readings.variances[9])
+    assert (second, both) == pytest.approx((readings.variances[9] / 2, readings.variances[9] / 3))
+    assert readings.variances_once_done([*nothing, {WHOLE}])[8] == begun[8]
+
+
+def test_a_trial_that_has_shown_nothing_will_have_shown_a_fold() -> None:
+    readings = read_levels([*_study(), _curves(8, np.full((3, 4), np.nan).tolist())])
+
+    for training in (set[int](), {0}):
+        assert readings.variances_once_done([*[set[int]()] * 8, training])[8] == pytest.approx(readings.fold_variance)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from foldrace.search.race.knowledge_gradient import JointLevels, expected_rise
 
 
 def levels(means: list[float], covariance: list[list[float]]) -> JointLevels:
-    return JointLevels(tuple(range(len(means))), np.array(means), np.array(covariance))
+    """Nothing is trained now."""
+    return JointLevels(tuple(range(len(means))), np.array(means), np.array(covariance), np.array(covariance))
 
 
 def rise(mean: float, covariance: float = 0.0, variance: float = 0.01, noise: float = 0.0) -> float:
@@ -33,19 +35,35 @@ def test_noise_makes_an_observation_worth_less() -> None:
 
 
 def test_a_fold_of_a_trial_like_the_leader_moves_both() -> None:
-    alike = levels([0.8, 0.78, 0.78], np.diag([4e-4, 4e-4, 4e-4]).tolist())
-    alike.covariance[0, 1] = alike.covariance[1, 0] = 3e-4
+    alike = levels([0.8, 0.78, 0.78], [[4e-4, 3e-4, 0.0], [3e-4, 4e-4, 0.0], [0.0, 0.0, 4e-4]])
 
-    worth = alike.worth_of_folds(4e-4, {})
+    worth = alike.worth_of_folds(4e-4)
 
     assert 0 < worth[1] < worth[2]
 
 
-def test_a_fold_that_is_trained_now_has_told_its_part() -> None:
-    two = levels([0.8, 0.8], [[4e-4, 0.0], [0.0, 4e-4]])
+def test_of_rivals_no_fold_can_be_asked_for_but_they_have_to_be_beaten() -> None:
+    alone, beside = (levels(means, np.diag([4e-4] * len(means)).tolist()) for means in ([0.8, 0.8], [0.8, 0.8, 0.9]))
+    beside = replace(beside, numbers=(0, 1))
 
-    assert two.worth_of_folds(4e-4, {1: 2})[1] < two.worth_of_folds(4e-4, {})[1]
-    assert levels([], []).worth_of_folds(4e-4, {}) == {}
+    worth = beside.worth_of_folds(4e-4)
+
+    assert worth.keys() == {0, 1}
+    assert worth[0] < 0.1 * alone.worth_of_folds(4e-4)[0]
+    assert JointLevels.nothing().worth_of_folds(4e-4) == {}
+
+
+def test_it_is_what_drawn_levels_gain_by_a_fold() -> None:
+    """Levels drawn from the belief, a fold of one observed, the best chosen by what is believed then."""
+    random = np.random.default_rng(0)
+    means, covariance, noise = np.array([0.8, 0.79, 0.81]), np.array([[9, 6, 1], [6, 8, 2], [1, 2, 4]]) * 1e-4, 3e-4
+    worth = levels(means.tolist(), covariance.tolist()).worth_of_folds(noise)
+
+    for observed in range(3):
+        ends = random.normal(means[observed], np.sqrt(covariance[observed, observed] + noise), 400_000)
+        gains = covariance[observed] / (covariance[observed, observed] + noise)
+        believed = means + (ends - means[observed])[:, None] * gains
+        assert worth[observed] == pytest.approx(believed.max(axis=1).mean() - means.max(), rel=0.03)
 
 
 def test_a_lead_is_surer_where_two_levels_are_wrong_together() -> None:
