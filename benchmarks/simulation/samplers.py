@@ -16,7 +16,7 @@ from foldrace.search.sampler.sampling import Sampler
 from foldrace.search.sampler.trends import NO_PRIORS, Priors
 
 if TYPE_CHECKING:
-    from benchmarks.simulation.studies import MemoryHistory
+    from benchmarks.simulation.played import MemoryHistory
 
 
 class StudySampler(Protocol):

@@ -9,8 +9,9 @@ from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import GPSampler
 
 from benchmarks.recordings import EVALUATIONS, read
+from benchmarks.simulation.played import MemoryHistory
 from benchmarks.simulation.samplers import MakeSampler, StudySampler, gp, stock, tpe
-from benchmarks.simulation.studies import Extent, MemoryHistory, played_study
+from benchmarks.simulation.studies import Extent, played_study
 from benchmarks.simulation.worlds import World, open_recording
 from foldrace.search.race.racing import RacingPruner
 from foldrace.search.race.space import SearchSpace

@@ -10,19 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner
-from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
-from benchmarks.recordings import EVALUATIONS, Run
-from benchmarks.replay import report_estimate
+from benchmarks.recordings import EVALUATIONS
+from benchmarks.simulation.played import MemoryHistory, PlayedCell, PlayedTrial
 from benchmarks.simulation.samplers import MakeSampler
 from benchmarks.simulation.worlds import World
 from foldrace.search.assessment.belief import believe
 from foldrace.search.ending import IN_A_ROW, Outlook, has_converged
 from foldrace.search.race.allocation import Begun, Standing, rank_cells
 from foldrace.search.race.knowledge_gradient import JointLevels
-from foldrace.search.race.learning_curves import read_learning_curves, running_estimate
+from foldrace.search.race.learning_curves import read_learning_curves
 from foldrace.search.race.space import SearchSpace
 from foldrace.search.sampler.readings import read_levels
 from foldrace.search.sampler.trends import PriorStudy
@@ -30,26 +28,6 @@ from foldrace.storage.tables import FIRST
 from foldrace.studies.study import Search
 
 FINALS = Search().finals
-
-
-class MemoryHistory(InMemoryStorage):
-    """A study's trials in memory, in place of the product's history in a database."""
-
-    study_name = "history"
-
-    def __init__(self, space: SearchSpace) -> None:
-        super().__init__()
-        self.space = space
-        self.training: dict[int, set[int]] = {}
-        self.id = self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
-
-    @property
-    def trials(self) -> list[FrozenTrial]:
-        """All of them."""
-        return self.get_all_trials(self.id, deepcopy=False)
-
-    def refresh(self) -> None:
-        """Nothing is elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +98,12 @@ class _Play:
         )
         self._steps: list[Step] = []
         self._spent = 0.0
-        self._trials: list[_Trial] = []
+        self._trials: list[PlayedTrial] = []
         self._outlooks: deque[Outlook] = deque(maxlen=IN_A_ROW)
         self._level = world.typical  # before anything is known, any configuration is as good as another
 
     def run(self, workers: int) -> tuple[Step, ...]:
-        idle, now, events = workers, 0.0, list[tuple[float, int, int, "_Cell"]]()
+        idle, now, events = workers, 0.0, list[tuple[float, int, int, "PlayedCell"]]()
         while True:
             while idle and (cell := self._next()) is not None:
                 heapq.heappush(events, (now + cell.trial.cost, cell.trial.number, cell.fold, cell))
@@ -139,11 +117,11 @@ class _Play:
             else:
                 heapq.heappush(events, (now + cell.trial.cost, number, cell.fold, cell))
 
-    def _next(self) -> "_Cell | None":
+    def _next(self) -> "PlayedCell | None":
         """What a worker that is free begins; None: nothing now."""
         raise NotImplementedError
 
-    def _evaluate(self, cell: "_Cell", now: float) -> bool:
+    def _evaluate(self, cell: "PlayedCell", now: float) -> bool:
         """Whether the worker is free after the next evaluation of a fold."""
         raise NotImplementedError
 
@@ -152,19 +130,19 @@ class _Play:
         has_ended = self._extent.ends_converged and has_converged(self._outlooks)
         return len(self._trials) < self._extent.trials and not has_ended
 
-    def _begin(self) -> "_Trial":
+    def _begin(self) -> "PlayedTrial":
         trial_id = self.history.create_new_trial(self.history.id)
         sample = self._sampler.sample(self.history.get_trial(trial_id), self.history.space)
         self._outlooks += [] if sample.outlook is None else [sample.outlook]
         for knob, value in sample.values.items():
             distribution = self._world.space[knob]
             self.history.set_trial_param(trial_id, knob, distribution.to_internal_repr(value), distribution)
-        trial = _Trial(Trial(self._study, trial_id), self._world.train(sample.values, self._seed, trial_id))
+        trial = PlayedTrial(Trial(self._study, trial_id), self._world.train(sample.values, self._seed, trial_id))
         self._trials.append(trial)
         self.history.training[trial.number] = trial.running
         return trial
 
-    def _is_pruned(self, cell: "_Cell") -> bool:
+    def _is_pruned(self, cell: "PlayedCell") -> bool:
         trial = cell.trial
         if not self._pruner.prune(self._study, self.history.trials[trial.number]):
             return False
@@ -173,7 +151,7 @@ class _Play:
         trial.has_ended = True
         return True
 
-    def _complete(self, trial: "_Trial") -> None:
+    def _complete(self, trial: "PlayedTrial") -> None:
         self.history.set_trial_state_values(trial.trial._trial_id, TrialState.COMPLETE, [trial.run.value])
         trial.has_ended = True
 
@@ -183,14 +161,14 @@ class _TrialPlay(_Play):
 
     _chosen: tuple[float, int] | None = None
 
-    def _next(self) -> "_Cell | None":
+    def _next(self) -> "PlayedCell | None":
         if not self._may_begin:
             return None
         trial = self._begin()
         trial.running.add(FIRST)
-        return _Cell(trial, FIRST)
+        return PlayedCell(trial, FIRST)
 
-    def _evaluate(self, cell: "_Cell", now: float) -> bool:
+    def _evaluate(self, cell: "PlayedCell", now: float) -> bool:
         trial = cell.trial
         cell.evaluate()
         if cell.is_done and len(trial.done) == self._world.folds:
@@ -212,12 +190,12 @@ class _TrialPlay(_Play):
 class _FoldPlay(_Play):
     """Folds follow each other as the product ranks them; what is believed to be the best is chosen."""
 
-    def _next(self) -> "_Cell | None":
+    def _next(self) -> "PlayedCell | None":
         for cell in rank_cells(self._standing()):
             trial = self._begin() if cell.trial_id is None else self._trials[cell.trial_id]
             trial.running.add(cell.fold)
             trial.finals += cell.is_final
-            return _Cell(trial, cell.fold)
+            return PlayedCell(trial, cell.fold)
         return None
 
     def _standing(self) -> Standing:
@@ -243,7 +221,7 @@ class _FoldPlay(_Play):
             FINALS - sum(trial.finals for trial in self._trials),
         )
 
-    def _evaluate(self, cell: "_Cell", now: float) -> bool:
+    def _evaluate(self, cell: "PlayedCell", now: float) -> bool:
         trial = cell.trial
         cell.evaluate()
         if not cell.is_done and not (cell.fold == FIRST and self._is_pruned(cell)):
@@ -266,49 +244,3 @@ class _FoldPlay(_Play):
             leader = max(known, key=lambda number: float(np.nanmean(curves[number].best[:, -1])))
         if leader is not None:
             self._level = self._world.level(self._trials[leader].run.params)
-
-
-class _Trial:
-    """A trial of the study.
-
-    Attributes:
-        cost: fold-epochs to a fold's next evaluation.
-        epochs: of a fold.
-        done, running: folds.
-        finals: folds that it got in the finals.
-    """
-
-    def __init__(self, trial: Trial, run: Run) -> None:
-        self.trial, self.number, self.run = trial, trial.number, run
-        self.epochs = run.steps[0] / run.steps_per_epoch
-        self.cost = self.epochs / EVALUATIONS
-        self.done, self.running = set[int](), set[int]()
-        self.finals, self.has_ended = 0, False
-
-    @property
-    def open(self) -> tuple[int, ...]:
-        """The folds that may be begun: none before the first is done."""
-        begun = self.done | self.running
-        return tuple(fold for fold in range(len(self.run.cells)) if fold not in begun) if FIRST in self.done else ()
-
-    def estimate(self, fold: int, index: int) -> float:
-        """What Optuna takes for the value of a trial that is pruned."""
-        best = self.run.best
-        return running_estimate(best[:fold, -1].tolist(), float(best[fold, index]), (index + 1) / EVALUATIONS)
-
-
-class _Cell:
-    """A fold of a trial, evaluation by evaluation."""
-
-    def __init__(self, trial: _Trial, fold: int) -> None:
-        self.trial, self.fold, self.evaluations = trial, fold, 0
-
-    def evaluate(self) -> None:
-        report_estimate(self.trial.trial, self.trial.run, self.fold, self.evaluations)
-        self.evaluations += 1
-        if self.is_done:
-            self.trial.done.add(self.fold)
-
-    @property
-    def is_done(self) -> bool:
-        return self.evaluations == EVALUATIONS

@@ -8,8 +8,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from benchmarks.recordings import EVALUATIONS
+from benchmarks.simulation.played import MemoryHistory
 from benchmarks.simulation.samplers import gp
-from benchmarks.simulation.studies import MemoryHistory
 from benchmarks.tests.test_gp_sampler import FOLDS, RIDGE, begin, complete, ridge, search
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.space import SearchSpace

@@ -10,8 +10,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from benchmarks.recordings import EVALUATIONS, Point, Run
 from benchmarks.replay import report_estimate
+from benchmarks.simulation.played import MemoryHistory
 from benchmarks.simulation.samplers import MakeSampler, StudySampler, gp, tpe
-from benchmarks.simulation.studies import MemoryHistory
 from foldrace.search.race.space import SearchSpace
 
 FOLDS = 2
