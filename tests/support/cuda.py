@@ -1,7 +1,10 @@
 """What must hold on a CUDA device: each check raises AssertionError. It needs no pytest, only a device."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -9,6 +12,7 @@ import torch
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import prepare_device
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
+from foldrace.trainer.training import gradients
 from foldrace.trainer.training.loop import FoldTrainer, start_fold, train_fold
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.tasks import FoldResult, FoldTask, Progress
@@ -21,6 +25,12 @@ FOLDS: tuple[dict[str, Any], ...] = (
     {"optimizer": "sgd", "lr": 0.05, "epochs": 20},
     {"loss": "focal", "focal_gamma": 0.5},
     {"rdrop_alpha": 0.1, "fgm_epsilon": 0.02, "dropout_samples": 2, "class_weights": "balanced", "ema_decay": 0.9},
+)
+REPEATED: tuple[dict[str, Any], ...] = (
+    {"precision": "auto"},
+    {"precision": "fp32"},
+    {"rdrop_alpha": 0.1, "dropout_samples": 2, "class_weights": "balanced", "ema_decay": 0.9, "freeze": 1},
+    {"pooling": "mean", "max_grad_norm": 0.0},
 )
 LEARNT = 0.1  # of the first evaluation's training loss; an accuracy of 16 rows depends on the random numbers too much
 TOLERANCES: dict[torch.dtype | None, float] = {None: 5e-3, torch.bfloat16: 3e-2}  # of a probability
@@ -47,13 +57,34 @@ def check_a_fold_trains_and_resumes(device: str = "cuda", **knobs: Any) -> None:
     _require(math.isclose(*losses, rel_tol=0.05), f"the last loss is {losses[0]:.5f}, and {losses[1]:.5f} resumed")
 
 
+def check_repeated_steps_are_those_that_python_launches(**knobs: Any) -> None:
+    """With launches repeated by the device, a fold has the weights and the curve of one that Python launched."""
+    task = small_task(device="cuda", **{"epochs": 4} | knobs)
+    *_, repeated = train_fold(task)
+    with launched_by_python():
+        *_, launched = train_fold(task)
+    assert isinstance(repeated, FoldResult)
+    assert isinstance(launched, FoldResult)
+    apart = max(float((repeated.weights[name] - tensor).abs().max()) for name, tensor in launched.weights.items())
+    _require(apart == 0, f"weights are up to {apart:.2g} apart")
+    _require(repeated.curve == launched.curve, "the curves differ")
+
+
+@contextmanager
+def launched_by_python() -> Iterator[None]:
+    """Within it, no launch of a fold is repeated by the device."""
+    with mock.patch.object(gradients, "launches_alike", return_value=False):
+        yield
+
+
 def check_a_step_waits_for_nothing() -> None:
-    """A step of the loop is queued on the device without one wait for it."""
+    """A step of the loop is queued on the device without one wait for it, recorded or repeated."""
     fold = start_fold(small_task(device="cuda", epochs=8))
     fold.train_step()  # the first one sets up the optimiser
     torch.cuda.set_sync_debug_mode("error")
     try:
-        fold.train_step()
+        for _ in range(fold.task.steps_per_epoch * 2):
+            fold.train_step()
         waited = _waits(fold)
     finally:
         torch.cuda.set_sync_debug_mode("default")

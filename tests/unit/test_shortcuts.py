@@ -21,7 +21,14 @@ from transformers import (
 
 from foldrace.studies.knobs import Hyperparameters, Pooling
 from foldrace.trainer.modeling.pooling import pooled_class, set_pooling
-from foldrace.trainer.modeling.shortcuts import CpuDropout, FirstTokenLayer, apply_shortcuts, cpu_attention, cpu_dropout
+from foldrace.trainer.modeling.shortcuts import (
+    CpuDropout,
+    FirstTokenLayer,
+    apply_shortcuts,
+    cpu_attention,
+    cpu_dropout,
+    launches_alike,
+)
 
 CPU = torch.device("cpu")
 SIZES: dict[str, Any] = {
@@ -106,6 +113,13 @@ def test_the_last_layer_of_a_pooled_electra_is_computed_for_all_tokens() -> None
 
     assert short.base_model(**batch()).last_hidden_state.shape == (4, 12, 32)
     assert any(isinstance(module, CpuDropout) for module in short.modules())
+
+
+@MODEL
+def test_an_encoder_whose_mask_is_widened_launches_alike(model: str) -> None:
+    built = apply_shortcuts(MODELS[model](), torch.device("cuda"))
+
+    assert launches_alike(built) == (model != "distilbert")
 
 
 def test_another_kind_of_model_keeps_its_layers() -> None:

@@ -64,9 +64,10 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def prepare_device(device: torch.device) -> None:
-    """Reset the peak of the memory before a fold. On CUDA, let fp32 products be computed in TF32."""
+    """Give back what the fold before left, and reset the peak of the memory. On CUDA, compute fp32 products in TF32."""
     if device.type == "cuda":
         torch.cuda.init()  # type: ignore[no-untyped-call]  # a device with a number does not initialise CUDA by itself
+        release_memory(device)
         torch.set_float32_matmul_precision("high")
         torch.cuda.reset_peak_memory_stats(device)
     else:

@@ -45,6 +45,14 @@ def apply_shortcuts(model: PreTrainedModel, device: torch.device) -> PreTrainedM
     return model
 
 
+def launches_alike(model: PreTrainedModel) -> bool:
+    """Whether all batches of a shape launch the same work on a CUDA device, and none waits for it.
+
+    That is known of the encoders whose mask is widened here. Others may leave out layers at random, or look at a mask.
+    """
+    return any(isinstance(module, (*_FIRST_TOKEN_LAYERS, FirstTokenLayer)) for module in model.modules())
+
+
 class FirstTokenLayer(GradientCheckpointingLayer):
     """The last layer of an encoder, for the first token alone: (rows, tokens, width) -> (rows, 1, width).
 

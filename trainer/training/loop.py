@@ -10,14 +10,12 @@ from collections.abc import Generator
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.trainer.arrays import IntArray
-from foldrace.trainer.data.batching import Batch, TrainingPart, assemble, epoch_batches, to_device
+from foldrace.trainer.data.batching import TrainingPart, assemble, epoch_batches, to_device
 from foldrace.trainer.evaluation import EvaluationRecord
-from foldrace.trainer.modeling.adversary import Adversary
 from foldrace.trainer.modeling.average import update_average
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import (
@@ -28,13 +26,14 @@ from foldrace.trainer.modeling.devices import (
     release_memory,
     reserve_memory,
 )
-from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout, sampled_logits
+from foldrace.trainer.modeling.head_dropout import refuse_missing_dropout
 from foldrace.trainer.modeling.layers import change_layers
-from foldrace.trainer.modeling.losses import RDROP_PASSES, class_weights, loss_sum
+from foldrace.trainer.modeling.losses import class_weights
 from foldrace.trainer.modeling.optimizer import MOMENTS, make_optimizer, set_lr
 from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.checkpoint import Checkpoint, CheckpointError
 from foldrace.trainer.training.evaluator import Evaluator
+from foldrace.trainer.training.gradients import Gradients
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.schedule import make_schedule
 from foldrace.trainer.training.state import FoldState
@@ -110,14 +109,13 @@ class FoldTrainer:
         change_layers(model, knobs, task.seed)
         model = apply_shortcuts(model.to(device), device)
         weights = class_weights(task.labels[task.training], task.source.classes, knobs)
-        self._class_weights = None if weights is None else weights.to(device)
-        self._adversary = Adversary(model, knobs.fgm_epsilon) if knobs.fgm_epsilon > 0 else None
+        self.dtype = autocast_dtype(knobs, device)
+        self._gradients = Gradients(model, knobs, self.dtype, None if weights is None else weights.to(device))
         _reserve(model, knobs, device)
         optimizer = make_optimizer(model, knobs)
         torch.manual_seed(task.seed)
         self.task = task
         self.state = FoldState(model, optimizer, device, micro_batch=knobs.batch_size)
-        self.dtype = autocast_dtype(knobs, device)
         self.schedule = make_schedule(task.total_steps, knobs)
         self.evaluator = Evaluator(task, self.schedule, self.dtype)
         self._batches: list[IntArray] = []
@@ -125,16 +123,16 @@ class FoldTrainer:
         self._part = TrainingPart(task.tokens, task.labels, task.training)
 
     def train_step(self) -> None:
-        """Take one optimiser step over one batch. Halve the micro-batch as often as the device runs out of memory."""
+        """Take one optimiser step over one batch, in smaller parts where the device runs out of memory."""
         state, knobs = self.state, self.task.knobs
         rows = self._next_rows()
         set_lr(state.optimizer, self.schedule.lr(state.step))
         while not self._compute_gradients(rows):
-            self._halve_micro_batch()
+            self._make_room()
         if knobs.max_grad_norm > 0:
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), knobs.max_grad_norm)
         state.optimizer.step()
-        state.optimizer.zero_grad()
+        state.optimizer.zero_grad(set_to_none=not self._gradients.stay)
         if knobs.ema_decay > 0:
             update_average(state.average, state.model, knobs.ema_decay, state.step)
         state.step += 1
@@ -168,27 +166,17 @@ class FoldTrainer:
         task, state = self.task, self.state
         batch = assemble(self._part.tokens, rows, task.pad_id, state.device)
         labels = to_device(self._part.labels[rows], state.device)
-        loss = self._loss(batch, labels)
-        (loss / batch_rows).backward()  # type: ignore[no-untyped-call]
-        if self._adversary is not None:
-            with self._adversary.attack():
-                (self._loss(batch, labels) / batch_rows).backward()  # type: ignore[no-untyped-call]
-        state.loss = state.loss + loss.detach()
+        state.loss = state.loss + self._gradients.add(batch, labels, batch_rows)
 
-    def _loss(self, batch: Batch, labels: Tensor) -> Tensor:
-        """The loss of some rows, summed over them."""
-        state, knobs = self.state, self.task.knobs
-        if knobs.rdrop_alpha > 0:
-            batch = {name: column.repeat(RDROP_PASSES, 1) for name, column in batch.items()}
-        with torch.autocast(state.device.type, self.dtype, enabled=self.dtype is not None):
-            logits = sampled_logits(state.model, batch, knobs.dropout_samples)
-        return loss_sum(logits, labels, knobs, self._class_weights)
-
-    def _halve_micro_batch(self) -> None:
+    def _make_room(self) -> None:
+        """Do without recordings; where there are none, halve the micro-batch."""
         # Called outside of the `except` block: in it, the traceback would keep the tensors of the failed step alive.
-        state = self.state
+        state, had_recordings = self.state, self._gradients.stay
+        self._gradients.record_nothing()
         state.optimizer.zero_grad()
         release_memory(state.device)
+        if had_recordings:
+            return
         if state.micro_batch == 1:
             raise OutOfMemoryError(
                 f"out of memory on {state.device} with one row at a time; "

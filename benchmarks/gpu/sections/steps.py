@@ -3,9 +3,10 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,19 @@ from foldrace.trainer.modeling.shortcuts import apply_shortcuts
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.prediction import predict
 from foldrace.trainer.training.tasks import FoldTask, Progress
+from tests.support.cuda import launched_by_python
 
 KERNELS = 14  # shown
 ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 LAUNCH_BOUND = 0.3  # of a step: above it, the device waits for Python more than a step's own gaps explain
+# How a step's kernels are launched.
+WAYS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "by the device": nullcontext,
+    "by Python": launched_by_python,
+}
 BATCHES = (32, 64, 128, 256)
 SIZES = (3072, 8192, 16384, 32768)  # padded tokens of an evaluation batch
-ATTENTION = (
-    ("fp32", "fp32", True),
-    ("bf16", "bf16", True),
-    ("bf16 without cuDNN's attention", "bf16", False),
-)
+PRECISIONS = ("bf16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,9 @@ def run(setting: Setting, report: Report) -> None:
     data = open_demo(setting)
     task = demo_task(setting, data, epochs=setting.choose(4, 2), evaluations=4)
     task = replace(task, validation=task.validation[:32])  # steps, and next to no evaluation
-    seconds = _seconds_per_step(task)
-    report.figure(f"a step of {task.knobs.batch_size} rows", f"{seconds * 1e3:.2f} ms")
     if setting.is_cuda:
-        _show_trace(report, _trace(task, setting.folder / "trace.json"), seconds)
-        _show_precisions(report, demo_task(setting, data, epochs=2))
+        _show_traces(report, task, setting.folder / "trace.json")
+        _show_folds(report, demo_task(setting, data, epochs=4))
     else:
         report.unchecked("kernels and idle time", "there is no CUDA device")
     _show_batches(setting, report, task)
@@ -111,40 +112,46 @@ def _union(events: list[dict[str, Any]]) -> float:
     return total / 1e6
 
 
-def _show_trace(report: Report, trace: Trace, seconds: float) -> None:
-    if not trace.kernels:
-        report.unchecked("kernels and idle time", "the profiler saw no kernel; it may not be allowed to look")
-        return
-    idle = max(0.0, 1 - trace.busy / seconds)
-    verdict = "launch-bound: Python takes longer than the device" if idle > LAUNCH_BOUND else "not launch-bound"
-    report.figure("the device computes", f"{trace.busy * 1e3:.2f} ms of a step, in {trace.launches:.0f} launches")
-    report.figure("the device is idle", f"{idle:.0%} of a step's time without the profiler; {verdict}")
+def _show_traces(report: Report, task: FoldTask, path: Path) -> None:
+    for way, launched in WAYS.items():
+        with launched():
+            seconds, trace = _seconds_per_step(task), _trace(task, path)
+        report.figure(f"a step of {task.knobs.batch_size} rows, launched {way}", f"{seconds * 1e3:.2f} ms")
+        if not trace.kernels:
+            report.unchecked("kernels and idle time", "the profiler saw no kernel; it may not be allowed to look")
+            return
+        idle = max(0.0, 1 - trace.busy / seconds)
+        verdict = "launch-bound: Python takes longer than the device" if idle > LAUNCH_BOUND else "not launch-bound"
+        report.figure("the device computes", f"{trace.busy * 1e3:.2f} ms of a step, in {trace.launches:.0f} kernels")
+        report.figure("the device is idle", f"{idle:.0%} of a step's time without the profiler; {verdict}")
     whole = sum(trace.kernels.values())
     rows = [[f"`{name}`", f"{spent / whole:.1%}"] for name, spent in trace.kernels.most_common(KERNELS)]
     report.table(["kernel or copy", "share of the device's time"], rows)
 
 
-def _show_precisions(report: Report, task: FoldTask) -> None:
-    """Two folds of each: cuDNN prepares its attention anew for every shape, which the first of them pays."""
+def _show_folds(report: Report, task: FoldTask) -> None:
+    """Two folds of each kind: cuDNN prepares its attention anew for every shape, which the first of them pays."""
     rows = []
-    for name, precision, cudnn in ATTENTION:
-        torch.backends.cuda.enable_cudnn_sdp(cudnn)
+    for precision, (way, launched) in product(PRECISIONS, WAYS.items()):
         knobs = task.knobs.model_copy(update={"precision": precision})
         for turn in ("first", "second"):
-            cost = finish(replace(task, knobs=knobs)).cost
+            with launched():
+                cost = finish(replace(task, knobs=knobs)).cost
             spent = f"{cost.seconds_training:.2f}", f"{cost.seconds_evaluating:.2f}"
-            rows.append([f"{name}, {turn}", *spent, f"{cost.rows_per_second:.0f}"])
-    torch.backends.cuda.enable_cudnn_sdp(True)
-    report.table(["fold of two epochs", "s in training", "s in evaluations", "rows/s"], rows)
+            rows.append([f"{precision}, {way}, {turn}", *spent, f"{cost.rows_per_second:.0f}"])
+    report.table([f"fold of {task.knobs.epochs} epochs", "s in training", "s in evaluations", "rows/s"], rows)
 
 
 def _show_batches(setting: Setting, report: Report, task: FoldTask) -> None:
     rows = []
     for size in setting.choose(BATCHES, BATCHES[:2]):
-        knobs = task.knobs.model_copy(update={"batch_size": size})
-        seconds = _seconds_per_step(replace(task, knobs=knobs))
-        rows.append([str(size), f"{seconds * 1e3:.2f}", f"{size / seconds:.0f}"])
-    report.table(["rows a step", "ms", "rows/s"], rows)
+        sized = replace(task, knobs=task.knobs.model_copy(update={"batch_size": size}))
+        found = []
+        for launched in WAYS.values():
+            with launched():
+                found.append(_seconds_per_step(sized))
+        rows.append([str(size), *(f"{seconds * 1e3:.2f}" for seconds in found), f"{size / found[0]:.0f}"])
+    report.table(["rows a step", *(f"ms, {way}" for way in WAYS), "rows/s"], rows)
 
 
 def _show_evaluations(setting: Setting, report: Report, task: FoldTask) -> None:
