@@ -1,6 +1,6 @@
 """How often the intervals of scores hold what they are of on fresh data, and how wide they have to be.
 
-    python -m benchmarks.coverage [--studies 100] [--processes 2] [--output runs/bench-coverage]
+    python -m benchmarks.coverage [--studies 100] [--processes 2] [--device cuda] [--output runs/bench-coverage]
 
 One study is a small search on data that is drawn like the demo's, and a rescore of its leaders. The truth is the same
 recipe trained anew on fresh sets of equal size, the best evaluation picked as in a fold, and judged on fresh rows.
@@ -14,9 +14,8 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: each process has one core
@@ -79,18 +78,25 @@ class Covered:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first study, which draws its data")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of every process")
     parser.add_argument("--output", type=Path, default=Path("runs/bench-coverage"))
     arguments = parser.parse_args()
     kept = arguments.output / "studies.jsonl"
     done = read(kept)
-    left = [number for number in range(arguments.studies) if number not in {study.number for study in done}]
+    numbers = range(arguments.first, arguments.first + arguments.studies)
+    left = [number for number in numbers if number not in {study.number for study in done}]
     with ProcessPoolExecutor(arguments.processes) as pool:
-        for study in pool.map(partial(run_study, arguments.output), left):
-            with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(study)) + "\n")
-            done.append(study)
-            print(f"study {study.number}: {len(done)} of {arguments.studies}", flush=True)
+        played = [pool.submit(run_study, arguments.output, arguments.device, number) for number in left]
+        try:
+            for study in (one.result() for one in as_completed(played)):
+                with kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(study)) + "\n")
+                done.append(study)
+                print(f"study {study.number}: {len(done)} of {arguments.studies}", flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)  # one study failed: those that wait are not played
     for line in report(done):
         print(line)
 
@@ -136,29 +142,29 @@ def coverage(scores: Sequence[tuple[tuple[float, float, float], float]]) -> str:
     )
 
 
-def run_study(output: Path, number: int) -> Covered:
+def run_study(output: Path, device: str, number: int) -> Covered:
     """Search, rescore and truth of one study; a search that was cut off goes on."""
     folder = output / f"study-{number:03}"
     study, _ = _study(folder, number + 1, judged=number + 1)
     with open_session(study, folder) as session:
-        run_worker(session, WorkerOptions("cpu"), lambda: False)
+        run_worker(session, WorkerOptions(device), lambda: False)
         before = _assessed(session, with_rescore=False)
         queue_rescore(session, TOP, 1)
         fresh = Session(rescored_study(study), session.workspace, session.database)
-        run_worker(fresh, WorkerOptions("cpu", job=RESCORE), lambda: False)
+        run_worker(fresh, WorkerOptions(device, job=RESCORE), lambda: False)
         after = _assessed(session, with_rescore=True)
         knobs = {
             trial: select_trial(session.database, study, str(trial)).sampled for trial in (before.trial, after.trial)
         }
-    truths = {trial: truth_of(folder, number, sampled) for trial, sampled in knobs.items()}
-    final = final_of(folder, study, knobs[after.trial])
+    truths = {trial: truth_of(folder, device, number, sampled) for trial, sampled in knobs.items()}
+    final = final_of(folder, device, study, knobs[after.trial])
     (folder / "study" / "study.db").replace(output / f"study-{number:03}.db")
     shutil.rmtree(folder)
     found = [(one.honest.mean, one.honest.low, one.honest.high) for one in (before, after)]
     return Covered(number, found[0], truths[before.trial], found[1], truths[after.trial], after.chosen, final)
 
 
-def truth_of(folder: Path, number: int, sampled: dict[str, Value]) -> float:
+def truth_of(folder: Path, device: str, number: int, sampled: dict[str, Value]) -> float:
     """The mean accuracy of a recipe on fresh rows, each time trained on a fresh set."""
     scores = []
     for turn in range(FRESH_SETS):
@@ -167,17 +173,17 @@ def truth_of(folder: Path, number: int, sampled: dict[str, Value]) -> float:
         study, labels = _study(place, seed, judged=seed + FRESH_SETS)
         data = open_training_data(study, Workspace(place, "truth"))
         plan = data.plan(study.folds.count, seed)
-        result = train(data.task(study.hyperparameters(sampled), plan, 0, "cpu", predict_test=True))
+        result = train(data.task(study.hyperparameters(sampled), plan, 0, device, predict_test=True))
         scores.append(accuracy(data, plan, answers(result), labels))
     return float(np.mean(scores))
 
 
-def final_of(folder: Path, study: Study, sampled: dict[str, Value]) -> FinalCovered:
+def final_of(folder: Path, device: str, study: Study, sampled: dict[str, Value]) -> FinalCovered:
     """The out-of-fold score of a recipe's final job, and what its models are worth on fresh rows."""
     judged, labels = _study(folder / "final", study.search.seed + 1, judged=2_000_000 + study.search.seed)
     data = open_training_data(judged, Workspace(folder / "final", "final"))
     plan, knobs = data.plan(study.final.folds, study.folds.seed), study.hyperparameters(sampled)
-    tasks = [data.task(knobs, plan, fold, "cpu", predict_test=True) for fold in range(plan.count)]
+    tasks = [data.task(knobs, plan, fold, device, predict_test=True) for fold in range(plan.count)]
     results = [train(task) for task in tasks]
     scored = out_of_fold([(plan, [result.probabilities for result in results])], data.labels)
     picked = [unbiased_score(result.curve) for result in results]
