@@ -10,7 +10,7 @@ from foldrace.search.assessment.half_splits import unbiased_score
 from tests.support.records import curve_of_bits
 
 
-def test_the_best_of_equal_evaluations_is_lucky_and_its_score_by_halves_is_not() -> None:
+def test_the_best_of_equal_evaluations_is_lucky_and_its_score_without_luck_is_not() -> None:
     """Eight evaluations of one level, 0.8: the best of them is two points above it, as each has other rows right."""
     random = np.random.default_rng(1)
     drawn = [random.random((8, 240)) < 0.8 for _ in range(200)]
