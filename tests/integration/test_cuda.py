@@ -15,9 +15,9 @@ def test_a_fold_trains_and_resumes_on_cuda(knobs: dict[str, Any]) -> None:
     cuda.check_a_fold_trains_and_resumes(**knobs)
 
 
-@pytest.mark.parametrize("knobs", cuda.REPEATED, ids=str)
-def test_repeated_steps_are_those_that_python_launches(knobs: dict[str, Any]) -> None:
-    cuda.check_repeated_steps_are_those_that_python_launches(**knobs)
+@pytest.mark.parametrize("knobs", cuda.REPLAYED, ids=str)
+def test_replayed_steps_are_those_that_python_launches(knobs: dict[str, Any]) -> None:
+    cuda.check_replayed_steps_are_those_that_python_launches(**knobs)
 
 
 def test_a_step_waits_for_nothing() -> None:

@@ -1,13 +1,16 @@
 """What must hold on a CUDA device: each check raises AssertionError. It needs no pytest, only a device."""
 
 import math
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from foldrace.trainer.modeling.classifier import build_model
 from foldrace.trainer.modeling.devices import prepare_device
@@ -26,11 +29,14 @@ FOLDS: tuple[dict[str, Any], ...] = (
     {"loss": "focal", "focal_gamma": 0.5},
     {"rdrop_alpha": 0.1, "fgm_epsilon": 0.02, "dropout_samples": 2, "class_weights": "balanced", "ema_decay": 0.9},
 )
-REPEATED: tuple[dict[str, Any], ...] = (
+REPLAYED: tuple[dict[str, Any], ...] = (
     {"precision": "auto"},
     {"precision": "fp32"},
     {"rdrop_alpha": 0.1, "dropout_samples": 2, "class_weights": "balanced", "ema_decay": 0.9, "freeze": 1},
     {"pooling": "mean", "max_grad_norm": 0.0},
+    {"model": "bert"},
+    {"model": "roberta", "pooling": "mean"},
+    {"model": "xlm-roberta"},
 )
 LEARNT = 0.1  # of the first evaluation's training loss; an accuracy of 16 rows depends on the random numbers too much
 TOLERANCES: dict[torch.dtype | None, float] = {None: 5e-3, torch.bfloat16: 3e-2}  # of a probability
@@ -57,33 +63,47 @@ def check_a_fold_trains_and_resumes(device: str = "cuda", **knobs: Any) -> None:
     _require(math.isclose(*losses, rel_tol=0.05), f"the last loss is {losses[0]:.5f}, and {losses[1]:.5f} resumed")
 
 
-def check_repeated_steps_are_those_that_python_launches(**knobs: Any) -> None:
-    """With launches repeated by the device, a fold has the weights and the curve of one that Python launched."""
-    task = small_task(device="cuda", **{"epochs": 4} | knobs)
-    *_, repeated = train_fold(task)
-    with launched_by_python():
-        *_, launched = train_fold(task)
-    assert isinstance(repeated, FoldResult)
+def check_replayed_steps_are_those_that_python_launches(model: str = "tiny", **knobs: Any) -> None:
+    """With its launches replayed, a fold has the weights and the curve of one that Python launched.
+
+    Args:
+        model: "tiny", or the type of a small model with random weights.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        task = small_task(device="cuda", **{"epochs": 4} | knobs)
+        if model != "tiny":
+            task = replace(task, source=replace(task.source, name=_save_random_model(model, task, folder)))
+        *_, replayed = train_fold(task)
+        with launched_by_python():
+            *_, launched = train_fold(task)
+    assert isinstance(replayed, FoldResult)
     assert isinstance(launched, FoldResult)
-    apart = max(float((repeated.weights[name] - tensor).abs().max()) for name, tensor in launched.weights.items())
+    apart = max(float((replayed.weights[name] - tensor).abs().max()) for name, tensor in launched.weights.items())
     _require(apart == 0, f"weights are up to {apart:.2g} apart")
-    _require(repeated.curve == launched.curve, "the curves differ")
+    _require(replayed.curve == launched.curve, "the curves differ")
+
+
+def _save_random_model(kind: str, task: FoldTask, folder: str) -> str:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = AutoConfig.for_model(kind, vocab_size=task.source.vocabulary, max_position_embeddings=64, **sizes)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    return folder
 
 
 @contextmanager
 def launched_by_python() -> Iterator[None]:
-    """Within it, no launch of a fold is repeated by the device."""
-    with mock.patch.object(gradients, "launches_alike", return_value=False):
+    """Within it, a fold has no CUDA graphs."""
+    with mock.patch.object(gradients, "is_capturable", return_value=False):
         yield
 
 
 def check_a_step_waits_for_nothing() -> None:
-    """A step of the loop is queued on the device without one wait for it, recorded or repeated."""
+    """A step of the loop is queued on the device without one wait for it, captured or replayed."""
     fold = start_fold(small_task(device="cuda", epochs=8))
     fold.train_step()  # the first one sets up the optimiser
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for _ in range(fold.task.steps_per_epoch * 2):
+        for _ in range(fold.task.steps_per_epoch * 3):
             fold.train_step()
         waited = _waits(fold)
     finally:

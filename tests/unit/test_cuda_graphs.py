@@ -1,15 +1,15 @@
-"""What is recorded, repeated and given up, on a fake device. tests/support/cuda.py checks what a real one repeats."""
+"""What is captured, replayed and given up, on a fake device. tests/support/cuda.py checks what a real one replays."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from foldrace.trainer.training import cuda_graphs
+from foldrace.trainer.training.cuda_graphs import CudaGraphs, Inputs
 from foldrace.trainer.training.loop import start_fold
-from foldrace.trainer.training.replay import Inputs, Replay
 from tests.support.folds import small_task
 
 
@@ -18,7 +18,7 @@ class Stream:
 
 
 class Graph:
-    """Notes what happens to it. A device would launch what it recorded; this one leaves the output as it is."""
+    """Notes what happens to it. A device would launch what it captured; this one leaves the output as it is."""
 
     made: list["Graph"]
 
@@ -33,12 +33,13 @@ class Graph:
         self.happened.append("ends")
 
     def replay(self) -> None:
-        self.happened.append("repeats")
+        self.happened.append("replays")
 
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     Graph.made = []
+    cuda_graphs._capture_stream.cache_clear()
     for name, fake in {"CUDAGraph": Graph, "Stream": Stream, "current_stream": Stream}.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
@@ -46,66 +47,117 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Graph]:
     return Graph.made
 
 
-def doubling(seen: list[Tensor]) -> Callable[[Inputs], Tensor]:
-    def double(inputs: Inputs) -> Tensor:
+def double(inputs: Inputs) -> Tensor:
+    return 2 * inputs["x"]
+
+
+def failing_in_turn(*errors: Exception | None) -> Callable[[Inputs], Tensor]:
+    """A function that gives ones, or raises an error in the call that it is named for."""
+    left = list(errors)
+
+    def give(_: Inputs) -> Tensor:
+        error = left.pop(0) if left else None
+        if error is not None:
+            raise error
+        return torch.ones(2)
+
+    return give
+
+
+def happened(graphs: list[Graph]) -> list[list[str]]:
+    return [graph.happened for graph in graphs]
+
+
+def test_a_shape_is_captured_at_its_second_call_and_replayed_from_then_on(graphs: list[Graph]) -> None:
+    call, seen = CudaGraphs(), list[Tensor]()
+
+    def double_and_note(inputs: Inputs) -> Tensor:
         seen.append(inputs["x"])
-        return 2 * inputs["x"]
+        return double(inputs)
 
-    return double
-
-
-def test_the_second_call_of_a_shape_repeats_the_first_on_its_inputs(graphs: list[Graph]) -> None:
-    seen: list[Tensor] = []
-    call = Replay()
-
-    first = call(doubling(seen), {"x": torch.tensor([1.0, 2.0])})
-    call(doubling(seen), {"x": torch.tensor([3.0, 4.0])})
-
+    first = call(double_and_note, {"x": torch.tensor([1.0, 2.0])})
     assert first.tolist() == [2, 4]
-    assert [graph.happened for graph in graphs] == [["begins", "ends", "repeats"]]
-    assert len(seen) == 2  # once launched, once recorded
-    assert seen[1].tolist() == [3, 4]  # the recorded launches read the new values
+    assert not call.any
+    for value in (3.0, 5.0):
+        call(double_and_note, {"x": torch.tensor([value, value])})
+
+    assert happened(graphs) == [["begins", "ends", "replays", "replays"]]
+    assert call.any
+    assert len(seen) == 2  # once launched, once captured
+    assert seen[1].tolist() == [5, 5]  # what was captured reads the new values
 
 
-def test_another_shape_or_constant_is_recorded_by_itself(graphs: list[Graph]) -> None:
-    call = Replay()
+def test_another_shape_or_constant_is_captured_by_itself(graphs: list[Graph]) -> None:
+    call = CudaGraphs()
 
-    call(doubling([]), {"x": torch.ones(2)}, 8)
-    call(doubling([]), {"x": torch.ones(3)}, 8)
-    call(doubling([]), {"x": torch.ones(2)}, 16)
-
-    assert [graph.happened for graph in graphs] == 3 * [["begins", "ends"]]
-
-
-def test_a_recording_without_room_is_ended_and_not_kept(graphs: list[Graph]) -> None:
-    calls = 0
-
-    def short_of_memory(_: Inputs) -> Tensor:
-        nonlocal calls
-        calls += 1
-        if calls % 2 == 0:
-            raise torch.OutOfMemoryError("no room")
-        return torch.ones(1)
-
-    call = Replay()
     for _ in range(2):
-        with pytest.raises(torch.OutOfMemoryError):
-            call(short_of_memory, {"x": torch.ones(2)})
+        call(double, {"x": torch.ones(2)}, 8)
+        call(double, {"x": torch.ones(3)}, 8)
+        call(double, {"x": torch.ones(2)}, 16)
 
-    assert [graph.happened for graph in graphs] == 2 * [["begins", "ends"]]
+    assert happened(graphs) == 3 * [["begins", "ends", "replays"]]
 
 
-def test_a_fold_without_room_for_recordings_does_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_room(*_: object) -> Any:
-        raise torch.OutOfMemoryError("no room for a recording")
+@pytest.mark.parametrize("said", ["CUDA out of memory.", "CUDA error: out of memory"])
+def test_without_room_for_a_graph_the_function_is_called_and_all_graphs_are_dropped(
+    graphs: list[Graph], said: str
+) -> None:
+    error = RuntimeError(said) if "error" in said else torch.OutOfMemoryError(said)
+    call, function = CudaGraphs(), failing_in_turn(None, None, None, error)
+    for _ in range(2):
+        call(function, {"x": torch.ones(2)})
+    call(function, {"x": torch.ones(3)})
+
+    for _ in range(4):
+        assert call(function, {"x": torch.ones(3)}).tolist() == [1, 1]
+
+    assert happened(graphs) == [["begins", "ends", "replays"], ["begins", "ends"]]
+    assert not call.any
+
+
+def test_what_broke_a_capture_is_told_and_not_that_it_is_broken(
+    graphs: list[Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(_: Graph) -> None:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(Graph, "capture_end", end)
+    call, function = CudaGraphs(), failing_in_turn(None, ValueError("a wait in a layer"))
+    call(function, {"x": torch.ones(2)})
+
+    with pytest.raises(ValueError, match="a wait in a layer"):
+        call(function, {"x": torch.ones(2)})
+
+
+def test_the_environment_switches_graphs_off(graphs: list[Graph], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLDRACE_CUDA_GRAPHS", "0")
+    call = CudaGraphs()
+
+    assert [call(double, {"x": torch.ones(1)}).item() for _ in range(3)] == [2, 2, 2]
+    assert not graphs
+
+
+@pytest.mark.parametrize("had_graphs", [True, False])
+def test_a_fold_without_room_drops_its_graphs_before_it_halves_a_batch(
+    monkeypatch: pytest.MonkeyPatch, had_graphs: bool
+) -> None:
+    class NoRoom:
+        any = had_graphs
+
+        def __call__(self, function: Callable[[Inputs], Tensor], inputs: Inputs, *_: object) -> Tensor:
+            if self.any == had_graphs and len(inputs["labels"]) == 8:
+                raise torch.OutOfMemoryError("no room")
+            return function(inputs)
+
+        def drop(self) -> None:
+            self.any = False
 
     alone, short = (start_fold(small_task(dropout=0.0)) for _ in range(2))
-    monkeypatch.setattr(short._gradients, "_replay", no_room)
+    monkeypatch.setattr(short._gradients, "_graphs", NoRoom())
 
     alone.train_step()
     short.train_step()
 
-    assert short.state.micro_batch == alone.state.micro_batch
-    assert not short._gradients.stay
+    assert short.state.micro_batch == (alone.state.micro_batch if had_graphs else 4)
     for one, other in zip(alone.state.model.parameters(), short.state.model.parameters(), strict=True):
-        assert torch.equal(one, other)
+        assert torch.allclose(one, other, atol=0 if had_graphs else 1e-3)

@@ -27,7 +27,7 @@ from foldrace.trainer.modeling.shortcuts import (
     apply_shortcuts,
     cpu_attention,
     cpu_dropout,
-    launches_alike,
+    is_capturable,
 )
 
 CPU = torch.device("cpu")
@@ -116,10 +116,17 @@ def test_the_last_layer_of_a_pooled_electra_is_computed_for_all_tokens() -> None
 
 
 @MODEL
-def test_an_encoder_whose_mask_is_widened_launches_alike(model: str) -> None:
+def test_an_encoder_whose_mask_is_widened_is_capturable(model: str) -> None:
     built = apply_shortcuts(MODELS[model](), torch.device("cuda"))
 
-    assert launches_alike(built) == (model != "distilbert")
+    assert is_capturable(built) == (model != "distilbert")
+
+
+def test_a_model_that_computes_layers_twice_or_attends_its_own_way_is_not_capturable() -> None:
+    for setting in ({"gradient_checkpointing": True}, {"attn_implementation": "eager"}):  # as a config.json may say
+        built = apply_shortcuts(BertForSequenceClassification(BertConfig(**SIZES, **setting)), torch.device("cuda"))
+
+        assert not is_capturable(built)
 
 
 def test_another_kind_of_model_keeps_its_layers() -> None:

@@ -30,8 +30,8 @@ def apply_shortcuts(model: PreTrainedModel, device: torch.device) -> PreTrainedM
 
     Its weights keep their names.
     """
-    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
-    if isinstance(layers, nn.ModuleList) and isinstance(layers[-1], _FIRST_TOKEN_LAYERS):
+    layers = _layers(model)
+    if layers is not None and isinstance(layers[-1], _FIRST_TOKEN_LAYERS):
         if not isinstance(model, PooledClassifier):
             layers[-1] = FirstTokenLayer(layers[-1])
         model.base_model.register_forward_pre_hook(_widen_mask, with_kwargs=True)
@@ -45,12 +45,23 @@ def apply_shortcuts(model: PreTrainedModel, device: torch.device) -> PreTrainedM
     return model
 
 
-def launches_alike(model: PreTrainedModel) -> bool:
+def is_capturable(model: PreTrainedModel) -> bool:
     """Whether all batches of a shape launch the same work on a CUDA device, and none waits for it.
 
-    That is known of the encoders whose mask is widened here. Others may leave out layers at random, or look at a mask.
+    That is known of the encoders whose mask is widened here, with torch's attention. Others may leave out layers at
+    random, or look at a mask; a layer that is computed twice looks at the generator.
     """
-    return any(isinstance(module, (*_FIRST_TOKEN_LAYERS, FirstTokenLayer)) for module in model.modules())
+    layers = _layers(model)
+    if layers is None or not isinstance(layers[-1], (*_FIRST_TOKEN_LAYERS, FirstTokenLayer)):
+        return False
+    computes_twice = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    return model.config._attn_implementation == "sdpa" and not computes_twice
+
+
+def _layers(model: PreTrainedModel) -> nn.ModuleList | None:
+    """The layers of an encoder that is built as BERT is; None of any other model."""
+    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    return layers if isinstance(layers, nn.ModuleList) else None
 
 
 class FirstTokenLayer(GradientCheckpointingLayer):

@@ -9,8 +9,8 @@ from foldrace.trainer.data.batching import Batch
 from foldrace.trainer.modeling.adversary import Adversary
 from foldrace.trainer.modeling.head_dropout import sampled_logits
 from foldrace.trainer.modeling.losses import RDROP_PASSES, loss_sum
-from foldrace.trainer.modeling.shortcuts import launches_alike
-from foldrace.trainer.training.replay import Inputs, Replay
+from foldrace.trainer.modeling.shortcuts import is_capturable
+from foldrace.trainer.training.cuda_graphs import CudaGraphs, Inputs
 
 _LABELS = "labels"
 
@@ -24,8 +24,8 @@ class Gradients:
         """`dtype`: of autocast, None for none; `weights`: those of the classes."""
         self._model, self._knobs, self._dtype, self._weights = model, knobs, dtype, weights
         self._adversary = Adversary(model, knobs.fgm_epsilon) if knobs.fgm_epsilon > 0 else None
-        replays = model.device.type == "cuda" and self._adversary is None and launches_alike(model)
-        self._replay = Replay() if replays and not knobs.gradient_checkpointing else None
+        is_nvidia = model.device.type == "cuda" and torch.version.hip is None
+        self._graphs = CudaGraphs() if is_nvidia and self._adversary is None and is_capturable(model) else None
 
     def add(self, batch: Batch, labels: Tensor, batch_rows: int) -> Tensor:
         """Add the gradients of some rows of a batch of `batch_rows`, divided by those.
@@ -34,18 +34,21 @@ class Gradients:
             Their loss, summed over the rows. The next call may overwrite it.
         """
         inputs = {**batch, _LABELS: labels}
-        if self._replay is None:
+        if self._graphs is None:
             return self._add(inputs, batch_rows)
-        return self._replay(lambda inputs: self._add(inputs, batch_rows), inputs, batch_rows)
+        return self._graphs(lambda held: self._add(held, batch_rows), inputs, batch_rows)
 
     @property
     def stay(self) -> bool:
-        """Whether the gradients have to stay where they lie from batch to batch."""
-        return self._replay is not None
+        """Whether the gradients have to stay where they lie from batch to batch, as graphs add to them there."""
+        return self._graphs is not None
 
-    def record_nothing(self) -> None:
-        """Give the memory of recordings back, and launch everything one by one from here on."""
-        self._replay = None
+    def drop_graphs(self) -> bool:
+        """Give the memory of CUDA graphs back, and capture no more. Whether there were any."""
+        if self._graphs is None or not self._graphs.any:
+            return False
+        self._graphs.drop()
+        return True
 
     def _add(self, inputs: Inputs, batch_rows: int) -> Tensor:
         loss = self._loss(inputs)

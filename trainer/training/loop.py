@@ -169,13 +169,13 @@ class FoldTrainer:
         state.loss = state.loss + self._gradients.add(batch, labels, batch_rows)
 
     def _make_room(self) -> None:
-        """Do without recordings; where there are none, halve the micro-batch."""
+        """Do without CUDA graphs; where there are none, halve the micro-batch."""
         # Called outside of the `except` block: in it, the traceback would keep the tensors of the failed step alive.
-        state, had_recordings = self.state, self._gradients.stay
-        self._gradients.record_nothing()
+        state = self.state
+        had_graphs = self._gradients.drop_graphs()
         state.optimizer.zero_grad()
         release_memory(state.device)
-        if had_recordings:
+        if had_graphs:
             return
         if state.micro_batch == 1:
             raise OutOfMemoryError(

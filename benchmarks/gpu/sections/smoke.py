@@ -49,9 +49,9 @@ def _run_pytest(report: Report) -> None:
 def _checks() -> Iterator[tuple[str, Callable[[], None]]]:
     for knobs in cuda.FOLDS:
         yield f"a fold trains and resumes {knobs}", partial(cuda.check_a_fold_trains_and_resumes, **knobs)
-    for knobs in cuda.REPEATED:
-        check = partial(cuda.check_repeated_steps_are_those_that_python_launches, **knobs)
-        yield f"repeated steps are those that Python launches {knobs}", check
+    for knobs in cuda.REPLAYED:
+        check = partial(cuda.check_replayed_steps_are_those_that_python_launches, **knobs)
+        yield f"replayed steps are those that Python launches {knobs}", check
     yield "a step waits for nothing", cuda.check_a_step_waits_for_nothing
     for dtype in (None, torch.bfloat16):
         name = f"probabilities are those of the CPU, {dtype or 'fp32'}"

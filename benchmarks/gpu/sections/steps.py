@@ -31,8 +31,8 @@ ON_DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")
 LAUNCH_BOUND = 0.3  # of a step: above it, the device waits for Python more than a step's own gaps explain
 # How a step's kernels are launched.
 WAYS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "by the device": nullcontext,
-    "by Python": launched_by_python,
+    "replayed": nullcontext,
+    "launched by Python": launched_by_python,
 }
 BATCHES = (32, 64, 128, 256)
 SIZES = (3072, 8192, 16384, 32768)  # padded tokens of an evaluation batch
@@ -116,7 +116,7 @@ def _show_traces(report: Report, task: FoldTask, path: Path) -> None:
     for way, launched in WAYS.items():
         with launched():
             seconds, trace = _seconds_per_step(task), _trace(task, path)
-        report.figure(f"a step of {task.knobs.batch_size} rows, launched {way}", f"{seconds * 1e3:.2f} ms")
+        report.figure(f"a step of {task.knobs.batch_size} rows, {way}", f"{seconds * 1e3:.2f} ms")
         if not trace.kernels:
             report.unchecked("kernels and idle time", "the profiler saw no kernel; it may not be allowed to look")
             return
