@@ -52,7 +52,7 @@ class FinalCovered:
 
     Attributes:
         accuracy: of the best evaluations, and its interval.
-        unbiased: of evaluations that other rows picked.
+        unbiased: less the luck of the best evaluations; `final` tells its interval.
         truth, ensemble: accuracies on fresh rows, the mean of the models and that of their vote.
     """
 
@@ -114,16 +114,23 @@ def report(studies: Sequence[Covered]) -> list[str]:
     honest = [(study.honest, study.honest_truth) for study in studies]
     believed = [(study.believed, study.believed_truth) for study in studies]
     out_of_fold = [(study.final.accuracy, study.final.truth) for study in studies]
+    without_luck = [(_moved(study.final.accuracy, study.final.unbiased), study.final.truth) for study in studies]
     luck = np.mean([study.chosen - study.honest_truth for study in studies])
-    unbiased = np.array([study.final.unbiased - study.final.truth for study in studies])
     gains = np.array([study.final.ensemble - study.final.truth for study in studies])
     return [
         f"{len(studies)} studies; chosen on these folds: {luck:+.4f} too high on average",
         f"folds that did not choose it: {coverage(honest)}",
         f"believed: {coverage(believed)}",
         f"out of fold: {coverage(out_of_fold)}",
-        f"out of fold, picked by other rows: {_mean(unbiased)} too high; the ensemble gains {_mean(gains)}",
+        f"out of fold, less the luck of the best evaluations: {coverage(without_luck)}",
+        f"the ensemble gains {_mean(gains)}",
     ]
+
+
+def _moved(score: tuple[float, float, float], mean: float) -> tuple[float, float, float]:
+    """The interval of a score, around another mean."""
+    value, low, high = score
+    return mean, mean + low - value, mean + high - value
 
 
 def _mean(values: FloatArray) -> str:
