@@ -43,6 +43,28 @@ def test_a_lead_within_the_scatter_of_folds_is_within_chance_and_a_large_one_is_
     assert far.lead(1, over=3).is_clear
 
 
+@pytest.mark.parametrize("second", [[0.8] * FOLDS, [0.8, *[NAN] * (FOLDS - 1)]], ids=["whole", "one fold"])
+def test_no_lead_is_clear_where_all_trials_end_alike(second: list[float]) -> None:
+    rows = [[0.8] * FOLDS, second, [0.8] * FOLDS, [0.8, *[NAN] * (FOLDS - 1)]]
+
+    found = assessed([[*row, *NOT_TRAINED] for row in rows], size=50)
+
+    assert found.leads
+    for lead in found.leads:
+        assert lead.difference == 0
+        assert lead.probability == pytest.approx(0.5, abs=0.05)
+
+
+def test_less_than_a_row_between_two_trials_is_within_chance() -> None:
+    """Nothing scatters here, so that the smallest difference would be certain."""
+    rows = [[0.8] * FOLDS, [0.8004] * FOLDS, [0.8] * FOLDS]
+
+    found = assessed([[*row, *NOT_TRAINED] for row in rows], size=50)
+
+    assert found.trial == 1
+    assert not any(lead.is_clear for lead in found.leads)
+
+
 def test_the_lines_have_the_names_that_the_design_gives_them() -> None:
     leads = Lead(0, 0.0024, 0.58), Lead(3, 0.031, 0.991)
     found = Assessment(13, 0.8218, Interval(0.8012, 0.7709, 0.8291), 5, leads, baseline=0)
