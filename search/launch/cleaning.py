@@ -7,6 +7,7 @@ database, or lies outside the run's folder, is left alone.
 import os
 import re
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from shutil import rmtree
 
 import sqlalchemy as sa
 
-from foldrace.search.ensemble.job import finished_jobs
+from foldrace.search.ensemble.job import STUDY_FILE, finished_jobs
 from foldrace.search.session import Session
 from foldrace.search.study_store import RESCORE, FoldKey, job_name, study_exists, trained_folds
 from foldrace.storage import optuna_rows, tables
@@ -28,7 +29,7 @@ _ATTEMPT = re.compile(r"attempt-\d+")
 _OF_SEARCH = re.compile(r"trial-(\d+)/fold-\d+")
 _OF_FINAL = re.compile(r"(final-\d+)/seed-(\d+)/fold-(\d+)")
 _OF_RESCORE = re.compile(rf"{RESCORE}/trial-(\d+)/repeat-(\d+)/fold-(\d+)")
-_MODEL = re.compile(rf"(final-\d+)/seed-\d+/fold-\d+/{MODEL_FOLDER}")
+_MODEL = re.compile(rf"seed-\d+/fold-\d+/{MODEL_FOLDER}")
 _ABANDONED_SECONDS = 3600  # nobody writes one file for so long
 _KINDS = (
     ("checkpoints", re.compile(r".*/attempt-\d+/.*")),
@@ -130,15 +131,37 @@ def _find_waste(session: Session) -> Iterator[tuple[Path, str]]:
         fold = folder.parent.relative_to(run).as_posix()
         if _ATTEMPT.fullmatch(folder.name) and has_ended(fold):
             yield folder, "checkpoints of folds that have ended"
-    jobs = [job.name for job in finished_jobs(run)]
-    superseded = {job for job in jobs[1:] if not _is_busy(session.database, job_name(session.study.name, job))}
-    for folder in folders:
-        match = _MODEL.fullmatch(folder.relative_to(run).as_posix())
-        if match is not None and match[1] in superseded:
-            yield folder, f"models of {match[1]}, which {jobs[0]} supersedes"
+    for job, newer in _superseded(session):
+        for folder in _models(job):
+            yield folder, f"models of {job.name}, which {newer.name} supersedes"
     for path in sorted([*folders, *_files(run)]):
         if path.name.startswith(PARTIAL) and _is_abandoned(path):
             yield path, "unfinished files of processes that were killed"
+
+
+def _superseded(session: Session) -> Iterator[tuple[Path, Path]]:
+    """The finished final jobs that nobody needs, each with a newer one of the same data and at least as many models."""
+    jobs = finished_jobs(session.workspace.folder)
+    for place, job in enumerate(jobs):
+        able = (one for one in jobs[:place] if len(_models(one)) >= len(_models(job)) and _rows(one) == _rows(job))
+        newer = next(able, None)
+        if newer is not None and not _is_busy(session.database, job_name(session.study.name, job.name)):
+            yield job, newer
+
+
+def _models(job: Path) -> list[Path]:
+    """The folders of a final job's models, without those that lie behind a link."""
+    folders = [] if job.is_symlink() else sorted(_folders(job))
+    return [folder for folder in folders if _MODEL.fullmatch(folder.relative_to(job).as_posix())]
+
+
+def _rows(job: Path) -> tuple[object, object]:
+    """What a final job's study file says of its rows: the data, and whether some are held out."""
+    try:
+        study = tomllib.loads((job / STUDY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None, None
+    return study.get("data"), study.get("final", {}).get("validation", True)
 
 
 def _ended_folds(session: Session) -> Callable[[str], bool]:

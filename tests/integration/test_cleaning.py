@@ -141,6 +141,33 @@ def test_models_of_all_but_the_newest_finished_final_job_go(session: Session) ->
     assert "models of final-9, which final-10 supersedes (1)" in str(told)
 
 
+@pytest.mark.parametrize(
+    ("newer", "folds", "are_kept"),
+    [
+        ('data = { train = "a", test = "b" }', 8, False),
+        ('data = { train = "a", test = "b" }', 2, True),
+        ('data = { train = "a", test = "other" }', 8, True),
+        ('data = { train = "a", test = "b" }\nfinal = { validation = false }', 8, True),
+    ],
+    ids=["alike", "fewer models", "other rows", "no rows held out"],
+)
+def test_a_newer_job_supersedes_one_of_the_same_data_with_no_more_models(
+    session: Session, newer: str, folds: int, are_kept: bool
+) -> None:
+    first, second = (session.workspace.final(number).folder for number in (1, 2))
+    texts, counts = ('data = { train = "a", test = "b" }', newer), (8, folds)
+    for job, text, count in zip((first, second), texts, counts, strict=True):
+        for fold in range(count):
+            leave(job / "seed-77" / f"fold-{fold}" / "model" / "model.safetensors")
+        leave(job / "ensemble.json")
+        (job / "study.toml").write_text(text, encoding="utf-8")
+
+    cleaned(session)
+
+    assert (first / "seed-77" / "fold-7" / "model").exists() == are_kept
+    assert (second / "seed-77" / "fold-0" / "model").exists()
+
+
 def test_models_of_a_job_that_is_trained_again_stay(session: Session) -> None:
     job = session.study.with_fixed({"gamma": 1.0, "epochs": 1})
     queue_folds(session.database, job, [FinalFold(0, 77)])
