@@ -79,7 +79,7 @@ def export(
     name: RunNameOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Write the leading complete trial as a final study file, with every knob fixed."""
+    """Write the leading trial as a final study file, with every knob fixed."""
     workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
     if prior is not None:
@@ -87,7 +87,7 @@ def export(
         return
     exported = inspect.export(run, trial=trial, output=output, force=force, workspace=workspace)
     best, better, metric = exported.trial, exported.better, run.search.metric
-    typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} ({best.note})")
+    typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} ({best.note(run.folds.count)})")
     if better is not None:
         typer.echo(f"better    trial {better.name} was taken over; --trial {better.name} exports it")
     if exported.assessment is not None:

@@ -57,10 +57,12 @@ class SelectedTrial:
         """The standard deviation between folds."""
         return statistics.stdev(self.folds) if len(self.folds) > 1 else 0.0
 
-    @property
-    def note(self) -> str:
-        """How its folds differ, in words; or that it was added by hand without them."""
-        return f"sd {self.deviation:.4f}" if self.folds else BY_HAND
+    def note(self, folds: int) -> str:
+        """How its folds differ, in words, and how many of the study's they are; or that it was added by hand."""
+        if not self.folds:
+            return BY_HAND
+        differ = [f"sd {self.deviation:.4f}"] if len(self.folds) > 1 else []
+        return ", ".join(differ + [f"{len(self.folds)} of {folds} folds"] * (len(self.folds) != folds))
 
 
 def select_trial(database: Database, study: Study, name: str | None = None) -> SelectedTrial:

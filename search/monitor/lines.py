@@ -51,7 +51,8 @@ def _things(status: StudyStatus) -> str:
 
 
 def _assessment_lines(assessment: "Assessment", best: BestTrial | None) -> list[str]:
-    leader = [] if best is not None and best.number == assessment.trial else [f"leader    trial {assessment.trial}"]
+    leads = f"leader    trial {assessment.trial} by all that is known; `foldrace export` takes it"
+    leader = [] if best is not None and best.number == assessment.trial else [leads]
     return [*leader, *assessment.lead_lines, *assessment.lines]
 
 

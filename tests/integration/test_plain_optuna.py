@@ -295,7 +295,7 @@ def test_a_trial_that_was_added_is_named_exported_and_reported(
     assert "best      trial 1: accuracy 0.9000 (added by hand, without folds)" in str(read_status(database, study.name))
     assert "The best is trial 1 (added by hand, without folds): mean fold accuracy 0.9000" in search_report(session)
     exported = export_trial(session, None, None)
-    assert exported.trial.note == "added by hand, without folds"
+    assert exported.trial.note(5) == "added by hand, without folds"
     assert load_stored(exported.path).fixed == study.with_fixed(exported.trial.sampled).fixed
     assert load_stored(exported.path).fixed["epochs"] == 9
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,14 @@ def test_an_exported_study_has_every_knob_fixed_and_no_password(
     assert exported.hyperparameters({}).epochs == 7
     assert exported.training.keys() == Hyperparameters.model_fields.keys()
     assert Identity.of(exported) == Identity.of(study.with_fixed(SELECTED.sampled))
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [((0.6, 0.8), "sd 0.1414"), ((0.6,), "1 of 2 folds")],
+)
+def test_a_trial_without_all_its_folds_says_how_many_it_has(folds: tuple[float, ...], said: str) -> None:
+    assert replace(SELECTED, folds=folds).note(2) == said
 
 
 def test_an_exporter_killed_at_any_step_leaves_one_whole_file(make_study: Callable[..., Study], tmp_path: Path) -> None:
