@@ -32,7 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share what takes long to make stay in one process, in their order."""
     for item in items:
-        for shared in {"finished", "walk"}.intersection(getattr(item, "fixturenames", ())):
+        for shared in {"finished", "undisturbed", "walk"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group(shared))
 
 

@@ -1,6 +1,6 @@
-"""Real workers of the demo, killed, frozen, paused and stopped: every trial is finished, once, from where it stood.
+"""Real workers of the demo, killed, paused and stopped: every trial is finished, once, from where it stood.
 
-The workers' hearts beat once a second here, so that a lease of four seconds will do.
+A worker's heart beats once a second here, so that it soon hears what it is asked.
 """
 
 import hashlib
@@ -10,11 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from typing import TypeVar
 
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -29,25 +27,22 @@ from foldrace.storage.database import Database
 from foldrace.studies.loading import load
 from foldrace.trainer.results import ResultError
 from foldrace.trainer.training_data import open_training_data
-from tests.support.commands import SMALL_RUN, Finished, begin_foldrace, foldrace_in, quicken_heart, wait_for_end
+from tests.support.commands import SMALL_RUN, Finished, begin_foldrace, foldrace_in, quicken_heart, wait, wait_for_end
 from tests.support.killing import killed_at
 
 STUDY = (
-    *("--set", "folds.count=2", "--set", "search.baseline={}", "--set", "training.evaluations=2"),
-    *("--set", "search.pruner=none", "--set", "search.lease_seconds=4", "--set", "search.checkpoint_minutes=0.005"),
+    *("--trials", "3", "--set", "folds.count=2", "--set", "search.baseline={}", "--set", "training.evaluations=2"),
+    *("--set", "training.epochs=4", "--set", "search.pruner=none", "--set", "search.checkpoint_minutes=0.005"),
 )
 CANARY = "c4n4ry-9f3e"
-T = TypeVar("T")
-Start = Callable[..., "WorkerProcess"]
 
 
 class WorkerProcess:
     """A `foldrace worker` of a study of three trials, and its log."""
 
-    def __init__(self, folder: Path, name: str, epochs: int, url: str) -> None:
-        self._log = folder / f"{name}.log"
-        command = ["worker", "demo", "--device", "cpu", "--trials", "3", *STUDY]
-        command += ["--set", f"training.epochs={epochs}", "--set", f"search.storage={url}"]
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "worker.log"
+        command = ["worker", "demo", "--device", "cpu", *STUDY]
         with self._log.open("w") as log:
             self.process = begin_foldrace(folder, command, log.fileno(), log.fileno(), quicken_heart)
 
@@ -59,41 +54,12 @@ class WorkerProcess:
         """The first group of what the log says sooner or later."""
         return str(wait(lambda: re.search(pattern, self.log), lambda: self.log)[1])
 
-    def send(self, number: int) -> None:
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
-
     def exit_status(self) -> int:
         return wait_for_end(self.process, 120)
 
 
-def wait(look: Callable[[], T | None], explain: Callable[[], str]) -> T:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(explain())
-
-
 def checkpoints(folder: Path, number: str) -> list[Path]:
     return list(folder.glob(f"runs/demo/trial-{int(number):05}/fold-*/attempt-*/checkpoint-*"))
-
-
-def freeze(worker: WorkerProcess, url: str) -> None:
-    """Stop a worker while it holds no lock of SQLite: as long as it held one, nobody could go on."""
-    engine = sa.create_engine(url)
-    while True:
-        worker.send(signal.SIGSTOP)
-        try:
-            if engine.dialect.name == "sqlite":
-                with engine.connect() as connection:
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")
-            break
-        except sa.exc.OperationalError:
-            worker.send(signal.SIGCONT)
-    engine.dispose()
 
 
 def summary(url: str) -> StudyStatus:
@@ -104,43 +70,16 @@ def summary(url: str) -> StudyStatus:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts workers in one folder, and ends them with the test."""
-    workers: list[WorkerProcess] = []
-
-    def begin_worker(epochs: int, url: str) -> WorkerProcess:
-        workers.append(WorkerProcess(tmp_path, f"worker-{len(workers)}", epochs, url))
-        return workers[-1]
-
-    yield begin_worker
-    for worker in workers:
-        worker.process.kill()
-        worker.process.join()
-
-
-def test_what_a_killed_and_a_frozen_worker_held_is_finished_once_by_others(
-    start: Start, storage_url: str, tmp_path: Path
-) -> None:
-    killed, frozen = start(epochs=2, url=storage_url), start(epochs=2, url=storage_url)
-    numbers = [worker.wait_for(r"trial (\d), attempt 1") for worker in (killed, frozen)]
-    for number in numbers:
-        wait(lambda number=number: checkpoints(tmp_path, number), lambda: killed.log)  # type: ignore[misc]
-    killed.process.kill()
-    freeze(frozen, storage_url)
-    heir = start(epochs=2, url=storage_url)
-    heir.wait_for(rf"trial ({numbers[1]}), attempt 2")
-    frozen.send(signal.SIGCONT)
-
-    assert [frozen.exit_status(), heir.exit_status()] == [0, 0]
-    assert f"trial {numbers[1]} was taken over by another worker" in frozen.log
-    told = killed.log + frozen.log + heir.log
-    assert sorted(re.findall(r"trial (\d) complete", told)) == ["0", "1", "2"]
-    assert summary(storage_url).trials == {"COMPLETE": 3}
-    assert not summary(storage_url).orphans
+def worker(tmp_path: Path) -> Iterator[WorkerProcess]:
+    """A worker that ends with the test."""
+    begun = WorkerProcess(tmp_path)
+    yield begun
+    begun.process.kill()
+    begun.process.join()
 
 
 def test_pause_lets_a_trial_end_or_releases_it_resume_goes_on_and_stop_leaves_a_checkpoint(
-    start: Start, tmp_path: Path
+    worker: WorkerProcess, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/runs/demo/study.db"
 
@@ -148,7 +87,6 @@ def test_pause_lets_a_trial_end_or_releases_it_resume_goes_on_and_stop_leaves_a_
         told = foldrace_in(tmp_path, *control, "demo")
         assert told.returncode == 0, told.stderr
 
-    worker = start(epochs=4, url=url)
     worker.wait_for("trial (0), attempt 1")
     ask("pause")
     worker.wait_for("trial (0) complete")

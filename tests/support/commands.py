@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from importlib import import_module
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TypeVar
 
 from foldrace.search.cli.main import main
 from foldrace.search.trials.heartbeat import USUAL
@@ -41,6 +43,7 @@ SMALL_RUN = (
     *("--set", "training.evaluations=2"),
 )
 Command = Callable[..., subprocess.CompletedProcess[str]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,17 @@ def wait_for_end(command: ForkProcess, timeout: float) -> int:
         command.join()
     assert command.exitcode is not None
     return command.exitcode
+
+
+def wait(look: Callable[[], T | None], explain: Callable[[], str]) -> T:
+    """What a look finds sooner or later."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(explain())
 
 
 def quicken_heart() -> None:

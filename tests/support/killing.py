@@ -1,11 +1,15 @@
-"""Kill a process in the middle of writing a file, at a step that is counted, not timed."""
+"""Kill a process, or stop it, at a step that is counted, not timed."""
 
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
+from foldrace.search.trials.claim import Claim
 from foldrace.storage.files import atomic, exchange
 
 _WRITING = (atomic.__file__, exchange.__file__)
@@ -33,3 +37,41 @@ def _killer(step: int) -> Callable[[FrameType, str, object], None]:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return profile
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Before a worker's claim of a fold does something, once so many evaluations of the fold are stored.
+
+    Attributes:
+        fold: the number of its trial, and its own.
+        method: of the claim; its first call is meant.
+    """
+
+    fold: tuple[int, int]
+    stored: int
+    method: str
+    sends: int = signal.SIGKILL
+
+    def is_now(self, claim: Claim) -> bool:
+        stored = sum(fold == claim.fold for fold, _ in claim.evaluations)
+        return ((claim.number, claim.fold), stored) == (self.fold, self.stored)
+
+
+def signal_at(moment: Moment) -> None:
+    """Have this process, a worker, send itself a signal. While it is stopped, it holds no lock of the database."""
+    method, beat, quiet = getattr(Claim, moment.method), Claim.beat, threading.Lock()
+
+    def interrupted(claim: Claim, *args: Any, **kwargs: Any) -> Any:
+        if moment.is_now(claim):
+            setattr(Claim, moment.method, method)
+            with quiet:
+                os.kill(os.getpid(), moment.sends)
+        return method(claim, *args, **kwargs)
+
+    def beat_quietly(claim: Claim) -> bool:
+        with quiet:
+            return beat(claim)
+
+    for name, instead in ((moment.method, interrupted), ("beat", beat_quietly)):
+        setattr(Claim, name, instead)
