@@ -137,7 +137,9 @@ def worker_problems(snapshot: Snapshot) -> list[str]:
 def against(status: StudyStatus) -> str:
     """By how much the best trial beats the baseline; empty where that is not known."""
     best, baseline = status.best, status.baseline
-    return "" if best is None or baseline is None else f", {best.value - baseline:+.4f} against the baseline"
+    if best is None or baseline is None:
+        return ""
+    return ", the baseline" if best.number == 0 else f", {best.value - baseline:+.4f} against the baseline"
 
 
 def compute(status: StudyStatus) -> str:

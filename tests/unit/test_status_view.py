@@ -68,6 +68,14 @@ def test_status_tells_best_savings_outlook_workers_orphans_and_failures(status: 
     assert "trial 5: out of memory" in told
 
 
+def test_a_baseline_that_is_the_best_is_named_so(status: StudyStatus) -> None:
+    assert status.best is not None
+    best = replace(status.best, number=0)
+
+    assert ", the baseline" in "\n".join(status_lines(replace(status, best=best)))
+    assert "against the baseline" not in "\n".join(status_lines(replace(status, best=best)))
+
+
 def test_a_log_is_told_each_minute_what_the_workers_do(status: StudyStatus, capsys: pytest.CaptureFixture[str]) -> None:
     line, now = "trial 4, fold 2, epoch 3.1 of 8, accuracy 0.7100; about 12 min left", [0.0]
     view = LineView(lambda: now[0])
