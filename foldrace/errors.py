@@ -2,6 +2,8 @@
 
 import logging
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from reprlib import Repr
 
 _HIDDEN = "***"
@@ -73,6 +75,11 @@ class LogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         return hide_passwords(super().format(record))
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """` did you mean NAME?`, of the known name that is nearly the one that was found; empty where none is."""
+    return "".join(f" did you mean {name}?" for name in get_close_matches(found[:_LONGEST], list(known), 1))
 
 
 def printable(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from foldrace.errors import has_url_with_password
+from foldrace.errors import did_you_mean, has_url_with_password
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.messages import explain
 from foldrace.studies.overrides import absolute, apply_override, parse_override, set_key, with_absolute_files
@@ -23,6 +23,7 @@ SHIPPED = Path(__file__).parent
 Overrides = Mapping[str, object] | Iterable[str]
 MAX_LENGTH, MAX_DOTS = 100_000, 500  # tomllib's time grows with the square of the dots of a key
 _TOO_DEEP = "not a study file: its values are nested too deep"
+_TABLES = (".tsv", ".csv", ".json", ".jsonl", ".parquet")  # which `foldrace init` reads
 STORAGE_VARIABLE = "FOLDRACE_STORAGE"  # in the environment; replaces search.storage
 
 
@@ -103,7 +104,7 @@ def parse_stored(raw: Mapping[str, Any], source: str) -> Study:
     try:
         return _validated(raw, source)
     except StudyError as error:
-        what = str(error).partition("; known: ")[0]  # which keys this version knows is of no use here
+        what = re.split("; (?:known: |did you mean )", str(error))[0]  # what this version knows is of no use here
         raise StudyError(f"{what}; a newer foldrace made it, so update foldrace") from None
 
 
@@ -127,10 +128,23 @@ def find(path: str | Path, runs: Path | None = None) -> Path:
             return run
         if shipped.is_file():
             return shipped
-    names = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.toml")))
+    raise StudyError(f"{path}: no such study file;{_instead(candidate, runs)}")
+
+
+def _instead(missing: Path, runs: Path | None) -> str:
+    """What may be meant by a study that is not there."""
+    run = missing.parent
+    if missing.name == "final.toml" and (run / "study.toml").is_file():
+        there = "" if run == Path("runs", run.name) else f" --workspace {run.parent}"
+        return f" foldrace export {run.name}{there} writes it once a trial is complete"
+    if Path(f"{missing}.toml").is_file():
+        return f" did you mean {missing}.toml?"
+    shipped = sorted(file.stem for file in SHIPPED.glob("*.toml"))
     done = [] if runs is None else sorted(run.name for run in runs.glob("*") if _of_run(run) is not None)
+    beside = map(str, sorted(missing.parent.glob("*.toml"))) if missing.suffix == ".toml" else ()
+    near = did_you_mean(str(missing), [*done, *shipped, *beside])
     known = f"; runs in {runs}: {', '.join(done)}" if done else ""
-    raise StudyError(f"{path}: no such study file; shipped studies: {names}{known}")
+    return f"{near} shipped studies: {', '.join(shipped)}{known}"
 
 
 def _of_run(folder: Path) -> Path | None:
@@ -143,12 +157,15 @@ def _of_run(folder: Path) -> Path | None:
 def _read(source: Path) -> dict[str, Any]:
     """A study file as plain data, its paths absolute. Raises StudyError."""
     try:
-        text = source.read_text(encoding="utf-8-sig")
+        raw = parse_toml(source.read_text(encoding="utf-8-sig"), str(source))
     except OSError as error:
         raise StudyError(f"{source}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise StudyError(f"{source}: not a TOML file: {error}") from None
-    return _with_absolute_paths(parse_toml(text, str(source)), source.parent)
+    except (ValueError, StudyError) as error:
+        if source.suffix.lower() in _TABLES:
+            found = "not a study file, but rows by its name"
+            raise StudyError(f"{source}: {found}; foldrace init {source} writes a study for them") from None
+        raise error if isinstance(error, StudyError) else StudyError(f"{source}: not a TOML file: {error}") from None
+    return _with_absolute_paths(raw, source.parent)
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:

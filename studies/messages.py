@@ -4,7 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from foldrace.studies.settings import SHOWN, explain_value
+from foldrace.errors import did_you_mean
+from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.settings import SHOWN, Choices, Range, explain_value
 from foldrace.studies.study import NAME_RULE, Study
 
 _UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}  # pydantic puts them into the path of a key
@@ -12,7 +14,10 @@ _UNION_TAGS = {"value", "range", "choices", "bool", "int", "float", "str"}  # py
 
 def explain(error: ValidationError) -> str:
     """The first of a validation's errors, as `key: what is wrong`."""
-    first = error.errors()[0]
+    first, *others = error.errors()
+    if first["type"] == "missing":  # perhaps by its name alone
+        beside = (one for one in others if one["type"] == "extra_forbidden" and one["loc"][:-1] == first["loc"][:-1])
+        first = next(beside, first)
     key = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS)
     if first["loc"][-1:] == ("bool",):  # the first of the kinds that a value may be of
         forms = "expected a value, { low = ..., high = ... } or { choices = [...] }"
@@ -23,8 +28,10 @@ def explain(error: ValidationError) -> str:
 def _explain_one(error: Any) -> str:
     """One of a validation's errors as words, with what was found."""
     if error["type"] == "extra_forbidden":
-        known = ", ".join(_keys_beside(error["loc"]))
-        return f"unknown key; known: {known}" if known else "unknown key"
+        known, found = _keys_beside(error["loc"]), str(error["loc"][-1])
+        if found in Hyperparameters.model_fields:
+            return f"unknown key; did you mean training.{found}?"
+        return f"unknown key;{did_you_mean(found, known)} known: {', '.join(known)}" if known else "unknown key"
     if error["type"] == "missing":
         return "missing"
     if error["type"] == "string_pattern_mismatch":  # of a name, the only one
@@ -34,6 +41,11 @@ def _explain_one(error: Any) -> str:
 
 def _keys_beside(place: tuple[int | str, ...]) -> list[str]:
     """The keys of the section that a key is in; [] where it is in none."""
+    match place:
+        case (*_, "range", _):
+            return [*Range.model_fields, "choices"]
+        case (*_, "choices", _):
+            return list(Choices.model_fields)
     section: Any = Study
     for part in place[:-1]:
         field = section.model_fields.get(part)

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from foldrace.errors import Shown
+from foldrace.errors import Shown, did_you_mean
 from foldrace.studies.knobs import Hyperparameters, Value, bounds, is_integer, is_numeric, is_searchable
 
 GRID_TOLERANCE = 1e-6  # of a step, by which a value may miss the grid of its range
@@ -122,8 +122,8 @@ def check_setting(knob: str, setting: Setting, where: str | None = None) -> None
     """Raise ValueError unless the knob can have `setting`; `where` is the key that the error names."""
     where = where or f"training.{knob}"
     if knob not in Hyperparameters.model_fields:
-        known = ", ".join(Hyperparameters.model_fields)
-        raise ValueError(f"{where}: unknown knob; known: {known}")
+        known = Hyperparameters.model_fields
+        raise ValueError(f"{where}: unknown knob;{did_you_mean(knob, known)} known: {', '.join(known)}")
     if isinstance(setting, Range | Choices) and not is_searchable(knob):
         raise ValueError(f"{where}: cannot be searched; give it one value")
     if isinstance(setting, Range):
@@ -225,7 +225,9 @@ def check_baseline(place: str, value: Value, setting: Range | Choices, baseline:
             raise ValueError(f"{place}: {value!r} is not one of {list(setting.choices)}")
         return
     if not allows(setting, value):
-        raise ValueError(f"{place}: {value!r} lies outside the searched {setting.low:g} to {setting.high:g}")
+        within = "give one within" if "[" in place else f"--set {place}=VALUE gives one within"
+        outside = f"{value!r} lies outside the searched {setting.low:g} to {setting.high:g}"
+        raise ValueError(f"{place}: {outside}; {within}")
     if setting.step is not None:
         steps = (float(value) - setting.low) / setting.step
         if abs(steps - round(steps)) > GRID_TOLERANCE:

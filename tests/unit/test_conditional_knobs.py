@@ -36,7 +36,10 @@ BOTH = study(optimizer=OPTIMIZER, momentum=MOMENTUM)
 @pytest.mark.parametrize(
     ("training", "message"),
     [
-        ({"momentum": {**MOMENTUM, "when": {"optimiser": "sgd"}}}, "momentum.when.optimiser: unknown knob; known: opt"),
+        (
+            {"momentum": {**MOMENTUM, "when": {"optimiser": "sgd"}}},
+            "momentum.when.optimiser: unknown knob; did you mean optimizer",
+        ),
         ({"momentum": {**MOMENTUM, "when": {"momentum": 0.9}}}, "momentum.when.momentum: a knob cannot depend on its"),
         ({"momentum": {**MOMENTUM, "when": {"optimizer": "rmsprop"}}}, "momentum.when.optimizer: Input should be 'a"),
         (

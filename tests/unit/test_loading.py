@@ -66,8 +66,27 @@ def test_another_name_may_be_given(file: Path) -> None:
 
 
 def test_no_such_study_names_the_shipped_ones() -> None:
-    assert refusal("dmeo").startswith("dmeo: no such study file; shipped studies: ")
+    assert refusal("mine").startswith("mine: no such study file; shipped studies: ")
+    assert refusal("dmeo").startswith("dmeo: no such study file; did you mean demo? shipped studies: ")
     assert "demo_pair, demo_text, klue_re_tiny, " in refusal("dmeo")
+
+
+def test_a_study_file_whose_ending_is_missing_or_misspelt_is_meant(file: Path) -> None:
+    assert refusal("../study/small") == "../study/small: no such study file; did you mean ../study/small.toml?"
+    assert refusal("../study/smal.toml").startswith(
+        "../study/smal.toml: no such study file; did you mean ../study/small.toml?"
+    )
+
+
+def test_a_final_study_that_was_not_exported_yet_is_what_export_writes(file: Path) -> None:
+    for root in (Path("runs"), Path("other")):
+        (root / "mine").mkdir(parents=True)
+        (root / "mine" / "study.toml").write_text(FILE, encoding="utf-8")
+
+    told = "no such study file; foldrace export mine{} writes it once a trial is complete"
+    assert refusal("runs/mine/final.toml") == f"runs/mine/final.toml: {told.format('')}"
+    assert refusal("other/mine/final.toml") == f"other/mine/final.toml: {told.format(' --workspace other')}"
+    assert "export" not in refusal("runs/another/final.toml")
 
 
 def test_another_name_that_is_none_is_refused_by_its_option(file: Path) -> None:
@@ -82,6 +101,8 @@ def test_no_such_run_names_the_runs_there_are(tmp_path: Path) -> None:
 
     with pytest.raises(StudyError, match=f"runs in {re.escape(str(tmp_path))}: first, second$"):
         load("thrid", runs=tmp_path)
+    with pytest.raises(StudyError, match=r"^scond: no such study file; did you mean second. shipped studies: "):
+        load("scond", runs=tmp_path)
 
 
 def test_a_run_that_has_final_jobs_alone_is_found_by_its_name(tmp_path: Path) -> None:
@@ -117,13 +138,29 @@ def test_every_shipped_study_can_be_run(path: Path) -> None:
         (b"name = '\xff'\n", "not a TOML file: 'utf-8' codec can't decode"),
         (b"", "name: missing"),
         (b"name = 's'\ndata = 'train.tsv'\n", "data: Input should be"),
-        (FILE.replace("lr =", "lrr =").encode(), "training.lrr: unknown knob; known: "),
+        (FILE.replace("lr =", "lrr =").encode(), "training.lrr: unknown knob; did you mean lr? known: "),
     ],
 )
 def test_a_file_that_is_no_study_is_refused(file: Path, content: bytes, message: str) -> None:
     file.write_bytes(content)
 
     assert refusal(file).startswith(f"{file}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"text,label\n"),
+        ("a.TSV", b"text\tlabel\n" * 10_000),
+        ("a.jsonl", b'{"text": 1}\n'),
+        ("a.parquet", b"PAR1\xff"),
+    ],
+)
+def test_rows_are_no_study_file_but_init_writes_one_for_them(file: Path, name: str, content: bytes) -> None:
+    Path(name).write_bytes(content)
+
+    told = f"foldrace init {name} writes a study for them"
+    assert refusal(name) == f"{name}: not a study file, but rows by its name; {told}"
 
 
 def test_a_folder_is_no_study_file(file: Path) -> None:
@@ -134,6 +171,7 @@ def test_a_folder_is_no_study_file(file: Path) -> None:
     ("newer", "message"),
     [
         ("training = { patience = 0.5 }", "training.patience: unknown knob"),
+        ("training = { lrr = 1 }", "training.lrr: unknown knob"),
         ("folds = { repeats = 2 }", "folds.repeats: unknown key"),
         ("search = { pruner = 'oracle' }", "search.pruner: Input should be .* found 'oracle'"),
     ],
@@ -229,7 +267,10 @@ def test_an_override_inside_a_value_is_refused(file: Path) -> None:
 
 def test_an_override_with_an_unknown_key_is_refused(file: Path) -> None:
     known = ", ".join(Search.model_fields)
-    assert refusal(file, "search.trails=3") == f"{file}: search.trails: unknown key; known: {known}"
+    assert (
+        refusal(file, "search.trails=3") == f"{file}: search.trails: unknown key; did you mean trials? known: {known}"
+    )
+    assert refusal(file, "lr=3e-5") == f"{file}: lr: unknown key; did you mean training.lr?"
 
 
 # The environment

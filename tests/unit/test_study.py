@@ -32,9 +32,14 @@ def refusal(**sections: Any) -> str:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"serach": {}}, "serach: unknown key; known: name, data, model, folds, training, search, final"),
-        ({"data": {"train": "t", "tset": "t"}}, "data.tset: unknown key; known: train, test, labels, exclude_labels"),
+        (
+            {"serach": {}},
+            "serach: unknown key; did you mean search? known: name, data, model, folds, training, search, final",
+        ),
+        ({"data": {"train": "t", "tset": "t"}}, "data.tset: unknown key; did you mean test? known: train, test, "),
         ({"data": {}}, "data.train: missing"),
+        ({"data": {"trian": "t"}}, "data.trian: unknown key; did you mean train? known: train, "),
+        ({"lr": 3e-5}, "lr: unknown key; did you mean training.lr?"),
         *(
             ({"data": {"train": train}}, f"data.train: expected a file or a list of files, found {train}")
             for train in ([], 3, ["a", 3], {"a": 1})
@@ -81,6 +86,7 @@ def test_a_wrong_key_or_value_is_named(sections: dict[str, Any], message: str) -
     ("knob", "setting", "message"),
     [
         ("learning_rate", 1e-3, "unknown knob; known: optimizer, lr, "),
+        ("label_smothing", 0.1, "unknown knob; did you mean label_smoothing? known: optimizer, lr, "),
         ("batch_size", 0, "Input should be greater than or equal to 1, found 0"),
         ("batch_size", 2.5, "Input should be a valid integer"),
         ("dropout", 1.0, "Input should be less than 1, found 1.0"),
@@ -112,7 +118,10 @@ def test_a_wrong_key_or_value_is_named(sections: dict[str, Any], message: str) -
         ("gamma", {"low": 1.0, "high": 0.4}, "the range is upside down: low 1 is above high 0.4"),
         ("gamma", {"low": 0.5, "high": 1.5}, "the range 0.5 to 1.5 leaves the knob's bounds, 0 to 1"),
         ("gamma", {"low": 0.5}, "missing"),
-        ("gamma", {"low": 0.5, "high": 1.0, "hihg": 1.0}, "unknown key"),
+        ("gamma", {"low": 0.5, "high": 1.0, "hihg": 1.0}, "unknown key; did you mean high? known: low, high, "),
+        ("gamma", {"low": 0.5, "hihg": 1.0}, "unknown key; did you mean high? known: low, high, "),
+        ("loss", {"choises": ["focal"]}, "unknown key; did you mean choices? known: low, high, "),
+        ("loss", {"choices": ["focal"], "whne": {}}, "unknown key; did you mean when? known: choices, when"),
         ("gamma", {"low": 0.5, "high": 1.0, "step": 0}, "Input should be greater than 0, found 0"),
         ("min_lr", {"low": 0.0, "high": 1e-3, "log": True}, "a log range needs low above 0, found 0"),
         ("lr", {"low": 1e-5, "high": 1e-3, "log": True, "step": 1e-5}, "a range has a step or is log, not both"),
@@ -134,7 +143,11 @@ def test_a_setting_that_a_knob_cannot_have_is_refused(knob: str, setting: Any, m
 @pytest.mark.parametrize(
     ("baseline", "message"),
     [
-        ({"gamma": 0.3}, "search.baseline.gamma: 0.3 lies outside the searched 0.4 to 1"),
+        (
+            {"gamma": 0.3},
+            "search.baseline.gamma: 0.3 lies outside the searched 0.4 to 1; "
+            "--set search.baseline.gamma=VALUE gives one within",
+        ),
         (
             {"loss": "mse"},
             "search.baseline.loss: Input should be 'cross_entropy', 'focal' or 'kl_divergence', found 'mse'",
@@ -151,7 +164,7 @@ def test_a_setting_that_a_knob_cannot_have_is_refused(knob: str, setting: Any, m
         ),
         (
             [{"gamma": 0.5}, {"gamma": 0.3}],
-            "search.baseline[1].gamma: 0.3 lies outside the searched 0.4 to 1",
+            "search.baseline[1].gamma: 0.3 lies outside the searched 0.4 to 1; give one within",
         ),
     ],
 )
