@@ -27,6 +27,7 @@ from foldrace.studies.loading import parse
 from foldrace.studies.messages import explain
 from foldrace.studies.sections import TINY
 from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError
+from foldrace.trainer.data.examples import DataError
 from foldrace.trainer.data.folds import FoldError
 from foldrace.trainer.hub import GIVE_FOLDER, ModelError
 from foldrace.trainer.modeling.classifier import longest_input
@@ -130,6 +131,14 @@ def _columns(given: Mapping[str, str]) -> Columns:
         raise StudyError(f"--column: {explain(error)}") from None
 
 
+def _as_options(message: str) -> str:
+    """A message whose `data.columns` are what `init` takes: `--column text=NAME`."""
+    message = re.sub(r"data\.columns\.(\w+) names", r"--column \1 names", message)
+    parts = re.search(r"data\.columns = \{ (.*?) \}", message)
+    given = [] if parts is None else [f"--column {part}=NAME" for part in re.findall(r"(\w+) =", parts[1])]
+    return message if parts is None else message.replace(parts[0], " ".join(given))
+
+
 def fit_to(minutes: float, estimate: TimeEstimate, plan: Plan, places: tuple[Slot, ...]) -> tuple[Plan, list[str]]:
     """The plan with as many trials as the time allows, with fewer folds and epochs where that is needed; and why.
 
@@ -164,6 +173,8 @@ def _look(files: Data, path: Path, model: str, workspace: Workspace) -> tuple[Tr
         readable = longest_input(data.source) or _LONGEST
     except ModelError as error:
         raise ModelError(str(error).replace(GIVE_FOLDER, "--model FOLDER")) from error
+    except DataError as error:  # there is no study file yet
+        raise DataError(_as_options(str(error))) from error
     lengths = np.concatenate([data.encoded("concat").lengths, data.encoded("typed_markers").lengths])
     steps = int(np.ceil(np.percentile(lengths, _COVERED) / _LENGTH_STEP))
     given = {example.fold for example in data.examples.rows if example.fold is not None}

@@ -129,6 +129,8 @@ def test_no_file_is_overwritten(here: Path) -> None:
         ("nowhere", {}, "nowhere: no such file or folder"),
         (".", {}, "no training file there"),
         ("relations/test_labels.csv", {}, "column text: missing from the header"),
+        ("plain.csv", {}, "call it text, or give --column text=NAME; of a relation: "),
+        ("unlabelled.csv", {}, "or --column label=NAME that names it"),
         ("relations", {"minutes": 0}, "--minutes 0: expected a number above 0"),
         ("relations", {"minutes": float("nan")}, "--minutes nan: expected a number above 0"),
         ("relations", {"minutes": float("inf")}, "--minutes inf: expected a number above 0"),
@@ -138,6 +140,9 @@ def test_no_file_is_overwritten(here: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_one_line(here: Path, source: str, options: dict[str, object], line: str) -> None:
+    Path("plain.csv").write_text("내용,label\n가,x\n", encoding="utf-8")
+    Path("unlabelled.csv").write_text("text,분류\n가,x\n", encoding="utf-8")
+
     with pytest.raises((StudyError, DataError, ModelError)) as refused:
         init(source, **options)  # type: ignore[arg-type]
 

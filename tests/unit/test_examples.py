@@ -270,7 +270,7 @@ BAD_TSV = [
     ("after a long cell", 'a-0\t"가\n\n나"\t가\t0\t0\t나\t3\t3\tx\n' + TSV + "a-3", "line 6, column sentence: missing"),
 ]
 BAD_CSV = [
-    ("no header", CSV.removeprefix(HEADER), "line 1, column text: missing from the header; there: "),
+    ("no header", CSV.removeprefix(HEADER), "line 1, column text: missing from the header, as is label; there: "),
     ("a header too short", CSV.replace(",object_entity,", ",x,"), "line 1, column object_entity: missing from the h"),
     ("a column twice", CSV.replace(",object_", ",sentence,object_"), "line 1, column sentence: more than once"),
     ("a comma too many", CSV.replace("a-2,", "a-2,,"), "line 3, column 6: extra"),
@@ -301,7 +301,7 @@ BAD_JSON = [
     (
         "an object",
         json.dumps({"data": OBJECTS}),
-        "line 1, column text: missing from the header; there: data",
+        "line 1, column text: missing from the header, as is label; there: data",
     ),
     ("empty", "[]", ": no rows"),
     ("cut off", json.dumps(OBJECTS, indent=1)[:-2], "line 35: not a JSON list of rows: expected a comma or the end"),

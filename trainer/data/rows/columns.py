@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from foldrace.studies.data import Data, Task
-from foldrace.trainer.data.formats import Place
+from foldrace.trainer.data.formats import DataError, Place
 
 PSTAGE = ("id", "sentence", "entity1", "start1", "end1", "entity2", "start2", "end2", "label")
 KLUE = ("id", "sentence", "subject_entity", "object_entity", "label")
@@ -27,6 +27,8 @@ USUAL = {  # of the other tasks, the first one that is there counts
     "label": ("label", "labels", "target", "topic_idx", "gold_label"),
 }
 _NUMBER = re.compile(r"[0-9]{1,9}")  # no column is called so
+_OF_RELATION = "; of a relation: sentence,subject_entity,object_entity"
+_LONG = 40  # characters; a longer name of a column is rather a text
 _PARTS = (*PSTAGE, *KLUE, *USUAL, "group", "fold")
 NEEDED: Mapping[Task, tuple[str, ...]] = {"relation": (), "text": ("text",), "pair": ("text", "pair")}
 
@@ -64,7 +66,12 @@ class ColumnNames:
         is_header = delimiter == "," or self._given or not any(_NUMBER.fullmatch(name) for name in names)
         if not is_header and self.data.task in (None, "relation"):
             return PSTAGE[:8] if len(cells) == 8 else PSTAGE, False  # a test file without labels has eight
-        self.layout(place, names)
+        try:
+            self.layout(place, names)
+        except DataError as error:
+            if not (doubt := _doubt(names)):
+                raise
+            raise DataError(f"{str(error).removesuffix(_OF_RELATION)}{doubt}") from None
         return names, True
 
     def layout(self, place: Place, names: Iterable[str]) -> Layout:
@@ -91,9 +98,10 @@ class ColumnNames:
         found = {self._usual(part, names): part for part in USUAL if part not in self._given}
         parts = self._with_given({name: part for name, part in found.items() if name is not None})
         task: Task = self.data.task or ("pair" if "pair" in parts.values() else "text")
-        missing = next((part for part in NEEDED[task] if part not in parts.values()), None)
-        if missing is not None:
-            raise place.error(missing, self._missing(missing, names))
+        missing = [part for part in NEEDED[task] if part not in parts.values()]
+        if missing:
+            unlabelled = self.trains and "label" not in parts.values()
+            raise place.error(missing[0], self._missing([*missing, *(["label"] if unlabelled else [])], names))
         return Layout(task, parts)
 
     @cached_property
@@ -110,10 +118,12 @@ class ColumnNames:
         given = {name: called.get(part, part) for part, name in self._given.items()}
         return {name: part for name, part in parts.items() if part not in given.values()} | given
 
-    def _missing(self, part: str, names: Sequence[str]) -> str:
-        relation = "; of a relation: sentence,subject_entity,object_entity" if self.data.task is None else ""
-        called = f'call it {USUAL[part][0]}, or name it by data.columns = {{ {part} = "..." }}'
-        return f"missing from the header; there: {_listed(names)}; {called}{relation}"
+    def _missing(self, parts: Sequence[str], names: Sequence[str]) -> str:
+        relation = _OF_RELATION if self.data.task is None else ""
+        also = f", as {'is' if len(parts) == 2 else 'are'} {' and '.join(parts[1:])}" if parts[1:] else ""
+        them, named = "them" if also else "it", ", ".join(f'{part} = "..."' for part in parts)
+        called = f"call {them} {', '.join(USUAL[part][0] for part in parts)}, or give data.columns"
+        return f"missing from the header{also}; there: {_listed(names)}; {called} = {{ {named} }}{relation}"
 
     def _relation(self, place: Place, names: Sequence[str]) -> Layout:
         parts = self._with_given({name: _RELATION.get(name, name) for name in names}, text="sentence")
@@ -126,6 +136,13 @@ class ColumnNames:
 
 def _plain(name: object) -> str:
     return str(name).strip().lower()
+
+
+def _doubt(names: Sequence[str]) -> str:
+    """A question about a table whose first row hardly names columns; empty of one that does."""
+    if len(names) == 1 and re.search("[;|]", names[0]):
+        return "; is the separator a comma or a tab?"
+    return "; has the file a header?" if any(_NUMBER.fullmatch(name) or len(name) > _LONG for name in names) else ""
 
 
 def _listed(names: Sequence[str]) -> str:
