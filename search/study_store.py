@@ -210,7 +210,8 @@ def stored_study(database: Database, name: str) -> StoredStudy:
 
 def check_same(database: Database, name: str, identity: Identity) -> None:
     """Raise StorageError unless a study, or a job, is stored with these settings and this data."""
-    database.read(lambda c: _refuse_changes(c, read_study(c, name), identity))
+    remedy = f"its name alone, as in foldrace export {name}, takes the run as it is"
+    database.read(lambda c: _refuse_changes(c, read_study(c, name), identity, remedy))
 
 
 def changes_since_run(database: Database, study: Study) -> str:
@@ -230,7 +231,7 @@ def _find_or_make(connection: sa.Connection, name: str, identity: Identity, text
     if made:
         _fill(connection, study_id, identity)
     else:
-        _refuse_changes(connection, _stored(connection, study_id, name), identity)
+        _refuse_changes(connection, _stored(connection, study_id, name), identity, "--as NEW_NAME makes another")
     _set_study_attr(connection, study_id, TOML, text)
     return study_id
 
@@ -244,10 +245,10 @@ def _fill(connection: sa.Connection, study_id: int, identity: Identity) -> None:
     _set_study_attr(connection, study_id, IDENTITY, identity.to_json())
 
 
-def _refuse_changes(connection: sa.Connection, stored: StoredStudy, asked: Identity) -> None:
+def _refuse_changes(connection: sa.Connection, stored: StoredStudy, asked: Identity, remedy: str) -> None:
     if changes := asked.words_since(stored.identity):
         there = f"{_place(connection)}: study {stored.name} is there with other settings: {changes}"
-        raise StorageError(f"{there}; --as NEW_NAME makes another")
+        raise StorageError(f"{there}; {remedy}")
 
 
 def _find_id(connection: sa.Connection, name: str) -> int | None:

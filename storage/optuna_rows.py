@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
@@ -43,8 +44,10 @@ def find_study_id(connection: sa.Connection, name: str) -> int:
     found = connection.execute(sa.select(studies.study_id).where(studies.study_name == name)).scalar()
     if found is None:
         names = connection.execute(sa.select(studies.study_name).order_by(studies.study_name)).scalars().all()
-        place = without_password(connection.engine.url)
-        raise StorageError(f"{place}: no study {name}; there: {', '.join(names) or 'none'}")
+        nearest_first = sorted(names, key=lambda other: other not in get_close_matches(name, names, 1))
+        there = f"; there: {', '.join(nearest_first)}" if names else ", for nothing has run yet"
+        place, remedy = without_password(connection.engine.url), "foldrace run with its study file begins it"
+        raise StorageError(f"{place}: no study {name}{there}; {remedy}")
     return int(found)
 
 

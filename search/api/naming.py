@@ -7,13 +7,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from foldrace.errors import did_you_mean
 from foldrace.search.session import Session, open_session
 from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.workspace import WORKSPACE, is_run
 from foldrace.studies import loading
 from foldrace.studies.loading import Overrides
-from foldrace.studies.study import Study
+from foldrace.studies.study import Study, StudyError
 
 Named = str | Path | Study  # a study file, the name of a shipped study or of a run, or a study that was loaded
 NamedT = TypeVar("NamedT", bound=Named)
@@ -42,6 +43,16 @@ def load(
 def as_study(study: Named) -> Study:
     """A study to run: one that was loaded, or that of a file, or a shipped one."""
     return study if isinstance(study, Study) else load(study)
+
+
+def refuse_run(study: Named, root: Path) -> None:
+    """Raise StudyError where the name of a search is given to a final job, which takes what `export` writes."""
+    if isinstance(study, Study) or Path(study).exists() or (loading.SHIPPED / f"{study}.toml").is_file():
+        return
+    if Path(study).name == str(study) and (root / study / "study.toml").is_file():
+        file = root / study / "final.toml"
+        first = "" if file.is_file() else f", which foldrace export {study} writes first"
+        raise StudyError(f"{study}: the name of a run; foldrace final takes {file}{first}")
 
 
 def find_workspace(study: Named, workspace: str | Path | None = None, name: str | None = None) -> Path:
@@ -77,7 +88,8 @@ def open_run(
     run = study if isinstance(study, Study) else load(study, workspace=root)
     if run.search.storage is None and not is_run(root / run.name):
         there = ", ".join(sorted(path.parent.name for path in root.glob("*/study.db"))) or "none"
-        found = f"{root.absolute()}: no run {run.name} there; runs there: {there}"
+        near = did_you_mean(run.name, there.split(", "))
+        found = f"{root.absolute()}: no run {run.name} there;{near} runs there: {there}"
         raise StorageError(f"{found}; --workspace names another folder of runs")
     with open_session(run, root, wait, create=False, retries=retries) as session:
         yield session
@@ -94,14 +106,15 @@ def _name_in(file: Path) -> str | None:
 def final_folder(run: str | Path, workspace: str | Path | None) -> Path:
     """The folder of a final job: runs/demo/final-1, demo/final-1 in the workspace, or the newest finished of `demo`.
 
-    One that is not there is returned as it was given.
+    One that is not there is returned as it was given, or where its run would be.
     """
     from foldrace.search.ensemble.job import finished_jobs
 
     inside = find_workspace(run, workspace) / run
     if is_final_folder(run) or is_final_folder(inside):
         return Path(run) if is_final_folder(run) else inside
-    return next(iter(finished_jobs(inside)), Path(run))
+    is_inside = Path(run).name == str(run) or is_run(inside) or is_run(inside.parent)
+    return next(iter(finished_jobs(inside)), inside if is_inside and not Path(run).exists() else Path(run))
 
 
 def is_final_folder(study: Named) -> bool:

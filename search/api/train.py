@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldrace.errors import short_repr
-from foldrace.search.api.naming import Named, as_study, find_workspace, load, open_run
+from foldrace.search.api.naming import Named, as_study, find_workspace, load, open_run, refuse_run
 from foldrace.search.session import VIEW, Session, open_session, start_storage
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import SlotError, slots
@@ -164,10 +164,12 @@ def final(
     from foldrace.search.launch.final import check_final, finish
     from foldrace.search.launch.supervision import local_engine
 
+    root = find_workspace(study, workspace)
+    refuse_run(study, root)
     asked = as_study(study)
     check_final(asked)
     engine = local_engine(slots(devices, workers, per_device))
-    with _open_started(asked, find_workspace(study, workspace), wait) as session:
+    with _open_started(asked, root, wait) as session:
         return finish(session, engine)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from foldrace.search.api import train
-from foldrace.search.api.naming import find_workspace
+from foldrace.search.api.naming import find_workspace, refuse_run
 from foldrace.search.cli.next_step import say_next, say_next_of_run
 from foldrace.search.cli.options import (
     AddressOption,
@@ -141,6 +141,7 @@ def final(
 ) -> None:
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     workspace = find_workspace(study, workspace, name)
+    refuse_run(study, workspace)
     asked = load_study(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
     typer.echo(f"preparing the final job of {asked.name}")
     with _exit_when_stopped():

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, did_you_mean
 from foldrace.search.study_store import FinalFold, final_name, public_toml, queue_folds, stored_study, study_exists
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.files.digests import digest_of
-from foldrace.storage.workspace import Workspace
+from foldrace.storage.workspace import WORKSPACE, Workspace, is_run
 from foldrace.studies.data import Task
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load_stored
@@ -147,10 +147,18 @@ def finished_jobs(run: Path) -> list[Path]:
 
 
 def no_ensemble(folder: Path) -> FinalError:
-    """The error for a folder that is not that of a finished final job."""
-    return FinalError(
-        f"{folder}: no finished ensemble there; give the folder of a final job, such as runs/demo/final-1"
-    )
+    """The error for a folder that is not that of a finished final job; it says what comes next for its run."""
+    run = folder.parent if folder.name.startswith("final-") else folder
+    file = run / "final.toml"
+    if file.is_file():
+        step = f"foldrace final {file} makes it"
+    elif (run / STUDY_FILE).is_file():
+        there = "" if run.parent == WORKSPACE else f" --workspace {run.parent}"
+        step = f"foldrace export {run.name}{there} writes {file}, and foldrace final {file} makes it"
+    else:
+        runs = sorted(other.name for other in run.parent.glob("*") if is_run(other))
+        step = f"{did_you_mean(run.name, runs)} give the folder of a final job, such as runs/demo/final-1".lstrip()
+    return FinalError(f"{folder}: no finished ensemble there; {step}")
 
 
 def queue_final_job(study: Study, database: Database, workspace: Workspace) -> FinalJob:
@@ -168,9 +176,8 @@ def find_final_job(study: Study, database: Database, workspace: Workspace) -> Fi
     """
     if study.searched:
         knob = next(iter(study.searched))
-        raise FinalError(
-            f"study {study.name}: training.{knob} is still searched; export a trial first: foldrace export"
-        )
+        remedy = f"export a trial first: foldrace export {study.name}"
+        raise FinalError(f"study {study.name}: training.{knob} is still searched; {remedy}")
     if study.data.test is None:
         raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
     study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})

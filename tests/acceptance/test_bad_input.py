@@ -99,7 +99,7 @@ def test_a_submission_that_cannot_be_written_is_refused_before_a_fold_is_trained
 
 
 def test_final_of_a_study_that_is_still_searched_is_refused(foldrace: Command) -> None:
-    assert "foldrace export" in refusal(foldrace("final", "demo"))
+    assert "export a trial first: foldrace export demo" in refusal(foldrace("final", "demo"))
 
 
 def test_export_without_a_study_or_a_complete_trial_is_refused(finished: Finished) -> None:

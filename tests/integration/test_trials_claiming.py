@@ -11,6 +11,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
+from foldrace.search.ensemble.export import select_trial
 from foldrace.search.study_store import FinalFold, name_of_run, open_study, public_toml, queue_folds, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.search.trials.heartbeat import HeartbeatSettings
@@ -93,6 +94,9 @@ def test_a_study_with_other_settings_is_refused(database: Database, make_study: 
     open_study(database, make_study(trials=5, pruner="none"))
     with pytest.raises(StorageError, match=r"search\.seed is 1, was 0; --as NEW_NAME"):
         open_study(database, make_study(seed=1))
+    told = r"search\.seed is 1, was 0; its name alone, as in foldrace export small, takes the run as it is$"
+    with pytest.raises(StorageError, match=told):
+        select_trial(database, make_study(seed=1))
 
 
 def test_a_study_that_foldrace_did_not_make_is_refused(database: Database, make_study: MakeStudy) -> None:
@@ -213,9 +217,11 @@ def test_a_final_job_is_asked_with_its_study_or_without_one_or_left_out(
 def test_an_unknown_study_is_named_with_those_there_are(
     database: Database, make_study: MakeStudy, trials_of: View
 ) -> None:
-    open_study(database, make_study())
-    with pytest.raises(StorageError, match="no study other; there: small"):
-        trials_of(make_study("other"))
+    for name in ("another", "small"):
+        open_study(database, make_study(name))
+    told = "there: small, another; foldrace run with its study file begins it$"
+    with pytest.raises(StorageError, match=f"no study smal; {told}"):
+        trials_of(make_study("smal"))
     with pytest.raises(StorageError, match="no study other"):
         set_control(database, "other", "paused")
 

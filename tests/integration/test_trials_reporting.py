@@ -173,5 +173,7 @@ def test_the_summary_shows_what_each_worker_does(
 
 
 def test_a_summary_of_nothing_says_what_there_is(database: Database) -> None:
-    with pytest.raises(StorageError, match="no study small; there: none"):
+    with pytest.raises(
+        StorageError, match=r"no study small, for nothing has run yet; foldrace run with its .* begins it$"
+    ):
         read_status(database, "small")

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.search.api.naming import find_workspace, open_run
+from foldrace.search.api.naming import final_folder, find_workspace, open_run, refuse_run
+from foldrace.search.ensemble.job import FinalError, read_summary
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import WORKSPACE
+from foldrace.studies.study import Study, StudyError
 
 FILE = 'name = "relations"\n\n[data]\ntrain = "train.tsv"\n'
 
@@ -76,3 +78,42 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are_and_nothing_is_m
     with pytest.raises(StorageError, match=told), open_run("demo", project / "runs"):
         pass
     assert not (project / "runs" / "demo").exists()
+    near = "no run relation there; did you mean relations. runs there: relations"
+    study = Study.model_validate({"name": "relation", "data": {"train": "train.tsv"}})
+    with pytest.raises(StorageError, match=near), open_run(study, project / "runs"):
+        pass
+
+
+def test_the_name_of_a_search_is_no_final_study(project: Path) -> None:
+    root = project / "runs"
+    exported = root / "relations" / "final.toml"
+
+    told = f"relations: the name of a run; foldrace final takes {exported}"
+    with pytest.raises(StudyError, match=f"^{told}, which foldrace export relations writes first$"):
+        refuse_run("relations", root)
+    exported.touch()
+    with pytest.raises(StudyError, match=f"^{told}$"):
+        refuse_run("relations", root)
+    for other in (exported, str(exported), "another", "demo"):
+        refuse_run(other, root)
+
+
+def test_a_run_without_a_finished_ensemble_is_told_with_what_comes_next(project: Path) -> None:
+    def told(run: str) -> str:
+        with pytest.raises(FinalError) as caught:
+            read_summary(final_folder(run, "runs"))
+        return str(caught.value).replace("no finished ensemble there; ", "")
+
+    begin(Path("runs/relations"))
+    begin(Path("runs/other/final-1"))
+    final = "foldrace final runs/relations/final.toml makes it"
+    export = f"foldrace export relations writes runs/relations/final.toml, and {final}"
+    folder = "give the folder of a final job, such as runs/demo/final-1"
+    assert told("relations") == f"runs/relations: {export}"
+    assert told("relations/final-2") == f"runs/relations/final-2: {export}"
+    assert told("relation") == f"runs/relation: did you mean relations? {folder}"
+    assert told("another/place") == f"another/place: {folder}"
+    assert told("other") == f"runs/other: did you mean other? {folder}"
+    Path("runs/relations/final.toml").touch()
+    assert told("relations") == f"runs/relations: {final}"
+    assert told("runs/relations/final-1") == f"runs/relations/final-1: {final}"
