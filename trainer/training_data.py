@@ -165,6 +165,13 @@ def invented_codes(data: TrainingData) -> str:
     return f"codes {min(labels.codes)} to {max(labels.codes)} in the order of their names; data.labels gives others"
 
 
+def excluded_rows(data: TrainingData) -> str:
+    """The labels that are left out of training, and which share of its rows has them."""
+    outside = data.examples.outside
+    share = outside / (len(data.examples.rows) + outside)
+    return f"{', '.join(data.study.data.exclude_labels)}: {share:.1%} of the training rows"
+
+
 def plan_examples(examples: Examples, folds: Folds) -> FoldPlan:
     """The folds of the training rows: those that a column gives, else planned. Extra rows change nothing of them.
 

@@ -17,7 +17,7 @@ from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from foldrace.trainer.data.extra import read_data
 from foldrace.trainer.submission import check_form
-from foldrace.trainer.training_data import TrainingData, invented_codes, open_training_data
+from foldrace.trainer.training_data import TrainingData, excluded_rows, invented_codes, open_training_data
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,9 @@ def _scope_lines(data: TrainingData, result: FinalScore) -> list[str]:
 def _excluded_lines(data: TrainingData) -> list[str]:
     """Which rows are left out for their labels, and which test rows cannot be right."""
     lines = []
-    test, excluded = data.test, ", ".join(data.study.data.exclude_labels)
-    if excluded:
-        every = len(data.examples.rows) + data.examples.outside
-        lines.append(
-            f"excluded  {excluded}: {data.examples.outside / every:.1%} of the training rows; no test row is given it"
-        )
+    test = data.test
+    if data.study.data.exclude_labels:
+        lines.append(f"excluded  {excluded_rows(data)}; no test row is given it")
     if test is not None and test.outside:
         lines.append(f"          {test.outside} of {len(test.rows)} test rows have such a label, and cannot be right")
     return lines

@@ -26,7 +26,7 @@ from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
-from foldrace.trainer.training_data import NO_RELATIONS, TrainingData, invented_codes, plan_examples
+from foldrace.trainer.training_data import NO_RELATIONS, TrainingData, excluded_rows, invented_codes, plan_examples
 
 # Steps that are not timed, and that are. A CUDA device is fast from the second step of a length on.
 TIMING = {"cpu": (3, 8), "cuda": (24, 24)}
@@ -235,12 +235,12 @@ def describe_study(data: TrainingData) -> list[str]:
         f"{most} {many / len(rows):.1%} ... {least} {counted(few, 'row')}",
         f"          {counted(copies, 'repeated sentence')}{_spans(data.examples)}",
         f"          test: {'none' if data.test is None else counted(len(data.test.rows), 'row')}",
-        f"model     {study.model.name}, {len(data.tokenizer)} pieces; "
-        f"{tokens.lengths.mean():.0f} tokens a row, "
+        f"model     {study.model.name}, {len(data.tokenizer)} pieces; {tokens.lengths.mean():.0f} tokens a row, "
         f"{data.describe_unknown()}; {counted(tokens.truncated, 'row')} cut at {study.model.max_length}",
-        f"folds     {_folds(plan)}"
-        f"{' (rows of rare labels repeated in training)' if study.folds.oversample_minority else ''}",
+        f"folds     {_folds(plan)}{' (rows of rare labels repeated in training)' * study.folds.oversample_minority}",
     ]
+    if study.data.exclude_labels:
+        lines.insert(1, f"          excluded {excluded_rows(data)} ({data.examples.outside})")
     if study.data.extra:
         lines.insert(1, f"          extra: {_extra(data.examples)}")
     if invented_codes(data):

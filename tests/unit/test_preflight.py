@@ -95,6 +95,18 @@ def test_numbers_of_folds_are_compared_by_what_they_cost_and_leave_out(tmp_path:
     assert [path.name for path in (tmp_path / "runs").glob("*/data-*/folds-*")] == ["folds-3-seed-77.json"]  # its own
 
 
+def test_labels_that_are_left_out_are_said_with_their_rows(tmp_path: Path) -> None:
+    rows = [f"{i},words {i},{label}" for i, label in enumerate(["a"] * 10 + ["b"] * 6 + ["c"] * 4)]
+    (tmp_path / "train.csv").write_text("\n".join(["id,text,label", *rows]) + "\n", encoding="utf-8")
+    data = {"train": tmp_path / "train.csv", "exclude_labels": ["c"]}
+    study = Study.model_validate({"name": "s", "data": data, "folds": {"count": 2}})
+
+    first, second, *_ = check(study, devices="cpu", workspace=tmp_path / "runs").description
+
+    assert first.startswith("data      16 texts, 2 labels: ")
+    assert second == "          excluded c: 20.0% of the training rows (4)"
+
+
 @pytest.mark.parametrize("text", ["5,x", "1", "5,101", "", "5;8", "1e1"])
 def test_numbers_of_folds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(
