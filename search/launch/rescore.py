@@ -21,6 +21,7 @@ from foldrace.search.study_store import (
     RESCORE,
     Fixed,
     FoldKey,
+    check_same,
     fold_key,
     job_name,
     queue_job,
@@ -32,6 +33,7 @@ from foldrace.search.words import counted
 from foldrace.search.workers.process import GIVEN_UP
 from foldrace.storage import tables
 from foldrace.storage.workers import set_control
+from foldrace.studies.identity import Identity
 from foldrace.studies.study import MAX_TRIALS, Study
 
 _TRIALS = tables.trials.c
@@ -106,11 +108,16 @@ def queue_rescore(session: Session, top: int, repeats: int) -> RescoreJob:
     """Queue the fresh folds of the leaders that are not queued yet.
 
     The leaders are those of the search's own folds: asked again, it finds the same ones.
+
+    Raises:
+        RescoreError: as `run_rescore`.
+        StorageError: the search has other settings.
     """
     study = session.study
     if top < 1 or repeats < 1:
         raise RescoreError(f"--top {top} --repeats {repeats}: at least one trial and one fresh split are trained")
     refuse_short_lease(study)
+    check_same(session.database, study.name, Identity.of(study))
     scores = read_scores(session.database, study.name, with_rescore=False)
     leaders = scores.leaders[:top]
     if not leaders:

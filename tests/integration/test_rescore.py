@@ -1,6 +1,7 @@
 """A rescore: the leaders are trained on fresh folds, each once, whoever asks and however often."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from foldrace.search.ensemble.export import select_trial
 from foldrace.search.launch.rescore import RescoreError, fresh_seed, queue_rescore
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session, open_session
-from foldrace.search.study_store import RESCORE, job_name, open_study
+from foldrace.search.study_store import RESCORE, job_name, open_study, study_exists
 from foldrace.search.trials.claim import Claim
 from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import SHIPPED, load
@@ -62,6 +64,15 @@ def fresh_trials(session: Session) -> Iterator[Claim]:
     trials = Trials(session.database, study, WorkerIdentity(), settings)
     while (claim := trials.claim()) is not None:
         yield claim
+
+
+def test_a_study_file_that_was_edited_since_is_refused_and_nothing_is_queued(session: Session) -> None:
+    training = session.study.training | {"lr": 1.0}
+    edited = replace(session, study=session.study.model_copy(update={"training": training}))
+
+    with pytest.raises(StorageError, match=r"training\.lr is 1\.0, was .*; its name alone, small, takes it as it is"):
+        queue_rescore(edited, top=2, repeats=1)
+    assert not study_exists(session.database, job_name(session.study.name, RESCORE))
 
 
 def test_the_fresh_folds_of_the_leaders_are_queued_once_with_their_knobs(session: Session) -> None:
