@@ -79,7 +79,10 @@ class LogFormatter(logging.Formatter):
 
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """` did you mean NAME?`, of the known name that is nearly the one that was found; empty where none is."""
-    return "".join(f" did you mean {name}?" for name in get_close_matches(found[:_LONGEST], list(known), 1))
+    names = list(known)
+    parts = [name for name in names if name in found.split("_")]  # `dropout` of `dropout_rate`
+    near = parts or get_close_matches(found[:_LONGEST], names, 1)
+    return "".join(f" did you mean {name}?" for name in near[:1])
 
 
 def printable(text: str) -> str:

@@ -210,8 +210,7 @@ def stored_study(database: Database, name: str) -> StoredStudy:
 
 def check_same(database: Database, name: str, identity: Identity) -> None:
     """Raise StorageError unless a study, or a job, is stored with these settings and this data."""
-    remedy = f"its name alone, {name}, takes it as it is"
-    database.read(lambda c: _refuse_changes(c, read_study(c, name), identity, remedy))
+    database.read(lambda c: _refuse_changes(c, read_study(c, name), identity, "give what it was begun with"))
 
 
 def changes_since_run(database: Database, study: Study) -> str:

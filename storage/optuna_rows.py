@@ -46,8 +46,9 @@ def find_study_id(connection: sa.Connection, name: str) -> int:
         names = connection.execute(sa.select(studies.study_name).order_by(studies.study_name)).scalars().all()
         nearest_first = sorted(names, key=lambda other: other not in get_close_matches(name, names, 1))
         there = f"; there: {', '.join(nearest_first)}" if names else ", for nothing has run yet"
-        place, remedy = without_password(connection.engine.url), "foldrace run with its study file begins it"
-        raise StorageError(f"{place}: no study {name}{there}; {remedy}")
+        begins = "rescore" if "/rescore-" in name else "final" if "/final-" in name else "run with its study file"
+        place = without_password(connection.engine.url)
+        raise StorageError(f"{place}: no study {name}{there}; foldrace {begins} begins it")
     return int(found)
 
 

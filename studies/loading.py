@@ -7,6 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,9 @@ def _instead(missing: Path, runs: Path | None) -> str:
     if missing.name == "final.toml" and (run / "study.toml").is_file():
         there = "" if run == Path("runs", run.name) else f" --workspace {run.parent}"
         return f" foldrace export {run.name}{there} writes it once a trial is complete"
-    if Path(f"{missing}.toml").is_file():
-        return f" did you mean {missing}.toml?"
+    with suppress(OSError):  # too long a name, or a folder that may not be entered
+        if Path(f"{missing}.toml").is_file():
+            return f" did you mean {missing}.toml?"
     shipped = sorted(file.stem for file in SHIPPED.glob("*.toml"))
     done = [] if runs is None else sorted(run.name for run in runs.glob("*") if _of_run(run) is not None)
     beside = map(str, sorted(missing.parent.glob("*.toml"))) if missing.suffix == ".toml" else ()

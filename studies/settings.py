@@ -225,9 +225,8 @@ def check_baseline(place: str, value: Value, setting: Range | Choices, baseline:
             raise ValueError(f"{place}: {value!r} is not one of {list(setting.choices)}")
         return
     if not allows(setting, value):
-        within = "give one within" if "[" in place else f"--set {place}=VALUE gives one within"
         outside = f"{value!r} lies outside the searched {setting.low:g} to {setting.high:g}"
-        raise ValueError(f"{place}: {outside}; {within}")
+        raise ValueError(f"{place}: {outside}; give one within")
     if setting.step is not None:
         steps = (float(value) - setting.low) / setting.step
         if abs(steps - round(steps)) > GRID_TOLERANCE:

@@ -45,8 +45,9 @@ def stop(study: Named, *, workspace: str | Path | None = None) -> None:
 def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None = None) -> "CleanedRun":
     """Remove what nobody needs of a run's files, also while it runs, and say what it took on the disk.
 
-    Checkpoints of folds that have ended go, the models of final jobs that a newer finished one supersedes, and what
-    killed processes left half written. To use the ensemble of a superseded job, `final` has to train it again.
+    Checkpoints of folds that have ended go, the models of final jobs that a newer one of the same data and as many
+    models supersedes, and what killed processes left half written. To use the ensemble of a superseded job, `final`
+    has to train it again.
 
     Args:
         dry_run: only say what would go.

@@ -117,7 +117,7 @@ def best(study: Named, *, trial: int | str | None = None, workspace: str | Path 
     """The best trial of a search: its value, its knobs, its folds.
 
     Args:
-        trial: the number of another complete one, or `PRIOR/NUMBER` of one that was taken over.
+        trial: the number of another one, or `PRIOR/NUMBER` of one that was taken over.
 
     Raises:
         ExportError: no trial is complete, or not that one.
@@ -137,10 +137,10 @@ def export(
     force: bool = False,
     workspace: str | Path | None = None,
 ) -> "ExportedTrial":
-    """Write the best complete trial as a study file with every knob fixed.
+    """Write the leading trial as a study file with every knob fixed.
 
     Args:
-        trial: the number of another complete one, or `PRIOR/NUMBER` of one that was taken over.
+        trial: the number of another one, or `PRIOR/NUMBER` of one that was taken over.
         output: where to write; final.toml in the folder of the run.
         force: overwrite the file that is there, even if it was edited.
 

@@ -51,7 +51,8 @@ def refuse_run(study: Named, root: Path) -> None:
         return
     if Path(study).name == str(study) and (root / study / "study.toml").is_file():
         file = root / study / "final.toml"
-        first = "" if file.is_file() else f", which foldrace export {study} writes first"
+        there = "" if root == WORKSPACE else f" --workspace {root}"
+        first = "" if file.is_file() else f", which foldrace export {study}{there} writes first"
         raise StudyError(f"{study}: the name of a run; foldrace final takes {file}{first}")
 
 
@@ -87,9 +88,9 @@ def open_run(
     root = find_workspace(study, workspace)
     run = study if isinstance(study, Study) else load(study, workspace=root)
     if run.search.storage is None and not is_run(root / run.name):
-        there = ", ".join(sorted(path.parent.name for path in root.glob("*/study.db"))) or "none"
-        near = did_you_mean(run.name, there.split(", "))
-        found = f"{root.absolute()}: no run {run.name} there;{near} runs there: {there}"
+        there = sorted(path.parent.name for path in root.glob("*/study.db"))
+        near = did_you_mean(run.name, there)
+        found = f"{root.absolute()}: no run {run.name} there;{near} runs there: {', '.join(there) or 'none'}"
         raise StorageError(f"{found}; --workspace names another folder of runs")
     with open_session(run, root, wait, create=False, retries=retries) as session:
         yield session

@@ -156,7 +156,7 @@ def no_ensemble(folder: Path) -> FinalError:
         there = "" if run.parent == WORKSPACE else f" --workspace {run.parent}"
         step = f"foldrace export {run.name}{there} writes {file}, and foldrace final {file} makes it"
     else:
-        runs = sorted(other.name for other in run.parent.glob("*") if is_run(other))
+        runs = sorted(other.name for other in run.parent.glob("*") if is_run(other) and other != run)
         step = f"{did_you_mean(run.name, runs)} give the folder of a final job, such as runs/demo/final-1".lstrip()
     return FinalError(f"{folder}: no finished ensemble there; {step}")
 

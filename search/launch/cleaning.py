@@ -7,7 +7,6 @@ database, or lies outside the run's folder, is left alone.
 import os
 import re
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ from foldrace.search.study_store import RESCORE, FoldKey, job_name, study_exists
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import PARTIAL
+from foldrace.studies.data import Data
+from foldrace.studies.loading import load_stored
+from foldrace.studies.study import StudyError
 from foldrace.trainer.results import MODEL_FOLDER
 
 _ATTEMPT = re.compile(r"attempt-\d+")
@@ -143,7 +145,8 @@ def _superseded(session: Session) -> Iterator[tuple[Path, Path]]:
     """The finished final jobs that nobody needs, each with a newer one of the same data and at least as many models."""
     jobs = finished_jobs(session.workspace.folder)
     for place, job in enumerate(jobs):
-        able = (one for one in jobs[:place] if len(_models(one)) >= len(_models(job)) and _rows(one) == _rows(job))
+        rows, count = _rows(job), len(_models(job))
+        able = (one for one in jobs[:place] if len(_models(one)) >= count and rows is not None and _rows(one) == rows)
         newer = next(able, None)
         if newer is not None and not _is_busy(session.database, job_name(session.study.name, job.name)):
             yield job, newer
@@ -155,13 +158,13 @@ def _models(job: Path) -> list[Path]:
     return [folder for folder in folders if _MODEL.fullmatch(folder.relative_to(job).as_posix())]
 
 
-def _rows(job: Path) -> tuple[object, object]:
-    """What a final job's study file says of its rows: the data, and whether some are held out."""
+def _rows(job: Path) -> tuple[Data, bool] | None:
+    """The data of a final job, and whether some rows are held out; None where its study file cannot be read."""
     try:
-        study = tomllib.loads((job / STUDY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None, None
-    return study.get("data"), study.get("final", {}).get("validation", True)
+        study = load_stored(job / STUDY_FILE)
+    except StudyError:
+        return None
+    return study.data, study.final.validation
 
 
 def _ended_folds(session: Session) -> Callable[[str], bool]:

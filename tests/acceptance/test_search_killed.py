@@ -48,6 +48,7 @@ def kills_of(undisturbed: LiveSearch) -> list[Moment]:
     the database does not know; a final fold when its checkpoint is written; the last trial when its knobs are drawn.
     """
     chance, begun, results = random.Random(1), list(undisturbed.attempts()), undisturbed.results()
+    assert undisturbed.finals(), "no final fold was trained, so none can be hit: give the study other seeds"
     often, saved = chance.sample([fold for fold in begun if fold[0] > 0 and fold[1] == 0 and fold in results], 2)
     kills = [Moment(often, stored, "rest") for stored in (1, 2, 3)]
     kills += [Moment(saved, EVALUATIONS, "put_aside"), Moment((max(begun)[0], 0), 0, "begin")]

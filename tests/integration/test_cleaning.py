@@ -23,6 +23,8 @@ from tests.support.shared_folders import let_others_in
 
 FOLDS, EVALUATIONS = 2, 8
 
+JOB = 'name = "small"\ndata = { train = "/data/train.tsv", test = "/data/test.tsv" }\n'
+
 
 @pytest.fixture
 def session(database: Database, make_study: Callable[..., Study], tmp_path: Path) -> Session:
@@ -133,6 +135,7 @@ def test_models_of_all_but_the_newest_finished_final_job_go(session: Session) ->
     results = [leave(job / "seed-77" / "fold-0" / "result.safetensors") for job in jobs]
     for job in jobs[:3]:  # the last one is not finished
         leave(job / "ensemble.json")
+        (job / "study.toml").write_text(JOB, encoding="utf-8")
 
     told = cleaned(session)
 
@@ -144,18 +147,20 @@ def test_models_of_all_but_the_newest_finished_final_job_go(session: Session) ->
 @pytest.mark.parametrize(
     ("newer", "folds", "are_kept"),
     [
-        ('data = { train = "a", test = "b" }', 8, False),
-        ('data = { train = "a", test = "b" }', 2, True),
-        ('data = { train = "a", test = "other" }', 8, True),
-        ('data = { train = "a", test = "b" }\nfinal = { validation = false }', 8, True),
+        (JOB, 8, False),
+        (JOB, 2, True),
+        (JOB.replace("test.tsv", "other.tsv"), 8, True),
+        (f"{JOB}final = {{ validation = false }}\n", 8, True),
+        ("final = 3\n", 8, True),
+        (f"data = {5000 * '['}\n", 8, True),
     ],
-    ids=["alike", "fewer models", "other rows", "no rows held out"],
+    ids=["alike", "fewer models", "other rows", "no rows held out", "no study file", "nested without end"],
 )
 def test_a_newer_job_supersedes_one_of_the_same_data_with_no_more_models(
     session: Session, newer: str, folds: int, are_kept: bool
 ) -> None:
     first, second = (session.workspace.final(number).folder for number in (1, 2))
-    texts, counts = ('data = { train = "a", test = "b" }', newer), (8, folds)
+    texts, counts = (JOB, newer), (8, folds)
     for job, text, count in zip((first, second), texts, counts, strict=True):
         for fold in range(count):
             leave(job / "seed-77" / f"fold-{fold}" / "model" / "model.safetensors")

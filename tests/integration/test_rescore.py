@@ -70,7 +70,7 @@ def test_a_study_file_that_was_edited_since_is_refused_and_nothing_is_queued(ses
     training = session.study.training | {"lr": 1.0}
     edited = replace(session, study=session.study.model_copy(update={"training": training}))
 
-    with pytest.raises(StorageError, match=r"training\.lr is 1\.0, was .*; its name alone, small, takes it as it is"):
+    with pytest.raises(StorageError, match=r"training\.lr is 1\.0, was .*; give what it was begun with"):
         queue_rescore(edited, top=2, repeats=1)
     assert not study_exists(session.database, job_name(session.study.name, RESCORE))
 

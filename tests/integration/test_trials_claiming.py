@@ -94,7 +94,7 @@ def test_a_study_with_other_settings_is_refused(database: Database, make_study: 
     open_study(database, make_study(trials=5, pruner="none"))
     with pytest.raises(StorageError, match=r"search\.seed is 1, was 0; --as NEW_NAME"):
         open_study(database, make_study(seed=1))
-    told = r"search\.seed is 1, was 0; its name alone, small, takes it as it is$"
+    told = r"search\.seed is 1, was 0; give what it was begun with$"
     with pytest.raises(StorageError, match=told):
         select_trial(database, make_study(seed=1))
 

@@ -72,6 +72,7 @@ def test_no_such_study_names_the_shipped_ones() -> None:
 
 
 def test_a_study_file_whose_ending_is_missing_or_misspelt_is_meant(file: Path) -> None:
+    assert refusal(f"../study/{'a' * 252}").startswith(f"../study/{'a' * 252}: no such study file; ")
     assert refusal("../study/small") == "../study/small: no such study file; did you mean ../study/small.toml?"
     assert refusal("../study/smal.toml").startswith(
         "../study/smal.toml: no such study file; did you mean ../study/small.toml?"

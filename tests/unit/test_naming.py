@@ -89,7 +89,7 @@ def test_the_name_of_a_search_is_no_final_study(project: Path) -> None:
     exported = root / "relations" / "final.toml"
 
     told = f"relations: the name of a run; foldrace final takes {exported}"
-    with pytest.raises(StudyError, match=f"^{told}, which foldrace export relations writes first$"):
+    with pytest.raises(StudyError, match=f"^{told}, which foldrace export relations --workspace {root} writes first$"):
         refuse_run("relations", root)
     exported.touch()
     with pytest.raises(StudyError, match=f"^{told}$"):
@@ -113,7 +113,7 @@ def test_a_run_without_a_finished_ensemble_is_told_with_what_comes_next(project:
     assert told("relations/final-2") == f"runs/relations/final-2: {export}"
     assert told("relation") == f"runs/relation: did you mean relations? {folder}"
     assert told("another/place") == f"another/place: {folder}"
-    assert told("other") == f"runs/other: did you mean other? {folder}"
+    assert told("other") == f"runs/other: {folder}"
     Path("runs/relations/final.toml").touch()
     assert told("relations") == f"runs/relations: {final}"
     assert told("runs/relations/final-1") == f"runs/relations/final-1: {final}"

@@ -87,6 +87,7 @@ def test_a_wrong_key_or_value_is_named(sections: dict[str, Any], message: str) -
     [
         ("learning_rate", 1e-3, "unknown knob; known: optimizer, lr, "),
         ("label_smothing", 0.1, "unknown knob; did you mean label_smoothing? known: optimizer, lr, "),
+        ("dropout_rate", 0.1, "unknown knob; did you mean dropout? known: optimizer, lr, "),
         ("batch_size", 0, "Input should be greater than or equal to 1, found 0"),
         ("batch_size", 2.5, "Input should be a valid integer"),
         ("dropout", 1.0, "Input should be less than 1, found 1.0"),
@@ -145,8 +146,7 @@ def test_a_setting_that_a_knob_cannot_have_is_refused(knob: str, setting: Any, m
     [
         (
             {"gamma": 0.3},
-            "search.baseline.gamma: 0.3 lies outside the searched 0.4 to 1; "
-            "--set search.baseline.gamma=VALUE gives one within",
+            "search.baseline.gamma: 0.3 lies outside the searched 0.4 to 1; give one within",
         ),
         (
             {"loss": "mse"},
