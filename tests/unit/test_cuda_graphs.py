@@ -161,3 +161,24 @@ def test_a_fold_without_room_drops_its_graphs_before_it_halves_a_batch(
     assert short.state.micro_batch == (alone.state.micro_batch if had_graphs else 4)
     for one, other in zip(alone.state.model.parameters(), short.state.model.parameters(), strict=True):
         assert torch.allclose(one, other, atol=0 if had_graphs else 1e-3)
+
+
+def test_without_room_gradients_stay_where_a_later_graph_adds_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class FullAtOnce:
+        any, calls = False, 0
+
+        def __call__(self, function: Callable[[Inputs], Tensor], inputs: Inputs, *_: object) -> Tensor:
+            self.calls += 1
+            if self.calls == 2:
+                raise torch.OutOfMemoryError("no room in the second step")
+            return function(inputs)
+
+    fold = start_fold(small_task())
+    monkeypatch.setattr(fold._gradients, "_graphs", FullAtOnce())
+    fold.train_step()
+    before = [p.grad for p in fold.state.model.parameters()]
+
+    fold.train_step()
+
+    assert fold.state.micro_batch == 4
+    assert all(p.grad is grad for p, grad in zip(fold.state.model.parameters(), before, strict=True))

@@ -173,7 +173,7 @@ class FoldTrainer:
         # Called outside of the `except` block: in it, the traceback would keep the tensors of the failed step alive.
         state = self.state
         had_graphs = self._gradients.drop_graphs()
-        state.optimizer.zero_grad()
+        state.optimizer.zero_grad(set_to_none=not self._gradients.stay)
         release_memory(state.device)
         if had_graphs:
             return
