@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks import recordings, replay, simulation
 from benchmarks.recordings import CurveError
-from foldrace.search import assessment, race, sampler
+from foldrace.search import race, sampler
 
-_SOURCES = tuple(Path(module.__file__ or "").parent for module in (simulation, race, sampler, assessment))
+_SOURCES = tuple(Path(module.__file__ or "").parent for module in (simulation, race, sampler))
 _FILES = (Path(recordings.__file__), Path(replay.__file__))
 
 

@@ -5,6 +5,7 @@ Nothing is trained and nothing is stored. Several workers are simulated in time:
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,6 @@ from benchmarks.recordings import EVALUATIONS
 from benchmarks.simulation.played import MemoryHistory, PlayedCell, PlayedTrial
 from benchmarks.simulation.samplers import MakeSampler
 from benchmarks.simulation.worlds import World
-from foldrace.search.assessment.belief import believe
 from foldrace.search.ending import IN_A_ROW, Outlook, has_converged
 from foldrace.search.race.allocation import Begun, Standing, rank_cells
 from foldrace.search.race.knowledge_gradient import JointLevels
@@ -155,11 +155,22 @@ class _Play:
         self.history.set_trial_state_values(trial.trial._trial_id, TrialState.COMPLETE, [trial.run.value])
         trial.has_ended = True
 
+    def _choose(self, known: Sequence[int]) -> None:
+        """What `export` would take of these trials: the best by what is believed, else by the mean of its folds."""
+        posterior = self._sampler.believe(self.history.space)
+        leader = None if posterior is None else posterior.levels().leader(known)
+        if leader is None:
+            leader = max(known, key=self._mean, default=None)
+        if leader is not None:
+            self._level = self._world.level(self._trials[leader].run.params)
+
+    def _mean(self, number: int) -> float:
+        curves = read_learning_curves(self.history.trials[number], self._world.folds, EVALUATIONS)
+        return float(np.nanmean(curves.best[:, -1]))
+
 
 class _TrialPlay(_Play):
-    """Each trial is trained to its end by the worker that began it; the highest complete value is chosen."""
-
-    _chosen: tuple[float, int] | None = None
+    """Each trial is trained to its end by the worker that began it; a complete one is chosen."""
 
     def _next(self) -> "PlayedCell | None":
         if not self._may_begin:
@@ -173,9 +184,7 @@ class _TrialPlay(_Play):
         cell.evaluate()
         if cell.is_done and len(trial.done) == self._world.folds:
             self._complete(trial)
-            mine = trial.run.value, -trial.number
-            if self._chosen is None or mine > self._chosen:
-                self._chosen, self._level = mine, self._world.level(trial.run.params)
+            self._choose([trial.number for trial in self._trials if len(trial.done) == self._world.folds])
         elif not self._is_pruned(cell):
             if cell.is_done:
                 trial.running.discard(cell.fold)
@@ -188,7 +197,7 @@ class _TrialPlay(_Play):
 
 
 class _FoldPlay(_Play):
-    """Folds follow each other as the product ranks them; what is believed to be the best is chosen."""
+    """Folds follow each other as the product ranks them; one with a fold that is done is chosen."""
 
     def _next(self) -> "PlayedCell | None":
         for cell in rank_cells(self._standing()):
@@ -231,16 +240,6 @@ class _FoldPlay(_Play):
             self._complete(trial)
         elif cell.is_done and cell.fold == FIRST:
             self._is_pruned(cell)
-        self._choose()
+        self._choose([trial.number for trial in self._trials if trial.done])
         self._steps.append(Step(self._spent, now, self._level, sum(bool(t.done) or t.has_ended for t in self._trials)))
         return True
-
-    def _choose(self) -> None:
-        curves = [read_learning_curves(trial, self._world.folds, EVALUATIONS) for trial in self.history.trials]
-        known = [trial.number for trial in self._trials if trial.done]
-        belief = believe(curves, self._world.folds)
-        leader = None if belief is None else belief.leader(known)
-        if leader is None and known:
-            leader = max(known, key=lambda number: float(np.nanmean(curves[number].best[:, -1])))
-        if leader is not None:
-            self._level = self._world.level(self._trials[leader].run.params)

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from foldrace.search.assessment.assessment import Assessment, Lead
-from foldrace.search.assessment.belief import Belief, believe
+from foldrace.search.assessment.belief import Belief, Process, believe
 from foldrace.search.assessment.intervals import (
     Interval,
     kfold_interval,
@@ -38,6 +38,7 @@ class StudyScores:
         candidates: the numbers of the trials that may be exported, the best by its value first; then those put aside.
         unbiased: by number, (all folds,), each fold's score without the luck of its best evaluation; NaN where it is
             not known.
+        process: what the process of the study believes.
         baseline: the number of the trial that others are compared with; None: there is none.
     """
 
@@ -46,12 +47,13 @@ class StudyScores:
     folds: int
     candidates: tuple[int, ...]
     unbiased: Mapping[int, FloatArray]
+    process: Process
     baseline: int | None = None
 
     @cached_property
     def belief(self) -> Belief | None:
         """What is believed of the trials by all folds; None while too little is known."""
-        return believe(self.trials, self.folds)
+        return believe(self.trials, self.folds, self.process)
 
     @cached_property
     def leaders(self) -> list[int]:
@@ -95,7 +97,7 @@ def _fresh_scores(scores: StudyScores, number: int) -> dict[int, float]:
     for fold in range(scores.folds, scores.trials[0].best.shape[0]):
         scored = [one for one in scores.candidates if np.isfinite(scores.trial(one).best[fold, -1])]
         if number == scores.leader:
-            belief = believe(scores.trials, scores.folds, without=fold)
+            belief = believe(scores.trials, scores.folds, scores.process, without=fold)
             scorer = None if belief is None else belief.leader(scored)
         else:
             scorer = number if number in scored else None
@@ -128,8 +130,9 @@ def _scored(scores: StudyScores, belief: Belief, fresh: Mapping[int, float]) -> 
 
 
 def _believed(scores: StudyScores, belief: Belief, number: int) -> Interval:
-    """What is believed of a trial: its level, shrunken towards those of the others, less the luck of evaluations."""
-    (mean, variance), between, known = belief.level(number), belief.fold_variance, 0.0
+    """What is believed of a trial: its level, by those like it too, less the luck of evaluations."""
+    level, between, known = belief.level(number), belief.fold_variance, 0.0
+    mean, variance = level.mean, level.variance
     of_trial = scores.trial(number)
     rows = sum(of_trial.rows[: scores.folds])
     if rows:

@@ -15,7 +15,7 @@ class Lead:
 
     Attributes:
         over: the number of the other one.
-        difference: of their scores, over the folds that both were trained on; else of what is believed of them.
+        difference: of what is believed of them.
         probability: that it is the better one, on other data and seeds.
     """
 

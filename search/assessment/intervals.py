@@ -74,7 +74,7 @@ def student_deviate(degrees_of_freedom: float) -> float:
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
         (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    return z + sum(term / degrees_of_freedom**power for power, term in enumerate(terms, start=1))
+    return z + sum(term * (1 / degrees_of_freedom) ** power for power, term in enumerate(terms, start=1))
 
 
 def row_variance(accuracy: float, rows: int) -> float:

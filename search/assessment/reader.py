@@ -1,4 +1,4 @@
-"""Reads the scores of a study's trials, in the folds of its search and of its rescore. Never imports optuna."""
+"""Reads the scores of a study's trials, in the folds of its search and of its rescore."""
 
 import json
 import math
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from foldrace.search.assessment.assess import StudyScores, assess
 from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.half_splits import unbiased_score
+from foldrace.search.assessment.process import StudyProcess
 from foldrace.search.race.learning_curves import (
     EvaluationPoint,
     join_bests,
@@ -19,7 +20,7 @@ from foldrace.search.race.learning_curves import (
     read_evaluations,
 )
 from foldrace.search.ranking import aside_trials, select_ranked
-from foldrace.search.study_store import RESCORE, job_name, read_study
+from foldrace.search.study_store import RESCORE, StoredStudy, job_name, read_study
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.optuna_rows import CELLS
@@ -44,12 +45,13 @@ def read_assessment(database: Database, name: str, number: int | None = None) ->
 
 def read_scores(database: Database, name: str, *, with_rescore: bool = True) -> StudyScores:
     """The scores of a study at one moment. Raises StorageError when there is no such study."""
-    return database.snapshot(lambda connection: _read(connection, name, with_rescore))
+    stored = database.read(lambda connection: read_study(connection, name))
+    process = StudyProcess.read(database, stored)
+    return database.snapshot(lambda connection: _read(connection, stored, process, with_rescore))
 
 
-def _read(connection: sa.Connection, name: str, with_rescore: bool) -> StudyScores:
-    stored = read_study(connection, name)
-    study, texts = stored.parse(), _texts(connection, name, _ATTRS.key.like(CELLS))
+def _read(connection: sa.Connection, stored: StoredStudy, process: StudyProcess, with_rescore: bool) -> StudyScores:
+    study, texts = stored.parse(), _texts(connection, stored.name, _ATTRS.key.like(CELLS))
     ranked = [number for number, _ in connection.execute(select_ranked(stored.study_id))]
     candidates = [number for number in ranked if texts.get(number)]
     candidates += [number for number in aside_trials(connection, stored.study_id) if number in texts]
@@ -66,7 +68,7 @@ def _read(connection: sa.Connection, name: str, with_rescore: bool) -> StudyScor
         else:
             trials.append(join_bests(number, read_bests(attrs), shape))
     baseline = 0 if study.search.baseline else None
-    return StudyScores(study.search.metric, tuple(trials), folds, tuple(candidates), unbiased, baseline)
+    return StudyScores(study.search.metric, tuple(trials), folds, tuple(candidates), unbiased, process, baseline)
 
 
 def _texts(connection: sa.Connection, name: str, keys: sa.ColumnElement[bool]) -> Texts:

@@ -10,7 +10,7 @@ from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.leases.lease import DONE
 
-RULES = 1  # of the assessment: one that was made by others is not read
+RULES = 2  # of the assessment: one that was made by others is not read
 KEY = "assessment"  # the system attribute of a study
 _TRIALS, _LEASES, _STUDIES, _ATTRS = tables.trials.c, tables.leases.c, tables.studies.c, tables.study_system_attrs.c
 

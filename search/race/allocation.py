@@ -92,10 +92,8 @@ def _worth_of_a_new_one(now: Standing) -> float:
 def _leader(now: Standing) -> int | None:
     """The number of the trial with the highest level, of those that can be chosen; the first where none is known."""
     ours = now.complete | {trial.number for trial in now.begun if trial.has_raced or trial.is_given}
-    known = [
-        (mean, -number) for mean, number in zip(now.levels.means, now.levels.numbers, strict=False) if number in ours
-    ]
-    return -max(known)[1] if known else min(ours, default=None)
+    leader = now.levels.leader(ours)
+    return min(ours, default=None) if leader is None else leader
 
 
 def _is_clear(leader: int | None, now: Standing) -> bool:

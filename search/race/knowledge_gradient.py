@@ -4,6 +4,7 @@ The knowledge gradient of correlated normal beliefs: Frazier, Powell and Dayanik
 for Correlated Normal Beliefs". A fold is noisy, and tells of each configuration that is like its own.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -57,12 +58,30 @@ class JointLevels:
         """Of nothing."""
         return cls((), np.empty(0), np.empty((0, 0)), np.empty((0, 0)))
 
-    def probability_of_beating(self, number: int, other: int) -> float:
-        """The probability that the level of one trial is above that of another."""
+    @classmethod
+    def apart(cls, numbers: Sequence[int], means: FloatArray, variances: FloatArray) -> Self:
+        """Levels that tell nothing of each other."""
+        return cls(tuple(numbers), means, np.diag(variances), np.diag(variances))
+
+    def leader(self, among: Collection[int]) -> int | None:
+        """The trial with the highest mean, of these; of equal ones the lower number; None: nothing is known of any."""
+        known = [(mean, -number) for mean, number in zip(self.means, self.numbers, strict=False) if number in among]
+        return -max(known)[1] if known else None
+
+    def level(self, number: int) -> Forecast:
+        """What is believed of a trial's level. Raises ValueError: nothing is."""
+        row = self.numbers.index(number)
+        return Forecast(float(self.means[row]), float(self.covariance[row, row]))
+
+    def lead(self, number: int, other: int) -> Forecast:
+        """By how much the level of one trial is above that of another. Raises ValueError: nothing is known of one."""
         one, two = self.numbers.index(number), self.numbers.index(other)
         variance = self.covariance[one, one] + self.covariance[two, two] - 2 * self.covariance[one, two]
-        lead = Forecast(float(self.means[one] - self.means[two]), max(float(variance), 0.0))
-        return lead.probability_of_beating(Forecast(0.0, 0.0))
+        return Forecast(float(self.means[one] - self.means[two]), max(float(variance), 0.0))
+
+    def probability_of_beating(self, number: int, other: int) -> float:
+        """The probability that the level of one trial is above that of another."""
+        return self.lead(number, other).probability_of_beating(Forecast(0.0, 0.0))
 
     def worth_of_folds(self, noise: float) -> dict[int, float]:
         """By how much the best mean can be expected to rise with one more fold of each trial than are trained now.

@@ -47,6 +47,10 @@ class SearchSpace(dict[str, BaseDistribution]):
         """The space of some of the knobs, in their order."""
         return type(self)({knob: self[knob] for knob in knobs}, self.conditions)
 
+    def varied(self) -> Self:
+        """The space of the knobs that have more than one value; the whole space where none has."""
+        return self.given({knob: single_value(d) for knob, d in self.items() if d.single()}) or self
+
     def given(self, values: Mapping[str, Value]) -> Self:
         """The space of the knobs that have no value yet, without those that the values make inactive."""
         left = []

@@ -51,8 +51,7 @@ class Sampler:
         self._history.refresh()
         if self._process is None:
             return None
-        open_space = space.given({knob: single_value(d) for knob, d in space.items() if d.single()}) or space
-        return self._process.believe(self._history.trials, open_space, self._history.training)
+        return self._process.believe(self._history.trials, space.varied(), self._history.training)
 
     def _sample(self, trial: FrozenTrial, space: SearchSpace) -> Sample:
         self._history.refresh()

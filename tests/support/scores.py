@@ -1,13 +1,19 @@
 """Scores of invented trials, as folds of a search and of a rescore leave them."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
 
 from foldrace.search.assessment.assess import StudyScores
+from foldrace.search.assessment.process import StudyProcess
 from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.race.space import SearchSpace
 
 EVALUATIONS = 3
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 def scored_trial(number: int, ends: Sequence[float], rows: int = 0) -> LearningCurves:
@@ -20,11 +26,31 @@ def scored_trial(number: int, ends: Sequence[float], rows: int = 0) -> LearningC
     return LearningCurves(number, best, right, tuple(rows if len(bits) else 0 for bits in right), {})
 
 
+def process_of(places: Sequence[float]) -> StudyProcess:
+    """The process of trials at places of one knob, from 0 to 1."""
+    trials = []
+    for number, place in enumerate(places):
+        trial = create_trial(state=TrialState.RUNNING)
+        trial.number, trial.params = number, {"dropout": place}
+        trials.append(trial)
+    return StudyProcess(trials, SearchSpace({"dropout": FloatDistribution(0, 1)}))
+
+
+def spread(count: int) -> list[float]:
+    """So many places, far from each other."""
+    return [(0.5 + number * GOLDEN_RATIO) % 1 for number in range(count)]
+
+
 def study_scores(
-    ends: Sequence[Sequence[float]], folds: int, candidates: Sequence[int] | None = None, rows: int = 0
+    ends: Sequence[Sequence[float]],
+    folds: int,
+    candidates: Sequence[int] | None = None,
+    rows: int = 0,
+    places: Sequence[float] | None = None,
 ) -> StudyScores:
     """The scores of a study whose trials are numbered in order, trial 0 its baseline; all are candidates by default."""
     trials = tuple(scored_trial(number, row, rows) for number, row in enumerate(ends))
     wanted = tuple(range(len(ends))) if candidates is None else tuple(candidates)
     unbiased = {number: np.array(ends[number], dtype=np.float64) for number in wanted} if rows else {}
-    return StudyScores("accuracy", trials, folds, wanted, unbiased, baseline=0)
+    process = process_of(spread(len(ends)) if places is None else places)
+    return StudyScores("accuracy", trials, folds, wanted, unbiased, process, baseline=0)

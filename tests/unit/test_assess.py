@@ -9,7 +9,7 @@ from foldrace.search.assessment.assess import assess
 from foldrace.search.assessment.assessment import Assessment, Lead
 from foldrace.search.assessment.belief import believe
 from foldrace.search.assessment.intervals import Interval, kfold_interval
-from tests.support.scores import scored_trial, study_scores
+from tests.support.scores import process_of, scored_trial, spread, study_scores
 
 NAN, FOLDS = math.nan, 5
 NOT_TRAINED = [NAN] * FOLDS
@@ -35,10 +35,10 @@ def test_a_lead_within_the_scatter_of_folds_is_within_chance_and_a_large_one_is_
     assert found.trial == 1
     (lead,) = found.leads  # the second is the baseline
     assert lead.over == 0
-    assert lead.difference == pytest.approx(0.003)
+    assert lead.difference == pytest.approx(0.003, abs=0.002)
     assert 0.5 < lead.probability < 0.7
     assert not lead.is_clear
-    far = believe([scored_trial(n, row) for n, row in enumerate(rows)], FOLDS)
+    far = study_scores(rows, FOLDS).belief
     assert far is not None
     assert far.lead(1, over=3).is_clear
 
@@ -65,6 +65,17 @@ def test_less_than_a_row_between_two_trials_is_within_chance() -> None:
     assert not any(lead.is_clear for lead in found.leads)
 
 
+def test_the_best_score_does_not_lead_where_all_its_neighbours_are_bad() -> None:
+    good, bad = [ends(0.80 + 0.001 * n, n) for n in range(4)], [ends(0.70 + 0.001 * n, n) for n in range(4)]
+    rows, places = [ends(0.81), ends(0.812, 2), *good, *bad], [0.2, 0.8, 0.1, 0.15, 0.25, 0.3, 0.7, 0.75, 0.85, 0.9]
+
+    scores = study_scores(rows, FOLDS, places=places)
+
+    assert scores.leader is not None
+    assert places[scores.leader] < 0.5
+    assert scores.mean(1) == max(map(scores.mean, scores.candidates))
+
+
 def test_the_lines_have_the_names_that_the_design_gives_them() -> None:
     leads = Lead(0, 0.0024, 0.58), Lead(3, 0.031, 0.991)
     found = Assessment(13, 0.8218, Interval(0.8012, 0.7709, 0.8291), 5, leads, baseline=0)
@@ -82,19 +93,18 @@ def test_the_lines_have_the_names_that_the_design_gives_them() -> None:
 
 
 def test_folds_that_scatter_alike_make_the_same_lead_clearer() -> None:
-    """Paired by fold: what is hard for both trials says nothing of which is better."""
+    """What is hard for all trials in a fold says nothing of which is better."""
     alike = assessed([ends(0.80), ends(0.82), ends(0.78), ends(0.7)])
     apart = assessed([ends(0.80), ends(0.82, 2), ends(0.78, 3), ends(0.7, 1)])
 
-    assert alike.leads[0].difference == pytest.approx(apart.leads[0].difference)
-    assert alike.leads[0].probability > 0.99 > apart.leads[0].probability
+    assert alike.leads[0].probability > 0.95 > apart.leads[0].probability
 
 
 def test_the_rows_that_folds_share_make_a_lead_less_sure() -> None:
     """Twice the folds of a split share more of their rows; by the scatter alone, both leads were equally sure."""
     trials = [scored_trial(n, ends(level, n)[:FOLDS]) for n, level in enumerate((0.80, 0.82, 0.75, 0.6))]
 
-    few, many = believe(trials, folds=2), believe(trials, folds=50)
+    few, many = (believe(trials, folds, process_of(spread(4))) for folds in (2, 50))
 
     assert few is not None
     assert many is not None
@@ -108,8 +118,8 @@ def test_without_fresh_folds_the_score_is_what_is_believed() -> None:
     found = assessed(rows)
 
     assert found.fresh_folds == 0
-    assert found.chosen == max(np.mean(row[:FOLDS]) for row in rows)
-    assert 0.795 < found.honest.mean < found.chosen - 0.003
+    assert found.chosen == np.mean(rows[found.trial][:FOLDS])
+    assert 0.795 < found.honest.mean < found.chosen - 0.002
     assert found.lines[1].startswith("believed                     0.")
     assert found.luck == pytest.approx(found.chosen - found.honest.mean)
 

@@ -31,6 +31,11 @@ def test_an_interval_stays_between_zero_and_one() -> None:
     assert student_interval(0.01, 0.01, 4).low == 0.0
 
 
+def test_a_variance_of_nearly_nothing_leaves_what_is_known() -> None:
+    without, nearly = (student_interval(0.8, variance, 2, known=1e-4) for variance in (0.0, 1e-100))
+    assert nearly == without
+
+
 def test_rows_that_are_all_right_leave_some_doubt() -> None:
     assert 0 < row_variance(1.0, 1000) < row_variance(1.0, 100) < row_variance(0.8, 100)
 
