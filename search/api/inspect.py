@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import Named, final_folder, is_final_folder, open_run, split_job
+from foldrace.search.api.naming import Named, final_folder, is_final_job, open_run, split_job
 from foldrace.search.session import PAGE, Session
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import WORKSPACE
@@ -171,7 +171,7 @@ def report(
     """Write one HTML file about a search or a final job, which opens without a network, and return its path.
 
     Args:
-        study: a run, or the folder of a final job.
+        study: a run; or a final job, as demo/final-1 or its folder.
         overrides: of a final job's study, as `load` takes them: where its data is now.
         output: where to write; report.html in the folder of the run.
 
@@ -185,8 +185,8 @@ def report(
     from foldrace.search.study_store import name_of_run
     from foldrace.storage.files.atomic import atomic_write
 
-    if not isinstance(study, Study) and is_final_folder(study):
-        folder, text = Path(study), ""
+    if not isinstance(study, Study) and is_final_job(study):
+        folder, text = final_folder(study, workspace), ""
     else:
         with open_run(study, workspace) as session:
             folder = session.workspace.root / name_of_run(session.database, session.study.name)

@@ -119,8 +119,13 @@ def final_folder(run: str | Path, workspace: str | Path | None) -> Path:
 
 
 def is_final_folder(study: Named) -> bool:
-    """Whether the folder of a final job is meant, such as runs/demo/final-1."""
+    """Whether it is the folder of a final job, such as runs/demo/final-1."""
     return not isinstance(study, Study) and Path(study).is_dir() and Path(study).name.startswith("final-")
+
+
+def is_final_job(study: Named) -> bool:
+    """Whether a final job is meant, such as runs/demo/final-1 or demo/final-1, also where it is not there."""
+    return is_final_folder(study) or (split_job(study)[1] or "").startswith("final-")
 
 
 def split_job(study: NamedT) -> tuple[NamedT | str, str | None]:

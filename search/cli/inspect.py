@@ -9,7 +9,7 @@ import typer
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
-from foldrace.search.api.naming import final_folder, find_workspace, is_final_folder, split_job
+from foldrace.search.api.naming import final_folder, find_workspace, is_final_job, split_job
 from foldrace.search.cli.next_step import say_next, say_next_of_report, say_next_of_run
 from foldrace.search.cli.options import (
     JsonOption,
@@ -110,10 +110,11 @@ def report(
 ) -> None:
     """Write one HTML file about a search or a final job, which opens without a network."""
     workspace = find_workspace(study, workspace, name)
-    run = study if is_final_folder(study) else load_run(study, set_, name, workspace)
+    folder = final_folder(study, workspace) if is_final_job(study) else None
+    run = load_run(study, set_, name, workspace) if folder is None else folder
     path = inspect.report(run, overrides=set_, output=output, workspace=workspace)
     typer.echo(f"report    {path}")
-    say_next_of_report(Path(study) if is_final_folder(study) else path.parent, study, workspace)
+    say_next_of_report(folder or path.parent, study, workspace)
 
 
 def predict(

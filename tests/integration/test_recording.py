@@ -279,14 +279,14 @@ def test_a_folder_without_an_ensemble_is_refused(tmp_path: Path) -> None:
         open_outcome(tmp_path / "final-1")
 
 
-@pytest.mark.parametrize("by", ["folder", "name"])
+@pytest.mark.parametrize("by", ["folder", "small/final-1", "small"])
 def test_a_final_job_alone_is_reported_by_folder_or_name_wherever_its_data_is(
     by: str, session: Session, data: TrainingData, tmp_path: Path
 ) -> None:
     job = final_of(session, data)
     make_ensemble(job, data)
     moved = job.study.data.files["train"][0].rename(tmp_path / "moved.csv")
-    study, runs = str(job.folder) if by == "folder" else "small", session.workspace.root
+    study, runs = str(job.folder) if by == "folder" else by, session.workspace.root
 
     with pytest.raises(StudyError, match=r"give one there or with --set data\.train=PATH"):
         report(study, workspace=runs)

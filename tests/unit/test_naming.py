@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from foldrace.search.api.naming import final_folder, find_workspace, open_run, refuse_run
+from foldrace.search.cli.inspect import report
 from foldrace.search.ensemble.job import FinalError, read_summary
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import WORKSPACE
@@ -117,3 +118,12 @@ def test_a_run_without_a_finished_ensemble_is_told_with_what_comes_next(project:
     Path("runs/relations/final.toml").touch()
     assert told("relations") == f"runs/relations: {final}"
     assert told("runs/relations/final-1") == f"runs/relations/final-1: {final}"
+
+
+@pytest.mark.parametrize("job", ["relations/final-1", "runs/relations/final-1"])
+def test_the_report_of_a_final_job_that_is_not_there_is_told_with_what_comes_next(project: Path, job: str) -> None:
+    begin(Path("runs/relations"))
+
+    export = "foldrace export relations writes runs/relations/final.toml"
+    with pytest.raises(FinalError, match=f"^runs/relations/final-1: no finished ensemble there; {export}, and"):
+        report(job)
