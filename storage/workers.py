@@ -129,9 +129,13 @@ def set_control(database: Database, name: str, asked: Control, *, finals: bool =
     database.transact(work)
 
 
-def is_begun(database: Database, name: str) -> bool:
-    """Whether the database has a study of this name, or a job beside one."""
-    return database.read(lambda connection: bool(_searches_of(connection, name) or _jobs_of(connection, name)))
+def begun_studies(database: Database, name: str) -> list[str]:
+    """The names that a study and the jobs beside it have in the database, as far as they are begun."""
+    studies = tables.studies.c
+    names = sa.select(studies.study_name).where(
+        (studies.study_name == name) | studies.study_name.startswith(f"{name}/", autoescape=True)
+    )
+    return database.read(lambda connection: list(connection.execute(names).scalars()))
 
 
 def _searches_of(connection: sa.Connection, name: str) -> list[int]:

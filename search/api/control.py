@@ -5,41 +5,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, open_run
+from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study, study_exists
-from foldrace.storage.workers import Control, is_begun, set_control
+from foldrace.storage.database import Database
+from foldrace.storage.workers import Control, begun_studies, set_control
 from foldrace.studies.study import StudyError
 
 if TYPE_CHECKING:
     from foldrace.search.launch.cleaning import CleanedRun
 
 
-def pause(study: Named, *, now: bool = False, workspace: str | Path | None = None) -> None:
-    """Let the workers finish the trials they run, and begin no other.
+def pause(study: Named, *, now: bool = False, workspace: str | Path | None = None) -> bool:
+    """Let the workers finish the trials they run, and begin no other; False where all has ended, and nobody is asked.
 
     Args:
         now: trials that run are saved and released instead; `resume` continues them where they stood.
     """
-    _ask(study, workspace, "pausing" if now else "paused")
+    return _ask(study, workspace, "pausing" if now else "paused")
 
 
-def resume(study: Named, *, workspace: str | Path | None = None) -> None:
-    """Let the workers of a paused study go on."""
-    _ask(study, workspace, "running")
+def resume(study: Named, *, workspace: str | Path | None = None) -> bool:
+    """Let the workers of a paused study go on; False where all has ended, and nobody is asked."""
+    return _ask(study, workspace, "running")
 
 
-def stop(study: Named, *, workspace: str | Path | None = None) -> None:
+def stop(study: Named, *, workspace: str | Path | None = None) -> bool:
     """Let every worker save its trial, release it and end; `run`, or `resume` and new workers, continue.
 
     Tasks of Slurm that still wait are cancelled.
+
+    Returns:
+        Whether workers were asked: False where all has ended.
     """
     from foldrace.search.cluster.slurm import cancel_queued, jobs_of
 
     with open_run(study, workspace) as session:
-        if begun := is_begun(session.database, session.study.name):
-            _ask_all(session, "stopping")
+        begun = begun_studies(session.database, session.study.name)
+        has_ended = bool(begun) and not _ask_all(session, "stopping")
         if not cancel_queued(jobs_of(session.workspace)) and not begun:  # what no worker has begun may wait at Slurm
             _ask_all(session, "stopping")
+        return not has_ended
 
 
 def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None = None) -> "CleanedRun":
@@ -58,14 +64,23 @@ def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None =
         return clean_run(session, is_dry=dry_run)
 
 
-def _ask(study: Named, workspace: str | Path | None, asked: Control) -> None:
+def _ask(study: Named, workspace: str | Path | None, asked: Control) -> bool:
     with open_run(study, workspace) as session:
-        _ask_all(session, asked)
+        return _ask_all(session, asked)
 
 
-def _ask_all(session: Session, asked: Control) -> None:
+def _ask_all(session: Session, asked: Control) -> bool:
     database, name = session.database, session.study.name
     with suppress(StudyError):  # a newer foldrace made it, whose workers heed this as well
         if study_exists(database, name):
             stored_study(database, name)  # raises where another program made it
+        if _has_ended(database, name):
+            return False
     set_control(database, name, asked)
+    return True
+
+
+def _has_ended(database: Database, name: str) -> bool:
+    """Whether a search and all jobs beside it have ended."""
+    begun = begun_studies(database, name)
+    return bool(begun) and all(read_status(database, one).state == "done" for one in begun)

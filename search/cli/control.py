@@ -27,10 +27,12 @@ def pause(
     """Let the workers finish the trials they run, and begin no other."""
     workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
-    control.pause(run, now=now, workspace=workspace)
     ends = "what runs is saved and released" if now else "what runs goes on to its end (--now: not)"
-    _say(run, f"paused: no trial is begun, and {ends}")
-    say_next("resume", study, workspace)
+    if control.pause(run, now=now, workspace=workspace):
+        _say(run, f"paused: no trial is begun, and {ends}")
+        say_next("resume", study, workspace)
+    else:
+        _say_ended(run, "pause")
 
 
 def resume(
@@ -39,9 +41,11 @@ def resume(
     """Let the workers of a paused study go on."""
     workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
-    control.resume(run, workspace=workspace)
-    _say(run, "running")
-    say_next("status --watch", study, workspace)
+    if control.resume(run, workspace=workspace):
+        _say(run, "running")
+        say_next("status --watch", study, workspace)
+    else:
+        _say_ended(run, "resume")
 
 
 def stop(
@@ -50,9 +54,11 @@ def stop(
     """Let every worker save its trial, release it and end; `foldrace run`, or `resume` and new workers, continue."""
     workspace = find_workspace(study, workspace, name)
     run = load_run(study, set_, name, workspace)
-    control.stop(run, workspace=workspace)
-    _say(run, "stopping: trials that run are saved and released, and the workers end")
-    say_next("run", study, workspace)
+    if control.stop(run, workspace=workspace):
+        _say(run, "stopping: trials that run are saved and released, and the workers end")
+        say_next("run", study, workspace)
+    else:
+        _say_ended(run, "stop")
 
 
 def clean(
@@ -74,3 +80,7 @@ def clean(
 
 def _say(run: Study, asked: str) -> None:
     typer.echo(f"{run.name}: {asked}; every worker sees it at its next heartbeat")
+
+
+def _say_ended(run: Study, asked: str) -> None:
+    typer.echo(f"{run.name}: has ended; nothing is left to {asked}")
