@@ -142,8 +142,8 @@ def queue_job(
     def work(connection: sa.Connection) -> None:
         study_id = _find_or_make(connection, name, identity, text)
         there = connection.execute(_count(study_id)).scalar_one()
-        kept = _folds(connection, study_id, "WAITING", "RUNNING")
-        kept |= _folds(connection, study_id, "COMPLETE").difference(lost)
+        kept = set(folds_of_trials(connection, study_id, "WAITING", "RUNNING").values())
+        kept |= set(folds_of_trials(connection, study_id, "COMPLETE").values()).difference(lost)
         missing = [fold for fold in wanted if fold not in kept]
         for trial, fold in enumerate(missing, start=there):
             optuna_rows.enqueue_trial(connection, study_id, trial, wanted[fold], dict(fold))
@@ -154,7 +154,7 @@ def queue_job(
 
 def trained_folds(database: Database, name: str) -> set[FoldKey]:
     """The folds of a job that are trained."""
-    return database.read(lambda c: _folds(c, optuna_rows.find_study_id(c, name), "COMPLETE"))
+    return set(database.read(lambda c: folds_of_trials(c, optuna_rows.find_study_id(c, name), "COMPLETE")).values())
 
 
 def job_name(name: str, job: str) -> str:
@@ -282,8 +282,8 @@ def _count(study_id: int) -> "sa.Select[int]":
     return sa.select(sa.func.count()).select_from(tables.trials).where(_TRIALS.study_id == study_id)
 
 
-def _folds(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> set[FoldKey]:
-    """The folds of a job whose trials are in these states; another program's trial may lack what names one."""
+def folds_of_trials(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> dict[int, FoldKey]:
+    """Which fold of a job each trial in these states trains, by its id; another program's may lack what names one."""
     query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json).join(
         tables.trials, _TRIALS.trial_id == _ATTRS.trial_id
     )
@@ -291,7 +291,7 @@ def _folds(connection: sa.Connection, study_id: int, *states: optuna_rows.State)
     attrs: dict[int, dict[str, int]] = {}
     for trial_id, key, text in connection.execute(query):
         attrs.setdefault(trial_id, {})[key] = json.loads(text)
-    return {fold_key(found) for found in attrs.values()}
+    return {trial_id: fold_key(found) for trial_id, found in attrs.items()}
 
 
 def fold_key(attrs: Mapping[str, int]) -> FoldKey:

@@ -28,7 +28,7 @@ from foldrace.search.monitor.status import (
 from foldrace.search.prior_store import read_prior_statuses
 from foldrace.search.ranking import select_ranked
 from foldrace.search.stored_knobs import read_knobs
-from foldrace.search.study_store import IDENTITY, StoredStudy, find_study, read_study
+from foldrace.search.study_store import IDENTITY, StoredStudy, find_study, folds_of_trials, read_study
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.storage.leases import lease as leases
@@ -37,6 +37,7 @@ from foldrace.storage.optuna_rows import State
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 _VALUES = tables.trial_values.c
 _REPORTS, _LEASES, _WORKERS = tables.trial_intermediate_values.c, tables.leases.c, tables.workers.c
+_STATES: tuple[State, ...] = (*ENDED, "RUNNING", "WAITING")
 _MAX_FAILURES = 20
 _PACE_TRIALS = 20  # those that ended last
 _ORPHANED_BECAUSE = {
@@ -84,11 +85,12 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
     lease, folds = study.search.lease_seconds, _folds_aside(connection, study_id)
     alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= lease}
     is_scored = stored.name == study.name or study.final.validation
+    repeated = _repeated(connection, study_id) if stored.name != study.name else set[int]()
     return StudyStatus(
         study=study,
         name=stored.name,
         control=workers.read_control(connection, study_id),
-        trials=dict(sorted(Counter(trial.state for trial in compute).items())),
+        trials=dict(sorted(Counter(trial.state for trial in compute if trial.trial_id not in repeated).items())),
         evaluations=_evaluations(connection, study_id),
         best=_best(connection, study_id) if is_scored else None,
         first=_first_value(connection, study_id) if is_scored else None,
@@ -96,7 +98,7 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         finals=_jobs(connection, stored, "final"),
         rescores=_jobs(connection, stored, "rescore"),
         workers=seen,
-        failures=_failures(connection, study_id),
+        failures=_failures(connection, study_id, repeated),
         orphans=_orphans(connection, study_id, alive),
         aside={trial.number: folds[trial.trial_id] for trial in compute if trial.trial_id in folds},
         fold_epochs=spent,
@@ -127,31 +129,35 @@ def _best(connection: sa.Connection, study_id: int) -> BestTrial | None:
 
 def _jobs(connection: sa.Connection, stored: StoredStudy, kind: str) -> tuple[FinalStatus, ...]:
     """The final jobs of a study, or its rescore, in the order in which they were begun; such a job itself."""
-    states, studies = sa.case((_TRIALS.state.in_(ENDED), 1), else_=0), tables.studies.c
-    failed = sa.case((_TRIALS.state == "FAIL", 1), else_=0)
-    identity = tables.study_attrs.c
+    studies, identity = tables.studies.c, tables.study_attrs.c
+    of_study = (identity.study_id == studies.study_id) & (identity.key == IDENTITY)
     query = (
-        sa.select(
-            studies.study_name,
-            identity.value_json,
-            sa.func.count(),
-            sa.func.sum(states),
-            sa.func.sum(failed),
-            sa.func.avg(_VALUES.value),
-        )
-        .join(tables.trials, _TRIALS.study_id == studies.study_id)
-        .outerjoin(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
-        .outerjoin(tables.study_attrs, (identity.study_id == studies.study_id) & (identity.key == IDENTITY))
+        sa.select(studies.study_id, studies.study_name, identity.value_json)
+        .outerjoin(tables.study_attrs, of_study)
         .where((studies.study_name == stored.name) | studies.study_name.startswith(f"{stored.name}/", autoescape=True))
         .where(studies.study_name.contains(f"/{kind}-", autoescape=True))
-        .group_by(studies.study_id, studies.study_name, identity.value_json)
         .order_by(studies.study_id)
     )
-    found = []
-    for name, settings, folds, ended, bad, mean in connection.execute(query):
-        is_scored = json.loads(settings or "{}").get("final.validation") != "false"
-        found.append(FinalStatus(name, folds, ended, bad, mean if is_scored else None, is_scored))
-    return tuple(found)
+    jobs = (_job(connection, *found) for found in connection.execute(query).all())
+    return tuple(job for job in jobs if job.folds)
+
+
+def _job(connection: sa.Connection, study_id: int, name: str, settings: str | None) -> FinalStatus:
+    query = sa.select(_TRIALS.state, _VALUES.value).select_from(tables.trials)
+    query = query.outerjoin(tables.trial_values, _VALUES.trial_id == _TRIALS.trial_id)
+    query = query.where(_TRIALS.study_id == study_id, _TRIALS.trial_id.not_in(_repeated(connection, study_id)))
+    found = connection.execute(query).all()
+    states, values = Counter(row.state for row in found), [row.value for row in found if row.value is not None]
+    is_scored = json.loads(settings or "{}").get("final.validation") != "false"
+    mean = statistics.fmean(values) if values and is_scored else None
+    return FinalStatus(name, len(found), sum(states[one] for one in ENDED), states["FAIL"], mean, is_scored)
+
+
+def _repeated(connection: sa.Connection, study_id: int) -> set[int]:
+    """The ids of a job's trials whose fold a later trial trains again, as they failed or their files were lost."""
+    folds = folds_of_trials(connection, study_id, *_STATES)
+    last = {fold: trial_id for trial_id, fold in sorted(folds.items())}
+    return set(folds) - set(last.values())
 
 
 def _first_value(connection: sa.Connection, study_id: int) -> float | None:
@@ -189,10 +195,10 @@ def _workers(connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ..
     return tuple(WorkerStatus(**row) for row in connection.execute(query).mappings())
 
 
-def _failures(connection: sa.Connection, study_id: int) -> tuple[FailedTrial, ...]:
+def _failures(connection: sa.Connection, study_id: int, repeated: set[int]) -> tuple[FailedTrial, ...]:
     reason = sa.and_(_ATTRS.trial_id == _TRIALS.trial_id, _ATTRS.key == optuna_rows.FAILURE)
     query = sa.select(_TRIALS.number, _ATTRS.value_json).outerjoin(tables.trial_attrs, reason)
-    failed = query.where(_TRIALS.study_id == study_id, _TRIALS.state == "FAIL")
+    failed = query.where(_TRIALS.study_id == study_id, _TRIALS.state == "FAIL", _TRIALS.trial_id.not_in(repeated))
     found = connection.execute(failed.order_by(_TRIALS.number.desc()).limit(_MAX_FAILURES))
     return tuple(FailedTrial(number, json.loads(text) if text else "no reason was recorded") for number, text in found)
 

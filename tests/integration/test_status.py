@@ -11,8 +11,8 @@ from sqlalchemy import event
 
 from foldrace.search.monitor.live import watch_status
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.study_store import open_study
-from foldrace.search.trials.claims import Trials
+from foldrace.search.study_store import FinalFold, open_study, queue_folds
+from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.workers import WorkerIdentity
@@ -141,6 +141,26 @@ def test_a_file_that_was_edited_does_not_change_how_its_run_stands(
         5,
         39 * 2,
     )  # 40 cells of 2 epochs, one of them spent
+
+
+def test_a_fold_of_a_final_job_that_is_trained_again_counts_once(
+    database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]
+) -> None:
+    """One of the two folds failed first; the model of the other one was lost."""
+    study, folds = make_study().with_fixed({"gamma": 0.5, "epochs": 6}), [FinalFold(0, 77), FinalFold(1, 77)]
+    name = queue_folds(database, study, folds)
+    trials = trials_of(study, TrialsSettings(name))
+    must_claim(trials).finish(0.2)
+    must_claim(trials).fail("no memory")
+    queue_folds(database, study, folds, lost=folds[:1])
+
+    must_claim(trials).finish(0.6)
+    assert str(read_status(database, name).finals[0]) == "small/final-1: 1 of 2 folds done, mean 0.6000"
+    must_claim(trials).finish(0.8)
+
+    status = read_status(database, name)
+    assert (status.trials, status.ended, status.state, status.failures) == ({"COMPLETE": 2}, 2, "done", ())
+    assert str(status.finals[0]) == "small/final-1: 2 of 2 folds done, mean 0.7000"
 
 
 def test_without_a_terminal_the_status_is_watched_in_lines(
