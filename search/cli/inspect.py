@@ -123,9 +123,9 @@ def predict(
     ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to predict, in any format a study reads.")],
     output: Annotated[
-        Path | None, typer.Option("--output", help="Where to write; predictions.csv with the final job.")
+        Path | None, typer.Option("--output", help="Where to write; predictions-FILE.csv with the final job.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that foldrace did not write.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file that is there.")] = False,
     set_: Annotated[
         list[str],
         typer.Option("--set", metavar="KEY=VALUE", help="Override how the final job reads files; repeatable."),
@@ -134,13 +134,12 @@ def predict(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Use a finished ensemble on new data."""
-    from foldrace.storage.files.own_files import write_own
+    from foldrace.search.ensemble.predict import write_predictions
 
     workspace = find_workspace(run, workspace)
     folder = final_folder(run, workspace)
-    path = output or folder / "predictions.csv"
     done = inspect.predict_rows(folder, file, device=device, overrides=set_, track=_show_models)
-    write_own(path, done.submission(), folder, force=force)
+    path = write_predictions(folder, file, done.submission(), output, force=force)
     known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on the rows with a known label"
     tokens = f"; {done.unknown:.1%} of the tokens unknown"
     typer.echo(f"{len(done.examples.rows)} rows predicted by {folder}, written to {path}{known}{tokens}")

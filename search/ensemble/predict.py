@@ -1,6 +1,8 @@
 """Predicts new data with a finished ensemble: the model of every fold votes."""
 
-from collections.abc import Callable, Iterable
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ from foldrace.search.ensemble.job import (
     refuse_changed_study,
 )
 from foldrace.search.study_store import FinalFold
+from foldrace.storage.errors import as_storage_error
 from foldrace.storage.files.digests import find_added, find_changed
+from foldrace.storage.files.own_files import write_own
 from foldrace.studies.loading import Overrides, load
 from foldrace.studies.sections import is_sample
 from foldrace.studies.study import Study
@@ -36,6 +40,8 @@ from foldrace.trainer.training.prediction import load_model, predict
 from foldrace.trainer.training_data import refuse_unknown
 
 Track = Callable[[list[Path]], Iterable[Path]]
+
+_MAX_STEM = 50  # characters; the name of a file has 255 bytes at most
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,35 @@ def predict_rows(
         found.append(predict(model, tokens, each_row, pad_id(tokenizer), autocast_dtype(knobs, model.device)))
     votes = vote(found, study.final.vote)
     return Prediction(study, examples, votes, unknown)
+
+
+def write_predictions(run: Path, file: Path, text: str, output: Path | None, *, force: bool = False) -> Path:
+    """Write the predictions of a data file, and return their path.
+
+    Args:
+        run: the folder of the final job.
+        output: by default, predictions-FILE.csv in that folder. Other predictions that are there by this name stay, and
+            these get the next number.
+        force: overwrite what is there.
+
+    Raises:
+        StorageError: `output` is there and is not as foldrace wrote it; or the file cannot be written.
+    """
+    path = output or next(path for path in _paths(run, file) if force or not _has_others(path, text))
+    write_own(path, text, run, force=force)
+    return path
+
+
+def _paths(run: Path, file: Path) -> Iterator[Path]:
+    """Where the predictions of a file may be, the usual place first."""
+    name = f"predictions-{file.stem[:_MAX_STEM]}"
+    return (run / f"{name}{f'-{number}' if number > 1 else ''}.csv" for number in itertools.count(1))
+
+
+def _has_others(path: Path, text: str) -> bool:
+    """Whether something else than these predictions is there."""
+    with as_storage_error(path):
+        return os.path.lexists(path) and not (path.is_file() and path.read_bytes() == text.encode())
 
 
 def _models(run: Path, folds: Iterable[FinalFold], summary: EnsembleSummary) -> list[Path]:

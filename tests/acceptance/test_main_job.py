@@ -87,7 +87,7 @@ def test_predict_gives_the_rows_of_the_submission_again(finished: Finished) -> N
     told = foldrace_in(finished.folder, "predict", "demo", str(SHIPPED / "demo/test.tsv"))
 
     assert told.returncode == 0, told.stderr
-    predicted = read(finished.workspace / "final-1/predictions.csv")
+    predicted = read(finished.workspace / "final-1/predictions-test.csv")
     assert predicted == read(finished.workspace / "submissions/3fold_tiny1/3fold_tiny1.csv")
 
 
