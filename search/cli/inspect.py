@@ -143,6 +143,8 @@ def predict(
     known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on the rows with a known label"
     tokens = f"; {done.unknown:.1%} of the tokens unknown"
     typer.echo(f"{len(done.examples.rows)} rows predicted by {folder}, written to {path}{known}{tokens}")
+    if done.unknown_labels:
+        typer.echo(f"labels    {done.unknown_labels}")
     say_next("report", folder, workspace)
 
 

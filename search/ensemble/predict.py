@@ -20,6 +20,7 @@ from foldrace.search.ensemble.job import (
     refuse_changed_study,
 )
 from foldrace.search.study_store import FinalFold
+from foldrace.search.words import counted
 from foldrace.storage.errors import as_storage_error
 from foldrace.storage.files.digests import find_added, find_changed
 from foldrace.storage.files.own_files import write_own
@@ -65,6 +66,13 @@ class Prediction:
         rows = zip(self.examples.rows, self.votes.argmax(axis=1), strict=True)
         right = [row.label == best for row, best in rows if row.label is not None]
         return sum(right) / len(right) if right else None
+
+    @property
+    def unknown_labels(self) -> str:
+        """How many rows have a label that the ensemble does not know, and the first of them; empty where none has."""
+        examples = self.examples
+        rows = f"{counted(examples.outside, 'row')} with a label that the ensemble does not know"
+        return f"{rows}, first {examples.first_outside}" if examples.outside else ""
 
     def submission(self) -> str:
         """The rows' submission file, as the study asks for it."""

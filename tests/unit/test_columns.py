@@ -118,6 +118,39 @@ def test_rows_in_memory_are_texts_or_pairs(tmp_path: Path) -> None:
         read_test(["비가 온다"], labels, data, "pair")
 
 
+RELATION = {"sentence": "비가 온다", "subject_entity": "{}", "object_entity": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "column", "what"),
+    [(PAIRS, "hypothesis", "the second text of a pair"), ([RELATION], "subject_entity", "an entity")],
+)
+def test_rows_of_another_task_than_the_training_texts_are_refused(
+    tmp_path: Path, rows: Rows, column: str, what: str
+) -> None:
+    labels, data = training(tmp_path, table(TEXTS)).labels, Data(train=tmp_path)
+    test = tmp_path / "test.csv"
+    test.write_text(table(rows), encoding="utf-8")
+
+    alone = "leave the column out, or --set data.task=text takes the text alone"
+    told = rf"test.csv, line 1, column {column}: {what}, and the training rows are single texts; {alone}"
+    with pytest.raises(DataError, match=told):
+        read_test(test, labels, data, "text")
+    with pytest.raises(DataError, match=rf"rows\[0\], column {column}: {what}"):
+        read_test(rows, labels, data, "text")
+    asked = data.model_copy(update={"task": "text"})
+    assert [row.pair for row in read_test(test, labels, asked, "text").rows] == [None] * len(rows)
+
+
+def test_labels_of_a_test_file_that_are_none_of_the_training_rows_are_counted_and_named(tmp_path: Path) -> None:
+    labels, test = training(tmp_path, table(TEXTS)).labels, tmp_path / "test.csv"
+    test.write_text("text,label\n가,1\n나,blind\n다,없음\n라,3\n", encoding="utf-8")
+
+    found = read_test(test, labels, Data(train=tmp_path), "text")
+
+    assert (found.outside, found.first_outside) == (2, f"'없음' in {test}, line 4")
+
+
 MALFORMED = [
     (
         "no text",

@@ -75,6 +75,7 @@ class Examples:
         repaired: the number of spans that were moved to the text of their entity.
         mismatched: the ids of the rows with a span that holds another text than its entity's. They were left so.
         outside: the number of rows whose label is none of `labels`: of a training file they are left out.
+        first_outside: the label of the first of these in a test file, and where it is; else empty.
         copies: the number of extra rows that were left out, because a training or a test row is the same.
         digest: the SHA-256 of the bytes of the file that they were read from; of several, a joint one; empty of rows in
             memory. `extra_digest` is that of extra files.
@@ -85,6 +86,7 @@ class Examples:
     repaired: int
     mismatched: tuple[str, ...]
     outside: int = 0
+    first_outside: str = field(default="", compare=False)
     copies: int = 0
     digest: str = field(default="", compare=False)
     extra_digest: str = field(default="", compare=False)
@@ -143,17 +145,18 @@ def read_test(source: Path | Rows, labels: Labels, data: Data, task: Task) -> Ex
     Raises:
         DataError: a row is malformed, or the file cannot be read.
     """
-    columns = ColumnNames(data, trains=False).of_task(task)
+    columns = ColumnNames(data).beside(task)
     if isinstance(source, Path):
         file = DataFile.read(source)
         rows, digest = read_rows([file], columns), file.digest
     else:
         rows, digest = rows_in_memory(source, columns), ""
     classes = [None if row.label is None else labels.find(row.label) for row in rows]
-    named = [row.label is not None and row.label not in HIDDEN_LABELS for row in rows]
-    outside = sum(is_named and label is None for is_named, label in zip(named, classes, strict=True))
+    named = (row for row, label in zip(rows, classes, strict=True) if label is None and row.label is not None)
+    outside = [row for row in named if row.label not in HIDDEN_LABELS]
+    first = f"{short_repr(outside[0].label)} in {outside[0].place}" if outside else ""
     examples = make_examples(zip(map(locate, rows), classes, strict=True), labels, data)
-    return replace(examples, outside=outside, digest=digest)
+    return replace(examples, outside=len(outside), first_outside=first, digest=digest)
 
 
 def _labels_of(rows: Iterable[Row]) -> Labels:

@@ -29,7 +29,7 @@ def read_data(data: Data) -> tuple[Examples, Examples | None]:
 
 def _with_extra(training: Examples, test: Examples | None, data: Data) -> Examples:
     files = [DataFile.read(path) for path in data.extra]
-    rows = read_rows(files, ColumnNames(data, trains=False).of_task(training.task))
+    rows = read_rows(files, ColumnNames(data).beside(training.task))
     found = [(locate(row), class_of(row, training.labels)) for row in rows]
     labelled = [one for one in found if one[1] is not None]
     extra = make_examples(labelled, training.labels, data)

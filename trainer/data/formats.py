@@ -44,12 +44,14 @@ class Place:
     line: int
     record: int | None = None
 
+    def __str__(self) -> str:
+        record = "" if self.record is None else f" (object {self.record})"
+        return f"rows[{self.line}]" if self.path is None else f"{self.path}, line {self.line}{record}"
+
     def error(self, column: str, problem: str) -> DataError:
         """The error of a value in this row."""
-        record = "" if self.record is None else f" (object {self.record})"
         name = column if column.isprintable() and 0 < len(column) <= 40 else short_repr(column)
-        where = f"rows[{self.line}]" if self.path is None else f"{self.path}, line {self.line}{record}"
-        return DataError(f"{where}, column {name}: {problem}")
+        return DataError(f"{self}, column {name}: {problem}")
 
 
 Records = Iterator[tuple[Place, Mapping[str, object]]]

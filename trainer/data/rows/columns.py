@@ -20,6 +20,7 @@ _RELATION = {"guid": "id", "information": "id", "relation": "label"} | {
     for i in (1, 2)
     for long, short in (("", "entity"), ("_start", "start"), ("_end", "end"))
 }
+_ENTITY = ("entity1", "start1", "subject_entity")  # only rows of relations have one of these
 USUAL = {  # of the other tasks, the first one that is there counts
     "id": ("id", "index", "guid", "idx"),
     "text": ("text", "sentence", "sentence1", "document", "premise", "title", "question1"),
@@ -51,14 +52,20 @@ class ColumnNames:
 
     Attributes:
         trains: the rows are trained on: they need a label, and the group and the fold that a study names.
+        is_strict: columns of another task are refused.
     """
 
     data: Data
     trains: bool = True
+    is_strict: bool = False
 
     def of_task(self, task: Task) -> "ColumnNames":
         """The same, of one task."""
         return replace(self, data=self.data.model_copy(update={"task": task}))
+
+    def beside(self, task: Task) -> "ColumnNames":
+        """Those of rows beside training rows of a task, whose columns told it unless the study names it."""
+        return replace(self.of_task(task), trains=False, is_strict=self.data.task is None)
 
     def header(self, place: Place, cells: Sequence[str], delimiter: str) -> tuple[Sequence[str], bool]:
         """The names of a table's columns, and whether its first row holds them: P-Stage files have no header."""
@@ -92,9 +99,10 @@ class ColumnNames:
         for part, name in self._given.items():
             if name not in names and (self.trains or part in ("text", "pair")):
                 raise place.error(name, f"missing, and data.columns.{part} names it; there: {_listed(names)}")
-        is_relation = {_RELATION.get(name, name) for name in names} & {"entity1", "start1", "subject_entity"}
-        if self.data.task == "relation" or (self.data.task is None and is_relation):
+        entity = next((name for name in names if _RELATION.get(name, name) in _ENTITY), None)
+        if self.data.task == "relation" or (self.data.task is None and entity is not None):
             return self._relation(place, names)
+        self._refuse_other_task(place, {"the second text of a pair": self._usual("pair", names), "an entity": entity})
         found = {self._usual(part, names): part for part in USUAL if part not in self._given}
         parts = self._with_given({name: part for name, part in found.items() if name is not None})
         task: Task = self.data.task or ("pair" if "pair" in parts.values() else "text")
@@ -103,6 +111,13 @@ class ColumnNames:
             unlabelled = self.trains and "label" not in parts.values()
             raise place.error(missing[0], self._missing([*missing, *(["label"] if unlabelled else [])], names))
         return Layout(task, parts)
+
+    def _refuse_other_task(self, place: Place, others: Mapping[str, str | None]) -> None:
+        """Raise DataError where single texts have a column that such rows have not: `others`, by what they would be."""
+        for what, name in others.items():
+            if self.is_strict and self.data.task == "text" and name is not None:
+                alone = "leave the column out, or --set data.task=text takes the text alone"
+                raise place.error(name, f"{what}, and the training rows are single texts; {alone}")
 
     @cached_property
     def _given(self) -> dict[str, str]:
