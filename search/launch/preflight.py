@@ -19,6 +19,7 @@ from foldrace.studies.data import Task
 from foldrace.studies.knobs import Hyperparameters
 from foldrace.studies.settings import Choices, Range, condition_words, setting_words
 from foldrace.studies.study import Study
+from foldrace.trainer.data.contradictions import describe_contradictions
 from foldrace.trainer.data.examples import Examples
 from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence
 from foldrace.trainer.evaluation import EvaluationRecord
@@ -75,8 +76,7 @@ class Preflight:
         return estimate_time(self.data, self.slots[0])
 
     def __str__(self) -> str:
-        estimate = describe_estimate(self.data.study, self.estimate, self.slots)
-        return "\n".join([*self.description, *estimate])
+        return "\n".join([*self.description, *describe_estimate(self.data.study, self.estimate, self.slots)])
 
     def compare_folds(self, counts: Sequence[int]) -> "FoldComparison":
         """What a trial would cost with other numbers of folds, and which rows would judge it."""
@@ -119,9 +119,8 @@ class FoldChoice:
         if self.error:
             return [str(self.folds), "-", "-", "-", "-", self.error]
         left_out = f"{counted(len(self.unscored_labels), 'label')}, {counted(self.unscored_rows, 'row')}"
-        label, rows = self.smallest
         cost = [f"{self.fold_epochs:.0f}", f"{self.rows:,.0f}", f"{self.times:.2f}"]
-        return [str(self.folds), *cost, left_out, f"{label}, {counted(rows, 'row')}"]
+        return [str(self.folds), *cost, left_out, f"{self.smallest[0]}, {counted(self.smallest[1], 'row')}"]
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,7 @@ def compare_folds(data: TrainingData, counts: Sequence[int]) -> FoldComparison:
     def trained(plan: FoldPlan) -> float:
         return epochs * sum(len(plan.training(fold)) for fold in range(plan.count or 1))
 
-    own = trained(_plan(data))
-    found = []
+    own, found = trained(_plan(data)), list[FoldChoice]()
     for count in counts:
         try:
             plan = plan_examples(data.examples, folds.model_copy(update={"count": count}))
@@ -151,8 +149,8 @@ def compare_folds(data: TrainingData, counts: Sequence[int]) -> FoldComparison:
             found.append(FoldChoice(count, error=str(error)))
             continue
         rows, unscored = trained(plan), int((plan.fold == PINNED).sum())
-        costs = epochs * count, rows, rows / own
-        found.append(FoldChoice(count, *costs, plan.pinned_labels, unscored, _smallest(data, plan)))
+        judged = plan.pinned_labels, unscored, _smallest(data, plan)
+        found.append(FoldChoice(count, epochs * count, rows, rows / own, *judged))
     return FoldComparison(tuple(found))
 
 
@@ -239,6 +237,8 @@ def describe_study(data: TrainingData) -> list[str]:
         f"{data.describe_unknown()}; {counted(tokens.truncated, 'row')} cut at {study.model.max_length}",
         f"folds     {_folds(plan)}{' (rows of rare labels repeated in training)' * study.folds.oversample_minority}",
     ]
+    if contradictions := describe_contradictions(data.examples):
+        lines.insert(2, f"          {contradictions}")
     if study.data.exclude_labels:
         lines.insert(1, f"          excluded {excluded_rows(data)} ({data.examples.outside})")
     if study.data.extra:

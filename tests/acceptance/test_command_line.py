@@ -92,6 +92,18 @@ def test_check_tells_of_a_micro_f1_that_leaves_no_class_out(tmp_path: Path) -> N
     assert "micro_f1 is accuracy" not in described(package.load("demo", metric), tmp_path)
 
 
+def test_check_tells_of_a_text_with_two_labels(tmp_path: Path) -> None:
+    rows, file = (SHIPPED / "demo/text_train.csv").read_text(encoding="utf-8"), tmp_path / "train.csv"
+    text = rows.splitlines()[1].partition(",")[2].rpartition(",")[0]
+    file.write_text(f"{rows}more,{text},인물:직함\n", encoding="utf-8")
+
+    lines = described(package.load("demo_text", {"data.train": file}), tmp_path).splitlines()
+
+    first = f"관계_없음 in {file}, line 2, and 인물:직함 in line {rows.count(chr(10)) + 1}"
+    assert lines[2] == f"          1 text with more than one label, first {first}"
+    assert "more than one label" not in described(package.load("demo_text"), tmp_path)
+
+
 def test_check_tells_the_label_codes_that_no_file_gives(tmp_path: Path) -> None:
     lines = (SHIPPED / "demo.toml").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("labels"))

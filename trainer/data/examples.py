@@ -12,7 +12,7 @@ from unicodedata import normalize
 from foldrace.errors import short_repr
 from foldrace.studies.data import Data, Task
 from foldrace.studies.identity import joint_digest
-from foldrace.trainer.data.formats import DataError, DataFile
+from foldrace.trainer.data.formats import DataError, DataFile, Place
 from foldrace.trainer.data.labels import Labels, read_labels
 from foldrace.trainer.data.rows.columns import USUAL, ColumnNames
 from foldrace.trainer.data.rows.in_memory import Rows
@@ -48,6 +48,7 @@ class Example:
         pair: the second sentence of a pair; else None.
         group, fold: of what the study's columns of these names hold; None without one.
         only_trains: no fold is judged by it.
+        place: where it was read; None of one that was made otherwise.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Example:
     group: str | None = None
     fold: str | None = None
     only_trains: bool = False
+    place: Place | None = field(default=None, compare=False, repr=False)
 
     @property
     def entities(self) -> tuple[Entity, ...]:
@@ -200,7 +202,8 @@ def make_examples(found: Iterable[tuple[LocatedRow, int | None]], labels: Labels
     examples, repaired, mismatched = [], 0, []
     for (row, entities), label in found:
         subject, target = entities or (None, None)
-        examples.append(Example(row.id, row.text, subject, target, label, row.pair, row.group, row.fold))
+        of_columns = row.pair, row.group, row.fold
+        examples.append(Example(row.id, row.text, subject, target, label, *of_columns, place=row.place))
         spans = zip(entities, row.entities or (), strict=True)
         repaired += sum((entity.start, entity.end) != (mention.start, mention.end) for entity, mention in spans)
         if any(row.text[entity.start : entity.end + 1] != entity.text for entity in entities):

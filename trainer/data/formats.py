@@ -30,7 +30,7 @@ class DataError(FoldraceError):
     """A data file cannot be used as it is. The message names the file, the line and the column."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a row begins.
 
