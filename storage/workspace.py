@@ -7,9 +7,11 @@ import os
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from foldrace.errors import hide_passwords
-from foldrace.storage.errors import StorageError
+from foldrace.storage.errors import StorageError, as_storage_error
+from foldrace.storage.files.atomic import PARTIAL
 from foldrace.storage.files.locking import locked
 
 WORKSPACE = Path("runs")  # the folder of all runs, unless another one is named
@@ -50,9 +52,11 @@ class Workspace:
         return self.folder.joinpath(*map(_checked, names))
 
     def refuse_unwritable(self) -> None:
-        """Raise StorageError where the run's folder cannot be made or written, before long work is done for it."""
-        with self.lock("data"):
-            pass
+        """Raise StorageError where the run's folder cannot be made or written; what is tried for that does not stay."""
+        with as_storage_error(self.folder):
+            there = next(place for place in (self.folder, *self.folder.parents) if place.exists())
+            with TemporaryDirectory(prefix=PARTIAL, dir=there):
+                pass
 
     def refuse_links(self) -> None:
         """Raise StorageError where a folder in that of the run is a link to one outside: its files are not the run's.
@@ -71,7 +75,7 @@ class Workspace:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a search or a final job was begun in the folder; `check` alone leaves other files."""
+    """Whether a search or a final job was begun in the folder; one that could not begin leaves other files."""
     return any(folder.glob("study.*")) or any(folder.glob("final-*"))
 
 

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 from foldrace.errors import short_repr
 from foldrace.search.api.naming import Named, as_study, find_workspace, load, open_run, refuse_run
@@ -12,7 +14,7 @@ from foldrace.search.session import VIEW, Session, open_session, start_storage
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import SlotError, slots
 from foldrace.storage.errors import StorageError
-from foldrace.storage.workspace import Workspace
+from foldrace.storage.workspace import Workspace, is_run
 from foldrace.studies.study import Study
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from foldrace.search.launch.rescore import FinishedRescore
     from foldrace.search.launch.search import FinishedSearch
     from foldrace.search.launch.supervision import Engine, EngineOptions
+    from foldrace.trainer.training_data import TrainingData
 
 
 def init(
@@ -53,19 +56,32 @@ def init(
 def check(study: Named, *, devices: str = "auto", workspace: str | Path | None = None) -> "Preflight":
     """What would be run, and how long it would take here. The time is measured when it is first asked for.
 
+    Of a study without a run, nothing stays in the workspace.
+
     Raises:
         StudyError, DataError: the study or its data has a fault.
         StorageError: the workspace cannot be written.
         SlotError: the devices asked for cannot be used.
     """
     asked, places, root = as_study(study), slots(devices), find_workspace(study, workspace)
-    Workspace(root, asked.name).refuse_unwritable()
+    of_run = Workspace(root, asked.name)
+    of_run.refuse_unwritable()
 
     from foldrace.search.launch.preflight import Preflight
     from foldrace.trainer.training_data import open_training_data
 
-    data = open_training_data(asked, Workspace(root, asked.name))
+    data = open_training_data(asked, of_run) if is_run(of_run.folder) else _open_aside(asked)
     return Preflight(data, places, _changes_since_run(asked, root))
+
+
+def _open_aside(study: Study) -> "TrainingData":
+    """The data of a study without a run: the folder of its tokenizer and its folds goes away with it."""
+    from foldrace.trainer.training_data import open_training_data
+
+    with ExitStack() as stack:
+        data = open_training_data(study, Workspace(stack.enter_context(TemporaryDirectory()), study.name))
+        finalize(data, stack.pop_all().close)
+        return data
 
 
 def _changes_since_run(study: Study, root: Path) -> str:

@@ -48,7 +48,7 @@ def test_a_run_here_comes_first(project: Path) -> None:
     assert find_workspace(project / "relations.toml") == WORKSPACE
 
 
-def test_what_check_leaves_here_is_no_run(project: Path) -> None:
+def test_what_a_search_that_could_not_begin_leaves_here_is_no_run(project: Path) -> None:
     (WORKSPACE / "relations" / "data-0123abcd").mkdir(parents=True)
 
     assert find_workspace(project / "relations.toml") == project / "runs"

@@ -92,7 +92,31 @@ def test_numbers_of_folds_are_compared_by_what_they_cost_and_leave_out(tmp_path:
     assert first.split() == ["3", "6", "116", "1.00", "0", "labels,", "0", "rows", "c,", "1", "row"]
     assert "40 folds of 29 groups of sentences: ask for at least 2 folds" in last
     assert "40 folds" in forty.error
-    assert [path.name for path in (tmp_path / "runs").glob("*/data-*/folds-*")] == ["folds-3-seed-77.json"]  # its own
+    assert [path.name for path in asked.data.folder.glob("folds-*")] == ["folds-3-seed-77.json"]  # its own
+
+
+def test_a_check_leaves_nothing_where_there_is_no_run(tmp_path: Path) -> None:
+    found = check(load("demo"), devices="cpu", workspace=tmp_path / "runs")
+    folder = found.data.folder
+    assert found.description
+    assert folder.is_dir()
+
+    del found
+
+    assert not folder.parents[1].exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_of_a_run_takes_its_tokenizer_and_its_folds(tmp_path: Path) -> None:
+    run = tmp_path / "demo"
+    run.mkdir()
+    (run / "study.toml").touch()
+
+    found = check(load("demo"), devices="cpu", workspace=tmp_path)
+
+    assert found.description
+    assert list(run.glob("data-*/folds-*"))
+    assert found.data.folder.parent == run
 
 
 def test_labels_that_are_left_out_are_said_with_their_rows(tmp_path: Path) -> None:
