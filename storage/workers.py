@@ -122,7 +122,7 @@ def set_control(database: Database, name: str, asked: Control, *, finals: bool =
         raise StorageError(f"{asked!r} cannot be asked of a study; one of {', '.join(get_args(Control))} can")
 
     def work(connection: sa.Connection) -> None:
-        ids = [*_searches_of(connection, name), *(_jobs_of(connection, name) if finals else [])]
+        ids = [study_id for one, study_id in _begun(connection, name).items() if finals or one == name]
         for study_id in ids or [optuna_rows.find_study_id(connection, name)]:
             optuna_rows.upsert(connection, tables.controls, ("study_id",), {"study_id": study_id, "control": asked})
 
@@ -130,20 +130,13 @@ def set_control(database: Database, name: str, asked: Control, *, finals: bool =
 
 
 def begun_studies(database: Database, name: str) -> list[str]:
-    """The names that a study and the jobs beside it have in the database, as far as they are begun."""
+    """The names of a study and of those beside it, `NAME/...`, as far as they are begun."""
+    return database.read(lambda connection: list(_begun(connection, name)))
+
+
+def _begun(connection: sa.Connection, name: str) -> dict[str, int]:
+    """The ids of a study and of what is beside it, by their names."""
     studies = tables.studies.c
-    names = sa.select(studies.study_name).where(
-        (studies.study_name == name) | studies.study_name.startswith(f"{name}/", autoescape=True)
-    )
-    return database.read(lambda connection: list(connection.execute(names).scalars()))
-
-
-def _searches_of(connection: sa.Connection, name: str) -> list[int]:
-    studies = tables.studies.c
-    return list(connection.execute(sa.select(studies.study_id).where(studies.study_name == name)).scalars())
-
-
-def _jobs_of(connection: sa.Connection, name: str) -> list[int]:
-    studies = tables.studies.c
-    jobs = sa.select(studies.study_id).where(studies.study_name.startswith(f"{name}/", autoescape=True))
-    return list(connection.execute(jobs).scalars())
+    beside = studies.study_name.startswith(f"{name}/", autoescape=True)
+    query = sa.select(studies.study_name, studies.study_id).where((studies.study_name == name) | beside)
+    return {row.study_name: row.study_id for row in connection.execute(query)}

@@ -4,7 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foldrace.search.api.naming import Named, open_run
+from foldrace.search.api.naming import Named, open_run, split_job
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.session import Session
 from foldrace.search.study_store import stored_study, study_exists
@@ -36,16 +36,17 @@ def stop(study: Named, *, workspace: str | Path | None = None) -> bool:
     Tasks of Slurm that still wait are cancelled.
 
     Returns:
-        Whether workers were asked: False where all has ended.
+        Whether anybody was asked, or a task cancelled: False where all has ended.
     """
     from foldrace.search.cluster.slurm import cancel_queued, jobs_of
 
     with open_run(study, workspace) as session:
         begun = begun_studies(session.database, session.study.name)
-        has_ended = bool(begun) and not _ask_all(session, "stopping")
-        if not cancel_queued(jobs_of(session.workspace)) and not begun:  # what no worker has begun may wait at Slurm
-            _ask_all(session, "stopping")
-        return not has_ended
+        is_asked = bool(begun) and _ask_all(session, "stopping")
+        is_cancelled = cancel_queued(jobs_of(session.workspace))
+        if not is_cancelled and not begun:  # what no worker has begun may wait at Slurm
+            return _ask_all(session, "stopping")
+        return is_asked or bool(is_cancelled)
 
 
 def clean(study: Named, *, dry_run: bool = False, workspace: str | Path | None = None) -> "CleanedRun":
@@ -82,5 +83,5 @@ def _ask_all(session: Session, asked: Control) -> bool:
 
 def _has_ended(database: Database, name: str) -> bool:
     """Whether a search and all jobs beside it have ended."""
-    begun = begun_studies(database, name)
+    begun = [one for one in begun_studies(database, name) if one == name or split_job(one)[1]]
     return bool(begun) and all(read_status(database, one).state == "done" for one in begun)

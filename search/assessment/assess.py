@@ -98,7 +98,7 @@ def _fresh_scores(scores: StudyScores, number: int) -> dict[int, float]:
         scored = [one for one in scores.candidates if np.isfinite(scores.trial(one).best[fold, -1])]
         if number == scores.leader:
             belief = believe(scores.trials, scores.folds, scores.process, without=fold)
-            scorer = None if belief is None else belief.leader(scored)
+            scorer = None if belief is None else belief.levels.leader(scored)
         else:
             scorer = number if number in scored else None
         if scorer is not None:
@@ -161,6 +161,6 @@ def _is_unbiased(scores: StudyScores, number: int) -> bool:
 
 
 def _leads(scores: StudyScores, belief: Belief, number: int) -> tuple[Lead, ...]:
-    second = belief.leader([one for one in scores.candidates if one != number])
+    second = belief.levels.leader([one for one in scores.candidates if one != number])
     others = dict.fromkeys([second, scores.baseline])
     return tuple(belief.lead(number, one) for one in others if one not in (None, number) and one in belief.order)

@@ -39,7 +39,7 @@ class Assessment:
 
     Attributes:
         trial: its number.
-        chosen: the mean of the search's folds, which chose it.
+        chosen: its mean over the folds of the search, which chose it.
         honest: its score on fresh folds, or else what is believed of it.
         fresh_folds: of how many fresh folds that is; 0: it is believed.
         leads: over the best of the other candidates, and over the baseline.
@@ -57,6 +57,7 @@ class Assessment:
 
     @property
     def luck(self) -> float:
+        """What the folds that chose it show too much; below zero they were unlucky, and its neighbours' were not."""
         return self.chosen - self.honest.mean
 
     def lead_over(self, number: int | None) -> Lead | None:
@@ -79,9 +80,9 @@ class Assessment:
         name = "folds that did not choose it" if self.fresh_folds else "believed"
         biased = f"; {self.picked} of the best evaluation, picked on the same rows" if self.picked else ""
         return [
-            f"{'chosen on these folds':28} {self.chosen:.4f}, optimistic",
+            f"{'chosen on these folds':28} {self.chosen:.4f}{', optimistic' if self.luck >= 0 else ''}",
             f"{name:28} {self.honest}{biased}",
-            f"{'taken by luck':28} {self.luck:.4f}",
+            f"{'taken by luck' if self.luck >= 0 else 'lost by bad luck':28} {abs(self.luck):.4f}",
         ]
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ tells of one trial it tells of those like it. Here the training rows that folds 
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -60,10 +60,6 @@ class Belief:
         """The numbers of the trials, the best first."""
         return [trial.number for trial in self.trials]
 
-    def leader(self, among: Collection[int]) -> int | None:
-        """The trial with the highest level, of these; None when nothing is known of any."""
-        return next((number for number in self.order if number in among), None)
-
     def level(self, number: int) -> Forecast:
         """What is believed of a trial's level on other training rows. Raises ValueError: it has shown nothing."""
         level = self.levels.level(number)
@@ -104,7 +100,9 @@ def believe(
     model = ForecastModel.fit([replace(trial, knobs={}) for trial in begun])
     if model.degrees_of_freedom < MIN_DEGREES_OF_FREEDOM:
         return None
-    levels = process(begun) or _read_apart(begun)
+    levels = process(begun)
+    if levels is None or not any(trial.number in levels.numbers for trial in begun):
+        levels = _read_apart(begun)
     known = sorted(
         (trial for trial in begun if trial.number in levels.numbers),
         key=lambda trial: (-levels.level(trial.number).mean, trial.number),
@@ -121,10 +119,10 @@ def _read_apart(trials: Sequence[LearningCurves]) -> JointLevels:
 
 
 def _may_lead(trials: Sequence[LearningCurves], levels: JointLevels) -> list[LearningCurves]:
-    """The trials that may be the best, which come first."""
-    believed = [levels.level(trial.number) for trial in trials]
-    within = [one.mean + 2 * math.sqrt(one.variance) >= believed[0].mean for one in believed]
-    return list(trials[: sum(within)])
+    """The trials that may be as good as the first one."""
+    highest = levels.level(trials[0].number).mean
+    believed = [(trial, levels.level(trial.number)) for trial in trials]
+    return [trial for trial, level in believed if level.mean + 2 * math.sqrt(level.variance) >= highest]
 
 
 def _variance_of(leaders: Sequence[LearningCurves], model: ForecastModel) -> FoldVariance:

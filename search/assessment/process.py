@@ -4,7 +4,7 @@ The curves may have more folds than those of the search, or lack one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -20,19 +20,19 @@ from foldrace.search.study_store import StoredStudy
 from foldrace.storage.database import Database
 
 
-@dataclass(frozen=True)
 class StudyProcess:
     """The process of a study as it stands.
 
-    Attributes:
-        trials: of the study.
+    Args:
+        trials: of the study; of many thousands, those that its sampler looks at.
         space: of the knobs that they differ in.
         priors: what is known beforehand.
     """
 
-    trials: Sequence[FrozenTrial]
-    space: SearchSpace
-    priors: Priors = NO_PRIORS
+    def __init__(self, trials: Sequence[FrozenTrial], space: SearchSpace, priors: Priors = NO_PRIORS) -> None:
+        self._trials, self._space, self._priors = trials, space, priors
+        self._curves = _Given()
+        self._sampler = GpSampler(self._curves, lambda: self._priors)
 
     @classmethod
     def read(cls, database: Database, stored: StoredStudy) -> "StudyProcess":
@@ -44,26 +44,32 @@ class StudyProcess:
 
     def __call__(self, curves: Sequence[LearningCurves]) -> JointLevels | None:
         """What is believed of the levels, by curves of one shape; None while too few trials have shown something."""
-        shape = curves[0].best.shape
-        taken_over = [_widened(trial, shape[0]) for trial in self.priors.taken_over]
-        priors = replace(self.priors, taken_over=taken_over)
-        posterior = GpSampler(_Given(curves, shape), lambda: priors).believe(self.trials, self.space)
+        folds = len(curves[0].best)
+        if any(len(trial.curves.best) != folds for trial in self._priors.taken_over):
+            taken_over = [_with_folds(trial, folds) for trial in self._priors.taken_over]
+            self._priors = replace(self._priors, taken_over=taken_over)
+        self._curves.give(curves)
+        posterior = self._sampler.believe(self._trials, self._space)
         return None if posterior is None else posterior.levels()
 
 
 class _Given:
     """Curves that are there already, by the numbers of their trials; of other trials there are none."""
 
-    def __init__(self, curves: Sequence[LearningCurves], shape: tuple[int, ...]) -> None:
-        self._curves, self._shape = {one.number: one for one in curves}, (shape[0], shape[1])
+    def __init__(self) -> None:
+        self._curves: dict[int, LearningCurves] = {}
+        self._nothing = join_bests(0, {}, (1, 1))
+
+    def give(self, curves: Sequence[LearningCurves]) -> None:
+        self._curves = {one.number: one for one in curves}
+        self._nothing = curves[0].without_folds()
 
     def read(self, trials: Sequence[FrozenTrial]) -> list[LearningCurves]:
-        numbers = [trial.number for trial in trials]
-        return [self._curves.get(number) or join_bests(number, {}, self._shape) for number in numbers]
+        return [self._curves.get(trial.number, self._nothing) for trial in trials]
 
 
-def _widened(trial: TakenOver, folds: int) -> TakenOver:
-    """A trial that was taken over, which has no fresh folds."""
-    best = trial.curves.best
-    added = np.full((folds - len(best), best.shape[1]), np.nan)
-    return replace(trial, curves=replace(trial.curves, best=np.vstack([best, added])))
+def _with_folds(trial: TakenOver, folds: int) -> TakenOver:
+    """A trial that was taken over, with so many folds: it has no fresh ones."""
+    best = np.full((folds, trial.curves.best.shape[1]), np.nan)
+    best[: len(trial.curves.best)] = trial.curves.best[:folds]
+    return replace(trial, curves=replace(trial.curves, best=best))

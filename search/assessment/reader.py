@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from foldrace.search.assessment.assess import StudyScores, assess
 from foldrace.search.assessment.assessment import Assessment
 from foldrace.search.assessment.half_splits import unbiased_score
 from foldrace.search.assessment.process import StudyProcess
+from foldrace.search.race.knowledge_gradient import JointLevels
 from foldrace.search.race.learning_curves import (
     EvaluationPoint,
     join_bests,
@@ -56,19 +57,23 @@ def _read(connection: sa.Connection, stored: StoredStudy, process: StudyProcess,
     candidates = [number for number in ranked if texts.get(number)]
     candidates += [number for number in aside_trials(connection, stored.study_id) if number in texts]
     fresh, repeats = _fresh(connection, study) if with_rescore else ({}, 0)
-    in_full = {*candidates[:IN_FULL], *fresh, 0}
     folds = study.folds.count
     shape = folds * (1 + repeats), study.defaults.evaluations
-    trials, unbiased = [], {}
-    for number, attrs in sorted(texts.items()):
-        if number in in_full:
-            seen = read_evaluations(attrs) | fresh.get(number, {})
-            trials.append(join_evaluations(number, seen, shape))
-            unbiased[number] = _unbiased(seen, shape[0])
-        else:
-            trials.append(join_bests(number, read_bests(attrs), shape))
+    trials = {number: join_bests(number, read_bests(attrs), shape) for number, attrs in sorted(texts.items())}
+    levels, unbiased = process([*trials.values()]) if trials else None, {}
+    for number in {*_by_level(candidates, levels)[:IN_FULL], *fresh, 0}.intersection(trials):
+        seen = read_evaluations(texts[number]) | fresh.get(number, {})
+        trials[number], unbiased[number] = join_evaluations(number, seen, shape), _unbiased(seen, shape[0])
     baseline = 0 if study.search.baseline else None
-    return StudyScores(study.search.metric, tuple(trials), folds, tuple(candidates), unbiased, process, baseline)
+    return StudyScores(
+        study.search.metric, tuple(trials.values()), folds, tuple(candidates), unbiased, process, baseline
+    )
+
+
+def _by_level(candidates: Sequence[int], levels: JointLevels | None) -> list[int]:
+    """The candidates, those first of which most is believed."""
+    means = {} if levels is None else dict(zip(levels.numbers, levels.means, strict=False))
+    return sorted(candidates, key=lambda number: -means.get(number, -math.inf))
 
 
 def _texts(connection: sa.Connection, name: str, keys: sa.ColumnElement[bool]) -> Texts:

@@ -41,7 +41,7 @@ def find_assessment(database: Database, name: str) -> Assessment | None:
     stored = json.loads(text or "{}")
     if stored.get("ended") == ended:
         return None if stored["assessment"] is None else Assessment.from_json(stored["assessment"])
-    from foldrace.search.assessment.reader import read_assessment  # it brings numpy in
+    from foldrace.search.assessment.reader import read_assessment  # it brings numpy, scipy and optuna in
 
     return read_assessment(database, name)
 

@@ -32,7 +32,6 @@ class History(InMemoryStorage):
     study_name = "history"
 
     def __init__(self, database: Database, study_id: int) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of the study that is made here
         super().__init__()
         self._database, self._study = database, study_id
         self._finished: dict[int, FrozenTrial] = {}  # by trial id, without the passed over
@@ -43,7 +42,10 @@ class History(InMemoryStorage):
         self._aside: frozenset[int] = frozenset()  # the ids of trials that were put aside
         self._settled = -1  # every trial up to this id has ended
         self._reader = TrialReader(in_full=False)
+        told = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would tell of the study that is made here
         self.create_new_study([StudyDirection.MAXIMIZE], self.study_name)
+        optuna.logging.set_verbosity(told)
 
     def refresh(self) -> None:
         """Read what is new."""
@@ -100,9 +102,13 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
 
 
 def newest_and_best(trials: Sequence[FrozenTrial], most_ended: int) -> list[FrozenTrial]:
-    """Of trials by number: all that run, the newest that ended, and of the older ones the best that are complete."""
+    """Of trials by number: all that run, the newest that ended, and of the older ones the best that are complete.
+
+    Trial 0 stays: it may be the baseline, which others are compared with.
+    """
     ended = [trial for trial in trials if trial.state.is_finished()]
     older, newer = ended[:-most_ended], ended[-most_ended:]
-    good = rank_trials(older)[:MOST_GOOD]
     running = [trial for trial in trials if not trial.state.is_finished()]
-    return sorted((*good, *newer, *running), key=lambda trial: trial.number)
+    first = (trial for trial in older if trial.number == 0)
+    kept = (*first, *rank_trials(older)[:MOST_GOOD], *newer, *running)
+    return [trial for _, trial in sorted({trial.number: trial for trial in kept}.items())]

@@ -11,6 +11,7 @@ from foldrace.search.assessment.assess import StudyScores
 from foldrace.search.assessment.process import StudyProcess
 from foldrace.search.race.learning_curves import LearningCurves
 from foldrace.search.race.space import SearchSpace
+from foldrace.search.sampler.trends import NO_PRIORS, Priors
 
 EVALUATIONS = 3
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
@@ -26,14 +27,14 @@ def scored_trial(number: int, ends: Sequence[float], rows: int = 0) -> LearningC
     return LearningCurves(number, best, right, tuple(rows if len(bits) else 0 for bits in right), {})
 
 
-def process_of(places: Sequence[float]) -> StudyProcess:
+def process_of(places: Sequence[float], priors: Priors = NO_PRIORS) -> StudyProcess:
     """The process of trials at places of one knob, from 0 to 1."""
     trials = []
     for number, place in enumerate(places):
         trial = create_trial(state=TrialState.RUNNING)
         trial.number, trial.params = number, {"dropout": place}
         trials.append(trial)
-    return StudyProcess(trials, SearchSpace({"dropout": FloatDistribution(0, 1)}))
+    return StudyProcess(trials, SearchSpace({"dropout": FloatDistribution(0, 1)}), priors)
 
 
 def spread(count: int) -> list[float]:

@@ -9,7 +9,10 @@ from foldrace.search.assessment.assess import assess
 from foldrace.search.assessment.assessment import Assessment, Lead
 from foldrace.search.assessment.belief import believe
 from foldrace.search.assessment.intervals import Interval, kfold_interval
-from tests.support.scores import process_of, scored_trial, spread, study_scores
+from foldrace.search.race.knowledge_gradient import JointLevels
+from foldrace.search.race.learning_curves import LearningCurves
+from foldrace.search.sampler.trends import NO_PRIORS, Priors, TakenOver
+from tests.support.scores import EVALUATIONS, process_of, scored_trial, spread, study_scores
 
 NAN, FOLDS = math.nan, 5
 NOT_TRAINED = [NAN] * FOLDS
@@ -92,6 +95,16 @@ def test_the_lines_have_the_names_that_the_design_gives_them() -> None:
     assert found.to_json()["luck"] == pytest.approx(0.0206)
 
 
+def test_a_trial_that_scored_below_what_is_believed_of_it_had_bad_luck() -> None:
+    found = Assessment(13, 0.7863, Interval(0.7973, 0.77, 0.82), 0)
+
+    assert found.lines == [
+        "chosen on these folds        0.7863",
+        "believed                     0.7973, 95 % interval 0.770 to 0.820",
+        "lost by bad luck             0.0110",
+    ]
+
+
 def test_folds_that_scatter_alike_make_the_same_lead_clearer() -> None:
     """What is hard for all trials in a fold says nothing of which is better."""
     alike = assessed([ends(0.80), ends(0.82), ends(0.78), ends(0.7)])
@@ -109,6 +122,36 @@ def test_the_rows_that_folds_share_make_a_lead_less_sure() -> None:
     assert few is not None
     assert many is not None
     assert few.lead(1, over=0).probability < many.lead(1, over=0).probability
+
+
+def test_a_level_is_less_sure_by_the_rows_that_folds_share() -> None:
+    belief = study_scores([ends(0.80 + 0.01 * n, n) for n in range(4)], FOLDS).belief
+
+    assert belief is not None
+    assert belief.shared_variance == pytest.approx(belief.fold_variance.of_models / (FOLDS - 1))
+    assert belief.level(1).variance == pytest.approx(belief.levels.level(1).variance + belief.shared_variance)
+
+
+def test_trials_that_were_taken_over_tell_of_their_neighbours_though_they_have_no_fresh_folds() -> None:
+    best = np.full((FOLDS, EVALUATIONS), 0.6)
+    bad = TakenOver({"dropout": 0.8}, LearningCurves(-1, best, (), (), {}))
+    rows, places = [ends(0.80, n, [0.8] * FOLDS) for n in range(4)], [0.1, 0.3, 0.78, 0.82]
+    trials = [scored_trial(n, row) for n, row in enumerate(rows)]
+
+    alone, beside = (process_of(places, priors)(trials) for priors in (NO_PRIORS, Priors([bad] * 3)))
+
+    assert alone is not None
+    assert beside is not None
+    assert beside.level(2).mean < alone.level(2).mean - 0.001
+
+
+def test_trials_of_which_the_process_knows_nothing_are_read_by_themselves() -> None:
+    trials = [scored_trial(n, ends(level, n)) for n, level in enumerate((0.80, 0.82, 0.75))]
+
+    belief = believe(trials, FOLDS, lambda curves: JointLevels.apart([7], np.array([0.9]), np.array([0.1])))
+
+    assert belief is not None
+    assert belief.order == [1, 0, 2]
 
 
 def test_without_fresh_folds_the_score_is_what_is_believed() -> None:
