@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from foldrace.search.assessment import stored
-from foldrace.search.assessment.reader import read_assessment
+from foldrace.search.assessment import reader, stored
+from foldrace.search.assessment.reader import read_assessment, read_scores
 from foldrace.search.assessment.stored import KEY, find_assessment, store_assessment
 from foldrace.search.launch.rescore import queue_rescore
 from foldrace.search.session import Session
@@ -97,6 +97,19 @@ def test_it_does_not_count_once_more_has_ended(
     trained(0.75, ends, job)
 
     assert chosen(database) == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_rows_of_the_leader_are_read_though_others_are_complete_and_it_was_put_aside(
+    database: Database, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "IN_FULL", 1)
+
+    trained(0.95, "aside")
+
+    scores = read_scores(database, NAME)
+    assert scores.candidates == (1, 0, 2)
+    assert scores.leader == 2
+    assert set(scores.unbiased) == {0, 2}
 
 
 def test_that_of_other_rules_does_not_count(
