@@ -8,6 +8,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from foldrace.search.assessment.reader import read_scores
 from foldrace.search.dashboard.storage import DashboardStorage
 from foldrace.search.ensemble.export import ExportError, select_trial
 from foldrace.search.monitor.status_reader import read_status
@@ -26,7 +27,6 @@ Ask = Callable[[Session], int]
 READERS: dict[str, Ask] = {
     "status": lambda session: read_status(session.database, "small").best.number,  # type: ignore[union-attr]
     "dashboard": lambda session: DashboardStorage(session.database).get_best_trial(1).number,
-    "export": lambda session: select_trial(session.database, session.study).number,
     "trajectory": lambda session: load_trajectory(session.database, session.study).incumbent.number,  # type: ignore[union-attr]
 }
 
@@ -66,6 +66,14 @@ def set_infinite(database: Database, number: int) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_every_reader_names_the_first_of_equal_trials_and_none_that_is_infinite(session: Session, reader: str) -> None:
     assert READERS[reader](session) == 1
+
+
+def test_of_equal_trials_export_takes_the_one_whose_neighbours_are_better(session: Session) -> None:
+    taken = select_trial(session.database, session.study).number
+
+    belief = read_scores(session.database, session.study.name).belief
+    assert belief is not None
+    assert taken == max((1, 2), key=lambda number: belief.level(number).mean)
 
 
 @pytest.fixture
