@@ -1,7 +1,6 @@
-# Each target sets itself up from nothing into .venv and does nothing twice. Nothing is compiled ahead: most modules are never imported.
+# Each target sets itself up from nothing into .venv and does nothing twice.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --no-compile --constraint constraints.txt
 
 .PHONY: install install-dev demo test test-slurm test-ray lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
 	bench-watching bench-knobs record-curves shipped-priors screenshots
@@ -12,15 +11,15 @@ install: .venv/.installed
 .venv/.installed: pyproject.toml constraints.txt
 	@echo "Installing into .venv: downloads several hundred MB, takes about 1.8 GB on the disk."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) torch
-	$(PIP) --editable .
+	$(BIN)/python -m pip install --constraint constraints.txt torch
+	$(BIN)/python -m pip install --constraint constraints.txt --editable .
 	touch $@
 
 install-dev: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed
 	@echo "Installing what tests and checks need: downloads about 0.2 GB more, takes about 0.7 GB more."
-	$(PIP) --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 # The main job on the embedded default: search with two workers, export, ensemble, submission.
