@@ -1,6 +1,6 @@
 """What `pause`, `resume` and `stop` ask of the workers of a run, and that they ask nothing where all has ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,16 @@ from foldrace.studies.study import Study
 MakeStudy = Callable[..., Study]
 
 
-def end_trials(session: Session) -> None:
-    """Have every trial that is there end."""
-    session.database.transact(lambda connection: connection.execute(sa.update(tables.trials).values(state="COMPLETE")))
+@pytest.fixture
+def ended(make_study: MakeStudy, tmp_path: Path) -> Iterator[Session]:
+    """A search whose trials have all ended."""
+    study = make_study(baseline={"gamma": 0.5, "epochs": 9})
+    with open_session(study, tmp_path) as session:
+        session.workspace.study_file.write_text(public_toml(study), encoding="utf-8")
+        open_study(session.database, study)
+        every_trial = sa.update(tables.trials).values(state="COMPLETE")
+        session.database.transact(lambda connection: connection.execute(every_trial))
+        yield session
 
 
 def asked(session: Session) -> set[str]:
@@ -29,31 +36,20 @@ def asked(session: Session) -> set[str]:
 
 @pytest.mark.parametrize("command", [pause, resume, stop])
 def test_a_search_that_has_ended_is_told_so_and_asked_for_nothing(
-    command: Callable[..., None], make_study: MakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Callable[..., None], ended: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = make_study(baseline={"gamma": 0.5, "epochs": 9})
-    with open_session(study, tmp_path) as session:
-        session.workspace.study_file.write_text(public_toml(study), encoding="utf-8")
-        open_study(session.database, study)
-        end_trials(session)
+    command("small", workspace=tmp_path)
 
-        command("small", workspace=tmp_path)
-
-        assert capsys.readouterr().out == f"small: has ended; nothing is left to {command.__name__}\n"
-        assert asked(session) == {"running"}
+    assert capsys.readouterr().out == f"small: has ended; nothing is left to {command.__name__}\n"
+    assert asked(ended) == {"running"}
 
 
 def test_a_final_job_that_runs_is_stopped_though_its_search_has_ended(
-    make_study: MakeStudy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ended: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = make_study(baseline={"gamma": 0.5, "epochs": 9})
-    with open_session(study, tmp_path) as session:
-        session.workspace.study_file.write_text(public_toml(study), encoding="utf-8")
-        open_study(session.database, study)
-        end_trials(session)
-        queue_folds(session.database, study.with_fixed({"gamma": 0.5, "epochs": 9}), [FinalFold(0, 77)])
+    queue_folds(ended.database, ended.study.with_fixed({"gamma": 0.5, "epochs": 9}), [FinalFold(0, 77)])
 
-        stop("small", workspace=tmp_path)
+    stop("small", workspace=tmp_path)
 
-        assert capsys.readouterr().out.startswith("small: stopping: ")
-        assert asked(session) == {"stopping"}
+    assert capsys.readouterr().out.startswith("small: stopping: ")
+    assert asked(ended) == {"stopping"}
