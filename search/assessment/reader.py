@@ -45,7 +45,7 @@ def read_assessment(database: Database, name: str, number: int | None = None) ->
 
 
 def read_scores(database: Database, name: str, *, with_rescore: bool = True) -> StudyScores:
-    """The scores of a study at one moment. Raises StorageError when there is no such study."""
+    """The scores of a study at one moment, and its process just before. Raises StorageError when there is none."""
     stored = database.read(lambda connection: read_study(connection, name))
     process = StudyProcess.read(database, stored)
     return database.snapshot(lambda connection: _read(connection, stored, process, with_rescore))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from optuna.study import StudyDirection
 
 from foldrace.search.cli.control import pause, resume, stop
 from foldrace.search.session import Session, open_session
@@ -42,6 +43,16 @@ def test_a_search_that_has_ended_is_told_so_and_asked_for_nothing(
 
     assert capsys.readouterr().out == f"small: has ended; nothing is left to {command.__name__}\n"
     assert asked(ended) == {"running"}
+
+
+def test_a_study_of_another_program_beside_it_is_no_job(
+    ended: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended.database.storage.create_new_study([StudyDirection.MAXIMIZE], "small/mine")
+
+    stop("small", workspace=tmp_path)
+
+    assert capsys.readouterr().out == "small: has ended; nothing is left to stop\n"
 
 
 def test_a_final_job_that_runs_is_stopped_though_its_search_has_ended(
