@@ -135,7 +135,7 @@ def run(
 def _engine(
     study: Study, root: Path, name: str, options: "EngineOptions", say: Callable[[str], None]
 ) -> "Iterator[Engine]":
-    """Where the workers of a search run. Raises FoldraceError where they cannot."""
+    """Where the workers of a study run. Raises FoldraceError where they cannot."""
     from foldrace.search.launch.supervision import local_engine
 
     workers = options.workers
@@ -164,11 +164,14 @@ def _open_started(study: Study, root: Path, wait: float) -> Iterator[Session]:
 def final(
     study: Named,
     *,
-    workers: int | None = None,
+    workers: int | str | None = None,
     devices: str = "auto",
     per_device: int = 1,
+    engine: str = "local",
+    address: str | None = None,
     workspace: str | Path | None = None,
     wait: float = 0.0,
+    say: Callable[[str], None] = print,
 ) -> "FinishedFinal":
     """Train every fold of a final job, join their votes, write the submission; continues where it was interrupted.
 
@@ -177,16 +180,17 @@ def final(
 
     The others are those of `run`, and so is what is raised.
     """
+    from foldrace.search.ensemble.job import final_study
     from foldrace.search.launch.final import check_final, finish
-    from foldrace.search.launch.supervision import local_engine
+    from foldrace.search.launch.supervision import EngineOptions
 
     root = find_workspace(study, workspace)
     refuse_run(study, root)
     asked = as_study(study)
     check_final(asked)
-    engine = local_engine(slots(devices, workers, per_device))
-    with _open_started(asked, root, wait) as session:
-        return finish(session, engine)
+    places = _engine(final_study(asked), root, engine, EngineOptions(workers, devices, per_device, address), say)
+    with places as where, _open_started(asked, root, wait) as session:
+        return finish(session, where)
 
 
 def rescore(
@@ -194,9 +198,11 @@ def rescore(
     *,
     top: int = 3,
     repeats: int = 1,
-    workers: int | None = None,
+    workers: int | str | None = None,
     devices: str = "auto",
     per_device: int = 1,
+    engine: str = "local",
+    address: str | None = None,
     workspace: str | Path | None = None,
     wait: float = 0.0,
     say: Callable[[str], None] = print,
@@ -209,16 +215,16 @@ def rescore(
         study: a run.
         top: how many of the trials that lead by the search's own folds.
         repeats: fresh splits of the rows into folds.
-        say: gets a line before the workers start.
 
     The others are those of `run`, and so is what is raised.
     """
-    from foldrace.search.launch.rescore import rescore
-    from foldrace.search.launch.supervision import local_engine
+    from foldrace.search.launch.rescore import rescore, rescored_study
+    from foldrace.search.launch.supervision import EngineOptions
 
-    engine = local_engine(slots(devices, workers, per_device))
     root = find_workspace(study, workspace)
     asked = study if isinstance(study, Study) else load(study, workspace=root)
-    start_storage(asked, root)
-    with open_run(asked, root, wait, VIEW) as session:
-        return rescore(session, engine, top, repeats, say)
+    options = EngineOptions(workers, devices, per_device, address)
+    with _engine(rescored_study(asked), root, engine, options, say) as where:
+        start_storage(asked, root)
+        with open_run(asked, root, wait, VIEW) as session:
+            return rescore(session, where, top, repeats, say)

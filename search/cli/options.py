@@ -37,9 +37,6 @@ RunNameOption = Annotated[
     str | None, typer.Option("--as", metavar="NAME", help="The run's name, where it was started with --as.")
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Worker processes on the CPU; at most so many on GPUs.")
-]
-RunWorkersOption = Annotated[
     str | None,
     typer.Option("--workers", metavar="N", help="Processes on the CPU; at most so many on GPUs. With Ray also 4..16."),
 ]

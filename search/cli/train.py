@@ -20,7 +20,6 @@ from foldrace.search.cli.options import (
     RunArgument,
     RunNameOption,
     RunSetOption,
-    RunWorkersOption,
     SetOption,
     StudyArgument,
     TrialsOption,
@@ -89,7 +88,7 @@ def run(
     set_: SetOption = [],
     trials: TrialsOption = None,
     name: NameOption = None,
-    workers: RunWorkersOption = None,
+    workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
     from_: FromOption = [],
@@ -136,6 +135,8 @@ def final(
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
 ) -> None:
@@ -146,7 +147,15 @@ def final(
     typer.echo(f"preparing the final job of {asked.name}")
     with _exit_when_stopped():
         finished = train.final(
-            asked, workers=workers, devices=devices, per_device=per_device, workspace=workspace, wait=wait
+            asked,
+            workers=workers,
+            devices=devices,
+            per_device=per_device,
+            engine=engine,
+            address=address,
+            workspace=workspace,
+            wait=wait,
+            say=typer.echo,
         )
     typer.echo(finished)
     say_next("report", finished.job.folder, workspace)
@@ -161,6 +170,8 @@ def rescore(
     workers: WorkersOption = None,
     devices: DevicesOption = "auto",
     per_device: PerDeviceOption = 1,
+    engine: EngineOption = "local",
+    address: AddressOption = None,
     workspace: WorkspaceOption = None,
     wait: WaitOption = 0.0,
 ) -> None:
@@ -175,6 +186,8 @@ def rescore(
             workers=workers,
             devices=devices,
             per_device=per_device,
+            engine=engine,
+            address=address,
             workspace=workspace,
             wait=wait,
             say=typer.echo,

@@ -180,8 +180,13 @@ def find_final_job(study: Study, database: Database, workspace: Workspace) -> Fi
         raise FinalError(f"study {study.name}: training.{knob} is still searched; {remedy}")
     if study.data.test is None:
         raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
-    study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})
+    study = final_study(study)
     return FinalJob(study, _number(study, database, workspace), workspace)
+
+
+def final_study(study: Study) -> Study:
+    """The study as the workers of its final job run it: its folds are those of the job."""
+    return study.model_copy(update={"folds": study.folds.model_copy(update={"count": study.final.folds})})
 
 
 def _number(study: Study, database: Database, workspace: Workspace) -> int:

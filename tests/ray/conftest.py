@@ -57,8 +57,11 @@ class Foldrace:
 
     def run_on_ray(self, *arguments: str) -> "subprocess.Popen[str]":
         """`foldrace run demo` on the cluster."""
-        engine = ("--engine", "ray", "--address", self._address)
-        return self.begin("run", "demo", *engine, *arguments, output=self.output)
+        return self.on_ray("run", "demo", *arguments)
+
+    def on_ray(self, command: str, *arguments: str) -> "subprocess.Popen[str]":
+        """A command whose workers are on the cluster."""
+        return self.begin(command, *arguments, "--engine", "ray", "--address", self._address, output=self.output)
 
     def begin(self, *arguments: str, output: Path | None = None) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "foldrace", *arguments, "--workspace", str(self.workspace)]
@@ -75,7 +78,7 @@ class Foldrace:
 
     def explain(self) -> str:
         """What was printed by the run, and by its workers last."""
-        logs = "".join(path.read_text()[-2000:] for path in sorted((self.workspace / "demo/logs").glob("*.log")))
+        logs = "".join(path.read_text()[-2000:] for path in sorted((self.workspace / "demo").glob("**/logs/*.log")))
         return self.output.read_text()[-4000:] + logs
 
     def log(self) -> str:

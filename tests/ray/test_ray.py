@@ -121,6 +121,23 @@ def test_a_lost_head_ends_the_run_with_a_line_and_loses_nothing(nodes: Nodes, fo
     assert len(told) == len(set(told))
 
 
+def test_a_rescore_and_a_final_job_have_their_workers_there_too(nodes: Nodes, foldrace: Foldrace) -> None:
+    nodes.add("n1")
+    nodes.add("n2")
+    workspace, final = foldrace.workspace, foldrace.workspace / "demo/final.toml"
+
+    assert foldrace.run_on_ray("--trials", "2", *SETTINGS).wait(900) == 0, foldrace.explain()
+    assert foldrace.on_ray("rescore", "demo", "--top", "1").wait(600) == 0, foldrace.explain()
+    foldrace("export", "demo")
+    folds = ("--set", "final.folds=2", "--set", "training.epochs=1", "--workers", "1..4")
+    assert foldrace.on_ray("final", str(final), *folds).wait(600) == 0, foldrace.explain()
+
+    told = foldrace.output.read_text()
+    assert told.count("cluster   2 places on 2 nodes") == 3
+    assert "3 fresh folds each" in told
+    assert len(list((workspace / "demo/submissions").glob("*/*.csv"))) == 1
+
+
 def test_what_a_cluster_cannot_do_is_one_line(nodes: Nodes, foldrace: Foldrace, tmp_path: Path) -> None:
     nodes.add("n1")
     nodes.add("n2")

@@ -3,11 +3,12 @@
 Real Ray is in tests/ray; here an actor is an object that answers what a test puts there.
 """
 
+import math
 import socket
 import threading
 import tomllib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from foldrace.errors import FoldraceError
 from foldrace.search.api.train import run
 from foldrace.search.cluster.ray import cargo, connection, places
+from foldrace.search.cluster.ray.actor import ActorOrder, refuse_node
 from foldrace.search.cluster.ray.cargo import pack
 from foldrace.search.cluster.ray.connection import HeadLostError, RayError, connected
 from foldrace.search.cluster.ray.crew import RESIZE_SECONDS, Bounds, RayCrew
@@ -217,6 +219,32 @@ def test_a_node_without_the_data_or_with_another_foldrace_says_so(tmp_path: Path
     assert look([tmp_path], VERSION) == ""
     assert look([tmp_path, missing], VERSION).startswith(f"does not see {missing}, which does not travel: put it")
     assert look([], "9.9").startswith(f"has foldrace {VERSION}, and the machine of `foldrace run` has 9.9")
+
+
+@pytest.mark.parametrize(("job", "refused"), [("final-1", True), ("rescore-1", False), (None, False)])
+def test_the_models_of_a_final_job_need_a_folder_that_all_nodes_share(
+    tmp_path: Path, job: str | None, refused: bool
+) -> None:
+    order = ActorOrder(
+        index=0,
+        threads=1,
+        root=tmp_path,
+        job=job,
+        logs=tmp_path,
+        probe=tmp_path / "only-on-the-head.toml",
+        needs=(),
+        only_on=None,
+        environment={},
+        until=math.inf,
+        version=VERSION,
+        has_gpu=False,
+    )
+
+    with pytest.raises(RayError, match=f"^does not see {tmp_path}, where a") if refused else nullcontext():
+        refuse_node(order)
+
+    order.probe.touch()
+    refuse_node(order)
 
 
 def test_small_data_travels_with_a_study_that_is_the_same_one(tmp_path: Path) -> None:

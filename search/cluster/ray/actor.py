@@ -15,6 +15,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.cluster.ray.cargo import STUDY_FILE
 from foldrace.search.cluster.ray.connection import RayError
 from foldrace.search.cluster.ray.nodes import look, read_nodes
+from foldrace.search.study_store import RESCORE
 from foldrace.search.workers.command import WorkerCommand
 from foldrace.search.workers.process import WorkerProcess, WorkerView
 from foldrace.search.workers.slots import Slot, count_cuda_devices
@@ -28,7 +29,7 @@ class ActorOrder:
 
     Attributes:
         root: the workspace.
-        job: whose folds are trained; None: the trials of the search.
+        job: whose folds are trained, as final-1 or rescore-1; None: the trials of the search.
         logs: the folder of what the workers print.
         probe: a file in the run's folder; a node that does not see it has a workspace of its own.
         needs: the paths that each node has to see.
@@ -51,6 +52,11 @@ class ActorOrder:
     until: float
     version: str
     has_gpu: bool
+
+    @property
+    def leaves_models(self) -> bool:
+        """Whether its folds are those of a final job: the ensemble is made of what they leave in the workspace."""
+        return self.job not in (None, RESCORE)
 
     def seconds_left(self) -> float:
         """Until the end of the run; infinite without a limit."""
@@ -127,6 +133,8 @@ def refuse_node(order: ActorOrder) -> None:
     """Raise RayError where this machine cannot run a worker: it may have joined after the others were asked."""
     if order.only_on not in (None, socket.gethostname()):
         raise RayError(f"does not see the SQLite database, which is on {order.only_on}")
+    if order.leaves_models and not order.probe.exists():
+        raise RayError(f"does not see {order.root}, where a final job leaves its models: share that folder")
     if found := look(order.needs, order.version):
         raise RayError(found)
 

@@ -1,4 +1,4 @@
-"""The engine of `foldrace run --engine ray`: from an address to a crew on the nodes of its cluster."""
+"""The engine of `--engine ray`: from an address to a crew on the nodes of its cluster."""
 
 import os
 import socket
