@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from foldrace.storage.address import IN_WORKSPACE, sqlite_url
+from foldrace.search.study_store import study_exists
+from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_url, without_secrets
 from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.server.place import ServerPlace
 from foldrace.storage.workspace import Workspace
-from foldrace.studies.study import Study
+from foldrace.studies.loading import load_stored
+from foldrace.studies.study import Study, StudyError
 
 VIEW = RetryPolicy(patience_seconds=10.0)  # for commands that show a study; the workers wait longer
 PAGE = RetryPolicy(patience_seconds=2.0, lock_seconds=2.0)  # for who looks at a page
@@ -71,3 +74,33 @@ def storage_url(study: Study, workspace: Workspace) -> str:
     if study.search.storage == IN_WORKSPACE:
         return ServerPlace(workspace.root).url().render_as_string(hide_password=False)
     return study.search.storage or sqlite_url(workspace.folder / "study.db")
+
+
+def refuse_other_database(session: Session) -> None:
+    """Refuse to begin a search in a folder whose search another database has, as `study.toml` there says.
+
+    Raises:
+        StorageError: that database has it, or does not answer.
+    """
+    workspace = session.workspace
+    try:
+        before = load_stored(workspace.study_file)
+        there, here = (storage_url(study, workspace) for study in (before, session.study))
+    except (StudyError, StorageError):
+        return  # there is no such file, or no such server: nothing was begun
+    if without_secrets(there) == without_secrets(here) or _is_missing_file(there):
+        return
+    try:
+        with open_session(before, workspace.root, create=False, retries=VIEW) as other:
+            if not study_exists(other.database, before.name):
+                return
+        why = "has its search"
+    except StorageError as error:
+        why = f"may have its search: {error}"
+    remedy = "give that database, or --as NEW_NAME, which makes another search"
+    raise StorageError(f"{workspace.folder}: {without_secrets(there)} {why}; {remedy}")
+
+
+def _is_missing_file(url: str) -> bool:
+    found = parse(url)
+    return found.drivername == "sqlite" and not Path(found.database or "").exists()

@@ -1,5 +1,7 @@
 """What is checked and queued before workers run, and what a final job is refused for afterwards."""
 
+import re
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +15,14 @@ from foldrace.search.launch.final import refuse_untrained
 from foldrace.search.launch.search import close_search, continue_search
 from foldrace.search.monitor.poller import StatusPoller, StudyGoneError
 from foldrace.search.monitor.status_reader import find_status, read_status
-from foldrace.search.session import Session
+from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study, queue_folds, study_exists
 from foldrace.search.trials.claims import Trials, TrialsSettings
+from foldrace.search.workers.command import work_on
 from foldrace.search.workers.supervisor import Snapshot
 from foldrace.storage import tables
 from foldrace.storage.database import Database
+from foldrace.storage.errors import StorageError
 from foldrace.storage.workers import set_control
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
@@ -34,6 +38,39 @@ def test_a_study_that_is_not_there_is_left_to_the_first_worker(session: Session)
     assert continue_search(session) == 0
     assert not study_exists(session.database, "small")
     assert close_search(session, 0).status is None
+
+
+def in_file(study: Study, storage: Path) -> Study:
+    search = study.search.model_copy(update={"storage": f"sqlite:///{storage}"})
+    return study.model_copy(update={"search": search})
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_a_search_is_not_begun_anew_in_another_database(
+    make_study: Callable[..., Study], tmp_path: Path, is_begun: bool
+) -> None:
+    study, other = make_study(), in_file(make_study(), tmp_path / "other.db")
+    with open_session(study, tmp_path) as session, work_on(session, None):
+        if is_begun:
+            open_study(session.database, study)
+
+    with open_session(other, tmp_path) as session:
+        if is_begun:
+            there = re.escape(f"{tmp_path}/small: sqlite:///{tmp_path}/small/study.db has its search; give that d")
+            with pytest.raises(StorageError, match=f"^{there}"):
+                continue_search(session)
+        (tmp_path / "small" / "study.db").unlink()  # lost, or it was never made
+        assert continue_search(session) == 0
+
+
+def test_a_search_goes_on_in_a_copy_of_its_database(make_study: Callable[..., Study], tmp_path: Path) -> None:
+    study, copy = make_study(trials=3), in_file(make_study(), tmp_path / "copy.db")
+    with open_session(study, tmp_path) as session, work_on(session, None):
+        open_study(session.database, study)
+    shutil.copy(tmp_path / "small" / "study.db", tmp_path / "copy.db")
+
+    with open_session(copy, tmp_path) as session:
+        assert continue_search(session) == 3
 
 
 def test_a_stopped_study_goes_on_with_all_trials_that_were_ever_asked_for(
