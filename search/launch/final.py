@@ -9,7 +9,7 @@ from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording.final_recorder import record_final
 from foldrace.search.session import Session
-from foldrace.search.study_store import check_same, study_exists
+from foldrace.search.study_store import check_same, stored_study, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.workers.process import GIVEN_UP
 from foldrace.storage.database import Database
@@ -22,14 +22,19 @@ from foldrace.trainer.training_data import TrainingData, excluded_rows, invented
 
 @dataclass(frozen=True)
 class FinishedFinal:
-    """A final job whose ensemble is made. As text, it is what it gave, in lines."""
+    """A final job whose ensemble is made. As text, it is what it gave, in lines.
+
+    Attributes:
+        has_chosen: a search of its name chose by the very folds that it has.
+    """
 
     job: FinalJob
     data: TrainingData
     result: FinalResult
+    has_chosen: bool
 
     def __str__(self) -> str:
-        return "\n".join(result_lines(self.job, self.data, self.result))
+        return "\n".join(result_lines(self.job, self.data, self.result, self.has_chosen))
 
 
 def check_final(study: Study) -> None:
@@ -84,7 +89,15 @@ def _hand_in(session: Session, job: FinalJob) -> FinishedFinal:
     check_same(session.database, job.name, data.identity)  # the rows' ids and codes go into the submission
     result = make_ensemble(job, data)
     record_final(session, job, data, result)
-    return FinishedFinal(job, data, result)
+    return FinishedFinal(job, data, result, _has_chosen(session.database, job))
+
+
+def _has_chosen(database: Database, job: FinalJob) -> bool:
+    name, final = job.study.name, job.study.final
+    if not study_exists(database, name):
+        return False
+    folds = stored_study(database, name).parse().folds
+    return (folds.count, (folds.seed,)) == (final.folds, final.seeds)
 
 
 def begin_final(session: Session) -> FinalJob:
@@ -117,11 +130,11 @@ def refuse_untrained(job: FinalJob, database: Database) -> None:
         raise FoldraceError(f"{job.name}: folds failed ({failed}); the same command trains them again")
 
 
-def result_lines(job: FinalJob, data: TrainingData, result: FinalResult) -> list[str]:
-    """What a final job gave, in lines."""
+def result_lines(job: FinalJob, data: TrainingData, result: FinalResult, has_chosen: bool) -> list[str]:
+    """What a final job gave, in lines; `has_chosen` as in `FinishedFinal`."""
     lines = [
         f"tokens    {data.describe_unknown()}",
-        *(_unscored_lines(result) if result.score is None else _scored_lines(job, data, result.score)),
+        *(_unscored_lines(result) if result.score is None else _scored_lines(job, data, result.score, has_chosen)),
         *_excluded_lines(data),
         f"files     {job.folder}",
         f"submit    {result.submission}",
@@ -138,10 +151,12 @@ def _unscored_lines(result: FinalResult) -> list[str]:
     return [f"models    {result.models}, of one seed each", f"score     {UNSCORED}", *comparable]
 
 
-def _scored_lines(job: FinalJob, data: TrainingData, score: FinalScore) -> list[str]:
+def _scored_lines(job: FinalJob, data: TrainingData, score: FinalScore, has_chosen: bool) -> list[str]:
     metric = job.study.search.metric
     folds = f"folds     {len(score.folds)}: mean {metric} {score.mean:.4f} (sd {score.deviation:.4f})"
-    return [folds, *score_lines(score), *_scope_lines(data, score)]
+    others = "          other folds than the search's, so not comparable with its score"
+    own = "          the search's own folds, which chose these knobs: optimistic for that, too"
+    return [folds, *score_lines(score), *_scope_lines(data, score), own if has_chosen else others]
 
 
 def score_lines(result: FinalScore) -> list[str]:
@@ -163,7 +178,7 @@ def _scope_lines(data: TrainingData, result: FinalScore) -> list[str]:
         lines.append(f"          of {result.scored} of {rows} rows: the others are only trained on, beside each fold")
     if unscored:
         lines.append(f"          too rare to score: {len(unscored)} of {classes} classes ({', '.join(unscored)})")
-    return [*lines, "          other folds than the search's, so not comparable with its score"]
+    return lines
 
 
 def _excluded_lines(data: TrainingData) -> list[str]:

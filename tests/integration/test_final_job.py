@@ -13,7 +13,7 @@ from foldrace.search.ensemble.job import FinalJob, queue_final_job, read_summary
 from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.launch.final import begin_final, hand_in, join_final, result_lines
 from foldrace.search.session import Session, open_session
-from foldrace.search.study_store import public_toml
+from foldrace.search.study_store import open_study, public_toml
 from foldrace.search.workers.command import work_on
 from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
@@ -107,7 +107,7 @@ def test_a_final_job_says_which_rows_its_score_is_of(tmp_path: Path) -> None:
     data = open_training_data(job.study, workspace)
     leave_results(job, data)
 
-    told = result_lines(job, data, make_ensemble(job, data))
+    told = result_lines(job, data, make_ensemble(job, data), has_chosen=False)
     database.close()
 
     rows = len(kept) - excluded[0]
@@ -131,11 +131,13 @@ def test_the_luck_of_picked_evaluations_is_taken_off_the_score(tmp_path: Path, w
     assert result.score is not None
     assert unknown.score.luck is None
     assert result.score.luck is not None
-    assert "a little optimistic: each model is the best" in "\n".join(result_lines(job, data, unknown))
+    assert "a little optimistic: each model is the best" in "\n".join(
+        result_lines(job, data, unknown, has_chosen=False)
+    )
     assert result.score.luck == pytest.approx(0.055, abs=0.015)  # of the best of eight, on 155 rows
     assert np.mean(result.score.interval) == pytest.approx(result.score.accuracy - result.score.luck, abs=0.01)
     assert f"honest    {result.score.accuracy - result.score.luck:.4f} without that luck" in "\n".join(
-        result_lines(job, data, result)
+        result_lines(job, data, result, has_chosen=False)
     )
 
 
@@ -167,3 +169,21 @@ def test_the_last_worker_hands_in_with_the_study_file_of_its_ensemble(tmp_path: 
         assert hand_in(again) is None
         refuse_changed_study(job.folder, read_summary(job.folder))
         assert read_summary(job.folder).seeds == (77, 78)
+
+
+@pytest.mark.parametrize(
+    ("folds", "seeds", "said"),
+    [(5, "[77]", "the search's own folds, which chose"), (5, "[77, 78]", "other folds"), (2, "[77]", "other folds")],
+)
+def test_a_score_by_the_folds_of_the_search_is_told_to_be_optimistic(
+    tmp_path: Path, folds: int, seeds: str, said: str
+) -> None:
+    study = fixed(f"final.folds={folds}", f"final.seeds={seeds}")
+    with open_session(study, tmp_path) as session:
+        open_study(session.database, load("demo"))
+        joined, _ = join_final(session)
+        finish_folds(session, queue_final_job(study, session.database, session.workspace))
+
+        finished = hand_in(joined)
+
+    assert f"          {said}" in str(finished)

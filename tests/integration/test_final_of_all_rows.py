@@ -79,7 +79,7 @@ def test_models_of_all_rows_vote_and_claim_no_score_anywhere(session: Session) -
     assert earlier.score is not None
     beside = f"demo/final-1, the same settings in 3 folds: out-of-fold accuracy {earlier.score.accuracy:.4f}"
     assert str(result.comparable).startswith(beside)
-    told = result_lines(job, open_training_data(job.study, job.workspace), result)
+    told = result_lines(job, open_training_data(job.study, job.workspace), result, has_chosen=False)
     assert f"score     {UNSCORED}" in told
     assert any(line.startswith(f"beside    {beside}") for line in told)
     summary = json.loads((job.folder / "ensemble.json").read_text(encoding="utf-8"))
