@@ -117,11 +117,14 @@ def is_on_several(status: StudyStatus) -> bool:
 
 def _place_text(worker: WorkerStatus, status: StudyStatus) -> str:
     where = f" on {worker.host} ({worker.device})" if is_on_several(status) else ""
+    name, fold = f"trial {worker.number}", f", fold {worker.fold}"
+    if status.is_final and worker.number is not None:  # its trials are folds, by numbers that nobody else has seen
+        name, fold = f"fold {worker.number + 1} of {status.total}", ""
     if worker.number is None or worker.fold is None or worker.epoch is None:
-        return f"trial {worker.number}{where}, starting"
+        return f"{name}{where}, starting"
     score = "" if worker.accuracy is None else f", {status.study.search.metric} {worker.accuracy:.4f}"
     epochs = status.epochs.get(worker.number, worker.epoch)
-    return f"trial {worker.number}{where}, fold {worker.fold}, epoch {worker.epoch:.1f} of {epochs:g}{score}"
+    return f"{name}{where}{fold}, epoch {worker.epoch:.1f} of {epochs:g}{score}"
 
 
 def worker_problems(snapshot: Snapshot) -> list[str]:

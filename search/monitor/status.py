@@ -119,6 +119,7 @@ class StudyStatus:
         rescores: its rescore, where there is one.
         failures: the last of them.
         aside: how many folds are done of each trial that was put aside, by its number.
+        finals_left: folds that the finalists may still get once no trial waits; 0 where trials run to their ends.
         epochs: of a fold, by the number of each running trial.
         priors: how the study uses each.
         usage: of the budgets; None in a final job.
@@ -143,6 +144,7 @@ class StudyStatus:
     fold_epochs: FoldEpochs
     epochs: dict[int, float]
     aside: Mapping[int, int] = field(default_factory=dict)
+    finals_left: int = 0
     priors: tuple[PriorStatus, ...] = ()
     usage: Usage | None = None
     end: SearchEnd | None = None
@@ -202,10 +204,8 @@ class StudyStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """About how long the workers need for the rest, at the pace of the trials that ended last; None: unknown."""
-        workers = len(self.alive)
-        trials = self.trials.get("WAITING", 0) + (self.trials.get("RUNNING", 0) - len(self.aside)) / 2
-        return trials * self.seconds_each / workers if workers and trials and self.seconds_each is not None else None
+        """About how long the workers need for the rest, at the pace of the trials so far; None: unknown."""
+        return _seconds_left(self)
 
     def __str__(self) -> str:
         """The status in lines, as `foldrace status` prints it."""
@@ -224,3 +224,15 @@ class StudyStatus:
         """Whether the search has ended and nobody works on it any more."""
         at_work = [worker for worker in self.alive if worker.number is not None]
         return self.end is not None and not (at_work if self.end.lets_go else self.trials.get("RUNNING", 0))
+
+
+def _seconds_left(status: StudyStatus) -> float | None:
+    folds, workers = status.study.folds.count, len(status.alive)
+    trials = status.trials.get("WAITING", 0) + (status.trials.get("RUNNING", 0) - len(status.aside)) / 2
+    finals = min(status.finals_left, sum(folds - done for done in status.aside.values()))
+    if not workers or not (trials or finals) or status.seconds_each is None:
+        return None
+    complete, pruned = status.trials.get("COMPLETE", 0), status.trials.get("PRUNED", 0)
+    done = sum(status.aside.values()) + folds * complete + pruned
+    of_fold = status.seconds_each * (len(status.aside) + complete + pruned) / max(done, 1)
+    return (trials * status.seconds_each + finals * of_fold) / workers

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from foldrace.search.assessment.stored import find_assessment
-from foldrace.search.compute import TrialCompute, read_compute, total_fold_epochs
+from foldrace.search.compute import TrialCompute, count_finals, read_compute, total_fold_epochs
 from foldrace.search.ending import Usage, find_end, read_usage
 from foldrace.search.monitor.status import (
     ENDED,
@@ -82,8 +82,8 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
     spent = total_fold_epochs(compute, study)
     usage = read_usage(connection, study_id, study, spent.spent) if stored.name == study.name else None
     seen = _workers(connection, study_id)
-    lease, folds = study.search.lease_seconds, _folds_aside(connection, study_id)
-    alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= lease}
+    search, folds = study.search, _folds_aside(connection, study_id)
+    alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= search.lease_seconds}
     is_scored = stored.name == study.name or study.final.validation
     repeated = _repeated(connection, study_id) if stored.name != study.name else set[int]()
     return StudyStatus(
@@ -101,11 +101,12 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         failures=_failures(connection, study_id, repeated),
         orphans=_orphans(connection, study_id, alive),
         aside={trial.number: folds[trial.trial_id] for trial in compute if trial.trial_id in folds},
+        finals_left=search.finals - count_finals(connection, study_id) if usage and search.is_by_folds else 0,
         fold_epochs=spent,
         epochs={trial.number: trial.epochs for trial in compute if trial.state == "RUNNING"},
         priors=read_prior_statuses(connection, study_id),
         usage=usage,
-        end=None if usage is None else find_end(study.search, usage),
+        end=None if usage is None else find_end(search, usage),
     )
 
 

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import sqlalchemy as sa
 
-from foldrace.search.compute import read_compute
+from foldrace.search.compute import count_finals, read_compute
 from foldrace.search.ending import read_outlooks
 from foldrace.search.race.allocation import Begun, Standing, rank_cells
 from foldrace.search.race.knowledge_gradient import JointLevels
@@ -102,7 +102,7 @@ class Allotment:
             sum(trial.state in ("COMPLETE", "PRUNED", "FAIL") for trial in trials),
             None if outlook is None else outlook.fold_rise,
             any(trial.state == "WAITING" for trial in trials),
-            self._study.search.finals - _finals(connection, self._study_id),
+            self._study.search.finals - count_finals(connection, self._study_id),
             _reached(connection, self._study_id, self._study),
         )
 
@@ -135,10 +135,3 @@ def _reached(connection: sa.Connection, study_id: int, study: Study) -> frozense
         found[number][key] = text
     bests = {number: list(read_bests(attrs).values()) for number, attrs in found.items()}
     return frozenset(number for number, folds in bests.items() if folds and fmean(folds) >= target)
-
-
-def _finals(connection: sa.Connection, study_id: int) -> int:
-    query = sa.select(sa.func.count()).select_from(tables.trial_attrs)
-    query = query.join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
-    finals = query.where(_TRIALS.study_id == study_id, _ATTRS.key.like(optuna_rows.FINALS))
-    return int(connection.execute(finals).scalar_one())

@@ -188,6 +188,26 @@ def test_the_live_view_of_a_final_job_names_no_best_fold(status: StudyStatus) ->
     assert "best" not in told
 
 
+def test_the_folds_of_the_finals_are_part_of_the_time_left(status: StudyStatus) -> None:
+    """Of 20 folds in 7 trials each took 42 s; those that were put aside have seven left, of which ten may be asked."""
+    aside = replace(status, trials=status.trials | {"RUNNING": 4}, aside={5: 1, 6: 2})
+
+    assert status.study.folds.count == 5
+    assert aside.seconds_left == 6 * 120
+    assert replace(aside, finals_left=10).seconds_left == 6 * 120 + 7 * 42
+    assert replace(aside, finals_left=3).seconds_left == 6 * 120 + 3 * 42
+    over = replace(aside, trials={"COMPLETE": 3, "PRUNED": 2, "RUNNING": 2}, finals_left=1)
+    assert over.seconds_left == 42
+
+
+def test_a_fold_of_a_job_goes_by_its_place_among_them(status: StudyStatus) -> None:
+    job = replace(status, name="small/rescore-1")
+
+    assert minute_line(job).startswith("fold 5 of 13, epoch 3.1 of 8, accuracy 0.7100")
+    starting = replace(job, workers=(replace(status.workers[0], epoch=None),))
+    assert minute_line(starting).startswith("fold 5 of 13, starting")
+
+
 def test_nobody_at_work_has_no_time_left(status: StudyStatus) -> None:
     assert replace(status, workers=()).seconds_left is None
 
