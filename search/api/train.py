@@ -13,6 +13,7 @@ from foldrace.search.api.naming import Named, as_study, find_workspace, load, op
 from foldrace.search.session import VIEW, Session, open_session, start_storage
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import SlotError, slots
+from foldrace.storage.address import IN_WORKSPACE, parse
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import Workspace, is_run
 from foldrace.studies.study import Study
@@ -60,10 +61,12 @@ def check(study: Named, *, devices: str = "auto", workspace: str | Path | None =
 
     Raises:
         StudyError, DataError: the study or its data has a fault.
-        StorageError: the workspace cannot be written.
+        StorageError: the workspace cannot be written, or the URL of the storage is wrong.
         SlotError: the devices asked for cannot be used.
     """
     asked, places, root = as_study(study), slots(devices), find_workspace(study, workspace)
+    if asked.search.storage not in (None, IN_WORKSPACE):
+        parse(asked.search.storage)
     of_run = Workspace(root, asked.name)
     of_run.refuse_unwritable()
 

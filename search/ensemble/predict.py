@@ -22,7 +22,7 @@ from foldrace.search.ensemble.job import (
 from foldrace.search.study_store import FinalFold
 from foldrace.search.words import counted
 from foldrace.storage.errors import as_storage_error
-from foldrace.storage.files.digests import find_added, find_changed
+from foldrace.storage.files.digests import digest_of, find_added, find_changed
 from foldrace.storage.files.own_files import write_own
 from foldrace.studies.loading import Overrides, load
 from foldrace.studies.sections import is_sample
@@ -53,12 +53,14 @@ class Prediction:
         study: of the final job.
         votes: (rows, classes).
         unknown: the share of the tokens that the tokenizer does not know.
+        is_trained_on: the rows are a file that the models were trained on, so that their accuracy tells nothing.
     """
 
     study: Study
     examples: Examples
     votes: FloatArray
     unknown: float
+    is_trained_on: bool
 
     @property
     def accuracy(self) -> float | None:
@@ -113,7 +115,7 @@ def predict_rows(
         model = load_model(folder, device)
         found.append(predict(model, tokens, each_row, pad_id(tokenizer), autocast_dtype(knobs, model.device)))
     votes = vote(found, study.final.vote)
-    return Prediction(study, examples, votes, unknown)
+    return Prediction(study, examples, votes, unknown, isinstance(rows, Path) and _is_trained_on(rows, study))
 
 
 def write_predictions(run: Path, file: Path, text: str, output: Path | None, *, force: bool = False) -> Path:
@@ -131,6 +133,11 @@ def write_predictions(run: Path, file: Path, text: str, output: Path | None, *, 
     path = output or next(path for path in _paths(run, file) if force or not _has_others(path, text))
     write_own(path, text, run, force=force)
     return path
+
+
+def _is_trained_on(file: Path, study: Study) -> bool:
+    files = study.data.files["train"] + study.data.files.get("extra", ())
+    return digest_of(file) in {digest_of(trained) for trained in files if trained.is_file()}
 
 
 def _paths(run: Path, file: Path) -> Iterator[Path]:

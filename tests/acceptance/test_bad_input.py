@@ -43,6 +43,10 @@ def test_a_study_that_cannot_run_is_refused(foldrace: Command, tmp_path: Path, o
     assert not (tmp_path / "runs").exists()
 
 
+def test_check_refuses_a_storage_that_run_would_refuse(foldrace: Command) -> None:
+    assert "the storage URL does not parse" in refusal(foldrace("check", "demo", "--set", "search.storage=nonsense"))
+
+
 def test_a_data_file_with_a_bad_row_is_refused_with_its_line(foldrace: Command, tmp_path: Path) -> None:
     rows = (SHIPPED / "demo/train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "train.tsv").write_text("".join([*rows[:4], "one\tcolumn\n", *rows[4:]]), encoding="utf-8")

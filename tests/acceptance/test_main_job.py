@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -89,6 +90,15 @@ def test_predict_gives_the_rows_of_the_submission_again(finished: Finished) -> N
     assert told.returncode == 0, told.stderr
     predicted = read(finished.workspace / "final-1/predictions-test.csv")
     assert predicted == read(finished.workspace / "submissions/3fold_tiny1/3fold_tiny1.csv")
+
+
+def test_the_accuracy_of_rows_that_it_was_trained_on_is_told_as_such(finished: Finished, tmp_path: Path) -> None:
+    shutil.copy(SHIPPED / "demo/train.tsv", tmp_path / "again.tsv")
+
+    told = foldrace_in(finished.folder, "predict", "demo", str(tmp_path / "again.tsv"))
+
+    assert told.returncode == 0, told.stderr
+    assert re.search(r"; accuracy 0\.\d{4} on rows that it was trained on;", told.stdout)
 
 
 def test_a_finished_search_goes_on_when_its_budget_is_raised(finished: Finished, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_labels_that_the_ensemble_does_not_know_are_told(make_study: Callable[..
     def told(*labels: str) -> tuple[float | None, str]:
         rows = [{"text": "비가 온다", "label": label} for label in labels]
         examples = read_test(rows, Labels(("x", "y"), (0, 1)), make_study().data, "text")
-        done = Prediction(make_study(), examples, np.eye(2)[[0] * len(rows)], 0.0)
+        done = Prediction(make_study(), examples, np.eye(2)[[0] * len(rows)], 0.0, is_trained_on=False)
         return done.accuracy, done.unknown_labels
 
     assert told("x", "y", "blind") == (0.5, "")
