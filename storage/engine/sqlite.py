@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from foldrace.storage.address import sqlite_file, warn_of_network_file_system, without_password
-from foldrace.storage.errors import StorageError
+from foldrace.storage.errors import StorageError, as_storage_error
 from foldrace.storage.failures import is_passing
 from foldrace.storage.files.locking import locked
 from foldrace.storage.outages import RetryPolicy
@@ -41,13 +41,11 @@ class Sqlite:
         event.listen(engine, "begin", self._begin)
 
     def prepare(self, create: bool) -> None:
-        path, address = sqlite_file(self._url), without_password(self._url)
+        path = sqlite_file(self._url)
         if not create and not path.is_file():
-            raise StorageError(f"{address}: no such database; `foldrace run` makes one")
-        try:
+            raise StorageError(f"{without_password(self._url)}: no such database; `foldrace run` makes one")
+        with as_storage_error(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{address}: its folder cannot be made: {error.strerror}") from error
         warn_of_network_file_system(path)
 
     @contextmanager

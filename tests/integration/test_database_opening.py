@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from foldrace.storage import address, tables
 from foldrace.storage.database import Database
-from foldrace.storage.errors import StorageError
+from foldrace.storage.errors import DiskError, StorageError
 from foldrace.storage.outages import RetryPolicy
 
 CANARY = "hunter2-canary"
@@ -74,7 +74,7 @@ def test_sqlite_writes_ahead_waits_for_locks_and_syncs(tmp_path: Path) -> None:
         (f"postgresql+psycopg://me:{CANARY}@127.0.0.1:1/db?nonsense=1", "invalid connection option"),
         (f"postgresql+psycopg://me:{CANARY}@/db?host=127.0.0.1&port=five", "non-integer port"),
         ("sqlite://", "in memory"),
-        ("sqlite:////proc/none/study.db", "folder cannot be made"),
+        ("sqlite:////proc/none/study.db", "^/proc/none: cannot be written: No such file or directory"),
     ],
 )
 def test_a_wrong_url_is_one_line_without_its_password(url: str, message: str) -> None:
@@ -83,6 +83,12 @@ def test_a_wrong_url_is_one_line_without_its_password(url: str, message: str) ->
     text = "".join(traceback.format_exception(caught.value))
     assert CANARY not in text
     assert "\n" not in str(caught.value)
+
+
+def test_a_place_where_nobody_may_write_is_a_matter_of_the_disk() -> None:
+    """Which the exit status tells. Not even root makes a folder there."""
+    with pytest.raises(DiskError, match=r"^/sys/none: cannot be written: \w"):
+        Database.open("sqlite:////sys/none/study.db")
 
 
 def test_a_driver_that_is_not_installed_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
