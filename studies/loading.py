@@ -21,6 +21,7 @@ from foldrace.studies.sections import is_sample
 from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError
 
 SHIPPED = Path(__file__).parent
+_RUNS = Path("runs")  # the workspace, unless another one is named
 Overrides = Mapping[str, object] | Iterable[str]
 MAX_LENGTH, MAX_DOTS = 100_000, 500  # tomllib's time grows with the square of the dots of a key
 _TOO_DEEP = "not a study file: its values are nested too deep"
@@ -118,35 +119,62 @@ def may_be_stored(text: object) -> bool:
 
 
 def find(path: str | Path, runs: Path | None = None) -> Path:
-    """The study file that is meant: a path, the name of a run in the workspace `runs`, or of a shipped study."""
+    """The study file that is meant: a path, a run by its name in the workspace `runs` or its folder, a shipped one."""
     candidate = Path(path)
     shipped = SHIPPED / f"{path}.toml"
     if candidate.is_file():
         return candidate
-    if candidate.name == str(path):
-        run = None if runs is None else _of_run(runs / candidate)
-        if run is not None:
-            return run
-        if shipped.is_file():
-            return shipped
-    raise StudyError(f"{path}: no such study file;{_instead(candidate, runs)}")
+    is_name = candidate.name == str(path)
+    run = None if runs is None else _of_run(runs / candidate if is_name else candidate)
+    if run is not None:
+        return run
+    if is_name and shipped.is_file():
+        return shipped
+    if runs is not None and is_name and candidate.suffix != ".toml":
+        raise StudyError(no_run(str(path), runs))
+    raise StudyError(f"{path}: no such study file;{_instead(candidate)}")
 
 
-def _instead(missing: Path, runs: Path | None) -> str:
-    """What may be meant by a study that is not there."""
+def no_run(name: str, runs: Path) -> str:
+    """The message for a run that is not in a workspace: which ones are, or what begins it."""
+    if runs != _RUNS and not runs.is_dir():
+        return f"{runs}: no such folder"
+    there = _runs_in(runs)
+    near = did_you_mean(name, there)
+    begins = "" if near else f" foldrace run {source_of(name)} begins it;"
+    found = f"{runs.absolute()}: no run {name} there;{near} runs there: {', '.join(there) or 'none'};{begins}"
+    return f"{found} --workspace names another folder of runs"
+
+
+def source_of(name: str) -> str:
+    """What `foldrace run` takes to begin the run of that name: its file here, a shipped study, or any file of it."""
+    with suppress(OSError):  # too long a name
+        if Path(f"{name}.toml").is_file():
+            return f"{name}.toml"
+        if (SHIPPED / f"{name}.toml").is_file():
+            return name
+    return "with its study file"
+
+
+def _instead(missing: Path) -> str:
+    """What may be meant by a study file that is not there."""
     run = missing.parent
     if missing.name == "final.toml" and (run / "study.toml").is_file():
-        there = "" if run == Path("runs", run.name) else f" --workspace {run.parent}"
+        there = "" if run.parent == _RUNS else f" --workspace {run.parent}"
         return f" foldrace export {run.name}{there} writes it once a trial is complete"
+    if missing.name == "final.toml" and run.parent == _RUNS:
+        begins = f" foldrace run {source_of(run.name)} begins the run, and foldrace export {run.name} writes it"
+        return did_you_mean(run.name, _runs_in(_RUNS)) or begins
     with suppress(OSError):  # too long a name, or a folder that may not be entered
         if Path(f"{missing}.toml").is_file():
             return f" did you mean {missing}.toml?"
     shipped = sorted(file.stem for file in SHIPPED.glob("*.toml"))
-    done = [] if runs is None else sorted(run.name for run in runs.glob("*") if _of_run(run) is not None)
     beside = map(str, sorted(missing.parent.glob("*.toml"))) if missing.suffix == ".toml" else ()
-    near = did_you_mean(str(missing), [*done, *shipped, *beside])
-    known = f"; runs in {runs}: {', '.join(done)}" if done else ""
-    return f"{near} shipped studies: {', '.join(shipped)}{known}"
+    return f"{did_you_mean(str(missing), [*shipped, *beside])} shipped studies: {', '.join(shipped)}"
+
+
+def _runs_in(runs: Path) -> list[str]:
+    return sorted(run.name for run in runs.glob("*") if _of_run(run) is not None)
 
 
 def _of_run(folder: Path) -> Path | None:

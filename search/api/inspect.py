@@ -91,9 +91,14 @@ def list_runs(workspace: str | Path = WORKSPACE, *, storage: str | None = None) 
 
     Args:
         storage: list the studies of this database instead: a URL, or `workspace` for the workspace's own.
+
+    Raises:
+        StorageError: there is no such folder, or the database does not answer.
     """
     from foldrace.search.monitor.run_list import read_runs, read_studies
 
+    if storage is None and Path(workspace) != WORKSPACE and not Path(workspace).is_dir():
+        raise StorageError(f"{workspace}: no such folder")
     return read_runs(Path(workspace)) if storage is None else read_studies(storage, Path(workspace))
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from foldrace.errors import did_you_mean
 from foldrace.search.session import Session, open_session
 from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
@@ -57,7 +56,7 @@ def refuse_run(study: Named, root: Path) -> None:
 
 
 def find_workspace(study: Named, workspace: str | Path | None = None, name: str | None = None) -> Path:
-    """The folder of runs that is meant: the one that is given, or else `runs` in the current folder.
+    """The folder of runs that is meant: the one that is given or that a run's path names, or `runs` here.
 
     Where that one lacks the run of a study file, and the `runs` beside the file, or around it, has it, it is that one.
 
@@ -66,6 +65,8 @@ def find_workspace(study: Named, workspace: str | Path | None = None, name: str 
     """
     if workspace is not None:
         return Path(workspace)
+    if (folder := _run_folder(study)) is not None:
+        return folder.parent
     if isinstance(study, Study) or not (file := Path(study)).is_file():
         return WORKSPACE
     run = name or _name_in(file)
@@ -88,10 +89,7 @@ def open_run(
     root = find_workspace(study, workspace)
     run = study if isinstance(study, Study) else load(study, workspace=root)
     if run.search.storage is None and not is_run(root / run.name):
-        there = sorted(path.parent.name for path in root.glob("*/study.db"))
-        near = did_you_mean(run.name, there)
-        found = f"{root.absolute()}: no run {run.name} there;{near} runs there: {', '.join(there) or 'none'}"
-        raise StorageError(f"{found}; --workspace names another folder of runs")
+        raise StorageError(loading.no_run(run.name, root))
     with open_session(run, root, wait, create=False, retries=retries) as session:
         yield session
 
@@ -111,7 +109,7 @@ def final_folder(run: str | Path, workspace: str | Path | None) -> Path:
     """
     from foldrace.search.ensemble.job import finished_jobs
 
-    inside = find_workspace(run, workspace) / run
+    inside = find_workspace(run, workspace) / run if _run_folder(run) is None else Path(run)
     if is_final_folder(run) or is_final_folder(inside):
         return Path(run) if is_final_folder(run) else inside
     is_inside = Path(run).name == str(run) or is_run(inside) or is_run(inside.parent)
@@ -133,4 +131,12 @@ def split_job(study: NamedT) -> tuple[NamedT | str, str | None]:
     match = None if isinstance(study, Study) else re.fullmatch(r"(.+)/((?:final|rescore)-[1-9]\d*)/?", str(study))
     if match is None:
         return study, None
-    return (Path(match[1]).name if Path(str(study)).is_dir() else match[1]), match[2]
+    return match[1], match[2]
+
+
+def _run_folder(study: Named) -> Path | None:
+    """The folder of a run that is given by its path, or by that of a job in it; None where it is given otherwise."""
+    run, _ = split_job(study)
+    if isinstance(run, Study) or Path(run).name == str(run) or not is_run(Path(run)):
+        return None
+    return Path(run)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from foldrace.errors import FoldraceError, did_you_mean
+from foldrace.errors import FoldraceError
 from foldrace.search.study_store import FinalFold, final_name, public_toml, queue_folds, stored_study, study_exists
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
@@ -17,7 +17,7 @@ from foldrace.storage.files.digests import digest_of
 from foldrace.storage.workspace import WORKSPACE, Workspace, is_run
 from foldrace.studies.data import Task
 from foldrace.studies.identity import Identity
-from foldrace.studies.loading import load_stored
+from foldrace.studies.loading import load_stored, no_run
 from foldrace.studies.study import Study, StudyError
 from foldrace.trainer.results import is_complete
 
@@ -155,9 +155,10 @@ def no_ensemble(folder: Path) -> FinalError:
     elif (run / STUDY_FILE).is_file():
         there = "" if run.parent == WORKSPACE else f" --workspace {run.parent}"
         step = f"foldrace export {run.name}{there} writes {file}, and foldrace final {file} makes it"
+    elif not is_run(run) and (run.parent == WORKSPACE or any(map(is_run, run.parent.glob("*")))):
+        return FinalError(no_run(run.name, run.parent))
     else:
-        runs = sorted(other.name for other in run.parent.glob("*") if is_run(other) and other != run)
-        step = f"{did_you_mean(run.name, runs)} give the folder of a final job, such as runs/demo/final-1".lstrip()
+        step = "give the folder of a final job, such as runs/demo/final-1"
     return FinalError(f"{folder}: no finished ensemble there; {step}")
 
 

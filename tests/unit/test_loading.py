@@ -87,7 +87,18 @@ def test_a_final_study_that_was_not_exported_yet_is_what_export_writes(file: Pat
     told = "no such study file; foldrace export mine{} writes it once a trial is complete"
     assert refusal("runs/mine/final.toml") == f"runs/mine/final.toml: {told.format('')}"
     assert refusal("other/mine/final.toml") == f"other/mine/final.toml: {told.format(' --workspace other')}"
-    assert "export" not in refusal("runs/another/final.toml")
+    assert refusal("other/another/final.toml").startswith("other/another/final.toml: no such study file; shipped ")
+
+
+def test_a_final_study_of_a_run_that_was_not_begun_is_told_with_what_begins_it(file: Path) -> None:
+    told = "runs/another/final.toml: no such study file; foldrace run {} begins the run, and "
+    export = "foldrace export another writes it"
+    assert refusal("runs/another/final.toml") == told.format("with its study file") + export
+    Path("another.toml").write_text(FILE, encoding="utf-8")
+    assert refusal("runs/another/final.toml") == told.format("another.toml") + export
+    Path("runs/other").mkdir(parents=True)
+    Path("runs/other/study.toml").touch()
+    assert refusal("runs/othr/final.toml") == "runs/othr/final.toml: no such study file; did you mean other?"
 
 
 def test_another_name_that_is_none_is_refused_by_its_option(file: Path) -> None:
@@ -100,10 +111,35 @@ def test_no_such_run_names_the_runs_there_are(tmp_path: Path) -> None:
         (tmp_path / run).mkdir()
         (tmp_path / run / "study.toml").write_text(FILE, encoding="utf-8")
 
-    with pytest.raises(StudyError, match=f"runs in {re.escape(str(tmp_path))}: first, second$"):
-        load("thrid", runs=tmp_path)
-    with pytest.raises(StudyError, match=r"^scond: no such study file; did you mean second. shipped studies: "):
-        load("scond", runs=tmp_path)
+    def told(name: str, runs: Path = tmp_path) -> str:
+        with pytest.raises(StudyError) as caught:
+            load(name, runs=runs)
+        return str(caught.value)
+
+    other = "; --workspace names another folder of runs"
+    begins = "foldrace run with its study file begins it"
+    assert told("third") == f"{tmp_path}: no run third there; runs there: first, second; {begins}{other}"
+    near = "did you mean second? runs there: first, second"
+    assert told("scond") == f"{tmp_path}: no run scond there; {near}{other}"
+    assert told("third", tmp_path / "none") == f"{tmp_path / 'none'}: no such folder"
+
+
+def test_a_run_that_was_not_begun_is_told_with_the_file_that_begins_it(file: Path) -> None:
+    with pytest.raises(StudyError, match=r"no run small there; runs there: none; foldrace run with its study file "):
+        load("small", runs=Path("runs"))
+    Path("small.toml").write_text(FILE, encoding="utf-8")
+    with pytest.raises(StudyError, match=r"no run small there; runs there: none; foldrace run small\.toml begins it;"):
+        load("small", runs=Path("runs"))
+
+
+def test_the_folder_of_a_run_is_the_study_as_it_was_run(file: Path) -> None:
+    run = Path("my/runs/small")
+    run.mkdir(parents=True)
+    (run / "study.toml").write_text(FILE, encoding="utf-8")
+
+    assert load("my/runs/small", runs=run.parent, files=False).name == "small"
+    with pytest.raises(StudyError, match=r"^my/runs/small: no such study file"):
+        load("my/runs/small")
 
 
 def test_a_run_that_has_final_jobs_alone_is_found_by_its_name(tmp_path: Path) -> None:
@@ -112,7 +148,7 @@ def test_a_run_that_has_final_jobs_alone_is_found_by_its_name(tmp_path: Path) ->
         (tmp_path / "mine" / f"final-{number}" / "study.toml").write_text(FILE, encoding="utf-8")
 
     assert find("mine", runs=tmp_path) == tmp_path / "mine" / "final-10" / "study.toml"
-    with pytest.raises(StudyError, match=r"runs in .*: mine$"):
+    with pytest.raises(StudyError, match=r"did you mean mine. runs there: mine;"):
         find("mien", runs=tmp_path)
 
 

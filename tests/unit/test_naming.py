@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.search.api.naming import final_folder, find_workspace, open_run, refuse_run
+from foldrace.search.api.inspect import list_runs
+from foldrace.search.api.naming import final_folder, find_workspace, open_run, refuse_run, split_job
 from foldrace.search.cli.inspect import report
 from foldrace.search.ensemble.job import FinalError, read_summary
 from foldrace.storage.errors import StorageError
@@ -73,9 +74,7 @@ def test_another_name_is_looked_for_by_itself(project: Path) -> None:
 
 
 def test_a_run_that_is_not_there_is_refused_with_those_that_are_and_nothing_is_made(project: Path) -> None:
-    (project / "runs" / "relations" / "study.db").touch()
-
-    told = "no run demo there; runs there: relations; --workspace names another"
+    told = "no run demo there; runs there: relations; foldrace run demo begins it; --workspace names another"
     with pytest.raises(StorageError, match=told), open_run("demo", project / "runs"):
         pass
     assert not (project / "runs" / "demo").exists()
@@ -83,6 +82,28 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are_and_nothing_is_m
     study = Study.model_validate({"name": "relation", "data": {"train": "train.tsv"}})
     with pytest.raises(StorageError, match=near), open_run(study, project / "runs"):
         pass
+
+
+def test_the_folder_of_a_run_names_its_workspace(project: Path) -> None:
+    run, job = "../project/runs/relations", "../project/runs/relations/final-1"
+    (project / "runs/relations/study.toml").write_text(FILE, encoding="utf-8")
+    Path(job).mkdir()
+
+    for given in (run, f"{run}/", job):
+        assert find_workspace(given) == Path("../project/runs")
+    assert split_job(job) == (run, "final-1")
+    assert find_workspace("relations") == find_workspace("../project") == WORKSPACE
+    with pytest.raises(StorageError, match=r"runs/relations/study\.db: no such database"), open_run(run, None):
+        pass
+    assert final_folder(run, None) == Path(run)
+    (Path(job) / "ensemble.json").touch()
+    assert final_folder(run, None) == Path(job)
+
+
+def test_a_workspace_that_is_not_there_has_no_list(project: Path) -> None:
+    assert list_runs() == []
+    with pytest.raises(StorageError, match=r"^none: no such folder$"):
+        list_runs("none")
 
 
 def test_the_name_of_a_search_is_no_final_study(project: Path) -> None:
@@ -112,7 +133,8 @@ def test_a_run_without_a_finished_ensemble_is_told_with_what_comes_next(project:
     folder = "give the folder of a final job, such as runs/demo/final-1"
     assert told("relations") == f"runs/relations: {export}"
     assert told("relations/final-2") == f"runs/relations/final-2: {export}"
-    assert told("relation") == f"runs/relation: did you mean relations? {folder}"
+    assert "/runs: no run relation there; did you mean relations? runs there: other, relations;" in told("relation")
+    assert "/runs: no run demo there; runs there: other, relations; foldrace run demo begins it;" in told("demo")
     assert told("another/place") == f"another/place: {folder}"
     assert told("other") == f"runs/other: {folder}"
     Path("runs/relations/final.toml").touch()
