@@ -8,9 +8,9 @@ from foldrace.search.api import control
 from foldrace.search.api.naming import find_workspace
 from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
+    RunArgument,
     RunNameOption,
     RunSetOption,
-    StudyArgument,
     WorkspaceOption,
     load_run,
 )
@@ -18,7 +18,7 @@ from foldrace.studies.study import Study
 
 
 def pause(
-    study: StudyArgument,
+    study: RunArgument,
     now: Annotated[bool, typer.Option("--now", help="Save and release the trials that run, too.")] = False,
     set_: RunSetOption = [],
     name: RunNameOption = None,
@@ -36,7 +36,7 @@ def pause(
 
 
 def resume(
-    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = None
+    study: RunArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = None
 ) -> None:
     """Let the workers of a paused study go on."""
     workspace = find_workspace(study, workspace, name)
@@ -49,7 +49,7 @@ def resume(
 
 
 def stop(
-    study: StudyArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = None
+    study: RunArgument, set_: RunSetOption = [], name: RunNameOption = None, workspace: WorkspaceOption = None
 ) -> None:
     """Let every worker save its trial, release it and end; `foldrace run`, or `resume` and new workers, continue."""
     workspace = find_workspace(study, workspace, name)
@@ -62,7 +62,7 @@ def stop(
 
 
 def clean(
-    study: StudyArgument,
+    study: RunArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     set_: RunSetOption = [],
     name: RunNameOption = None,

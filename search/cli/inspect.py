@@ -15,8 +15,8 @@ from foldrace.search.cli.options import (
     JsonOption,
     RunArgument,
     RunNameOption,
+    RunOrJobArgument,
     RunSetOption,
-    StudyArgument,
     WorkspaceOption,
     load_run,
     print_lines,
@@ -24,7 +24,7 @@ from foldrace.search.cli.options import (
 
 
 def status(
-    study: RunArgument,
+    study: RunOrJobArgument,
     set_: RunSetOption = [],
     name: RunNameOption = None,
     workspace: WorkspaceOption = None,
@@ -49,7 +49,7 @@ def status(
 
 
 def dashboard(
-    study: StudyArgument,
+    study: RunArgument,
     set_: RunSetOption = [],
     name: RunNameOption = None,
     workspace: WorkspaceOption = None,
@@ -66,7 +66,7 @@ def dashboard(
 
 
 def export(
-    study: StudyArgument,
+    study: RunArgument,
     trial: Annotated[
         str | None, typer.Option("--trial", help="This trial instead of the best; RUN/NUMBER: one that was taken over.")
     ] = None,
@@ -99,7 +99,7 @@ def export(
 
 
 def report(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study, or the folder of a final job.")],
+    study: RunOrJobArgument,
     output: Annotated[Path | None, typer.Option("--output", help="Where to write; report.html with the run.")] = None,
     set_: Annotated[
         list[str],

@@ -11,8 +11,8 @@ from foldrace.search.api.naming import find_workspace, split_job
 from foldrace.search.cli.next_step import say_next
 from foldrace.search.cli.options import (
     JsonOption,
-    RunArgument,
     RunNameOption,
+    RunOrJobArgument,
     RunSetOption,
     WorkspaceOption,
     load_run,
@@ -22,7 +22,7 @@ from foldrace.storage.workspace import WORKSPACE
 
 
 def trials(
-    study: RunArgument,
+    study: RunOrJobArgument,
     top: Annotated[int | None, typer.Option("--top", min=1, help="Only the best so many, the best first.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
     as_json: JsonOption = False,

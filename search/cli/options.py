@@ -13,7 +13,10 @@ from foldrace.search.api.naming import load
 from foldrace.studies.study import Study
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run, its study file, or a job as demo/final-1.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run, its folder or its study file.")]
+RunOrJobArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run, its folder or its study file; or a job, as demo/final-1.")
+]
 WorkspaceOption = Annotated[
     Path | None,
     typer.Option(
