@@ -57,13 +57,24 @@ def load(
         raw["name"] = name
     if storage := os.environ.get(STORAGE_VARIABLE):
         set_key(raw, "search.storage", storage)
-    for key, value in overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides):
+    given = dict(overrides if isinstance(overrides, Mapping) else map(parse_override, overrides))
+    for key, value in given.items():
         apply_override(raw, key, value)
     is_of_run = runs is not None and runs in source.parents
-    study = parse_stored(raw, str(source)) if is_of_run and not overrides else parse(raw, str(source))
-    if files:
-        _check_files(study, source)
+    try:
+        study = parse_stored(raw, str(source)) if is_of_run and not given else parse(raw, str(source))
+        if files:
+            _check_files(study, source)
+    except StudyError as error:
+        raise _of_override(error, source, given) from None
     return study
+
+
+def _of_override(error: StudyError, source: Path, overridden: Iterable[str]) -> StudyError:
+    """The same error, where it is of a key that was overridden, without the file, which is right."""
+    found = str(error).removeprefix(f"{source}: ")
+    key = found.partition(":")[0]
+    return StudyError(f"--set {found}") if any(f"{key}.".startswith(f"{one}.") for one in overridden) else error
 
 
 def load_stored(path: Path) -> Study:
@@ -217,7 +228,7 @@ def _check_files(study: Study, source: Path) -> None:
         files.append(("final.submission", Path(study.final.submission)))
     for key, file in files:
         if not file.is_file():
-            raise StudyError(f"{source}: {key}: no file {file}; give one there or with --set {key}=PATH")
+            raise StudyError(f"{source}: {key}: no file {file}; --set {key}=PATH names another")
 
 
 def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:

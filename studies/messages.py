@@ -29,14 +29,24 @@ def _explain_one(error: Any) -> str:
     """One of a validation's errors as words, with what was found."""
     if error["type"] == "extra_forbidden":
         known, found = _keys_beside(error["loc"]), str(error["loc"][-1])
-        if found in Hyperparameters.model_fields:
-            return f"unknown key; did you mean training.{found}?"
+        if places := _sections_with(found):
+            return f"unknown key; did you mean {' or '.join(places)}?"
         return f"unknown key;{did_you_mean(found, known)} known: {', '.join(known)}" if known else "unknown key"
     if error["type"] == "missing":
         return "missing"
     if error["type"] == "string_pattern_mismatch":  # of a name, the only one
         return f"{NAME_RULE}, found {SHOWN.repr(error['input'])}"
     return explain_value(error)
+
+
+def _sections_with(key: str) -> list[str]:
+    """A key as each section of a study has it that knows it: `search.trials`."""
+    sections = {name: field.annotation for name, field in Study.model_fields.items()} | {"training": Hyperparameters}
+    return [
+        f"{name}.{key}"
+        for name, section in sections.items()
+        if isinstance(section, type) and issubclass(section, BaseModel) and key in section.model_fields
+    ]
 
 
 def _keys_beside(place: tuple[int | str, ...]) -> list[str]:

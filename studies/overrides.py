@@ -7,6 +7,7 @@ from typing import Any
 
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.sections import is_sample
+from foldrace.studies.settings import SHOWN
 from foldrace.studies.study import StudyError, is_file
 
 _PATHS = {f"data.{key}" for key in PATH_KEYS}
@@ -18,7 +19,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", key):
         raise StudyError(f"--set {text}: expected KEY=VALUE, as in --set training.lr=3e-5")
     is_path = key in _PATHS and not value.startswith("[")  # a list is one of paths
-    return key, value if is_path else _value(value)
+    return key, value if is_path else _value(key, value)
 
 
 def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
@@ -91,8 +92,11 @@ def _without(baseline: dict[str, Any], knob: str) -> dict[str, Any]:
     return {name: value for name, value in baseline.items() if name != knob}
 
 
-def _value(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):  # also of thousands of digits or brackets
+        if text.startswith(("{", "[", '"', "'")):
+            wrong = f"what begins with {text[0]} has to be TOML, found {SHOWN.repr(text)}"
+            raise StudyError(f"--set {key}: {wrong}; --set '{key}=VALUE' keeps its quotes from the shell") from None
         return text

@@ -246,5 +246,8 @@ def allows(setting: Range | Choices, value: Value) -> bool:
 
 def explain_value(error: Any) -> str:
     """One of a validation's errors as words, with the value that was found."""
+    if error["type"] == "tuple_type":
+        example = f", as in {json.dumps([error['input']])}" if isinstance(error["input"], Value) else ""
+        return f"expected a list{example}, found {SHOWN.repr(error['input'])}"
     message = str(error["msg"]).removeprefix("Value error, ")
     return message if error["type"] == "value_error" else f"{message}, found {SHOWN.repr(error['input'])}"

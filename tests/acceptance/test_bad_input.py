@@ -30,7 +30,7 @@ def refusal(told: subprocess.CompletedProcess[str]) -> str:
         ("training.lr={low=1e-2,high=1e-3}", r"training\.lr: the range is upside down: low 0\.01 is above high 0\.001"),
         ("training.dropout=1.0", r"training\.dropout: Input should be less than 1, found 1\.0"),
         ("training.batch_size=0", r"training\.batch_size: .* 1, found 0"),
-        ("data.train=nowhere.tsv", r"data\.train: no file .*nowhere\.tsv; .* --set data\.train=PATH"),
+        ("data.train=nowhere.tsv", r"data\.train: no file .*nowhere\.tsv; --set data\.train=PATH"),
         ("search.storage=nonsense", r"the storage URL does not parse"),
         ("search.storage=postgresql+psycopg://u:s3cret@h:port/x", r"the storage URL does not parse; [^3]*$"),
         ("search.lease_seconds=29", r"search\.lease_seconds: 29 is shorter than three heartbeats; give at least 30"),

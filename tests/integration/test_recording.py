@@ -288,7 +288,7 @@ def test_a_final_job_alone_is_reported_by_folder_or_name_wherever_its_data_is(
     moved = job.study.data.files["train"][0].rename(tmp_path / "moved.csv")
     study, runs = str(job.folder) if by == "folder" else by, session.workspace.root
 
-    with pytest.raises(StudyError, match=r"give one there or with --set data\.train=PATH"):
+    with pytest.raises(StudyError, match=r"--set data\.train=PATH names another"):
         report(study, workspace=runs)
     report(study, set_=[f"data.train={moved}", f"data.test={moved}"], workspace=runs)
 

@@ -230,7 +230,7 @@ def test_the_paths_of_a_list_start_at_the_study_file_or_at_the_current_folder(
 
     assert study.data.files == {"train": tuple(parts), "extra": (elsewhere / "mine.csv",)}
     assert load(files / "s.toml").data.extra == (files / "extra.csv",)
-    with pytest.raises(StudyError, match=r"data\.train: no file .*none\.csv; give one there or with --set"):
+    with pytest.raises(StudyError, match=r"data\.train: no file .*none\.csv; --set data\.train=PATH"):
         load(files / "s.toml", ['data.train=["none.csv"]'])
 
 

@@ -230,7 +230,11 @@ def test_a_missing_data_file_is_named_with_its_key(file: Path, key: str) -> None
     message = refusal(file, f"data.{key}=none.tsv")
 
     missing = Path("none.tsv").absolute()
-    assert message == f"{file}: data.{key}: no file {missing}; give one there or with --set data.{key}=PATH"
+    assert message == f"--set data.{key}: no file {missing}; --set data.{key}=PATH names another"
+    named = f'name = "small"\ndata = {{ train = "data/train.tsv", {key} = "none.tsv" }}\n'
+    file.write_text(named.replace('train = "data/train.tsv", train', "train"), encoding="utf-8")
+    missing = file.parent / "none.tsv"
+    assert refusal(file) == f"{file}: data.{key}: no file {missing}; --set data.{key}=PATH names another"
 
 
 # Overrides
@@ -304,10 +308,36 @@ def test_an_override_inside_a_value_is_refused(file: Path) -> None:
 
 def test_an_override_with_an_unknown_key_is_refused(file: Path) -> None:
     known = ", ".join(Search.model_fields)
-    assert (
-        refusal(file, "search.trails=3") == f"{file}: search.trails: unknown key; did you mean trials? known: {known}"
-    )
-    assert refusal(file, "lr=3e-5") == f"{file}: lr: unknown key; did you mean training.lr?"
+    assert refusal(file, "search.trails=3") == f"--set search.trails: unknown key; did you mean trials? known: {known}"
+    assert refusal(file, "lr=3e-5") == "--set lr: unknown key; did you mean training.lr?"
+    assert refusal(file, "trials=5") == "--set trials: unknown key; did you mean search.trials?"
+    assert refusal(file, "seed=5") == "--set seed: unknown key; did you mean folds.seed or search.seed?"
+
+
+def test_what_is_wrong_is_of_the_override_or_of_the_file(file: Path) -> None:
+    assert refusal(file, "training.lr={low = 1}") == "--set training.lr.high: missing"
+    assert refusal(file, "folds.count=1").startswith("--set folds.count: Input should be greater")
+    file.write_text(FILE.replace("trials = 7", "trials = 0"), encoding="utf-8")
+    assert refusal(file, "training.lr=3e-5").startswith(f"{file}: search.trials: Input should be greater")
+
+
+@pytest.mark.parametrize("value", ["{low=5", "[no_relation]", '"a', "'a"])
+def test_an_override_that_begins_as_toml_and_is_none_is_refused(file: Path, value: str) -> None:
+    wrong = f"what begins with {value[0]} has to be TOML, found {value!r}"
+    told = f"--set training.epochs: {wrong}; --set 'training.epochs=VALUE' keeps its quotes from the shell"
+    assert refusal(file, f"training.epochs={value}") == told
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.exclude_labels=no_relation", "expected a list, as in [\"no_relation\"], found 'no_relation'"),
+        ("final.seeds=5", "expected a list, as in [5], found 5"),
+        ("final.seeds={a = 1}", "expected a list, found {'a': 1}"),
+    ],
+)
+def test_one_value_is_no_list(file: Path, override: str, message: str) -> None:
+    assert refusal(file, override) == f"--set {override.partition('=')[0]}: {message}"
 
 
 # The environment
@@ -355,9 +385,9 @@ def test_a_file_that_toml_cannot_hold_is_one_line(tmp_path: Path, text: str, sai
     "value", ["9" * 5000, "[" * 5000 + "]" * 5000, "{a = " * 5000 + "1" + "}" * 5000], ids=["digits", "lists", "tables"]
 )
 def test_a_set_value_that_toml_cannot_hold_is_one_line(file: Path, value: str) -> None:
-    with pytest.raises(StudyError, match=r"training\.lr: Input should be a valid number, found '") as caught:
+    with pytest.raises(StudyError, match=r"training\.lr: .* (number|TOML), found '") as caught:
         load(file, [f"training.lr={value}"])
-    assert len(str(caught.value)) < len(str(file)) + 300
+    assert len(str(caught.value)) < len(str(file)) + 350
 
 
 @pytest.mark.parametrize("key", ["search.baseline", "training.lr", "model.name", "name"])
