@@ -96,9 +96,9 @@ class Identity:
         return f" ({', '.join(map(str, self.paths[key]))})" if key in self.paths else ""
 
     def words_since(self, before: "Identity") -> str:
-        """The first of the changes, and how many more there are; empty where nothing has changed."""
-        first, *more = self.changes_since(before) or [""]
-        return f"{first} (and {len(more)} more)" if more else first
+        """The changes, at most three; of more the first and their number; empty where nothing has changed."""
+        changes = self.changes_since(before)
+        return ", and ".join(changes) if len(changes) <= 3 else f"{changes[0]} (and {len(changes) - 1} more)"
 
 
 def _settings(study: Study) -> dict[str, str]:

@@ -97,6 +97,21 @@ def test_what_decides_a_trial_is_the_identity(train: Path, sections: dict[str, A
     assert asked.changes_since(stored) == [change]
 
 
+def test_up_to_three_changes_are_named(train: Path) -> None:
+    def told(**folds: int) -> str:
+        return Identity.of(study(train, folds=folds)).words_since(Identity.of(study(train)))
+
+    count, seed, oversampling = (
+        "folds.count is 3, was 5",
+        "folds.seed is 1, was 77",
+        "folds.oversample_minority is false, was true",
+    )
+    assert told() == ""
+    assert told(count=3) == count
+    assert told(count=3, seed=1, oversample_minority=False) == f"{count}, and {seed}, and {oversampling}"
+    assert told(count=3, seed=1, oversample_minority=False, leaky_oversampling=True) == f"{count} (and 3 more)"
+
+
 def test_a_label_file_that_one_of_them_lacks_is_a_change(train: Path) -> None:
     without = Identity.of(study(train))
     with_labels = Identity.of(study(train, data={"labels": str(train)}))
