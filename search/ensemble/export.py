@@ -90,7 +90,9 @@ def select_trial(database: Database, study: Study, name: str | None = None) -> S
     if number is None:
         number = lead_trial([trial.number for trial in ranked], read_scores(database, study.name).leaders)
     if number is None or number not in there:
-        raise ExportError(f"study {study.name}: trial {number} is not complete; complete: {_listed(sorted(there))}")
+        state = f"is {by_number[number].state.name.lower()}" if number in by_number else "is not there"
+        right = f"complete or put aside: {_listed(sorted(there))}"
+        raise ExportError(f"study {study.name}: trial {number} {state}; {right}")
     return _selected(by_number[number], study)
 
 
@@ -113,6 +115,8 @@ def _taken_over(prior: str, trial: EarlierTrial) -> SelectedTrial:
 
 
 def _select_taken_over(database: Database, study: Study, name: str) -> SelectedTrial:
+    if not re.fullmatch(r".+/[0-9]{1,18}", name):
+        raise ExportError(f"--trial {name}: expected a number, or RUN/NUMBER of a trial that was taken over")
     found = {trial.name: trial for trial in taken_over_trials(database, study)}
     if name not in found:
         there = ", ".join([*found][:10]) or "none"

@@ -110,7 +110,9 @@ def test_export_without_a_study_or_a_complete_trial_is_refused(finished: Finishe
     assert "no run other there; runs there: demo" in refusal(
         foldrace_in(finished.folder, "export", "demo", "--as", "other")
     )
-    assert "trial 99 is not complete" in refusal(foldrace_in(finished.folder, "export", "demo", "--trial", "99"))
+    assert "trial 99 is not there; complete or put aside: 0" in refusal(
+        foldrace_in(finished.folder, "export", "demo", "--trial", "99")
+    )
 
 
 def test_a_study_file_that_changed_under_its_run_is_refused_with_what_differs(finished: Finished) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.search.ending import read_end, read_usage
-from foldrace.search.ensemble.export import exported_text, select_trial
+from foldrace.search.ensemble.export import ExportError, exported_text, select_trial
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.sampler.history import History
 from foldrace.search.study_store import open_study, stored_study
@@ -321,3 +321,21 @@ def test_what_is_believed_best_is_exported_while_it_is_put_aside(database: Datab
 
     assert (selected.number, selected.value, selected.folds) == (1, 0.7, (0.7,))
     assert "evaluations of 1 of 2 of its folds (0.7000)" in exported_text(study, selected, Path("f"))
+
+
+def test_a_trial_that_is_not_there_or_not_done_is_told_with_those_that_can_be_exported(
+    database: Database, worker: Open
+) -> None:
+    view = worker(trials=4)
+    for value in (0.5, 0.7):
+        end(must_claim(view()), value)
+    study = stored_study(database, "small").parse()
+
+    for name, told in (
+        ("3", "study small: trial 3 is waiting; complete or put aside: 0, 1"),
+        ("99", "study small: trial 99 is not there; complete or put aside: 0, 1"),
+        ("abc", "--trial abc: expected a number, or RUN/NUMBER of a trial that was taken over"),
+        ("old/best", "--trial old/best: expected a number, or RUN/NUMBER of a trial that was taken over"),
+    ):
+        with pytest.raises(ExportError, match=f"^{told}$"):
+            select_trial(database, study, name)
