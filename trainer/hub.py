@@ -15,7 +15,8 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError
 from transformers.utils import logging
 
-from foldrace.errors import FoldraceError
+from foldrace.errors import FoldraceError, did_you_mean
+from foldrace.studies.sections import TINY
 
 HUB_TIMEOUT_SECONDS = 5.0  # for the answer to the first request
 GIVE_FOLDER = "--set model.name=FOLDER"  # how a command is given a model's folder
@@ -59,8 +60,9 @@ def load_failure(name: str, what: str, error: Exception) -> str:
         return f"model.name: no folder {name}; give one that save_pretrained wrote: {GIVE_FOLDER}"
     if "custom code" in reason:
         return _needs_code(name, what)
+    near = "" if "/" in name else did_you_mean(name, [TINY])
     return (
-        f"model.name: no {what} {name!r} here or on the hub ({reason}); "
+        f"model.name: no {what} {name!r} here or on the hub ({reason});{near} "
         f"without a connection, download it elsewhere and give its folder: {GIVE_FOLDER}"
     )
 

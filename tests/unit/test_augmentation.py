@@ -114,6 +114,7 @@ def test_a_table_of_the_study_stands_for_the_shipped_one() -> None:
     ("inverse", "problem"),
     [
         ({"parents": "kids"}, r"^data\.inverse: no label 'kids' in train\.csv$"),
+        ({"parents": "childern"}, r"^data\.inverse: no label 'childern' in train\.csv; did you mean children\?$"),
         ({"parents": "children", "member": "children"}, "'children' has two inverses, 'parents' and 'member'"),
     ],
 )

@@ -364,8 +364,10 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_excluded_label_is_refused(write: Write) -> None:
-    with pytest.raises(DataError, match=r"data\.exclude_labels: no label 'no_relation' in "):
+    with pytest.raises(DataError, match=r"data\.exclude_labels: no label 'no_relation' in [^;]*$"):
         training(write(TSV), "no_relation")
+    with pytest.raises(DataError, match=r"data\.exclude_labels: no label '인물:직항' in .*; did you mean 인물:직함\?$"):
+        training(write(TSV.replace("직함", "인물:직함")), "인물:직항")
 
 
 def test_excluding_every_row_is_refused(write: Write) -> None:

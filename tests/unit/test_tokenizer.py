@@ -157,6 +157,16 @@ def test_a_name_that_is_no_hub_name_is_one_clear_line(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_that_is_nearly_tiny_may_mean_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub._hub_answers.cache_clear()
+
+    for name, is_near in (("tinny", True), ("koelectra", False), ("prajjwal1/bert_tiny", False)):
+        with pytest.raises(ModelError, match="here or on the hub") as caught:
+            load_tokenizer(name)
+        assert ("; did you mean tiny? without a connection, " in str(caught.value)) == is_near
+
+
 @pytest.mark.parametrize("name", ["/no/such/folder", "./models", "~/koelectra"])
 def test_a_folder_that_is_not_there_is_called_one(name: str) -> None:
     with pytest.raises(ModelError, match=f"^model.name: no folder {name}; .* --set model.name=FOLDER$"):

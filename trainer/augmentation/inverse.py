@@ -10,7 +10,7 @@ from unicodedata import normalize
 
 from foldrace.studies.data import Data
 from foldrace.trainer.data.formats import DataError
-from foldrace.trainer.data.labels import Labels
+from foldrace.trainer.data.labels import Labels, no_label
 
 # Each entry holds both ways. A relation that is its own inverse is symmetric.
 SHIPPED = {
@@ -55,7 +55,7 @@ def _check(pairs: Mapping[str, str], labels: Labels, data: Data) -> None:
     for pair in pairs.items():
         for label, other in (pair, pair[::-1]):
             if label not in labels.names and label not in excluded:
-                raise DataError(f"data.inverse: no label {short_repr(label)} in {data.labels or data.source}")
+                raise no_label("data.inverse", label, labels, data)
             if known.setdefault(label, other) != other:
                 named = f"{short_repr(known[label])} and {short_repr(other)}"
                 raise DataError(

@@ -13,7 +13,7 @@ from foldrace.errors import short_repr
 from foldrace.studies.data import Data, Task
 from foldrace.studies.identity import joint_digest
 from foldrace.trainer.data.formats import DataError, DataFile, Place
-from foldrace.trainer.data.labels import Labels, read_labels
+from foldrace.trainer.data.labels import Labels, no_label, read_labels
 from foldrace.trainer.data.rows.columns import USUAL, ColumnNames
 from foldrace.trainer.data.rows.in_memory import Rows
 from foldrace.trainer.data.rows.morphemes import split_morphemes
@@ -127,7 +127,7 @@ def read_training(data: Data) -> Examples:
     excluded = [normalize("NFC", name) for name in data.exclude_labels]
     for name in excluded:
         if name not in every.names:
-            raise DataError(f"data.exclude_labels: no label {short_repr(name)} in {data.labels or data.source}")
+            raise no_label("data.exclude_labels", name, every, data)
     labels = every.without(excluded)
     found = [(locate(row), class_of(row, labels)) for row in rows]
     kept = [(row, label) for row, label in found if label is not None]

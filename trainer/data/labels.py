@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from foldrace.errors import short_repr
+from foldrace.errors import did_you_mean, short_repr
+from foldrace.studies.data import Data
 from foldrace.trainer.data.formats import DataError, decode, digest_of, read_bytes
 
 MAX_LABEL_FILE_BYTES = 2**20
@@ -61,6 +62,12 @@ class Labels:
     def _classes(self) -> dict[str, int]:
         by_code = {str(code): index for index, code in enumerate(self.codes)}
         return by_code | {name: index for index, name in enumerate(self.names)}
+
+
+def no_label(key: str, name: str, labels: Labels, data: Data) -> DataError:
+    """The error for a label that a key of a study names and its data lacks."""
+    near = did_you_mean(name, labels.names)
+    return DataError(f"{key}: no label {short_repr(name)} in {data.labels or data.source}{near and ';'}{near}")
 
 
 def read_labels(path: Path) -> Labels:
