@@ -80,7 +80,8 @@ def search(session: Session, engine: Engine, seconds: float | None, say: Callabl
     is_limit_over = limit.seconds_left() < 1  # that of a worker is in whole seconds
     finished = close_search(session, exit_status, was_to_stop=is_limit_over)
     if exit_status > GIVEN_UP:
-        raise RunStopped(exit_status, f"{finished}\nstopped   the same command continues it")
+        continues = "" if finished.status is None else "\nstopped   the same command continues it"
+        raise RunStopped(exit_status, f"{finished}{continues}")
     return finished
 
 
@@ -140,7 +141,8 @@ def close_search(session: Session, exit_status: int, *, was_to_stop: bool = Fals
         status = find_status(session.database, name)
         if status is None:
             gone = "not in its database: no worker has made it, or another program has deleted or renamed it"
-            return FinishedSearch(exit_status or UNDONE, None, f"study     {name}: {gone}")
+            told = "nothing was begun" if exit_status > GIVEN_UP else gone
+            return FinishedSearch(exit_status or UNDONE, None, f"study     {name}: {told}")
         status = with_assessment(session.database, status)
         tokens, missing = read_tokens(session.database, name), ""
         if exit_status <= GIVEN_UP:  # not stopped by a signal

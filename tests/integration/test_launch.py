@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.launch.final import refuse_untrained
-from foldrace.search.launch.search import close_search, continue_search
+from foldrace.search.launch.search import close_search, continue_search, search
+from foldrace.search.launch.supervision import RunStopped, local_engine
 from foldrace.search.monitor.poller import StatusPoller, StudyGoneError
 from foldrace.search.monitor.status_reader import find_status, read_status
 from foldrace.search.session import Session, open_session
@@ -112,6 +113,20 @@ def test_a_run_exits_0_only_when_what_was_asked_for_is_done(
     assert finished.exit_status == (1 if said else 0)
     assert said in finished.error
     assert ("not done" in str(finished)) == bool(said)
+
+
+def test_a_signal_ends_a_run_with_what_it_has_begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foldrace.search.launch.search.run_workers", lambda *_, **__: 143)
+
+    def told() -> str:
+        with pytest.raises(RunStopped) as caught:
+            search(session, local_engine(()), None, print)
+        return str(caught.value)
+
+    assert told() == "study     small: nothing was begun"
+    open_study(session.database, session.study)
+    assert told().startswith("study     small (no workers): 0 of 3 trials done: 3 waiting\n")
+    assert told().endswith("\nstopped   the same command continues it")
 
 
 def test_a_run_that_was_stopped_on_demand_exits_0(session: Session) -> None:
