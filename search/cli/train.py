@@ -1,5 +1,6 @@
 """The commands that train: `check`, `run`, `final`, `rescore`. Each parses, calls, and prints."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from foldrace.errors import FoldraceError
 from foldrace.search.api import train
 from foldrace.search.api.naming import find_workspace, refuse_run
 from foldrace.search.cli.next_step import say_next, say_next_of_run
@@ -143,7 +145,7 @@ def final(
     """Train every fold, join their votes, write the submission; continues where it was interrupted."""
     workspace = find_workspace(study, workspace, name)
     refuse_run(study, workspace)
-    asked = load_study(study, [*set_, *([f"final.seeds=[{seeds}]"] if seeds else [])], None, name)
+    asked = load_study(study, [*set_, *_as_override(seeds)], None, name)
     typer.echo(f"preparing the final job of {asked.name}")
     with _exit_when_stopped():
         finished = train.final(
@@ -159,6 +161,13 @@ def final(
         )
     typer.echo(finished)
     say_next("report", finished.job.folder, workspace)
+
+
+def _as_override(seeds: str | None) -> list[str]:
+    """`--seeds` as `--set` takes it. Raises FoldraceError."""
+    if seeds is not None and not re.fullmatch(r"[0-9]{1,10}( *, *[0-9]{1,10})*", seeds):
+        raise FoldraceError(f"--seeds {seeds}: expected whole numbers, as in 77,78")
+    return [] if seeds is None else [f"final.seeds=[{seeds}]"]
 
 
 def rescore(

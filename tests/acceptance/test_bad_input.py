@@ -167,6 +167,13 @@ def test_seeds_that_would_vote_twice_are_refused(foldrace: Command, finished: Fi
     assert "final.seeds: the seed 5 is listed twice" in line
 
 
+def test_seeds_that_are_no_numbers_are_refused(foldrace: Command) -> None:
+    assert (
+        refusal(foldrace("final", "demo", "--seeds", "a,5"))
+        == "foldrace: --seeds a,5: expected whole numbers, as in 77,78"
+    )
+
+
 def test_a_device_that_does_not_work_is_refused_before_a_trial_is_taken(foldrace: Command) -> None:
     assert "expected auto, cpu or cuda" in refusal(foldrace("worker", "demo", "--device", "gpu"))
     assert "no study demo" in refusal(foldrace("status", "demo"))
