@@ -92,13 +92,13 @@ def refuse_other_database(session: Session) -> None:
         return
     try:
         with open_session(before, workspace.root, create=False, retries=VIEW) as other:
-            if not study_exists(other.database, before.name):
-                return
-        why = "has its search"
+            has_search = study_exists(other.database, before.name)
     except StorageError as error:
-        why = f"may have its search: {error}"
-    remedy = "give that database, or --as NEW_NAME, which makes another search"
-    raise StorageError(f"{workspace.folder}: {without_secrets(there)} {why}; {remedy}")
+        lost = f"where that is lost, remove {workspace.study_file}"
+        raise StorageError(f"{workspace.folder}: another database may have its search: {error}; {lost}") from None
+    if has_search:
+        remedy = "give that database, or --as NEW_NAME, which makes another search"
+        raise StorageError(f"{workspace.folder}: {without_secrets(there)} has its search; {remedy}")
 
 
 def _is_missing_file(url: str) -> bool:

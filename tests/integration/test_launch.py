@@ -24,6 +24,7 @@ from foldrace.search.workers.supervisor import Snapshot
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
+from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workers import set_control
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
@@ -61,6 +62,20 @@ def test_a_search_is_not_begun_anew_in_another_database(
             with pytest.raises(StorageError, match=f"^{there}"):
                 continue_search(session)
         (tmp_path / "small" / "study.db").unlink()  # lost, or it was never made
+        assert continue_search(session) == 0
+
+
+def test_a_search_is_not_begun_anew_while_its_database_does_not_answer(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    nobody = make_study().search.model_copy(update={"storage": "postgresql+psycopg://me@127.0.0.1:1/db"})
+    file = Workspace(tmp_path, "small").study_file
+    atomic_write(file, make_study().model_copy(update={"search": nobody}).to_toml())
+
+    with open_session(make_study(), tmp_path) as session:
+        with pytest.raises(StorageError, match=f"refused.*; where that is lost, remove {file}$"):
+            continue_search(session)
+        file.unlink()
         assert continue_search(session) == 0
 
 
