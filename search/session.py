@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldrace.search.study_store import study_exists
-from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_url, without_secrets
+from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_url
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.server.place import ServerPlace
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load_stored
-from foldrace.studies.study import Study, StudyError
+from foldrace.studies.study import Study
 
 VIEW = RetryPolicy(patience_seconds=10.0)  # for commands that show a study; the workers wait longer
 PAGE = RetryPolicy(patience_seconds=2.0, lock_seconds=2.0)  # for who looks at a page
@@ -80,27 +80,29 @@ def refuse_other_database(session: Session) -> None:
     """Refuse to begin a search in a folder whose search another database has, as `study.toml` there says.
 
     Raises:
-        StorageError: that database has it, or does not answer.
+        StudyError: the file cannot be read.
+        StorageError: the other database has the search, or does not answer.
     """
-    workspace = session.workspace
-    try:
-        before = load_stored(workspace.study_file)
-        there, here = (storage_url(study, workspace) for study in (before, session.study))
-    except (StudyError, StorageError):
-        return  # there is no such file, or no such server: nothing was begun
-    if without_secrets(there) == without_secrets(here) or _is_missing_file(there):
+    study, workspace = session.study, session.workspace
+    if not workspace.study_file.is_file() or study_exists(session.database, study.name):
         return
+    before = load_stored(workspace.study_file)
     try:
-        with open_session(before, workspace.root, create=False, retries=VIEW) as other:
-            has_search = study_exists(other.database, before.name)
+        if not _has_search(before, session):
+            return
     except StorageError as error:
         lost = f"where that is lost, remove {workspace.study_file}"
         raise StorageError(f"{workspace.folder}: another database may have its search: {error}; {lost}") from None
-    if has_search:
-        remedy = "give that database, or --as NEW_NAME, which makes another search"
-        raise StorageError(f"{workspace.folder}: {without_secrets(there)} has its search; {remedy}")
+    there = before.search.storage or sqlite_url(workspace.folder / "study.db")
+    remedy = "give that one, or --as NEW_NAME, which makes another search"
+    raise StorageError(f"{workspace.folder}: search.storage = {there} has its search; {remedy}")
 
 
-def _is_missing_file(url: str) -> bool:
-    found = parse(url)
-    return found.drivername == "sqlite" and not Path(found.database or "").exists()
+def _has_search(before: Study, session: Session) -> bool:
+    """Whether another database, that of the study as it was before, has it; raises StorageError as `open_session`."""
+    there, here = (parse(storage_url(study, session.workspace)) for study in (before, session.study))
+    is_lost = there.drivername == "sqlite" and not Path(there.database or "").exists()
+    if is_lost or there.set(password=None) == here.set(password=None):
+        return False
+    with open_session(before, session.workspace.root, create=False, retries=VIEW) as other:
+        return study_exists(other.database, before.name)

@@ -57,8 +57,8 @@ def load(
         raw["name"] = name
     if storage := os.environ.get(STORAGE_VARIABLE):
         set_key(raw, "search.storage", storage)
-    given = dict(overrides if isinstance(overrides, Mapping) else map(parse_override, overrides))
-    for key, value in given.items():
+    given = list(overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides))
+    for key, value in given:
         apply_override(raw, key, value)
     is_of_run = runs is not None and runs in source.parents
     try:
@@ -66,15 +66,16 @@ def load(
         if files:
             _check_files(study, source)
     except StudyError as error:
-        raise _of_override(error, source, given) from None
+        option = "" if isinstance(overrides, Mapping) else "--set "
+        raise _of_override(error, source, [key for key, _ in given], option) from None
     return study
 
 
-def _of_override(error: StudyError, source: Path, overridden: Iterable[str]) -> StudyError:
-    """The same error, where it is of a key that was overridden, without the file, which is right."""
+def _of_override(error: StudyError, source: Path, overridden: Iterable[str], option: str) -> StudyError:
+    """The same error, where it is of a key that was overridden, of the option and not of the file, which is right."""
     found = str(error).removeprefix(f"{source}: ")
     key = found.partition(":")[0]
-    return StudyError(f"--set {found}") if any(f"{key}.".startswith(f"{one}.") for one in overridden) else error
+    return StudyError(f"{option}{found}") if any(f"{key}.".startswith(f"{one}.") for one in overridden) else error
 
 
 def load_stored(path: Path) -> Study:
@@ -152,19 +153,19 @@ def no_run(name: str, runs: Path) -> str:
         return f"{runs}: no such folder"
     there = _runs_in(runs)
     near = did_you_mean(name, there)
-    begins = "" if near else f" foldrace run {source_of(name)} begins it;"
+    begins = "" if near else f" {what_begins(name)};"
     found = f"{runs.absolute()}: no run {name} there;{near} runs there: {', '.join(there) or 'none'};{begins}"
     return f"{found} --workspace names another folder of runs"
 
 
-def source_of(name: str) -> str:
-    """What `foldrace run` takes to begin the run of that name: its file here, a shipped study, or any file of it."""
+def what_begins(name: str) -> str:
+    """The command that begins the run of that name: with its file here, or a shipped study, or any file of it."""
     with suppress(OSError):  # too long a name
         if Path(f"{name}.toml").is_file():
-            return f"{name}.toml"
+            return f"foldrace run {name}.toml begins it"
         if (SHIPPED / f"{name}.toml").is_file():
-            return name
-    return "with its study file"
+            return f"foldrace run {name} begins it"
+    return "foldrace run FILE, with its study file, begins it"
 
 
 def _instead(missing: Path) -> str:
@@ -174,8 +175,9 @@ def _instead(missing: Path) -> str:
         there = "" if run.parent == _RUNS else f" --workspace {run.parent}"
         return f" foldrace export {run.name}{there} writes it once a trial is complete"
     if missing.name == "final.toml" and run.parent == _RUNS:
-        begins = f" foldrace run {source_of(run.name)} begins the run, and foldrace export {run.name} writes it"
-        return did_you_mean(run.name, _runs_in(_RUNS)) or begins
+        begins = f" {what_begins(run.name)}, and foldrace export {run.name} writes the file"
+        files = [str(_RUNS / there / missing.name) for there in _runs_in(_RUNS)]
+        return did_you_mean(str(missing), files) or begins
     with suppress(OSError):  # too long a name, or a folder that may not be entered
         if Path(f"{missing}.toml").is_file():
             return f" did you mean {missing}.toml?"

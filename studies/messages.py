@@ -29,7 +29,7 @@ def _explain_one(error: Any) -> str:
     """One of a validation's errors as words, with what was found."""
     if error["type"] == "extra_forbidden":
         known, found = _keys_beside(error["loc"]), str(error["loc"][-1])
-        if places := _sections_with(found):
+        if len(error["loc"]) <= 2 and (places := _sections_with(found)):
             return f"unknown key; did you mean {' or '.join(places)}?"
         return f"unknown key;{did_you_mean(found, known)} known: {', '.join(known)}" if known else "unknown key"
     if error["type"] == "missing":

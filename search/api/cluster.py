@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, as_study, find_workspace
-from foldrace.search.session import VIEW, open_session
+from foldrace.search.session import VIEW, open_session, refuse_other_database
 from foldrace.storage.address import IN_WORKSPACE
 from foldrace.storage.workspace import Workspace
 
@@ -81,6 +81,8 @@ def submit(
         say(f"database  {open_to_nodes(root)}")
     refuse_shared_file(asked, Workspace(root, asked.name))
     with open_session(asked, root, wait, retries=VIEW) as session:
+        if not final:
+            refuse_other_database(session)
         return submit(session, script, final=final)
 
 

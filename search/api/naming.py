@@ -62,10 +62,16 @@ def find_workspace(study: Named, workspace: str | Path | None = None, name: str 
 
     Args:
         name: the run's, where it is not the file's: `--as`.
+
+    Raises:
+        StorageError: the path of a run is given, and another folder of runs than that it is in.
     """
+    folder = _run_folder(study)
     if workspace is not None:
+        if folder is not None and folder.parent.resolve() != Path(workspace).resolve():
+            raise StorageError(f"--workspace {workspace}: {study} is a run in another folder; leave one of the two out")
         return Path(workspace)
-    if (folder := _run_folder(study)) is not None:
+    if folder is not None:
         return folder.parent
     if isinstance(study, Study) or not (file := Path(study)).is_file():
         return WORKSPACE
@@ -137,6 +143,7 @@ def split_job(study: NamedT) -> tuple[NamedT | str, str | None]:
 def _run_folder(study: Named) -> Path | None:
     """The folder of a run that is given by its path, or by that of a job in it; None where it is given otherwise."""
     run, _ = split_job(study)
-    if isinstance(run, Study) or Path(run).name == str(run) or not is_run(Path(run)):
+    if isinstance(run, Study) or (Path(run).name == str(run) != "..") or not is_run(Path(run)):
         return None
-    return Path(run)
+    folder = Path(run)
+    return folder.resolve() if folder.name in ("", "..") or folder.is_symlink() else folder

@@ -10,7 +10,7 @@ from weakref import finalize
 
 from foldrace.errors import short_repr
 from foldrace.search.api.naming import Named, as_study, find_workspace, load, open_run, refuse_run
-from foldrace.search.session import VIEW, Session, open_session, start_storage
+from foldrace.search.session import VIEW, Session, open_session, refuse_other_database, start_storage
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import SlotError, slots
 from foldrace.storage.address import IN_WORKSPACE, parse
@@ -129,6 +129,7 @@ def run(
     check_search(asked)
     places = _engine(asked, root, engine, EngineOptions(workers, devices, per_device, address), say)
     with places as where, _open_started(asked, root, wait) as session:
+        refuse_other_database(session)
         if engine == "ray":
             make_search(session)
         return search(session, where, None if hours is None else hours * 3600, say)

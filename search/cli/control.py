@@ -56,7 +56,7 @@ def stop(
     run = load_run(study, set_, name, workspace)
     if control.stop(run, workspace=workspace):
         _say(run, "stopping: trials that run are saved and released, and the workers end")
-        say_next("run", study, workspace)
+        say_next("run", run.name, workspace)
     else:
         _say_ended(run, "stop")
 

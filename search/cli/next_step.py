@@ -26,7 +26,7 @@ def say_next_of_run(status: "StudyStatus", study: str | Path, workspace: Path = 
     if status.state in ("running", "paused", "stopping"):
         say_next("resume" if status.state == "paused" else "status --watch", study, workspace)
     elif status.unfinished and not status.is_final:
-        say_next("run", study, workspace)
+        say_next("run", study if Path(study).is_file() else status.study.name, workspace)
     elif status.name.partition("/")[2].startswith("final-"):
         say_next("report", workspace / status.name, workspace)
     elif status.best is not None:

@@ -167,7 +167,7 @@ def _as_override(seeds: str | None) -> list[str]:
     """`--seeds` as `--set` takes it. Raises FoldraceError."""
     if seeds is not None and not re.fullmatch(r"[0-9]{1,10}( *, *[0-9]{1,10})*", seeds):
         raise FoldraceError(f"--seeds {seeds}: expected whole numbers, as in 77,78")
-    return [] if seeds is None else [f"final.seeds=[{seeds}]"]
+    return [] if seeds is None else [f"final.seeds={[int(seed) for seed in seeds.split(',')]}"]
 
 
 def rescore(

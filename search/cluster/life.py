@@ -8,7 +8,7 @@ from pathlib import Path
 
 from foldrace.search.cluster.requeue import Life, requeued
 from foldrace.search.launch.durations import TimeLimit
-from foldrace.search.session import Session, open_session
+from foldrace.search.session import Session, open_session, refuse_other_database
 from foldrace.search.workers.signals import handle_signals
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import new_owner
@@ -60,6 +60,8 @@ def _work(
     job, owner = order.job, order.owner or (new_owner() if order.requeue else None)
     if order.final:
         session, job = join_final(session)
+    elif job is None:
+        refuse_other_database(session)
     with life.observed(session, job, owner):
         run_worker(session, WorkerOptions(order.device, job, owner), should_stop)
     finished = hand_in(session) if order.final and order.hand_in else None  # a signal leaves time for it

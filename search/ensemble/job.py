@@ -155,7 +155,7 @@ def no_ensemble(folder: Path) -> FinalError:
     elif (run / STUDY_FILE).is_file():
         there = "" if run.parent == WORKSPACE else f" --workspace {run.parent}"
         step = f"foldrace export {run.name}{there} writes {file}, and foldrace final {file} makes it"
-    elif not is_run(run) and (run.parent == WORKSPACE or any(map(is_run, run.parent.glob("*")))):
+    elif not is_run(run) and (run.parent == WORKSPACE or any(run.parent.glob(f"*/{STUDY_FILE}"))):
         return FinalError(no_run(run.name, run.parent))
     else:
         step = "give the folder of a final job, such as runs/demo/final-1"

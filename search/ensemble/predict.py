@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from foldrace.search.ensemble.job import (
 )
 from foldrace.search.study_store import FinalFold
 from foldrace.search.words import counted
-from foldrace.storage.errors import as_storage_error
+from foldrace.storage.errors import StorageError, as_storage_error
 from foldrace.storage.files.digests import digest_of, find_added, find_changed
 from foldrace.storage.files.own_files import write_own
 from foldrace.studies.loading import Overrides, load
@@ -137,7 +138,11 @@ def write_predictions(run: Path, file: Path, text: str, output: Path | None, *, 
 
 def _is_trained_on(file: Path, study: Study) -> bool:
     files = study.data.files["train"] + study.data.files.get("extra", ())
-    return digest_of(file) in {digest_of(trained) for trained in files if trained.is_file()}
+    with suppress(OSError, StorageError):  # a file that is gone, or that nobody may read, tells nothing
+        size = file.stat().st_size
+        same = [trained for trained in files if trained.is_file() and trained.stat().st_size == size]
+        return file.is_file() and digest_of(file) in map(digest_of, same)
+    return False
 
 
 def _paths(run: Path, file: Path) -> Iterator[Path]:

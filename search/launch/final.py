@@ -25,7 +25,7 @@ class FinishedFinal:
     """A final job whose ensemble is made. As text, it is what it gave, in lines.
 
     Attributes:
-        has_chosen: a search of its name chose by the very folds that it has.
+        has_chosen: a search of its name chose by folds that it has too.
     """
 
     job: FinalJob
@@ -93,11 +93,12 @@ def _hand_in(session: Session, job: FinalJob) -> FinishedFinal:
 
 
 def _has_chosen(database: Database, job: FinalJob) -> bool:
-    name, final = job.study.name, job.study.final
-    if not study_exists(database, name):
+    if not study_exists(database, job.study.name):
         return False
-    folds = stored_study(database, name).parse().folds
-    return (folds.count, (folds.seed,)) == (final.folds, final.seeds)
+    searched, own = (stored_study(database, name) for name in (job.study.name, job.name))
+    of_split = [key for key in own.identity.values if key.startswith(("data.", "folds.")) and key != "data.test"]
+    is_same = all(own.identity.values[key] == searched.identity.values.get(key) for key in of_split)
+    return is_same and searched.parse().folds.seed in job.study.final.seeds
 
 
 def begin_final(session: Session) -> FinalJob:
@@ -155,7 +156,7 @@ def _scored_lines(job: FinalJob, data: TrainingData, score: FinalScore, has_chos
     metric = job.study.search.metric
     folds = f"folds     {len(score.folds)}: mean {metric} {score.mean:.4f} (sd {score.deviation:.4f})"
     others = "          other folds than the search's, so not comparable with its score"
-    own = "          the search's own folds, which chose these knobs: optimistic for that, too"
+    own = "          the folds by which the search chose: optimistic for that, too"
     return [folds, *score_lines(score), *_scope_lines(data, score), own if has_chosen else others]
 
 

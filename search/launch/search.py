@@ -9,7 +9,7 @@ from foldrace.search.monitor.completion import what_is_missing
 from foldrace.search.monitor.status import StudyStatus
 from foldrace.search.monitor.status_reader import find_status, read_status, with_assessment
 from foldrace.search.priors.copying import copy_new_priors, read_new_priors
-from foldrace.search.session import Session, refuse_other_database
+from foldrace.search.session import Session
 from foldrace.search.study_store import open_study, read_tokens, refuse_fixed, study_exists
 from foldrace.search.trials.heartbeat import refuse_short_lease
 from foldrace.search.workers.process import GIVEN_UP
@@ -95,7 +95,6 @@ def make_search(session: Session) -> None:
     from foldrace.trainer.training_data import open_training_data
 
     if not study_exists(session.database, session.study.name):
-        refuse_other_database(session)
         data = open_training_data(session.study, session.workspace)
         data.refuse_unknown()
         begin_search(session, data)
@@ -107,12 +106,11 @@ def continue_search(session: Session) -> int:
     Where there is no study yet, nothing is done: the first worker that can run it makes it.
 
     Raises:
-        StorageError: there is another study of this name, or another database has the search of this folder.
+        StorageError: there is another study of this name.
         FoldraceError: the source of a prior cannot be read.
     """
     study, database = session.study, session.database
     if not study_exists(database, study.name):
-        refuse_other_database(session)
         return 0
     open_study(database, study)
     copy_new_priors(session)

@@ -119,7 +119,7 @@ def _place_text(worker: WorkerStatus, status: StudyStatus) -> str:
     where = f" on {worker.host} ({worker.device})" if is_on_several(status) else ""
     name, fold = f"trial {worker.number}", f", fold {worker.fold}"
     if status.is_final and worker.number is not None:  # its trials are folds, by numbers that nobody else has seen
-        name, fold = f"fold {worker.number + 1} of {status.total}", ""
+        name, fold = f"fold {worker.number + 1} of {max(status.total, worker.number + 1)}", ""
     if worker.number is None or worker.fold is None or worker.epoch is None:
         return f"{name}{where}, starting"
     score = "" if worker.accuracy is None else f", {status.study.search.metric} {worker.accuracy:.4f}"

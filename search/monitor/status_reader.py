@@ -33,6 +33,7 @@ from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.storage.leases import lease as leases
 from foldrace.storage.optuna_rows import State
+from foldrace.studies.study import Study
 
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
 _VALUES = tables.trial_values.c
@@ -101,7 +102,7 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
         failures=_failures(connection, study_id, repeated),
         orphans=_orphans(connection, study_id, alive),
         aside={trial.number: folds[trial.trial_id] for trial in compute if trial.trial_id in folds},
-        finals_left=search.finals - count_finals(connection, study_id) if usage and search.is_by_folds else 0,
+        finals_left=_finals_left(connection, study_id, study) if usage and search.is_by_folds else 0,
         fold_epochs=spent,
         epochs={trial.number: trial.epochs for trial in compute if trial.state == "RUNNING"},
         priors=read_prior_statuses(connection, study_id),
@@ -181,6 +182,10 @@ def _seconds_held(usage: Usage | None, trials: Sequence[TrialCompute]) -> float 
         return None
     begun = sum(trial.spent > 0 for trial in trials)
     return usage.gpu_hours * 3600 / begun if begun else None
+
+
+def _finals_left(connection: sa.Connection, study_id: int, study: Study) -> int:
+    return max(study.search.finals - count_finals(connection, study_id), 0)  # fewer are asked for now
 
 
 def _folds_aside(connection: sa.Connection, study_id: int) -> dict[int, int]:

@@ -13,7 +13,7 @@ from foldrace.search.priors.copying import copy_new_priors
 from foldrace.search.race.factory import make_pruner
 from foldrace.search.recording.recorder import Recorder
 from foldrace.search.sampler.stored_priors import StoredPriors
-from foldrace.search.session import Session, refuse_other_database
+from foldrace.search.session import Session
 from foldrace.search.study_store import (
     RESCORE,
     FinalFold,
@@ -23,7 +23,6 @@ from foldrace.search.study_store import (
     open_study,
     public_toml,
     refuse_fixed,
-    study_exists,
 )
 from foldrace.search.trials.assignment import Assignment
 from foldrace.search.trials.claim import Claim
@@ -98,8 +97,6 @@ def run_worker(session: Session, options: WorkerOptions, should_stop: Callable[[
 
 def _open_search(session: Session, data: TrainingData, options: WorkerOptions) -> None:
     refuse_short_lease(session.study, options.heartbeat)
-    if not study_exists(session.database, session.study.name):
-        refuse_other_database(session)
     begin_search(session, data)
     if options.owner is None or not session.workspace.study_file.is_file():  # a supervisor or `submit` writes it
         atomic_write(session.workspace.study_file, public_toml(session.study))

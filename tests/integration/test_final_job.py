@@ -172,13 +172,19 @@ def test_the_last_worker_hands_in_with_the_study_file_of_its_ensemble(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("folds", "seeds", "said"),
-    [(5, "[77]", "the search's own folds, which chose"), (5, "[77, 78]", "other folds"), (2, "[77]", "other folds")],
+    ("overrides", "said"),
+    [
+        (["final.folds=5"], "the folds by which the search chose"),
+        (["final.folds=5", "final.seeds=[78, 77]"], "the folds by which the search chose"),
+        (["final.folds=5", "final.seeds=[78]"], "other folds"),
+        (["final.folds=5", "data.exclude_labels=['관계_없음']"], "other folds"),
+        (["final.folds=2"], "other folds"),
+    ],
 )
 def test_a_score_by_the_folds_of_the_search_is_told_to_be_optimistic(
-    tmp_path: Path, folds: int, seeds: str, said: str
+    tmp_path: Path, overrides: list[str], said: str
 ) -> None:
-    study = fixed(f"final.folds={folds}", f"final.seeds={seeds}")
+    study = fixed(*overrides)
     with open_session(study, tmp_path) as session:
         open_study(session.database, load("demo"))
         joined, _ = join_final(session)

@@ -10,13 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from foldrace.errors import FoldraceError
+from foldrace.search.api.cluster import worker
+from foldrace.search.api.train import run
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.launch.final import refuse_untrained
 from foldrace.search.launch.search import close_search, continue_search, search
 from foldrace.search.launch.supervision import RunStopped, local_engine
 from foldrace.search.monitor.poller import StatusPoller, StudyGoneError
 from foldrace.search.monitor.status_reader import find_status, read_status
-from foldrace.search.session import Session, open_session
+from foldrace.search.session import Session, open_session, refuse_other_database
 from foldrace.search.study_store import open_study, queue_folds, study_exists
 from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.workers.command import work_on
@@ -27,7 +29,8 @@ from foldrace.storage.errors import StorageError
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.workers import set_control
 from foldrace.storage.workspace import Workspace
-from foldrace.studies.study import Study
+from foldrace.studies.loading import load
+from foldrace.studies.study import Study, StudyError
 from tests.support.claims import must_claim
 
 
@@ -47,22 +50,21 @@ def in_file(study: Study, storage: Path) -> Study:
     return study.model_copy(update={"search": search})
 
 
-@pytest.mark.parametrize("is_begun", [True, False])
-def test_a_search_is_not_begun_anew_in_another_database(
-    make_study: Callable[..., Study], tmp_path: Path, is_begun: bool
-) -> None:
-    study, other = make_study(), in_file(make_study(), tmp_path / "other.db")
-    with open_session(study, tmp_path) as session, work_on(session, None):
-        if is_begun:
+def test_a_search_is_not_begun_anew_while_another_database_has_it(tmp_path: Path) -> None:
+    study, other = load("demo"), in_file(load("demo"), tmp_path / "other.db")
+    file, begun = tmp_path / "demo" / "study.db", re.escape(f"{tmp_path}/demo: search.storage = sqlite:///")
+    with open_session(other, tmp_path) as elsewhere:
+        with open_session(study, tmp_path) as session, work_on(session, None):
+            refuse_other_database(elsewhere)  # nothing was begun
             open_study(session.database, study)
 
-    with open_session(other, tmp_path) as session:
-        if is_begun:
-            there = re.escape(f"{tmp_path}/small: sqlite:///{tmp_path}/small/study.db has its search; give that d")
-            with pytest.raises(StorageError, match=f"^{there}"):
-                continue_search(session)
-        (tmp_path / "small" / "study.db").unlink()  # lost, or it was never made
-        assert continue_search(session) == 0
+        with pytest.raises(StorageError, match=f"^{begun}{file} has its search; give that one, or --as"):
+            refuse_other_database(elsewhere)
+        for begin in (worker, run):
+            with pytest.raises(StorageError, match=f"^{begun}"):
+                begin(other, workspace=tmp_path)
+        file.unlink()  # lost
+        refuse_other_database(elsewhere)
 
 
 def test_a_search_is_not_begun_anew_while_its_database_does_not_answer(
@@ -73,10 +75,13 @@ def test_a_search_is_not_begun_anew_while_its_database_does_not_answer(
     atomic_write(file, make_study().model_copy(update={"search": nobody}).to_toml())
 
     with open_session(make_study(), tmp_path) as session:
-        with pytest.raises(StorageError, match=f"refused.*; where that is lost, remove {file}$"):
-            continue_search(session)
+        with pytest.raises(StorageError, match=f"may have its search: .*refused.*; where that is lost, remove {file}$"):
+            refuse_other_database(session)
+        file.write_text("[later]\nkey = 1\n")
+        with pytest.raises(StudyError, match=r"study\.toml: later: unknown key"):
+            refuse_other_database(session)
         file.unlink()
-        assert continue_search(session) == 0
+        refuse_other_database(session)
 
 
 def test_a_search_goes_on_in_a_copy_of_its_database(make_study: Callable[..., Study], tmp_path: Path) -> None:
@@ -86,6 +91,7 @@ def test_a_search_goes_on_in_a_copy_of_its_database(make_study: Callable[..., St
     shutil.copy(tmp_path / "small" / "study.db", tmp_path / "copy.db")
 
     with open_session(copy, tmp_path) as session:
+        refuse_other_database(session)
         assert continue_search(session) == 3
 
 

@@ -144,7 +144,6 @@ def test_out_of_memory_where_no_step_can_be_halved_counts_as_an_attempt(
 def test_a_new_database_learns_what_the_files_of_a_run_know(session: Session, tmp_path: Path, evaluations: int) -> None:
     run_worker(session, CPU, after_evaluations(session, evaluations))
     before = session.database.storage.get_trial(1).intermediate_values
-    session.workspace.study_file.unlink()  # the database is lost
     elsewhere = session.study.search.model_copy(update={"storage": f"sqlite:///{tmp_path / 'new.db'}"})
 
     with open_session(session.study.model_copy(update={"search": elsewhere}), tmp_path) as moved:
@@ -164,7 +163,6 @@ def test_a_checkpoint_stays_until_there_is_a_newer_one(
     run_worker(session, CPU, once_it_has_a_trial(session))
     folder = session.workspace.folder / "trial-00000/fold-0/attempt-1"
     before = list(folder.iterdir())
-    session.workspace.study_file.unlink()
     elsewhere = session.study.search.model_copy(update={"storage": f"sqlite:///{tmp_path / 'new.db'}"})
     monkeypatch.setattr(fold_run, "train_fold", lambda *_: 1 / 0)
 

@@ -91,14 +91,17 @@ def test_a_final_study_that_was_not_exported_yet_is_what_export_writes(file: Pat
 
 
 def test_a_final_study_of_a_run_that_was_not_begun_is_told_with_what_begins_it(file: Path) -> None:
-    told = "runs/another/final.toml: no such study file; foldrace run {} begins the run, and "
-    export = "foldrace export another writes it"
-    assert refusal("runs/another/final.toml") == told.format("with its study file") + export
+    told = "runs/another/final.toml: no such study file; foldrace run {} begins it, and "
+    export = "foldrace export another writes the file"
+    assert refusal("runs/another/final.toml") == told.format("FILE, with its study file,") + export
     Path("another.toml").write_text(FILE, encoding="utf-8")
     assert refusal("runs/another/final.toml") == told.format("another.toml") + export
     Path("runs/other").mkdir(parents=True)
     Path("runs/other/study.toml").touch()
-    assert refusal("runs/othr/final.toml") == "runs/othr/final.toml: no such study file; did you mean other?"
+    assert (
+        refusal("runs/othr/final.toml")
+        == "runs/othr/final.toml: no such study file; did you mean runs/other/final.toml?"
+    )
 
 
 def test_another_name_that_is_none_is_refused_by_its_option(file: Path) -> None:
@@ -117,7 +120,7 @@ def test_no_such_run_names_the_runs_there_are(tmp_path: Path) -> None:
         return str(caught.value)
 
     other = "; --workspace names another folder of runs"
-    begins = "foldrace run with its study file begins it"
+    begins = "foldrace run FILE, with its study file, begins it"
     assert told("third") == f"{tmp_path}: no run third there; runs there: first, second; {begins}{other}"
     near = "did you mean second? runs there: first, second"
     assert told("scond") == f"{tmp_path}: no run scond there; {near}{other}"
@@ -125,7 +128,9 @@ def test_no_such_run_names_the_runs_there_are(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_not_begun_is_told_with_the_file_that_begins_it(file: Path) -> None:
-    with pytest.raises(StudyError, match=r"no run small there; runs there: none; foldrace run with its study file "):
+    with pytest.raises(
+        StudyError, match=r"no run small there; runs there: none; foldrace run FILE, with its study file, "
+    ):
         load("small", runs=Path("runs"))
     Path("small.toml").write_text(FILE, encoding="utf-8")
     with pytest.raises(StudyError, match=r"no run small there; runs there: none; foldrace run small\.toml begins it;"):
@@ -251,6 +256,15 @@ def test_an_override_sets_any_key(file: Path) -> None:
     assert study.search.trials == 3
     assert study.model.name == "my/model"
     assert study.final.seeds == (1, 2)
+
+
+def test_the_last_of_several_overrides_of_a_key_counts(file: Path) -> None:
+    assert overridden(file, "search.trials=5", "search={trials=7}", "search.trials=9").search.trials == 9
+
+
+def test_a_value_that_a_program_gave_is_told_by_its_key_alone(file: Path) -> None:
+    with pytest.raises(StudyError, match=r"^training\.lr: "):
+        load(file, {"training.lr": "x"})
 
 
 def test_a_file_of_a_prior_begins_at_the_folder_of_its_study_file(file: Path) -> None:

@@ -91,6 +91,9 @@ def test_the_folder_of_a_run_names_its_workspace(project: Path) -> None:
 
     for given in (run, f"{run}/", job):
         assert find_workspace(given) == Path("../project/runs")
+    assert find_workspace(run, project / "runs") == project / "runs"
+    with pytest.raises(StorageError, match=f"^--workspace runs: {run} is a run in another folder; leave one of"):
+        find_workspace(run, "runs")
     assert split_job(job) == (run, "final-1")
     assert find_workspace("relations") == find_workspace("../project") == WORKSPACE
     with pytest.raises(StorageError, match=r"runs/relations/study\.db: no such database"), open_run(run, None):
@@ -98,6 +101,17 @@ def test_the_folder_of_a_run_names_its_workspace(project: Path) -> None:
     assert final_folder(run, None) == Path(run)
     (Path(job) / "ensemble.json").touch()
     assert final_folder(run, None) == Path(job)
+
+
+def test_the_current_folder_may_be_that_of_a_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = project / "link"
+    link.symlink_to(project / "runs/relations")
+    assert find_workspace(str(link)) == project / "runs"
+    monkeypatch.chdir(project / "runs/relations")
+    assert find_workspace(".") == project / "runs"
+    (project / "runs/relations/final-1").mkdir()
+    monkeypatch.chdir("final-1")
+    assert find_workspace("..") == project / "runs"
 
 
 def test_a_workspace_that_is_not_there_has_no_list(project: Path) -> None:
