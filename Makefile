@@ -29,7 +29,7 @@ demo: install
 	$(BIN)/foldrace final runs/demo/final.toml --workers 2
 
 test: install-dev
-	$(BIN)/pytest --numprocesses 3 --dist loadgroup
+	$(BIN)/pytest --numprocesses 5 --dist loadgroup
 
 # Workers under a real Slurm: the machine's own programs, or Debian's unpacked into .slurm; it leaves the machine as it is. Needs root.
 test-slurm: install-dev .slurm/.unpacked
