@@ -1,6 +1,8 @@
 # Each target sets itself up from nothing into .venv and does nothing twice.
 PYTHON ?= python3
 BIN := .venv/bin
+# Many images set it; then each of some hundred processes compiles all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install install-dev demo test test-slurm test-ray lint format house bench check-gpu bench-trainer bench-workers bench-racing bench-search bench-simulate bench-coverage \
 	bench-watching bench-knobs record-curves shipped-priors screenshots
