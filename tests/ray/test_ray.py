@@ -58,7 +58,13 @@ def test_a_node_lost_one_added_and_a_driver_killed_lose_nothing(nodes: Nodes, fo
         others = [worker for host, worker in at_work(workspace).items() if host != lost.host]
         return any((worker.number, worker.fold) == (lost.number, lost.fold) for worker in others)
 
+    def has_checkpoint() -> bool:
+        seen.update(at_work(workspace))
+        fold = workspace / f"demo/trial-{seen['n2'].number:05}/fold-{seen['n2'].fold}"
+        return any(fold.glob("attempt-*/*"))
+
     wait_until(are_all_at_work, foldrace.explain)
+    wait_until(has_checkpoint, foldrace.explain)
     nodes.remove("n2")
     wait_until(lambda: is_elsewhere(seen["n2"]), foldrace.explain)
     nodes.add("n4")
