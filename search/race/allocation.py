@@ -74,7 +74,8 @@ def rank_cells(now: Standing) -> list[Cell]:
         if not now.complete and len(worth) >= FEWEST_LEVELS:
             better = [trial for trial in known if trial.number == leader]
         return [*given, *map(_next_cell, better), Cell(None, FIRST)]
-    finals = [] if now.finals <= 0 or _is_clear(leader, now) else [trial for _, trial in scored]
+    finalists = _finalists(leader, now) if now.finals > 0 else frozenset[int]()
+    finals = [trial for _, trial in scored if trial.number in finalists]
     missing = [Cell(trial.trial_id, fold) for trial in known if trial.number == leader for fold in trial.open]
     return [*given, *(_next_cell(trial, is_final=True) for trial in finals), *missing]
 
@@ -96,9 +97,14 @@ def _leader(now: Standing) -> int | None:
     return min(ours, default=None) if leader is None else leader
 
 
-def _is_clear(leader: int | None, now: Standing) -> bool:
-    levels = now.levels
-    if leader is None or leader not in levels.numbers:
-        return False
-    others = (number for number in levels.numbers if number != leader)
-    return all(levels.probability_of_beating(leader, other) >= CLEAR for other in others)
+def _finalists(leader: int | None, now: Standing) -> frozenset[int]:
+    """The numbers of the leader and of those that may be better; none where the leader is clear.
+
+    Only trials that can be chosen count: one that was stopped gets no fold, and so can never be told apart.
+    """
+    levels, known = now.levels, frozenset(now.levels.numbers)
+    ours = known & (now.complete | {trial.number for trial in now.begun})
+    if leader is None or leader not in known:
+        return ours
+    rivals = {other for other in ours - {leader} if levels.probability_of_beating(leader, other) < CLEAR}
+    return frozenset({leader, *rivals} if rivals else ())

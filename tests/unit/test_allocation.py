@@ -133,6 +133,26 @@ def test_a_leader_that_is_clear_needs_no_finals() -> None:
     assert ranked == [Cell(0, 1), Cell(0, 2)]
 
 
+def test_finals_go_to_those_that_may_still_win() -> None:
+    trials = [begun(0, 1, 2), begun(1, 1, 2), begun(2, 1, 2)]
+    levels = {0: (80.0, 2.0), 1: (79.0, 2.0), 2: (60.0, 2.0)}
+
+    ranked = rank_cells(standing(trials, levels, waits=False))
+
+    assert {cell.trial_id for cell in ranked if cell.is_final} == {0, 1}
+
+
+def test_a_leader_need_not_be_told_apart_from_a_trial_that_was_stopped() -> None:
+    """It can get no fold, and be chosen by nobody."""
+    trials, levels = [begun(0, 1, 2), begun(1, 1, 2)], {0: (80.0, 1.0), 1: (60.0, 1.0), 2: (79.0, 1.0)}
+
+    assert not any(cell.is_final for cell in rank_cells(standing(trials, levels, waits=False)))
+
+    complete = rank_cells(standing(trials, levels, waits=False, complete=frozenset({2})))
+
+    assert {cell.trial_id for cell in complete if cell.is_final} == {0}
+
+
 def test_a_search_ends_once_its_leader_is_whole() -> None:
     now = standing([begun(1, 1, 2)], {0: (80.0, 1.0), 1: (70.0, 1.0)}, waits=False, complete=frozenset({0}), finals=0)
 
