@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: a fresh database of either kind, and small studies."""
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -27,6 +28,8 @@ DATABASES = ["sqlite", "postgresql"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: many processes of many threads crawl
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C, and so would ours
 
+gc.disable()  # until all tests are collected: nothing of what they import is garbage
+
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for shared in {"finished", "undisturbed", "walk"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group(shared))
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, but not among what was imported."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
