@@ -45,13 +45,13 @@ class JointLevels:
         numbers: of the trials whose levels come first; the rest are rivals, of which no fold can be asked for.
         means: (levels,).
         covariance: (levels, levels).
-        told: the covariance once the folds that are trained now are done.
+        once_done: the covariance once the folds that are trained now are done.
     """
 
     numbers: tuple[int, ...]
     means: FloatArray
     covariance: FloatArray
-    told: FloatArray
+    once_done: FloatArray
 
     @classmethod
     def nothing(cls) -> Self:
@@ -90,6 +90,6 @@ class JointLevels:
             noise: the variance of a fold around its trial's level.
         """
         own, best = slice(len(self.numbers)), np.argsort(self.means, kind="stable")[-RIVALS:]
-        variances = np.diag(self.told)[own]
-        rises = expected_rise(self.means[best], self.means[own], self.told[own, best], variances, noise)
+        variances = np.diag(self.once_done)[own]
+        rises = expected_rise(self.means[best], self.means[own], self.once_done[own, best], variances, noise)
         return dict(zip(self.numbers, map(float, rises), strict=True))

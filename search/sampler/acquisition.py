@@ -23,21 +23,21 @@ class Surface:
     """A process over the positions of a cube, (rows, knobs).
 
     Attributes:
-        describe: positions as the process takes them.
+        to_inputs: turns positions into what the process takes.
         rivals: (trials, knobs), positions of the trials that have to be beaten; the best of them is the leader.
     """
 
     process: GaussianProcess
-    describe: Callable[[FloatArray], Inputs]
+    to_inputs: Callable[[FloatArray], Inputs]
     rivals: FloatArray
 
     def at(self, positions: FloatArray) -> tuple[FloatArray, FloatArray]:
         """(rows,) mean and variance."""
-        return self.process.at(self.describe(positions))
+        return self.process.at(self.to_inputs(positions))
 
     def joint(self, positions: FloatArray, others: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(rows,) mean and variance, and (rows, others) the covariance with the function at others."""
-        return self.process.joint(self.describe(positions), self.describe(others))
+        return self.process.joint(self.to_inputs(positions), self.to_inputs(others))
 
 
 @dataclass(frozen=True, eq=False)

@@ -55,7 +55,7 @@ class GaussianProcess:
         lengths: (knobs,), over which a knob's effect changes.
         signal, nugget: variances, in units of `scale` squared.
         mean, scale: of the targets.
-        evidence: the logarithm of the density of the rows that it was learnt from, and of what was learnt.
+        log_density: the logarithm of the density of the rows that it was learnt from, and of what was learnt.
     """
 
     inputs: Inputs
@@ -64,7 +64,7 @@ class GaussianProcess:
     nugget: float
     mean: float
     scale: float
-    evidence: float
+    log_density: float
     factor: FloatArray = field(repr=False)  # lower triangular, of the rows' covariance
     dual: FloatArray = field(repr=False)  # the covariance's inverse times the targets
 
@@ -102,7 +102,7 @@ class GaussianProcess:
         factor = cholesky(covariance, lower=True, check_finite=False)
         dual = cho_solve((factor, True), y, check_finite=False)
         return GaussianProcess(
-            inputs, self.lengths, self.signal, self.nugget, self.mean, self.scale, self.evidence, factor, dual
+            inputs, self.lengths, self.signal, self.nugget, self.mean, self.scale, self.log_density, factor, dual
         )
 
     def _mean(self, inputs: Inputs, between: FloatArray) -> FloatArray:
@@ -126,10 +126,10 @@ def fit(inputs: Inputs, targets: FloatArray, noise: FloatArray) -> GaussianProce
     mean -= 0.0 if inputs.trend is None else float(weights @ inputs.trend / weights.sum())
     chosen = np.sort(np.argsort(noise, kind="stable")[:MOST_ROWS])
     likelihood = _Likelihood(inputs.at(chosen), targets[chosen], noise[chosen], mean, scale)
-    learnt, evidence = likelihood.highest()
+    learnt, log_density = likelihood.highest()
     lengths, signal, nugget = np.exp(learnt[:-2]), math.exp(learnt[-2]), math.exp(learnt[-1])
     nothing = np.empty((0, 0)), np.empty(0)
-    return GaussianProcess(inputs, lengths, signal, nugget, mean, scale, evidence, *nothing).given(
+    return GaussianProcess(inputs, lengths, signal, nugget, mean, scale, log_density, *nothing).given(
         inputs, targets, noise
     )
 

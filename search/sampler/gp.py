@@ -64,11 +64,11 @@ class Posterior:
         numbers: of the study's own trials, which come first among those that were tried.
         tried: (trials, knobs), their positions.
         failed: (trials,), whether a trial failed: it is not tried again, and cannot be chosen.
-        process: by what is known now.
-        awaiting: as if each fold that is trained now had ended as is expected of it, so that what is trained on
-            many devices at once promises no more than is left to learn. The means are the same.
+        process: given what is known now.
+        pending: the process as if each fold that is trained now had ended as is expected of it, so that what is
+            trained on many devices at once promises no more than is left to learn. The means are the same.
         credible: the trends that count.
-        describe: positions as the process takes them.
+        to_inputs: turns positions into what the process takes.
     """
 
     numbers: tuple[int, ...]
@@ -76,9 +76,9 @@ class Posterior:
     failed: NDArray[np.bool_]
     readings: Readings
     process: GaussianProcess
-    awaiting: GaussianProcess
+    pending: GaussianProcess
     credible: Sequence[Trend]
-    describe: Callable[[FloatArray], Inputs]
+    to_inputs: Callable[[FloatArray], Inputs]
 
     @property
     def noise(self) -> float:
@@ -88,30 +88,30 @@ class Posterior:
     @property
     def surface(self) -> Surface:
         """Where to try next: what is awaited, and the trials that have to be beaten."""
-        return Surface(self.awaiting, self.describe, self.tried[~self.failed])
+        return Surface(self.pending, self.to_inputs, self.tried[~self.failed])
 
     def levels(self) -> JointLevels:
         """What is believed of the levels: first of the study's own trials that have shown something."""
         own = np.arange(len(self.tried)) < len(self.numbers)
         first = np.flatnonzero(own & self.readings.known)
         rest = np.flatnonzero(~(own & self.readings.known) & ~self.failed)
-        at = self.describe(self.tried[np.append(first, rest)])
+        at = self.to_inputs(self.tried[np.append(first, rest)])
         means, _, covariance = self.process.joint(at, at)
-        _, _, told = self.awaiting.joint(at, at)
-        return JointLevels(tuple(self.numbers[row] for row in first), means, covariance, told)
+        _, _, once_done = self.pending.joint(at, at)
+        return JointLevels(tuple(self.numbers[row] for row in first), means, covariance, once_done)
 
-    def await_folds(self, training: Sequence[Collection[int]]) -> "Posterior":
-        """The same, awaiting the folds of each trial that are trained now."""
+    def with_pending(self, training: Sequence[Collection[int]]) -> "Posterior":
+        """The same, with the folds of each trial that are trained now."""
         values, variances = self.readings.values, self.readings.variances
         once_done = self.readings.variances_once_done(training)
         if np.array_equal(once_done, variances):
             return self
-        at = self.describe(self.tried)
+        at = self.to_inputs(self.tried)
         expected, _ = self.process.at(at)
         own = self.process.scale**2 * (self.process.nugget + JITTER)  # the variance of what no neighbour shares
         shares = np.where(self.readings.known, (once_done + own) / (variances + own), 0.0)
         values = expected + np.where(self.readings.known, values - expected, 0.0) * shares
-        return replace(self, awaiting=self.process.given(at, values, once_done))
+        return replace(self, pending=self.process.given(at, values, once_done))
 
 
 class GpSampler:
@@ -159,7 +159,7 @@ class GpSampler:
         if believed_by is not priors or shown_before != shown:
             posterior = self._learn(space, own, curves, np.array(reported, dtype=np.float64))
             self._believed = priors, shown, posterior
-        return None if posterior is None else posterior.await_folds([training.get(one.number, ()) for one in own])
+        return None if posterior is None else posterior.with_pending([training.get(one.number, ()) for one in own])
 
     def _learn(
         self, space: SearchSpace, own: Sequence[FrozenTrial], curves: Sequence[LearningCurves], reported: FloatArray
@@ -177,12 +177,12 @@ class GpSampler:
         trends = self._trends(priors, space)
         process, credible = most_credible(cube.inputs(tried[known]), tried[known], readings.of(known), trends)
 
-        def describe(positions: FloatArray) -> Inputs:
+        def to_inputs(positions: FloatArray) -> Inputs:
             plain = cube.inputs(positions)
             return Inputs(plain.columns, plain.knobs, average(credible, positions)) if credible else plain
 
         numbers = tuple(trial.number for trial in own)
-        return Posterior(numbers, tried, failed, readings, process, process, credible, describe)
+        return Posterior(numbers, tried, failed, readings, process, process, credible, to_inputs)
 
     def _trends(self, priors: Priors, space: SearchSpace) -> list[Trend]:
         """The trends of all earlier studies over a space; they are fitted once."""

@@ -121,7 +121,7 @@ def most_credible(
         process = fit(with_trend, readings.values, readings.variances)
         if process.trend_factor >= 0:
             found.append((process, together))
-    return max(found, key=lambda one: one[0].evidence)
+    return max(found, key=lambda one: one[0].log_density)
 
 
 def is_alike(one: BaseDistribution, other: BaseDistribution) -> bool:

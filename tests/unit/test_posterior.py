@@ -66,9 +66,9 @@ def test_what_is_trained_now_leaves_less_to_learn_of_it_and_of_its_like_and_move
 
     assert now.means == pytest.approx(plain.means)
     assert np.array_equal(now.covariance, plain.covariance)
-    assert now.told[3, 3] < 0.7 * plain.told[3, 3]
+    assert now.once_done[3, 3] < 0.7 * plain.once_done[3, 3]
     assert worth_now[3] < 0.7 * worth[3]
-    assert now.told[4, 4] < 0.9 * plain.told[4, 4]
+    assert now.once_done[4, 4] < 0.9 * plain.once_done[4, 4]
 
 
 def test_where_folds_are_trained_now_a_new_trial_promises_less() -> None:
@@ -87,10 +87,10 @@ def test_what_will_be_told_is_what_is_told_in_the_end() -> None:
 
     variances = readings.variances.copy()
     variances[3] = readings.fold_variance / 3
-    ended = awaited.process.given(awaited.describe(awaited.tried), readings.values, variances)
+    ended = awaited.process.given(awaited.to_inputs(awaited.tried), readings.values, variances)
 
     place = np.array([[0.3], [0.6], [0.9]])
-    assert awaited.awaiting.at(awaited.describe(place))[1] == pytest.approx(ended.at(awaited.describe(place))[1])
+    assert awaited.pending.at(awaited.to_inputs(place))[1] == pytest.approx(ended.at(awaited.to_inputs(place))[1])
 
 
 def test_a_trial_that_failed_teaches_nothing_and_is_not_to_be_beaten() -> None:
