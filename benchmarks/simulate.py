@@ -23,8 +23,8 @@ from pathlib import Path
 import optuna
 
 from benchmarks.recordings import CurveError, read
+from benchmarks.simulation import report
 from benchmarks.simulation.cases import Case, Outcome, Results
-from benchmarks.simulation.report import BASELINE, rows, table
 from benchmarks.simulation.strategies import STRATEGIES
 from benchmarks.simulation.studies import Extent, play
 from benchmarks.simulation.truths import TRUTHS
@@ -44,6 +44,7 @@ class Plan:
         seeds: studies on each world.
         workers: numbers of simulated ones.
         trials: of a study, at most.
+        baseline: the strategy whose quality is to be reached.
     """
 
     curves: Sequence[Path]
@@ -54,6 +55,7 @@ class Plan:
     noises: Sequence[float] = (1.0, 0.5)
     workers: Sequence[int] = (1,)
     trials: int = 60
+    baseline: str = report.BASELINE
 
     def cases(self) -> list[Case]:
         """All of them, world by world: of a run that is cut off, the first worlds are whole."""
@@ -61,8 +63,8 @@ class Plan:
         return [
             Case(str(curves), truth, noise, world, seed, name, workers, STRATEGIES[name].trials or self.trials)
             for world, curves, truth, noise, seed in worlds
-            for name in dict.fromkeys([BASELINE, *self.strategies])
-            for workers in (self.workers if name != BASELINE else sorted({1, *self.workers}))
+            for name in dict.fromkeys([self.baseline, *self.strategies])
+            for workers in (self.workers if name != report.BASELINE else sorted({1, *self.workers}))
         ]
 
 
@@ -74,12 +76,13 @@ def main() -> None:
             read(path)  # a file that cannot be read is told before the work
         results, cases = Results(arguments.results), plan.cases()
         play_all(cases, results, arguments.jobs)
-        lines = rows({case: results.outcomes[case] for case in cases}, arguments.against)
+        compared = arguments.against, plan.baseline
+        lines = report.rows({case: results.outcomes[case] for case in cases}, *compared)
     except CurveError as error:
         sys.exit(str(error))
-    print("\n".join(table(lines, arguments.against)))
+    print("\n".join(report.table(lines, *compared)))
     if arguments.json:
-        alone = {line.strategy: line.as_json() for line in lines if line.workers == plan.workers[0]}
+        alone = {line.strategy: line.as_json(plan.baseline) for line in lines if line.workers == plan.workers[0]}
         print(json.dumps({"strategies": alone}))
 
 
@@ -89,7 +92,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--worlds", type=_positive, default=12, help="of each kind of truth and size of noise")
     parser.add_argument("--seeds", type=_positive, default=1, help="studies on each world")
     parser.add_argument("--strategies", type=_strategies, default=list(STRATEGIES), help=", ".join(STRATEGIES))
-    parser.add_argument("--against", default=BASELINE, help="the strategy that shortfalls are compared with")
+    parser.add_argument("--baseline", default=report.BASELINE, help="the strategy whose quality is to be reached")
+    parser.add_argument("--against", help="the strategy that shortfalls are compared with; the baseline where none is")
     parser.add_argument("--truths", type=_truths, default=list(TRUTHS), help=", ".join(TRUTHS))
     parser.add_argument("--noises", type=float, nargs="+", default=[1.0, 0.5], help="sizes of the folds' noise")
     parser.add_argument("--workers", type=_positive, nargs="+", default=[1], help="numbers of simulated workers")
@@ -98,8 +102,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS, help="where outcomes are kept")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     arguments = parser.parse_args()
-    if arguments.against not in (BASELINE, *arguments.strategies):
-        parser.error(f"--against {arguments.against}: expected of {', '.join((BASELINE, *arguments.strategies))}")
+    arguments.against = arguments.against or arguments.baseline
+    if arguments.baseline not in STRATEGIES:
+        parser.error(f"--baseline {arguments.baseline}: expected of {', '.join(STRATEGIES)}")
+    if arguments.against not in (arguments.baseline, *arguments.strategies):
+        known = ", ".join((arguments.baseline, *arguments.strategies))
+        parser.error(f"--against {arguments.against}: expected of {known}")
     return arguments
 
 

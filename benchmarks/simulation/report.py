@@ -54,7 +54,7 @@ class Row:
         differences: paired, of these from those of the strategy that it is compared with, with their standard errors.
         shortfall_24, fold_epochs_24, se: after 24 trials of its own.
         shortfall_end, fold_epochs_end: of the whole study.
-        clock_24: fold-epochs on the clock until then.
+        clock_24, clock_end: fold-epochs on the clock until either.
     """
 
     strategy: str
@@ -73,38 +73,42 @@ class Row:
     clock_24: float
     shortfall_end: float
     fold_epochs_end: float
+    clock_end: float
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, baseline: str = BASELINE) -> dict[str, Any]:
         """As `--json` prints it; null where one world alone tells no error."""
         found: dict[str, Any] = {
-            "ratio_to_tpe24": round(self.ratios[0], 4),
+            f"ratio_to_{baseline}24": round(self.ratios[0], 4),
             "ratio_se": round(self.error, 4),
             "worst_ratio": round(self.worst, 4),
             "pooled_ratio": round(self.pooled[0], 4),
             "pooled_low": round(self.pooled[1], 4),
             "pooled_high": round(self.pooled[2], 4),
-            "fold_epochs_to_tpe24": round(self.fold_epochs_to, 1),
+            f"fold_epochs_to_{baseline}24": round(self.fold_epochs_to, 1),
             "fold_epochs_24": round(self.fold_epochs_24, 1),
             "shortfall_24": round(self.shortfall_24, 3),
             "se": round(self.se, 3),
             "shortfall_end": round(self.shortfall_end, 3),
             "fold_epochs_end": round(self.fold_epochs_end, 1),
-            "ratio_to_tpe36": round(self.ratios[1], 4),
+            "clock_end": round(self.clock_end, 1),
+            f"ratio_to_{baseline}36": round(self.ratios[1], 4),
         }
         found = {key: None if math.isnan(value) else value for key, value in found.items()}
         shortfalls = zip(FRACTIONS, self.shortfalls, strict=True)
         return found | {"shortfall_at": {f"{at:g}": round(value, 3) for at, value in shortfalls}}
 
 
-def rows(outcomes: Mapping[Case, Outcome], against: str = BASELINE) -> list[Row]:
+def rows(outcomes: Mapping[Case, Outcome], against: str = BASELINE, baseline: str = BASELINE) -> list[Row]:
     """A line for each strategy and number of workers, as far as the baseline was played on the same worlds.
 
     Args:
         against: the strategy that shortfalls are compared with, world by world.
+        baseline: the strategy whose shortfalls are to be reached; with one worker, or the fewest that were simulated.
     """
+    fewest = {name: min((c.workers for c in outcomes if c.strategy == name), default=1) for name in (baseline, against)}
     baselines, others = (
-        {_paired(case): o for case, o in outcomes.items() if case.strategy == name and case.workers == 1}
-        for name in (BASELINE, against)
+        {_paired(case): o for case, o in outcomes.items() if case.strategy == name and case.workers == fewest[name]}
+        for name in (baseline, against)
     )
     studies = [
         Study(case, outcome, baselines[_paired(case)], others[_paired(case)])
@@ -148,9 +152,9 @@ def _after_24(outcome: Outcome) -> tuple[float, float, float]:
     return outcome.shortfalls[at], outcome.spent[at], outcome.clock[at]
 
 
-def _at_end(outcome: Outcome) -> tuple[float, float]:
-    """Shortfall and fold-epochs."""
-    return outcome.shortfalls[-1], outcome.spent[-1]
+def _at_end(outcome: Outcome) -> tuple[float, float, float]:
+    """Shortfall, fold-epochs and clock."""
+    return outcome.shortfalls[-1], outcome.spent[-1], outcome.clock[-1]
 
 
 def _spent_24(cell: Sequence[Study]) -> float:
@@ -163,7 +167,7 @@ def _ratio(cell: Sequence[Study], trials: int) -> float:
     The mean over worlds is made to fall throughout first (pool adjacent violators), lest a moment's luck counts. A
     strategy that does not get there within `MOST` counts as `MOST`.
     """
-    if cell[0].case.strategy == BASELINE and cell[0].case.workers == 1 and trials == TRIALS[0]:
+    if cell[0].outcome is cell[0].baseline and trials == TRIALS[0]:
         return 1.0
     wanted = np.mean([s.baseline.shortfalls[min(trials, len(s.baseline.spent)) - 1] for s in cell])
     grid = np.linspace(0, MOST, GRID + 1)
@@ -200,23 +204,25 @@ def _error(values: FloatArray) -> FloatArray:
     return found
 
 
-def table(lines: Sequence[Row], against: str = BASELINE) -> list[str]:
+def table(lines: Sequence[Row], against: str = BASELINE, baseline: str = BASELINE) -> list[str]:
     """The lines of a report in text."""
     head = "  ".join(f"{at:>6.0%}" for at in FRACTIONS)
     found = [
-        "fold-epochs to TPE-24's shortfall over TPE-24's own: of all worlds as one, with an 80 % interval; mean over",
-        "cells, its standard error, the worst cell; and to TPE-36's. Then what is had after 24 trials, and at the end.",
+        f"fold-epochs to the shortfall of {baseline} after 24 trials, over its own: of all worlds as one, with an 80 %",
+        "interval; mean over cells, its standard error, the worst cell; and to that after 36. Then what is had after",
+        "24 trials, and at the end; the clock is in fold-epochs too.",
         f"{'strategy':20} {'workers':>7} {'studies':>7}  {'pooled':>18} {'cells':>14} {'worst':>6} {'to 36':>6} "
-        f"{'at 24':>12} {'epochs':>7} {'clock':>7} {'at end':>6} {'epochs':>7}",
+        f"{'at 24':>12} {'epochs':>7} {'clock':>7} {'at end':>6} {'epochs':>7} {'clock':>7}",
         *(
             f"{row.strategy:20} {row.workers:7} {row.studies:7}  {row.pooled[0]:5.3f} [{row.pooled[1]:.2f}, "
             f"{row.pooled[2]:.2f}] {row.ratios[0]:6.3f} ± {row.error:.3f} {row.worst:6.2f} {row.ratios[1]:6.3f} "
             f"{row.shortfall_24:5.2f} ± {row.se:.2f} {row.fold_epochs_24:7.0f} {row.clock_24:7.0f} "
-            f"{row.shortfall_end:6.2f} {row.fold_epochs_end:7.0f}"
+            f"{row.shortfall_end:6.2f} {row.fold_epochs_end:7.0f} {row.clock_end:7.0f}"
             for row in lines
         ),
         "",
-        f"shortfall in points at fractions of TPE-24's fold-epochs; below, less {against}'s, paired, and its error",
+        f"shortfall in points at fractions of the fold-epochs of {baseline} after 24 trials; below, less {against}'s,",
+        "paired, and its error",
         f"{'strategy':20} {'workers':>7}   {head}",
     ]
     for row in lines:

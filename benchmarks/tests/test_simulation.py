@@ -169,6 +169,19 @@ def test_json_has_a_line_for_each_strategy(
     assert 0 < found["tpe_racing"]["fold_epochs_24"] < found["tpe"]["fold_epochs_24"]
 
 
+def test_any_strategy_can_be_the_one_to_reach(
+    curves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--curves", str(curves), "--worlds", "2", "--results", str(tmp_path / "results.jsonl"), "--json")
+
+    _simulate(monkeypatch, *arguments, "--strategies", "tpe", "--baseline", "tpe_racing", "--workers", "2")
+
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["strategies"]
+    assert list(found) == ["tpe_racing", "tpe"]  # both with as many workers
+    assert found["tpe_racing"]["ratio_to_tpe_racing24"] == 1
+    assert found["tpe"]["clock_end"] > found["tpe_racing"]["clock_end"] > 0
+
+
 def test_a_run_that_was_cut_off_goes_on(
     curves: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
