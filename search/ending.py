@@ -21,6 +21,13 @@ OUTLOOK = "outlook"  # the user attribute of a trial: what the search expected w
 GAIN_SHARE = 0.05  # of the spread of the trials: a gain below it is small
 IN_A_ROW = 3  # trials that promise a small gain, until the search has converged
 FEWEST_TRIALS = 8  # that are known, before the search may have converged
+# The settings of a search that limit what it uses: which attribute of its usage, and what is said of a limit reached.
+BUDGETS = {
+    "target": ("best", "{metric} {used:.4f} has reached the target of {limit:g}"),
+    "gpu_hours": ("gpu_hours", "{used:.2f} of {limit:g} GPU hours are used"),
+    "fold_epochs": ("fold_epochs", "{used:.0f} of {limit:g} fold-epochs are spent"),
+    "patience": ("without_better", "{used} trials ended without a better one"),
+}
 _TRIALS, _ATTRS, _LEASES = tables.trials.c, tables.trial_attrs.c, tables.leases.c
 _VALUES = tables.trial_intermediate_values.c
 
@@ -124,29 +131,23 @@ def read_usage(connection: sa.Connection, study_id: int, study: Study, fold_epoc
     )
 
 
+def may_end(search: Search) -> bool:
+    """Whether anything but the number of trials ends a search."""
+    return search.stop == "converged" or any(getattr(search, budget) is not None for budget in BUDGETS)
+
+
 def find_end(search: Search, used: Usage) -> SearchEnd | None:
     """Why a search that has used so much ends; None while it goes on."""
-    if search.target is not None and used.best is not None and used.best >= search.target:
-        reached = f"{search.metric} {used.best:.4f} has reached the target of {search.target:g}"
-        return SearchEnd(f"{reached}; {_to_go_on('target')}", lets_go=True)
-    if search.gpu_hours is not None and used.gpu_hours >= search.gpu_hours:
-        hours = f"{used.gpu_hours:.2f} of {search.gpu_hours:g} GPU hours are used"
-        return SearchEnd(f"{hours}; {_to_go_on('gpu_hours')}", lets_go=True)
-    if search.fold_epochs is not None and used.fold_epochs >= search.fold_epochs:
-        spent = f"{used.fold_epochs:.0f} of {search.fold_epochs:g} fold-epochs are spent"
-        return SearchEnd(f"{spent}; {_to_go_on('fold_epochs')}", lets_go=True)
-    if search.patience is not None and used.without_better >= search.patience:
-        ended = f"{used.without_better} trials ended without a better one"
-        return SearchEnd(f"{ended}; {_to_go_on('patience')}", lets_go=True)
+    for budget, (counted, reached) in BUDGETS.items():
+        limit, found = getattr(search, budget), getattr(used, counted)
+        if limit is not None and found is not None and found >= limit:
+            reason = reached.format(metric=search.metric, used=found, limit=limit)
+            return SearchEnd(f"{reason}; raise search.{budget} and run again to go on", lets_go=True)
     if search.stop == "converged" and has_converged(used.outlooks, search.min_gain):
         gain = used.outlooks[0].gain
         converged = f"converged, as a further trial can be expected to gain {gain:.4f}"
         return SearchEnd(f'{converged}; search.stop = "trials" goes on', lets_go=False)
     return None
-
-
-def _to_go_on(budget: str) -> str:
-    return f"raise search.{budget} and run again to go on"
 
 
 def _tried_after_best(connection: sa.Connection, study_id: int, study: Study, number: int) -> int:

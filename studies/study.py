@@ -101,11 +101,6 @@ class Search(Section):
         """Whether folds are claimed one by one."""
         return self.pruner == "racing" and self.order != "trials"
 
-    @property
-    def may_end_early(self) -> bool:
-        """Whether anything but the number of trials ends the search."""
-        return self.stop != "trials" or any((self.gpu_hours, self.fold_epochs, self.patience, self.target is not None))
-
     @model_validator(mode="before")
     @classmethod
     def _below_the_noise_is_converged(cls, raw: Any) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from optuna.pruners import BasePruner
 
-from foldrace.search.ending import SearchEnd, read_end
+from foldrace.search.ending import SearchEnd, may_end, read_end
 from foldrace.search.ensemble.job import fold_folder
 from foldrace.search.priors.copying import copy_new_priors
 from foldrace.search.race.factory import make_pruner
@@ -124,7 +124,7 @@ def _make_pruner(session: Session) -> BasePruner:
 def _find_end(session: Session, options: WorkerOptions) -> Callable[[], SearchEnd | None]:
     """Asks the database why the search should end; None while it should go on, as a final job always should."""
     study = session.study
-    if options.job is not None or not study.search.may_end_early:
+    if options.job is not None or not may_end(study.search):
         return lambda: None
     return lambda: session.database.read(lambda c: read_end(c, find_study_id(c, study.name), study))
 

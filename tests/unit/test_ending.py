@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from foldrace.search.ending import FEWEST_TRIALS, Outlook, Usage, find_end, has_converged
+from foldrace.search.ending import FEWEST_TRIALS, Outlook, Usage, find_end, has_converged, may_end
 from foldrace.studies.study import Search
 
 SMALL = Outlook(gain=0.001, error=0.01, spread=0.04, trials=20)  # below 5 % of the spread
@@ -23,7 +23,8 @@ USED = Usage(gpu_hours=2.0, fold_epochs=100.0, without_better=5, best=0.8, outlo
         ({"stop": "converged"}, "converged, as a further trial can be expected to gain 0.0010", False),
     ],
 )
-def test_each_budget_ends_a_search(search: dict[str, Any], reason: str, lets_go: bool) -> None:
+def test_each_budget_is_asked_for_and_ends_a_search(search: dict[str, Any], reason: str, lets_go: bool) -> None:
+    assert may_end(Search(**search))
     end = find_end(Search(**search), USED)
 
     assert end is not None
@@ -57,6 +58,6 @@ def test_a_search_has_converged_when_three_trials_in_a_row_promised_little(
     assert has_converged(outlooks, min_gain) == expected
 
 
-def test_a_target_of_zero_is_a_target() -> None:
-    assert Search(target=0.0).may_end_early
-    assert not Search().may_end_early
+def test_a_target_of_zero_is_a_target_and_the_number_of_trials_alone_ends_no_search_early() -> None:
+    assert may_end(Search(target=0.0))
+    assert not may_end(Search())
