@@ -5,7 +5,7 @@ Nothing here imports optuna: `foldrace status` does without.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -37,17 +37,12 @@ def best_trial(trials: Iterable["FrozenTrial"]) -> "FrozenTrial | None":
     return next(iter(rank_trials(trials)), None)
 
 
-def lead_trial(ranked: Sequence[int], leaders: Sequence[int]) -> int | None:
-    """The number of the trial to export: the first leader by all folds, those of a rescore too; None: there is none.
+def lead_trial(best: int | None, leader: int | None, *, by_hand: bool) -> int | None:
+    """The number of the trial that `export` takes: the leader by all folds, those of a rescore too; None: no trial.
 
     It is the best one where that was added by hand, without folds: nobody knows how much of its value is luck.
-
-    Args:
-        ranked: numbers of ranked trials, the best first.
-        leaders: of these and of the trials that were put aside, those that have folds, by what is believed of them.
     """
-    best = next(iter(ranked), None)
-    return next(iter(leaders), None) if best is None or best in leaders else best
+    return best if by_hand else leader
 
 
 def aside_trials(connection: sa.Connection, study_id: int) -> list[int]:

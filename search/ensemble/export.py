@@ -88,7 +88,9 @@ def select_trial(database: Database, study: Study, name: str | None = None) -> S
         rest = f"--trial {best.name} exports one that was taken over" if best is not None else "nothing to export"
         raise ExportError(f"study {study.name}: no trial is complete yet, of {len(trials)}; {rest}")
     if number is None:
-        number = lead_trial([trial.number for trial in ranked], read_scores(database, study.name).leaders)
+        first, leaders = next((trial.number for trial in ranked), None), read_scores(database, study.name).leaders
+        by_hand = first is not None and first not in leaders
+        number = lead_trial(first, next(iter(leaders), None), by_hand=by_hand)
     if number is None or number not in there:
         state = f"is {by_number[number].state.name.lower()}" if number in by_number else "is not there"
         right = f"complete or put aside: {_listed(sorted(there))}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status import ENDED, BestTrial, OrphanedTrial, StudyStatus, WorkerStatus
-from foldrace.search.ranking import BY_HAND
+from foldrace.search.ranking import BY_HAND, lead_trial
 from foldrace.search.words import counted, duration, edited_words, knobs_text
 from foldrace.search.workers.supervisor import Snapshot
 
@@ -51,8 +51,11 @@ def _things(status: StudyStatus) -> str:
 
 
 def _assessment_lines(assessment: "Assessment", best: BestTrial | None) -> list[str]:
-    leads = f"leader    trial {assessment.trial} by all that is known; `foldrace export` takes it"
-    leader = [] if best is not None and best.number == assessment.trial else [leads]
+    leader = []
+    if best is not None and best.number != assessment.trial:
+        taken = lead_trial(best.number, assessment.trial, by_hand=best.by_hand)
+        it = "it" if taken == assessment.trial else f"trial {taken}"
+        leader = [f"leader    trial {assessment.trial} by all that is known; `foldrace export` takes {it}"]
     return [*leader, *assessment.lead_lines, *assessment.lines]
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from foldrace.search.assessment.reader import read_scores
 from foldrace.search.dashboard.storage import DashboardStorage
 from foldrace.search.ensemble.export import ExportError, select_trial
-from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.monitor.lines import status_lines
+from foldrace.search.monitor.status_reader import read_status, with_assessment
 from foldrace.search.recording.trajectory import load_trajectory
 from foldrace.search.session import Session
 from foldrace.search.study_store import open_study
@@ -95,3 +97,20 @@ def test_a_trial_that_another_program_completed_is_the_incumbent_without_a_gap(f
     assert trajectory.incumbent is not None
     assert trajectory.incumbent.number == 5
     assert trajectory.gap_curves == ()
+
+
+def test_status_names_the_trial_that_export_takes_where_the_best_was_added_by_hand(session: Session) -> None:
+    distributions: dict[str, BaseDistribution] = {
+        "gamma": FloatDistribution(0.4, 1.0),
+        "epochs": IntDistribution(5, 40),
+    }
+    added = create_trial(value=0.95, params={"gamma": 0.5, "epochs": 9}, distributions=distributions)
+    optuna.load_study(study_name=session.study.name, storage=session.database.storage).add_trial(added)
+
+    taken = select_trial(session.database, session.study).number
+
+    status = with_assessment(session.database, read_status(session.database, session.study.name))
+    assert status.assessment is not None
+    leader = f"leader    trial {status.assessment.trial} by all that is known; `foldrace export` takes trial {taken}"
+    assert leader in status_lines(status)
+    assert taken == 5

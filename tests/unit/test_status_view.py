@@ -122,6 +122,8 @@ def test_the_lines_say_how_good_the_leader_is_and_name_it_where_it_is_not_the_be
     assert lines[start + 1 : start + 4] == assessment.lines
     alike = status_lines(replace(status, assessment=replace(assessment, trial=1)))
     assert not any(line.startswith("leader") for line in alike)
+    by_hand = replace(status, best=BestTrial(1, 0.7, {}, by_hand=True), assessment=assessment)
+    assert "leader    trial 4 by all that is known; `foldrace export` takes trial 1" in status_lines(by_hand)
 
 
 def test_the_task_of_a_worker_and_the_tasks_that_wait_are_told(status: StudyStatus) -> None:
