@@ -49,9 +49,9 @@ class SearchSpace(dict[str, BaseDistribution]):
 
     def varied(self) -> Self:
         """The space of the knobs that have more than one value; the whole space where none has."""
-        return self.given({knob: single_value(d) for knob, d in self.items() if d.single()}) or self
+        return self.without({knob: single_value(d) for knob, d in self.items() if d.single()}) or self
 
-    def given(self, values: Mapping[str, Value]) -> Self:
+    def without(self, values: Mapping[str, Value]) -> Self:
         """The space of the knobs that have no value yet, without those that the values make inactive."""
         left = []
         for knob in self:

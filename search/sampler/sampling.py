@@ -39,7 +39,7 @@ class Sampler:
         fixed: Mapping[str, Value] = trial.system_attrs.get("fixed_params", {})
         values: dict[str, Value] = {knob: fixed[knob] for knob in space if knob in fixed}
         values |= {knob: single_value(d) for knob, d in space.items() if knob not in values and d.single()}
-        open_space = space.given(values)
+        open_space = space.without(values)
         sampled = self._sample(trial, open_space) if open_space else Sample({})
         outlook = None if fixed else sampled.outlook  # with a knob held, the process saw a part of the space
         together = values | sampled.values

@@ -155,7 +155,7 @@ class Trials:
                 return None
             claim.keep_alive(self._heartbeat)
             # All values are stored at once: only a trial that plain Optuna began has some of them.
-            missing = self._space.given(trial.params)
+            missing = self._space.without(trial.params)
             claim.begin(self._space, self._sampler.sample(trial, missing) if missing else Sample({}))
             stack.pop_all()
         return claim
