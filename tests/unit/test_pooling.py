@@ -1,7 +1,7 @@
 """What a classifier reads: the mean of all tokens, or both entities' markers; and who may ask for it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,10 +15,10 @@ from transformers import (
     T5Config,
 )
 
-from foldrace.studies.knobs import Hyperparameters
+from foldrace.studies.knobs import Hyperparameters, Pooling
 from foldrace.trainer.hub import ModelError
 from foldrace.trainer.modeling.classifier import ModelSource, build_model, check_source, load_classifier
-from foldrace.trainer.modeling.pooling import PooledClassifier, entity_starts, masked_mean
+from foldrace.trainer.modeling.pooling import POOLINGS, PooledClassifier, entity_starts, masked_mean
 
 MARKERS = ((7, 8), (9,))
 IDS = torch.tensor([[1, 5, 8, 5, 9, 7], [1, 9, 5, 7, 0, 0], [1, 5, 5, 8, 0, 0]])  # the last one lost its object
@@ -57,6 +57,10 @@ def test_a_pooled_classifier_reads_what_it_says(pooling: str, width: int) -> Non
     assert head.dense.in_features == width
     expected = head.out_proj(torch.nn.functional.gelu(head.dense(pooled)))  # as ELECTRA's own
     torch.testing.assert_close(model(input_ids=IDS, attention_mask=MASK).logits, expected)
+
+
+def test_every_pooling_but_the_familys_own_is_known() -> None:
+    assert POOLINGS.keys() == {*get_args(Pooling)} - {"first"}
 
 
 def test_without_pooling_the_model_is_the_familys_own() -> None:

@@ -132,7 +132,7 @@ def _check_parts(skeleton: PreTrainedModel, knobs: Hyperparameters) -> None:
     if knobs.pooling == "first":  # else the classifier is ours
         refuse_missing_dropout(skeleton, knobs)
     else:
-        set_pooling(skeleton.config, "mean", 0.0, ())
+        set_pooling(skeleton.config, knobs.pooling, knobs.dropout, ())
         pooled_class(skeleton.config)
 
 

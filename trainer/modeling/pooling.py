@@ -4,7 +4,7 @@ A model of any family gets such a classifier in the place of its own. What the c
 `config.json`, so that a saved model is read as it was trained.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -90,7 +90,7 @@ class _Head(nn.Module):
 
     def __init__(self, config: PretrainedConfig, pooling: Pooling, dropout: float, markers: Sequence[Sequence[int]]):
         super().__init__()
-        self.markers = markers
+        self.pooling, self.markers = pooling, markers
         self.dense = nn.Linear(config.hidden_size * (len(markers) or 1), config.hidden_size)
         names = (getattr(config, name, None) for name in ("pooler_hidden_act", "summary_activation"))
         self.activation = get_activation(next(filter(None, names), "tanh"))
@@ -98,7 +98,7 @@ class _Head(nn.Module):
         self.out_proj = nn.Linear(config.hidden_size, config.num_labels)
 
     def forward(self, hidden: Tensor, input_ids: Tensor, mask: Tensor) -> Tensor:
-        pooled = entity_starts(hidden, input_ids, self.markers) if self.markers else masked_mean(hidden, mask)
+        pooled = POOLINGS[self.pooling](hidden, input_ids, mask, self.markers)
         output: Tensor = self.out_proj(self.dropout(self.activation(self.dense(self.dropout(pooled)))))
         return output
 
@@ -133,3 +133,10 @@ def entity_starts(hidden: Tensor, input_ids: Tensor, markers: Sequence[Sequence[
             is_marker |= input_ids == number
         found.append(hidden[rows, is_marker.int().argmax(dim=1)])
     return torch.cat(found, dim=-1)
+
+
+# What each pooling but `first` makes of the last layer, the ids and the mask of its tokens, and the markers.
+POOLINGS: dict[Pooling, Callable[[Tensor, Tensor, Tensor, Sequence[Sequence[int]]], Tensor]] = {
+    "mean": lambda hidden, input_ids, mask, markers: masked_mean(hidden, mask),
+    "entities": lambda hidden, input_ids, mask, markers: entity_starts(hidden, input_ids, markers),
+}
