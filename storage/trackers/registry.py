@@ -59,18 +59,33 @@ class Trackers:
 
 def _open_tracker(kind: str, study: TrackedStudy) -> Tracker:
     try:
-        if kind == "neptune":
-            from foldrace.storage.trackers.neptune import NeptuneTracker
-
-            return NeptuneTracker(study)
-        if kind == "mlflow":
-            os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it reads this when it is imported
-            from foldrace.storage.trackers.mlflow import MlflowTracker
-
-            return MlflowTracker(study)
-        from foldrace.storage.trackers.tensorboard import TensorboardTracker
-
-        return TensorboardTracker(study)
+        return OPENERS[kind](study)
     except ImportError as error:
         extra = "neptune-client" if kind == "neptune" else f"'foldrace[{kind}]'"
         raise StorageError(f"its package cannot be imported ({in_one_line(error)}); pip install {extra}") from error
+
+
+def _open_neptune(study: TrackedStudy) -> Tracker:
+    from foldrace.storage.trackers.neptune import NeptuneTracker
+
+    return NeptuneTracker(study)
+
+
+def _open_mlflow(study: TrackedStudy) -> Tracker:
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # it reads this when it is imported
+    from foldrace.storage.trackers.mlflow import MlflowTracker
+
+    return MlflowTracker(study)
+
+
+def _open_tensorboard(study: TrackedStudy) -> Tracker:
+    from foldrace.storage.trackers.tensorboard import TensorboardTracker
+
+    return TensorboardTracker(study)
+
+
+OPENERS: dict[str, Callable[[TrackedStudy], Tracker]] = {
+    "neptune": _open_neptune,
+    "mlflow": _open_mlflow,
+    "tensorboard": _open_tensorboard,
+}

@@ -5,12 +5,13 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from foldrace.storage.trackers.protocol import Record, TrackedStudy
-from foldrace.storage.trackers.registry import PAUSE_SECONDS, Trackers
+from foldrace.storage.trackers.registry import OPENERS, PAUSE_SECONDS, Trackers
+from foldrace.studies.study import Tracker
 from foldrace.trainer.figures import DPI, new_figure, png
 
 AVERAGE = "Result ACC : 2-fold val Total Average acc"
@@ -85,6 +86,10 @@ def test_tensorboard_reads_its_event_file(study: TrackedStudy, record: Record) -
     assert read.Scalars(AVERAGE)[0].value == 0.6875
     assert read.Images("figures/curves")[0].width == DPI
     assert read.Tensors("inference_file_path")[0].tensor_proto.string_val == ["submissions/관계.csv".encode()]
+
+
+def test_every_tracker_that_a_study_may_choose_can_be_opened() -> None:
+    assert OPENERS.keys() == {*get_args(Tracker)}
 
 
 def test_a_missing_package_is_one_line(
