@@ -58,7 +58,7 @@ def _worker_table(status: StudyStatus) -> Table:
 def _worker_cells(worker: WorkerStatus, status: StudyStatus) -> list[RenderableType]:
     name = f"{worker.device} {f'on {worker.host}' if is_on_several(status) else worker.pid}"
     if worker.number is None or worker.fold is None or worker.epoch is None:
-        return [name, "", "", "idle" if worker.number is None else "starting", "", "", ""]
+        return [name, "", "", "idle" if worker.number is None else "starting"]
     epochs = status.epochs.get(worker.number, worker.epoch)
     return [
         name,
