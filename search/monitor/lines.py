@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def status_lines(status: StudyStatus) -> list[str]:
     """The status as plain lines."""
-    by_state = ", ".join(f"{count} {called}" for _, count, called in counts(status))
+    by_state, metric = ", ".join(f"{n} {called}" for _, n, called in counts(status)), status.study.search.metric
     done = f"{status.ended} of {status.total} {_things(status)} done: {by_state}"
     lines = [f"study     {status.name} ({status.state}): {done}"]
     lines += [f"edited    {edited_words(status.edited)}"] if status.edited else []
     if status.best is not None and not status.is_final:
-        best = f"{status.study.search.metric} {status.best.value:.4f}{against(status)}"
+        best = f"{metric} {status.best.value:.4f}{against(status)}"
         by_hand = f" ({BY_HAND})" if status.best.by_hand else ""
         lines.append(f"best      trial {status.best.number}: {best}{by_hand}")
         lines += [f"knobs     {knobs_text(status.best.knobs)}"] if status.best.knobs else []
@@ -35,7 +35,7 @@ def status_lines(status: StudyStatus) -> list[str]:
     outlook = None if status.usage is None else status.usage.outlook
     lines += [] if outlook is None else [f"ahead     {_ahead(outlook, status.has_converged)}"]
     lines += [] if status.end is None else [f"ended     {status.end.reason}"]
-    lines += [f"worker    {_worker_text(worker)}" for worker in status.workers if not worker.stopped]
+    lines += [f"worker    {_worker_text(worker, metric)}" for worker in status.workers if not worker.stopped]
     lines += [f"queued    {task}" for task in status.queued]
     lines += [] if not status.aside else [f"aside     {_aside(status.aside)}"]
     lines += [f"adoptable {_orphan_text(orphan)}" for orphan in status.orphans]
@@ -165,13 +165,13 @@ def _ahead(outlook: Outlook, has_converged: bool) -> str:
     return f"the next trial can be expected to gain {outlook.gain:.4f} (trials differ by {outlook.spread:.4f}): {says}"
 
 
-def _worker_text(worker: WorkerStatus) -> str:
+def _worker_text(worker: WorkerStatus, metric: str) -> str:
     task = f", job {worker.job}" if worker.job else ""
     where = f"{worker.device} on {worker.host}{task}, pid {worker.pid}, last sign {worker.silent_seconds:.0f} s ago"
     if worker.number is None or worker.epoch is None:
         return f"{where}: {'idle' if worker.number is None else f'trial {worker.number}, starting'}"
-    accuracy = "" if worker.accuracy is None else f", best {worker.accuracy:.4f}"
-    return f"{where}: trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f}{accuracy}"
+    estimate = "" if worker.accuracy is None else f", {metric} {worker.accuracy:.4f} so far"
+    return f"{where}: trial {worker.number}, fold {worker.fold}, epoch {worker.epoch:.1f}{estimate}"
 
 
 def _orphan_text(orphan: OrphanedTrial) -> str:

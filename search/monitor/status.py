@@ -83,7 +83,12 @@ class OrphanedTrial:
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """One worker and its place in its trial; `silent_seconds`: since its last sign of life, by the database's clock."""
+    """One worker and its place in its trial.
+
+    Attributes:
+        accuracy: the running estimate of the trial's value, by the metric of the study; the column is older than those.
+        silent_seconds: since its last sign of life, by the database's clock.
+    """
 
     owner: str
     host: str

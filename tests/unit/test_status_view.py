@@ -63,7 +63,7 @@ def test_status_tells_best_savings_outlook_workers_orphans_and_failures(status: 
     assert "left      about 12 min" in told  # five trials that wait and half of two running ones, two minutes each
     assert "30 fold-epochs spent, 90 (75%) saved by pruning" in told
     assert "the next trial can be expected to gain 0.0040 (trials differ by 0.0300): it has not converged" in told
-    assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, best 0.7100" in told
+    assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, accuracy 0.7100 so far" in told
     assert "trial 6, attempt 2: its worker died" in told
     assert "trial 5: out of memory" in told
 
