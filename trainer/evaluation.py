@@ -37,6 +37,9 @@ class EvaluationRecord:
         right: which validation rows are right, as hexadecimal bits in validation order.
         rows: the number of validation rows, where trials may be compared row by row (the metric is accuracy); else 0.
         best: the best of the study's metric in this fold up to here.
+
+    Raises:
+        RecordError: `best` is not from 0 to 1. Readers pass over such a record, so it is refused where it is made.
     """
 
     index: int = 0
@@ -50,6 +53,9 @@ class EvaluationRecord:
     right: str = ""
     rows: int = 0
     best: float
+
+    def __post_init__(self) -> None:
+        read_best({"best": self.best})
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain data. Numbers that are not finite become None."""

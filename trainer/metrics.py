@@ -173,7 +173,7 @@ def _auprc(probabilities: Probabilities, labels: IntArray) -> float:
     precision_before, recall_before = np.r_[1.0, precision[:-1]], np.r_[0.0, recall[:-1]]
     precision_before[starts], recall_before[starts] = 1.0, 0.0
     areas = np.add.reduceat((recall - recall_before) * (precision + precision_before) / 2, starts)
-    return float(areas.mean())
+    return min(float(areas.mean()), 1.0)  # rounding may lift a sum of parts above it
 
 
 def _ece(probabilities: Probabilities, labels: IntArray) -> float:

@@ -47,6 +47,12 @@ def test_a_record_without_a_best_is_refused(stored: object) -> None:
         EvaluationRecord.from_json(stored)
 
 
+@pytest.mark.parametrize("best", [-0.1, math.nextafter(1, 2), math.nan])
+def test_a_record_that_nobody_would_read_is_not_made(best: float) -> None:
+    with pytest.raises(RecordError, match="expected a number from 0 to 1 as best, found"):
+        record_at(0, best)
+
+
 def test_a_record_of_an_older_version_has_the_defaults_of_what_it_lacks() -> None:
     assert EvaluationRecord.from_json({"best": 0.5, "index": 2, "value": 0.4}) == record_at(2, 0.5)
 

@@ -77,6 +77,14 @@ def test_klue_scores_on_thirty_classes_are_the_benchmarks() -> None:
     assert scores.auprc == pytest.approx(reference_auprc(probabilities, labels))
 
 
+def test_the_area_of_a_perfect_order_is_one_and_never_more() -> None:
+    likely = np.linspace(0.99, 0.01, 58)  # its parts add up to 1.0000000000000002
+
+    scores = score(np.stack([likely, 1 - likely], axis=1), np.repeat([0, 1], 29), None)
+
+    assert scores.auprc == 1.0
+
+
 def test_micro_f1_is_accuracy_where_no_class_is_left_out() -> None:
     scores = score(certain([0, 1, 1, 2]), np.array([0, 1, 2, 0]), no_relation=None)
     assert scores.micro_f1 == scores.accuracy == 0.5
