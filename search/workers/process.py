@@ -3,7 +3,6 @@
 What it prints goes into a log of its own. Of what it does there, only the exit status and the last lines are read.
 """
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from foldrace.errors import FoldraceError
 from foldrace.search.workers.slots import Slot
 from foldrace.storage.errors import as_storage_error, room_left
 from foldrace.storage.files.atomic import no_follow
+from foldrace.storage.files.locking import try_lock
 from foldrace.storage.wait_watch import WAITING
 
 FIRST_BACKOFF_SECONDS = 1.0  # doubled with each further crash in a row
@@ -213,20 +213,10 @@ def _own_log(folder: Path, number: int) -> tuple[Path, BinaryIO]:
         if path.is_symlink():
             raise SupervisorError(f"{path}: a link, which is not followed; remove it")
         file = open(path, "a+b", opener=no_follow)  # noqa: SIM115, the caller closes it
-        if _lock(file):
+        if try_lock(file.fileno()):
             return path, file
         file.close()  # another run in this folder writes it, or a worker that outlived one
         number += 1
-
-
-def _lock(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: there, two runs would share a log
-        return True
-    return True
 
 
 def _has_ended(pid: int) -> bool:

@@ -1,13 +1,12 @@
 """Who is at work in a folder: each process keeps a note there, locked while it lives and read by the others."""
 
-import fcntl
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from foldrace.storage.errors import as_storage_error
-from foldrace.storage.files.locking import locked
+from foldrace.storage.files.locking import locked, try_lock
 
 _NOTES = ".at-work"  # a folder in the one that is worked in
 _NOTE, _SETTINGS = ".note", ".toml"
@@ -36,7 +35,7 @@ def at_work(folder: Path, note: str, settings: str, refuse: Callable[[str], None
                     refuse(text)
             own.with_suffix(_SETTINGS).write_text(settings, encoding="utf-8")
             file = own.open("w", encoding="utf-8")
-            _try_lock(file.fileno())
+            try_lock(file.fileno())
             file.write(note)
             file.flush()
     try:
@@ -53,7 +52,7 @@ def _note_of_living(path: Path) -> str | None:
         return None
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            if not _try_lock(file.fileno()):
+            if not try_lock(file.fileno()):
                 return file.read()
             _remove(path)
     except FileNotFoundError:
@@ -64,14 +63,3 @@ def _note_of_living(path: Path) -> str | None:
 def _remove(note: Path) -> None:
     note.with_suffix(_SETTINGS).unlink(missing_ok=True)
     note.unlink(missing_ok=True)
-
-
-def _try_lock(handle: int) -> bool:
-    """Lock an open file; False while another process has it. Where a file system has no locks, nobody is seen."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
