@@ -80,10 +80,7 @@ def is_run(folder: Path) -> bool:
 
 
 def attempts_in(fold: Path) -> list[Path]:
-    """The folders `attempt-N` in the folder of a fold, the newest first.
-
-    Each attempt writes into its own folder, so a worker that lost its trial disturbs nobody.
-    """
+    """The folders `attempt-N` in the folder of a fold, the newest first."""
     found = [(int(match[1]), path) for path in fold.glob("attempt-*") if (match := _ATTEMPT.fullmatch(path.name))]
     return [path for _, path in sorted(found, reverse=True)]
 

@@ -60,10 +60,6 @@ class Assessment:
         """What the folds that chose it show too much; below zero they were unlucky, and its neighbours' were not."""
         return self.chosen - self.honest.mean
 
-    def lead_over(self, number: int | None) -> Lead | None:
-        """The lead over a trial; None where it is not compared with it."""
-        return next((lead for lead in self.leads if lead.over == number), None)
-
     @property
     def lead_lines(self) -> list[str]:
         """By how much the trial leads others, and how surely: a line each."""
