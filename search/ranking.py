@@ -47,10 +47,15 @@ def lead_trial(best: int | None, leader: int | None, *, by_hand: bool) -> int | 
 
 def aside_trials(connection: sa.Connection, study_id: int) -> list[int]:
     """The numbers of the trials that were put aside: of what they have shown, they may be the best."""
-    folds = read_folds(connection, study_id)
-    aside = [trial_id for trial_id, states in folds.items() if set(states.values()) == {DONE}]
+    aside = read_folds_aside(connection, study_id)
     query = sa.select(_TRIALS.number).where(_TRIALS.trial_id.in_(aside), _TRIALS.study_id == study_id)
     return list(connection.execute(query.order_by(_TRIALS.number)).scalars())
+
+
+def read_folds_aside(connection: sa.Connection, study_id: int) -> dict[int, int]:
+    """How many folds are done of each trial that was put aside, by trial id."""
+    folds = read_folds(connection, study_id)
+    return {trial_id: len(states) for trial_id, states in folds.items() if set(states.values()) == {DONE}}
 
 
 def select_ranked(study_id: int) -> "sa.Select[int, float]":

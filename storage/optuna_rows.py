@@ -25,6 +25,7 @@ FAILURE, REASON = "failure", "reason"  # the user attributes that say why a tria
 RACES = "races"  # the user attribute of a queued trial that may be pruned though its values were given
 CELLS = "fold%/eval%"  # the pattern of SQL's LIKE that every `cell_key` matches
 FINALS = "fold%/final"  # and every `final_key`
+ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
 UNFINISHED: tuple[State, ...] = ("RUNNING", "WAITING")
 
 

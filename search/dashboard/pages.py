@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from foldrace.search.race.space import make_search_space
 from foldrace.search.study_store import stored_study
-from foldrace.storage import tables
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.studies.study import StudyError
@@ -69,7 +69,7 @@ def _name_and_ended(connection: sa.Connection, study_id: int) -> tuple[str, int]
     studies, trials = tables.studies.c, tables.trials.c
     name = connection.execute(sa.select(studies.study_name).where(studies.study_id == study_id)).scalar()
     ended = sa.select(sa.func.count()).select_from(tables.trials)
-    ended = ended.where(trials.study_id == study_id, trials.state.in_(("COMPLETE", "PRUNED", "FAIL")))
+    ended = ended.where(trials.study_id == study_id, trials.state.in_(optuna_rows.ENDED))
     return name or "", connection.execute(ended).scalar_one()
 
 

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from foldrace.search.ending import Outlook
-from foldrace.search.monitor.status import ENDED, BestTrial, OrphanedTrial, StudyStatus, WorkerStatus
+from foldrace.search.monitor.status import BestTrial, OrphanedTrial, StudyStatus, WorkerStatus
 from foldrace.search.ranking import BY_HAND, lead_trial
 from foldrace.search.words import counted, duration, edited_words, knobs_text
 from foldrace.search.workers.supervisor import Snapshot
+from foldrace.storage.optuna_rows import ENDED
 
 if TYPE_CHECKING:
     from foldrace.search.assessment.assessment import Assessment

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import SearchEnd, Usage, has_converged
 from foldrace.search.prior_store import PriorStatus
-from foldrace.storage.optuna_rows import State
+from foldrace.storage.optuna_rows import ENDED, State
 from foldrace.storage.workers import Control, job_of
 from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 
 if TYPE_CHECKING:
     from foldrace.search.assessment.assessment import Assessment
-
-ENDED: tuple[State, ...] = ("COMPLETE", "PRUNED", "FAIL")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from foldrace.search.assessment.stored import find_assessment
 from foldrace.search.compute import TrialCompute, count_finals, read_compute, total_fold_epochs
 from foldrace.search.ending import Usage, find_end, read_usage
 from foldrace.search.monitor.status import (
-    ENDED,
     BestTrial,
     FailedTrial,
     FinalStatus,
@@ -26,13 +25,13 @@ from foldrace.search.monitor.status import (
     WorkerStatus,
 )
 from foldrace.search.prior_store import read_prior_statuses
-from foldrace.search.ranking import select_ranked
+from foldrace.search.ranking import read_folds_aside, select_ranked
 from foldrace.search.stored_knobs import read_knobs
 from foldrace.search.study_store import IDENTITY, StoredStudy, find_study, folds_of_trials, read_study
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
 from foldrace.storage.leases import lease as leases
-from foldrace.storage.optuna_rows import State
+from foldrace.storage.optuna_rows import ENDED, State
 from foldrace.studies.study import Study
 
 _TRIALS, _ATTRS = tables.trials.c, tables.trial_attrs.c
@@ -83,7 +82,7 @@ def _read(connection: sa.Connection, stored: StoredStudy) -> StudyStatus:
     spent = total_fold_epochs(compute, study)
     usage = read_usage(connection, study_id, study, spent.spent) if stored.name == study.name else None
     seen = _workers(connection, study_id)
-    search, folds = study.search, _folds_aside(connection, study_id)
+    search, folds = study.search, read_folds_aside(connection, study_id)
     alive = {worker.owner for worker in seen if not worker.stopped and worker.silent_seconds <= search.lease_seconds}
     is_scored = stored.name == study.name or study.final.validation
     repeated = _repeated(connection, study_id) if stored.name != study.name else set[int]()
@@ -186,12 +185,6 @@ def _seconds_held(usage: Usage | None, trials: Sequence[TrialCompute]) -> float 
 
 def _finals_left(connection: sa.Connection, study_id: int, study: Study) -> int:
     return max(study.search.finals - count_finals(connection, study_id), 0)  # fewer are asked for now
-
-
-def _folds_aside(connection: sa.Connection, study_id: int) -> dict[int, int]:
-    """How many folds are done of each trial that was put aside, by trial id."""
-    folds = leases.read_folds(connection, study_id)
-    return {trial: len(states) for trial, states in folds.items() if set(states.values()) == {leases.DONE}}
 
 
 def _workers(connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ...]:

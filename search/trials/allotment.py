@@ -99,7 +99,7 @@ class Allotment:
             ),
             frozenset(trial.number for trial in trials if trial.state == "COMPLETE"),
             frozenset((number, fold, state == DONE) for number, of in states.items() for fold, state in of.items()),
-            sum(trial.state in ("COMPLETE", "PRUNED", "FAIL") for trial in trials),
+            sum(trial.state in optuna_rows.ENDED for trial in trials),
             None if outlook is None else outlook.fold_rise,
             any(trial.state == "WAITING" for trial in trials),
             self._study.search.finals - count_finals(connection, self._study_id),
