@@ -24,6 +24,7 @@ from foldrace.storage.workers import set_control
 from foldrace.studies.settings import Choices
 from foldrace.studies.study import Study
 from tests.support.claims import must_claim
+from tests.support.lost_answers import lose_next_answer
 from tests.support.records import record_at
 
 FOLDS, EVALUATIONS = 2, 8
@@ -34,11 +35,11 @@ Open = Callable[..., View]
 
 @pytest.fixture
 def worker(database: Database, make_study: Callable[..., Study], trials_of: Callable[..., Trials]) -> Open:
-    """Opens a study of two folds and gives views of it, one for each worker."""
+    """Opens a study and gives views of it, one for each worker."""
 
-    def open_one(**search: Any) -> View:
+    def open_one(folds: int = FOLDS, **search: Any) -> View:
         study = make_study(**search)
-        study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": FOLDS})})
+        study = study.model_copy(update={"folds": study.folds.model_copy(update={"count": folds})})
         open_study(database, study)
         return lambda: trials_of(study, BY_FOLDS)
 
@@ -193,6 +194,22 @@ def test_of_two_that_finish_the_last_folds_at_once_one_ends_the_trial(worker: Op
     assert not last.put_aside(FOLDS)  # asked twice, as when the answer of the database was lost
     assert not last.put_aside(FOLDS)
     assert last.finish(0.5)
+
+
+def test_a_fold_whose_acknowledgement_is_lost_counts_once(
+    database: Database, worker: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = worker(folds=3, trials=1, baseline={"gamma": 0.5, "epochs": 7})
+    for _ in range(2):
+        claim = must_claim(view())
+        train(claim, 0.5)
+        lose_next_answer(database, monkeypatch)
+        assert claim.put_aside(3)
+
+    last = must_claim(view())
+    train(last, 0.5)
+    assert not last.put_aside(3)
+    assert {point[0] for point in last.evaluations} == {0, 1, 2}
 
 
 def test_a_trial_that_is_put_aside_runs_and_is_shown_so(database: Database, worker: Open) -> None:
