@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.database import Database
-from foldrace.storage.leases.lease import FOREIGN, OWNED, Lease, LeaseLost, check_fence
+from foldrace.storage.leases.lease import DONE, FOREIGN, OWNED, Lease, LeaseLost, check_fence
 from foldrace.storage.leases.taking import WAITING, Cell, Taker
 
 T = TypeVar("T")
@@ -106,8 +106,8 @@ class Leases:
 
     def abandon(self, lease: Lease, reason: str) -> None:
         """Give a trial back after an error: it is free at once, and the attempt counts."""
-        mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
-        self._database.transact(lambda connection: connection.execute(mine.values(state="orphaned", note=reason)))
+        mine = _untrained(lease).values(state="orphaned", note=reason)
+        self._database.transact(lambda connection: connection.execute(mine))
 
     def _transact_watching(self, work: Callable[[sa.Connection], T]) -> T:
         try:
@@ -167,9 +167,13 @@ def _lease_foreign(connection: sa.Connection, study_id: int) -> None:
         connection.execute(made.on_conflict_do_nothing())
 
 
+def _untrained(lease: Lease) -> sa.Update:
+    """The update of a lease's row, unless its fold is done: that may be stored though its worker never learnt of it."""
+    return sa.update(tables.leases).where(_LEASES.token == lease.token, _LEASES.state != DONE)
+
+
 def _release(connection: sa.Connection, lease: Lease) -> None:
-    mine = sa.update(tables.leases).where(_LEASES.token == lease.token)
-    if connection.execute(mine.values(state="released")).rowcount == 1:
+    if connection.execute(_untrained(lease).values(state="released")).rowcount == 1:
         return
     # Who adopted the trial has counted this attempt. Once there is a further one, nobody knows what was counted.
     heir = sa.and_(_LEASES.study_id == lease.study_id, _LEASES.trial_id == lease.trial_id)

@@ -20,11 +20,12 @@ from foldrace.search.trials.outage_notes import OutageNotes
 from foldrace.storage import tables
 from foldrace.storage.database import Database
 from foldrace.storage.errors import DiskError, OutageError
-from foldrace.storage.leases.lease import Lease, mark_orphaned
+from foldrace.storage.leases.lease import DONE, Lease, mark_orphaned, read_folds
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.study import Study
 from tests.support.claims import NO_HEARTBEAT, must_claim, on_clock
+from tests.support.lost_answers import lose_next_answer
 from tests.support.records import record_at
 
 LEASE = 60.0
@@ -151,6 +152,22 @@ def test_a_release_that_an_outage_prevents_is_made_up_for(
 
     fruitless = sa.select(tables.leases.c.fruitless)
     assert database.read(lambda connection: connection.execute(fruitless).scalar_one()) == 0
+
+
+def test_a_fold_that_is_done_stays_so_whatever_an_outage_hides(
+    away: Server | File, opened: tuple[Database, Study], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, study = opened
+    settings = TrialsSettings(by_folds=True, outages=OutageNotes(tmp_path / "outages"))
+    claim = must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT))
+    claim.report(0, 0.5, record_at(7, 0.5))
+    lose_next_answer(database, monkeypatch, away.stop)
+    with pytest.raises(OutageError), claim:
+        claim.put_aside(study.folds.count)
+    away.start()
+
+    assert must_claim(Trials(database, study, WorkerIdentity(), settings, NO_HEARTBEAT)).fold == 1
+    assert database.read(lambda connection: read_folds(connection, 1)) == {1: {0: DONE, 1: "held"}}
 
 
 def test_a_release_that_a_full_disk_prevents_is_made_up_for(make_study: Callable[..., Study], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from foldrace.search.study_store import open_study, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.storage import tables
 from foldrace.storage.database import Database
-from foldrace.storage.leases.lease import read_folds
+from foldrace.storage.leases.lease import DONE, read_folds
 from foldrace.storage.tables import WHOLE
 from foldrace.storage.workers import set_control
 from foldrace.studies.settings import Choices
@@ -210,6 +210,19 @@ def test_a_fold_whose_acknowledgement_is_lost_counts_once(
     train(last, 0.5)
     assert not last.put_aside(3)
     assert {point[0] for point in last.evaluations} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("give_back", [Claim.release, lambda claim: claim.abandon("an error after its last word")])
+def test_a_fold_that_is_done_cannot_be_given_back(
+    database: Database, worker: Open, give_back: Callable[[Claim], None]
+) -> None:
+    view = worker(trials=1)
+    claim = must_claim(view())
+    end(claim, 0.5)
+
+    give_back(claim)
+
+    assert database.read(lambda connection: read_folds(connection, 1)) == {1: {0: DONE}}
 
 
 def test_a_trial_that_is_put_aside_runs_and_is_shown_so(database: Database, worker: Open) -> None:
