@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any
 
 import sqlalchemy as sa
@@ -153,8 +154,12 @@ def queue_job(
 
 
 def trained_folds(database: Database, name: str) -> set[FoldKey]:
-    """The folds of a job that are trained."""
-    return set(database.read(lambda c: folds_of_trials(c, optuna_rows.find_study_id(c, name), "COMPLETE")).values())
+    """The folds of a job that are trained, without those that are trained again, as their files were lost."""
+    states = ("COMPLETE",), optuna_rows.UNFINISHED
+    trained, again = database.snapshot(
+        lambda c: [set(folds_of_trials(c, optuna_rows.find_study_id(c, name), *of).values()) for of in states]
+    )
+    return trained - again
 
 
 def job_name(name: str, job: str) -> str:
@@ -181,9 +186,7 @@ def name_of_run(database: Database, name: str) -> str:
     """The name of the study; of its newest final job, where it was never searched."""
     query = sa.select(tables.studies.c.study_name)
     names = database.read(lambda connection: set(connection.execute(query).scalars()))
-    number = 0
-    while name not in names and final_name(name, number + 1) in names:
-        number += 1
+    number = next(n for n in count() if name in names or final_name(name, n + 1) not in names)
     return final_name(name, number) if number else name
 
 
@@ -239,8 +242,7 @@ def _fill(connection: sa.Connection, study_id: int, identity: Identity) -> None:
     # SQLite reuses the id of a deleted study; rows of ours that are left of that one must not meet the new one.
     for table in (tables.leases, tables.controls, tables.workers):
         connection.execute(sa.delete(table).where(table.c.study_id == study_id))
-    direction = {"direction": "MAXIMIZE", "study_id": study_id, "objective": 0}
-    connection.execute(sa.insert(tables.study_directions).values(**direction))
+    connection.execute(sa.insert(tables.study_directions).values(study_id=study_id, objective=0, direction="MAXIMIZE"))
     _set_study_attr(connection, study_id, IDENTITY, identity.to_json())
 
 
@@ -284,9 +286,8 @@ def _count(study_id: int) -> "sa.Select[int]":
 
 def folds_of_trials(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> dict[int, FoldKey]:
     """Which fold of a job each trial in these states trains, by its id; another program's may lack what names one."""
-    query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json).join(
-        tables.trials, _TRIALS.trial_id == _ATTRS.trial_id
-    )
+    query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json)
+    query = query.join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
     query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(FOLD_ATTRS))
     attrs: dict[int, dict[str, int]] = {}
     for trial_id, key, text in connection.execute(query):

@@ -129,6 +129,27 @@ def test_checkpoints_of_a_final_fold_stay_until_it_is_trained(
     assert [path.exists() for path in left] == [False, True]
 
 
+@pytest.mark.parametrize("is_claimed", [False, True])
+def test_checkpoints_of_a_final_fold_that_is_trained_again_stay(
+    session: Session, trials_of: Callable[..., Trials], is_claimed: bool
+) -> None:
+    job = session.study.with_fixed({"gamma": 1.0, "epochs": 1})
+    folds = [FinalFold(fold, 77) for fold in range(2)]
+    queue_folds(session.database, job, folds)
+    trials = trials_of(job, TrialsSettings(f"{job.name}/final-1"))
+    for _ in folds:
+        must_claim(trials).finish(0.5)
+    queue_folds(session.database, job, folds, lost=folds[:1])
+    if is_claimed:
+        must_claim(trials)
+    folder = session.workspace.final(1).folder / "seed-77"
+    left = [leave(folder / f"fold-{fold}" / "attempt-1" / "step-1.safetensors") for fold in range(2)]
+
+    cleaned(session)
+
+    assert [path.exists() for path in left] == [True, False]
+
+
 def test_models_of_all_but_the_newest_finished_final_job_go(session: Session) -> None:
     jobs = [session.workspace.final(number).folder for number in (2, 9, 10, 11)]
     models = [leave(job / "seed-77" / "fold-0" / "model" / "model.safetensors") for job in jobs]
