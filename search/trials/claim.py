@@ -134,5 +134,5 @@ class Claim(TrialEnds):
             if attrs := judgement.system_attrs:
                 self._write(lambda connection: optuna_rows.set_trial_system_attrs(connection, trial_id, attrs))
             else:
-                self._check()
+                self.check()
         return judgement.reason

@@ -67,10 +67,13 @@ class FoldFiles:
                 path.unlink(missing_ok=True)
 
     def save_result(self, result: FoldResult, data: TrainingData) -> None:
-        """Write the fold's result, in a final job its model too, and delete the checkpoints that led to it."""
+        """Write the fold's result, in a final job its model too. Raises StorageError when there is no room."""
         model = {} if self.task.test is None else save_model(result, self.task, data, self.folder)
         save_result(result, self._task_hash, self.folder, model)
-        drop_checkpoints(self.folder)
+
+    def drop_own(self) -> None:
+        """Delete the checkpoints of this attempt."""
+        rmtree(self._own_folder, ignore_errors=True)
 
     @cached_property
     def _task_hash(self) -> str:

@@ -109,6 +109,10 @@ class HeldLease:
                 self._write(lambda connection: mark_progress(connection, self._lease))
             self._progressed = True
 
+    def check(self) -> None:
+        """Raise LeaseLost when the trial is not ours any more. On SQLite it waits for no writer."""
+        self._do_fenced(self._database.read, lambda _: None)
+
     def release(self) -> None:
         """Free the trial for the next worker at once; the attempt never counts, also where another one took it over.
 
@@ -135,10 +139,6 @@ class HeldLease:
     def _write(self, work: Work) -> None:
         """Do `work` in a transaction behind the fence. Raises LeaseLost: then nothing was written."""
         self._do_fenced(self._database.transact, work)
-
-    def _check(self) -> None:
-        """Raise LeaseLost when the trial is not ours any more. On SQLite it waits for no writer."""
-        self._do_fenced(self._database.read, lambda _: None)
 
     def _do_fenced(self, transact: Callable[[Work], None], work: Work) -> None:
         def fenced(connection: sa.Connection) -> None:

@@ -70,6 +70,11 @@ class TrialEnds(HeldLease):
         """FAIL, for good: nobody tries it again. Returns as `finish` does."""
         return self._end("FAIL", {optuna_rows.FAILURE: hide_passwords(reason)})
 
+    def has_ended(self) -> bool:
+        """Whether the trial has ended, by whomever."""
+        state = self._database.read(lambda connection: optuna_rows.read_trial_state(connection, self._lease.trial_id))
+        return state != "RUNNING"
+
     def _end(self, state: optuna_rows.State, attrs: Mapping[str, object], value: float | None = None) -> bool:
         trial_id = self._lease.trial_id
 

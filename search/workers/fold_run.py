@@ -7,8 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from foldrace.search.ending import SearchEnd
-from foldrace.search.trials.fold_files import FoldFiles
+from foldrace.search.trials.fold_files import FoldFiles, drop_checkpoints
 from foldrace.search.workers.trial_run import TrialRun
+from foldrace.storage.errors import StorageError
 from foldrace.storage.leases.lease import LeaseLost
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.training.checkpoint import Checkpoint
@@ -53,13 +54,18 @@ class FoldRun:
         """Bring the fold to its end; False when the trial was pruned, or released, before that.
 
         Raises:
-            LeaseLost: the trial is another worker's.
+            LeaseLost: the fold is another worker's, or its trial has ended. Nothing is left that nobody goes on from.
             NonFiniteLossError, OutOfMemoryError: the trial fails.
             NoRoomError: the device has no room for the model.
         """
-        best = self._known_best()
-        if best is None:
-            best = self._train()
+        try:
+            best = self._known_best()
+            if best is None:
+                best = self._train()
+        except LeaseLost:
+            if self._trial.claim.has_ended() or self._files.result() is not None:
+                self._files.drop_own()
+            raise
         if best is None:
             return False
         self._trial.bests.append(best)
@@ -111,9 +117,10 @@ class FoldRun:
             raise LeaseLost(f"trial {claim.number}")
         is_leaving = self._setup.should_stop() or claim.release_requested or self._is_let_go
         if is_leaving or self._checkpoint_is_due():
-            self._files.save_checkpoint(progress.snapshot())
+            self._write(lambda: self._files.save_checkpoint(progress.snapshot()))
             claim.note_checkpoint()
         if is_leaving:
+            claim.check()
             claim.release()
             logger.info(
                 "trial %d is saved in fold %d, epoch %.1f, for the next worker",
@@ -127,7 +134,17 @@ class FoldRun:
         if result.cost.micro_batch < self._task.knobs.batch_size:
             message = "%s: out of memory, so %d rows at a time went through the model"
             logger.warning(message, self._files.folder, result.cost.micro_batch)
-        self._files.save_result(result, self._setup.data)
+        self._write(lambda: self._files.save_result(result, self._setup.data))
+        self._trial.claim.check()  # else the checkpoints are those of another worker
+        drop_checkpoints(self._files.folder)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        """Write files of the fold. LeaseLost, where that fails as another worker ended the trial and deleted them."""
+        try:
+            write()
+        except (StorageError, OSError):
+            self._trial.claim.check()
+            raise
 
 
 class Interval:

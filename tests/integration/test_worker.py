@@ -1,12 +1,15 @@
 """A worker's life over real training: it releases its trial when it is stopped, and the next one goes on from there."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy as sa
 import torch
+from safetensors.torch import save_file
 
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status_reader import read_status
@@ -14,6 +17,7 @@ from foldrace.search.recording import recorder
 from foldrace.search.sampler.gp import Sample
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study
+from foldrace.search.trials import fold_files
 from foldrace.search.trials.claims import Claim, Trials
 from foldrace.search.workers import fold_run
 from foldrace.search.workers.command import WorkerCommand, work_on
@@ -23,14 +27,15 @@ from foldrace.search.workers.slots import slots
 from foldrace.search.workers.supervisor import Snapshot, Supervisor, local_crew
 from foldrace.search.workers.worker import Worker
 from foldrace.storage import tables
-from foldrace.storage.leases.lease import LeaseLost, mark_orphaned
+from foldrace.storage.leases.lease import DONE, LeaseLost, mark_orphaned, read_folds
 from foldrace.storage.trackers.registry import Trackers
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
-from foldrace.trainer.training import evaluator
+from foldrace.trainer.results import save_result
+from foldrace.trainer.training import checkpoint, evaluator
 from foldrace.trainer.training import loop as training
-from foldrace.trainer.training.tasks import NoRoomError
+from foldrace.trainer.training.tasks import NonFiniteLossError, NoRoomError
 from tests.support.claims import NO_HEARTBEAT, must_claim
 from tests.support.stopping import after_evaluations, never, once_it_has_a_trial
 
@@ -232,3 +237,83 @@ def test_a_worker_that_lives_takes_back_the_attempt_that_others_counted(
 
     counted = sa.select(tables.leases.c.attempt, tables.leases.c.fruitless)
     assert session.database.read(lambda connection: connection.execute(counted).all()) == [(2, 0)]
+
+
+@pytest.mark.parametrize("is_writing", [False, True])
+def test_whoever_trains_a_fold_of_a_trial_that_another_one_ends_lets_go_and_leaves_nothing(
+    storage_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_writing: bool,
+) -> None:
+    settings = [*ONE_TRIAL, "folds.count=3", "search.checkpoint_minutes=0", f"search.storage={storage_url}"]
+    ended: list[bool] = []
+
+    def diverge(*_: object) -> None:
+        raise NonFiniteLossError("its loss is not finite")
+
+    def end_the_trial() -> None:
+        """Once the worker trains the second fold, another one takes the third, and fails."""
+        if ended or database.read(lambda connection: read_folds(connection, 1)) != {1: {0: DONE, 1: "held"}}:
+            return
+        ended.append(True)
+        with monkeypatch.context() as patch:
+            patch.setattr(fold_run, "train_fold", diverge)
+            run_worker(session, CPU, never)
+
+    def end_and_save(*arguments: Any) -> None:
+        end_the_trial()
+        save_file(*arguments)
+
+    def end_and_go_on() -> bool:
+        end_the_trial()
+        return False
+
+    with open_session(load("demo", settings), tmp_path) as session, caplog.at_level(logging.WARNING):
+        database = session.database
+        if is_writing:
+            monkeypatch.setattr(checkpoint, "save_file", end_and_save)
+        run_worker(session, CPU, never if is_writing else end_and_go_on)
+        assert read_status(database, "demo").trials == {"FAIL": 1}
+
+    assert ended
+    assert "trial 0 was taken over by another worker, or has ended" in caplog.messages
+    assert not list(session.workspace.folder.glob("trial-*/fold-*/attempt-*"))
+
+
+def test_whoever_has_lost_a_fold_that_another_one_has_trained_leaves_nothing(session: Session) -> None:
+    heirs: list[bool] = []
+
+    def is_trained() -> bool:
+        return session.database.read(lambda connection: read_folds(connection, 1)) == {1: {0: DONE}}
+
+    def train_elsewhere() -> bool:
+        if not heirs and session.database.read(lambda connection: read_folds(connection, 1)) == {1: {0: "held"}}:
+            heirs.append(True)
+            mark_orphaned(session.database, "frozen", "silent for too long", is_attempt=True)
+            run_worker(session, CPU, is_trained)
+        return bool(heirs)
+
+    run_worker(session, WorkerOptions("cpu", owner="frozen"), train_elsewhere)
+
+    assert is_trained()
+    assert not list(session.workspace.folder.glob("trial-*/fold-*/attempt-*"))
+
+
+def test_whoever_has_lost_a_fold_as_it_ends_leaves_the_checkpoints_of_its_heir(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, heirs = session.workspace.fold(0, 0) / "attempt-2", list[Claim]()
+
+    def lose_and_save(*arguments: Any) -> None:
+        mark_orphaned(session.database, "frozen", "silent for too long", is_attempt=True)
+        heirs.append(must_claim(Trials(session.database, session.study, WorkerIdentity(), heartbeat=NO_HEARTBEAT)))
+        theirs.mkdir(parents=True)
+        save_result(*arguments)
+
+    monkeypatch.setattr(fold_files, "save_result", lose_and_save)
+
+    run_worker(session, WorkerOptions("cpu", owner="frozen"), lambda: bool(heirs))
+
+    assert theirs.exists()
