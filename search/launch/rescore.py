@@ -110,7 +110,7 @@ def queue_rescore(session: Session, top: int, repeats: int) -> RescoreJob:
     The leaders are those of the search's own folds: asked again, it finds the same ones.
 
     Raises:
-        RescoreError: as `run_rescore`.
+        RescoreError: as `rescore`.
         StorageError: the search has other settings.
     """
     study = session.study

@@ -1,7 +1,7 @@
 """The pruner that races trials over folds and epochs at once: it stops one that can hardly improve on the incumbent.
 
-It reads what the workers report with each evaluation, and nothing else, so that every worker decides alike. It never
-raises: a record that it cannot read counts as one that is not there, and while too little is known every trial goes on.
+It reads what the workers report with each evaluation, and nothing else, so that every worker decides alike. A record
+that it cannot read counts as one that is not there, and while too little is known every trial goes on.
 """
 
 import math
@@ -90,7 +90,7 @@ class RacingPruner(BasePruner):
             raise ValueError(f"the accepted risk lies between 0 and 1, found {risk}")
         self._folds, self._evaluations, self._risk, self._taken_over = folds, evaluations, risk, taken_over
         self._ended: dict[tuple[str, int], LearningCurves] = {}  # by study and number; a trial that ended never changes
-        self._models: dict[str, tuple[tuple[int, int], ForecastModel]] = {}  # by study, with what each was fitted to
+        self._models: dict[str, tuple[object, ForecastModel]] = {}  # by study, with what each was fitted to
 
     def prune(self, study: "optuna.study.Study", trial: FrozenTrial) -> bool:
         """Whether to stop the trial after its last report."""
@@ -155,7 +155,7 @@ class RacingPruner(BasePruner):
         # One trial says nothing of how trials differ, and one pair of folds next to nothing of how folds differ.
         if len(folds_done) < 2 or folds_done[-2] < 1:
             return None
-        done = len(ended), sum(trial.folds_done for trial in running)
+        done = [[(trial.number, trial.folds_done) for trial in trials] for trials in (ended, running)]
         fitted = self._models.get(name)
         if fitted is None or fitted[0] != done:
             fitted = done, ForecastModel.fit([*ended, *(trial.without_running_folds() for trial in running)])

@@ -213,6 +213,17 @@ def test_every_worker_decides_alike_whatever_it_saw_before() -> None:
     assert old.judge(study, trial) == RacingPruner(folds=3, evaluations=EVALUATIONS).judge(study, trial)
 
 
+def test_every_worker_decides_alike_though_as_many_folds_of_other_trials_are_done() -> None:
+    study, trial = four_trials(), running([0.66, 0.66, 0.66], reports=12)
+    old = RacingPruner(folds=3, evaluations=EVALUATIONS)
+    study.add_trial(running([0.3, 0.3, 0.3], reports=8))
+    old.judge(study, trial)
+    study.tell(4, state=TrialState.FAIL)
+    study.add_trial(running([0.9, 0.9, 0.9], reports=8))
+
+    assert old.judge(study, trial) == RacingPruner(folds=3, evaluations=EVALUATIONS).judge(study, trial)
+
+
 def test_a_trial_is_stopped_for_trials_that_were_taken_over() -> None:
     trials = [read_learning_curves(t, 3, EVALUATIONS) for t in four_trials().get_trials()]
     taken_over = [replace(curves, number=i - len(trials)) for i, curves in enumerate(trials)]
