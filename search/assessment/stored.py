@@ -53,15 +53,18 @@ def _read(connection: sa.Connection, name: str) -> str | None:
 
 
 def _ended(connection: sa.Connection, name: str) -> list[list[object]]:
-    """What had ended, of the study and of its rescore: an assessment counts while nothing more has."""
+    """What had ended, of the study and of its rescore: an assessment counts while nothing more has.
+
+    Failed trials count too: the folds of one are gone as it ends, and as many of others may be done by then.
+    """
     of_study = _STUDIES.study_name.in_((name, job_name(name, RESCORE)))
     trials = sa.select(_STUDIES.study_name, _TRIALS.state, sa.func.count())
     trials = trials.join(tables.studies, _STUDIES.study_id == _TRIALS.study_id).where(of_study)
     folds = sa.select(_STUDIES.study_name, sa.literal(DONE), sa.func.count())
     folds = folds.join(tables.studies, _STUDIES.study_id == _LEASES.study_id).where(of_study, _LEASES.state == DONE)
-    has_scores = _TRIALS.state.in_(("COMPLETE", "PRUNED"))
+    has_ended = _TRIALS.state.in_(optuna_rows.ENDED)
     counts = [
-        *connection.execute(trials.where(has_scores).group_by(_STUDIES.study_name, _TRIALS.state)),
+        *connection.execute(trials.where(has_ended).group_by(_STUDIES.study_name, _TRIALS.state)),
         *connection.execute(folds.group_by(_STUDIES.study_name)),
     ]
     return [[RULES], *sorted(list(row) for row in counts)]

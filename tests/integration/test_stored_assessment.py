@@ -14,8 +14,9 @@ from foldrace.search.launch.rescore import queue_rescore
 from foldrace.search.session import Session
 from foldrace.search.study_store import RESCORE, job_name, open_study
 from foldrace.search.trials.claims import Trials, TrialsSettings
-from foldrace.storage import tables
+from foldrace.storage import optuna_rows, tables
 from foldrace.storage.database import Database
+from foldrace.storage.leases.lease import delete_rows
 from foldrace.storage.workers import WorkerIdentity
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.study import Study
@@ -95,6 +96,23 @@ def test_it_does_not_count_once_more_has_ended(
     assert chosen(database) == ALTERED
 
     trained(0.75, ends, job)
+
+    assert chosen(database) == pytest.approx(0.8, abs=0.02)
+
+
+def test_it_does_not_count_once_a_trial_has_failed_though_as_many_folds_are_done(
+    database: Database, trained: Trained
+) -> None:
+    trained(0.75, "aside")
+    store_assessment(database, NAME)
+    alter_stored(database)
+
+    def fail(connection: sa.Connection) -> None:
+        optuna_rows.end_trial(connection, 3, "FAIL")
+        delete_rows(connection, 1, 3)
+
+    database.transact(fail)
+    trained(0.6, "aside")
 
     assert chosen(database) == pytest.approx(0.8, abs=0.02)
 
