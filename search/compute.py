@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from foldrace.search.stored_knobs import decode
-from foldrace.storage import optuna_rows, tables
+from foldrace.storage import tables
 from foldrace.storage.optuna_rows import State
 from foldrace.studies.study import Study
 
@@ -93,14 +93,6 @@ def read_seconds(connection: sa.Connection, study_id: int) -> float:
     is_seconds = sa.or_(_ATTRS.key == SECONDS, _ATTRS.key.like("fold%/seconds"))
     found = connection.execute(query.where(_TRIALS.study_id == study_id, is_seconds)).scalars()
     return sum(seconds_of(json.loads(text)) for text in found)
-
-
-def count_finals(connection: sa.Connection, study_id: int) -> int:
-    """How many folds the finalists of a search have been given."""
-    query = sa.select(sa.func.count()).select_from(tables.trial_attrs)
-    query = query.join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
-    finals = query.where(_TRIALS.study_id == study_id, _ATTRS.key.like(optuna_rows.FINALS))
-    return int(connection.execute(finals).scalar_one())
 
 
 def seconds_key(fold: int) -> str:

@@ -93,6 +93,14 @@ def read_cells(connection: sa.Connection, trial_id: int) -> dict[str, Any]:
     return {key: json.loads(text) for key, text in connection.execute(found)}
 
 
+def count_finals(connection: sa.Connection, study_id: int) -> int:
+    """How many folds the finalists of a search have been given."""
+    attrs, trials = tables.trial_attrs.c, tables.trials.c
+    query = sa.select(sa.func.count()).select_from(tables.trial_attrs)
+    query = query.join(tables.trials, trials.trial_id == attrs.trial_id)
+    return int(connection.execute(query.where(trials.study_id == study_id, attrs.key.like(FINALS))).scalar_one())
+
+
 def read_trial_state(connection: sa.Connection, trial_id: int) -> State | None:
     """The state of a trial; None when there is none with this id."""
     trials = tables.trials.c

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from foldrace.search.assessment.stored import find_assessment
-from foldrace.search.compute import TrialCompute, count_finals, read_compute, total_fold_epochs
+from foldrace.search.compute import TrialCompute, read_compute, total_fold_epochs
 from foldrace.search.ending import Usage, find_end, read_usage
 from foldrace.search.monitor.status import (
     BestTrial,
@@ -184,7 +184,7 @@ def _seconds_held(usage: Usage | None, trials: Sequence[TrialCompute]) -> float 
 
 
 def _finals_left(connection: sa.Connection, study_id: int, study: Study) -> int:
-    return max(study.search.finals - count_finals(connection, study_id), 0)  # fewer are asked for now
+    return max(study.search.finals - optuna_rows.count_finals(connection, study_id), 0)  # fewer are asked for now
 
 
 def _workers(connection: sa.Connection, study_id: int) -> tuple[WorkerStatus, ...]:

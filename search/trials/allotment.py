@@ -7,7 +7,7 @@ from statistics import fmean
 
 import sqlalchemy as sa
 
-from foldrace.search.compute import count_finals, read_compute
+from foldrace.search.compute import read_compute
 from foldrace.search.ending import read_outlooks
 from foldrace.search.race.allocation import Begun, Standing, rank_cells
 from foldrace.search.race.knowledge_gradient import JointLevels
@@ -102,7 +102,7 @@ class Allotment:
             sum(trial.state in optuna_rows.ENDED for trial in trials),
             None if outlook is None else outlook.fold_rise,
             any(trial.state == "WAITING" for trial in trials),
-            self._study.search.finals - count_finals(connection, self._study_id),
+            self._study.search.finals - optuna_rows.count_finals(connection, self._study_id),
             _reached(connection, self._study_id, self._study),
         )
 

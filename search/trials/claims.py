@@ -129,7 +129,9 @@ class Trials:
         with self.timer.timing("belief"):
             ranked = allotment.rank(begins=not only_adopt)
         with self.timer.timing("claims"):
-            return self._leases.acquire(ranked) if ranked else self._leases.acquire_aside(may_wait=only_adopt)
+            if ranked:
+                return self._leases.acquire(ranked, self._study.search.finals)
+            return self._leases.acquire_aside(may_wait=only_adopt)
 
     def rest(self) -> None:
         """Hold no connection while there is nothing to do."""

@@ -57,9 +57,13 @@ class Leases:
         self._database, self._study_id, self._worker = database, study_id, worker
         self._watch = LeaseWatch(lease_seconds, clock)
 
-    def acquire(self, wanted: Sequence[Cell] = (WAITING,)) -> Lease | None:
-        """Lease an orphaned fold, else the first of those wanted that is free. None: paused, stopping, or none is."""
-        work = partial(self._acquire, taker=self._taker(), wanted=wanted)
+    def acquire(self, wanted: Sequence[Cell] = (WAITING,), finals: int = 0) -> Lease | None:
+        """Lease an orphaned fold, else the first of those wanted that is free. None: paused, stopping, or none is.
+
+        Args:
+            finals: how many folds the finalists may get in all, those that they have been given included.
+        """
+        work = partial(self._acquire, taker=self._taker(finals), wanted=wanted)
         return self._database.retry(lambda: self._transact_watching(work))
 
     def acquire_aside(self, may_wait: bool) -> Lease | None:
@@ -118,8 +122,8 @@ class Leases:
             self._watch.reset()
             raise
 
-    def _taker(self) -> Taker:
-        return Taker(self._study_id, self._worker.owner, uuid.uuid4().hex)
+    def _taker(self, finals: int = 0) -> Taker:
+        return Taker(self._study_id, self._worker.owner, uuid.uuid4().hex, finals)
 
     def _acquire(self, connection: sa.Connection, taker: Taker, wanted: Sequence[Cell]) -> Lease | None:
         if (before := taker.taken(connection)) is not None:

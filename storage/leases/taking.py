@@ -30,11 +30,12 @@ WAITING = Cell(None, tables.WHOLE)
 
 @dataclass(frozen=True)
 class Taker:
-    """A worker that takes a lease of a study by `token`."""
+    """A worker that takes a lease of a study by `token`; `finals`: how many folds the finalists may get in all."""
 
     study_id: int
     owner: str
     token: str
+    finals: int = 0
 
     def taken(self, connection: sa.Connection) -> Lease | None:
         """What an earlier try has leased, whose commit had arrived when the connection dropped."""
@@ -69,9 +70,11 @@ class Taker:
         return Lease(self.study_id, orphan.trial_id, self.token, orphan.attempt + 1, orphan.fold)
 
     def take(self, connection: sa.Connection, cell: Cell) -> Lease | None:
-        """A fold that nobody has begun; None where somebody was faster, or its trial has ended."""
+        """A fold that nobody has begun; None: somebody was faster, its trial has ended, or all finals are taken."""
         if cell.trial_id is None:
             return self._take_waiting(connection, cell.fold)
+        if cell.is_final and not self._may_take_final(connection):
+            return None
         trials = tables.trials.c
         running = sa.select(trials.trial_id).where(trials.trial_id == cell.trial_id, trials.state == "RUNNING")
         if connection.execute(running.with_for_update()).first() is None:  # nobody ends it at this moment
@@ -82,6 +85,13 @@ class Taker:
         if cell.is_final:
             optuna_rows.set_trial_attrs(connection, cell.trial_id, {optuna_rows.final_key(cell.fold): True})
         return Lease(self.study_id, cell.trial_id, self.token, 1, cell.fold)
+
+    def _may_take_final(self, connection: sa.Connection) -> bool:
+        """Whether the finalists may get one more fold; until the transaction ends, nobody else is told so."""
+        studies = tables.studies.c
+        mine = sa.select(studies.study_id).where(studies.study_id == self.study_id)
+        connection.execute(mine.with_for_update(key_share=True))
+        return optuna_rows.count_finals(connection, self.study_id) < self.finals
 
     def _take_waiting(self, connection: sa.Connection, fold: int) -> Lease | None:
         trials = tables.trials.c

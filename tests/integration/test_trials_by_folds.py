@@ -2,9 +2,11 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -18,9 +20,12 @@ from foldrace.search.study_store import open_study, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
 from foldrace.storage import tables
 from foldrace.storage.database import Database
-from foldrace.storage.leases.lease import DONE, read_folds
+from foldrace.storage.leases.acquiring import Leases
+from foldrace.storage.leases.lease import DONE, Lease, read_folds
+from foldrace.storage.leases.taking import Cell
+from foldrace.storage.optuna_rows import count_finals
 from foldrace.storage.tables import WHOLE
-from foldrace.storage.workers import set_control
+from foldrace.storage.workers import WorkerIdentity, set_control
 from foldrace.studies.settings import Choices
 from foldrace.studies.study import Study
 from tests.support.claims import must_claim
@@ -251,6 +256,25 @@ def test_a_search_leaves_no_trial_running(database: Database, worker: Open) -> N
     assert sorted(states(database)) == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
     assert database.read(lambda connection: read_folds(connection, 1)) == {}
     assert database.storage.get_all_trials(1)[3].state.name == "COMPLETE"  # the best of them was made whole
+
+
+def test_no_more_folds_go_to_the_finals_than_are_asked_for_however_many_workers_rank_alike(
+    database: Database, worker: Open
+) -> None:
+    view, workers = worker(trials=6, finals=2), 6
+    for _ in range(workers):
+        end(must_claim(view()), 0.5)
+    together = Barrier(workers)
+
+    def take(trial_id: int) -> Lease | None:
+        together.wait()
+        return Leases(database, 1, WorkerIdentity(), 60, lambda: 0.0).acquire([Cell(trial_id, 1, is_final=True)], 2)
+
+    with ThreadPoolExecutor(workers) as pool:
+        taken = list(pool.map(take, range(1, workers + 1)))
+
+    assert sum(lease is not None for lease in taken) == 2
+    assert database.read(lambda connection: count_finals(connection, 1)) == 2
 
 
 def test_nothing_is_ended_while_somebody_trains_or_all_are_paused(database: Database, worker: Open) -> None:
