@@ -113,8 +113,8 @@ class HeldLease:
         """Raise LeaseLost when the trial is not ours any more. On SQLite it waits for no writer."""
         self._do_fenced(self._database.read, lambda _: None)
 
-    def release(self) -> None:
-        """Free the trial for the next worker at once; the attempt never counts, also where another one took it over.
+    def release(self) -> bool:
+        """Free the trial for the next worker at once; False where it was lost. The attempt never counts.
 
         Raises:
             OutageError, DiskError: the database does not answer, or has no room; a note is left, so that the attempt
@@ -122,7 +122,7 @@ class HeldLease:
         """
         try:
             with self._timer.timing("ends"):
-                self._leases.release(self._lease)
+                return self._leases.release(self._lease)
         except (OutageError, DiskError):
             self._outages.leave(self._lease)
             raise

@@ -36,7 +36,7 @@ class OutageNotes:
         except StorageError as error:
             logger.warning("the outage counts as an attempt at the trial: %s", error)
 
-    def settle(self, release: Callable[[Lease], None]) -> None:
+    def settle(self, release: Callable[[Lease], object]) -> None:
         """Release every lease that is noted, and delete its note. Errors of `release` pass through.
 
         A file that is no note is named in the log, once, and left alone: the attempt then counts.

@@ -120,8 +120,8 @@ class FoldRun:
             self._write(lambda: self._files.save_checkpoint(progress.snapshot()))
             claim.note_checkpoint()
         if is_leaving:
-            claim.check()
-            claim.release()
+            if not claim.release():
+                raise LeaseLost(f"trial {claim.number}")
             logger.info(
                 "trial %d is saved in fold %d, epoch %.1f, for the next worker",
                 claim.number,

@@ -100,13 +100,16 @@ class Leases:
         """Record what this worker has begun, for people: a short fold is over before its first heartbeat."""
         workers.report_alive(connection, self._worker, self._study_id, number, activity)
 
-    def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> bool:
         """Give a trial back in good order: it is free at once, and the attempt does not count.
 
         This holds too where a supervisor marked the worker dead, or another worker took it for dead and adopted the
         trial: who releases a lease did not die of its trial.
+
+        Returns:
+            False when it was another worker's already, or its trial had ended.
         """
-        self._database.transact(lambda connection: _release(connection, lease))
+        return self._database.transact(lambda connection: _release(connection, lease))
 
     def abandon(self, lease: Lease, reason: str) -> None:
         """Give a trial back after an error: it is free at once, and the attempt counts."""
@@ -176,10 +179,11 @@ def _untrained(lease: Lease) -> sa.Update:
     return sa.update(tables.leases).where(_LEASES.token == lease.token, _LEASES.state != DONE)
 
 
-def _release(connection: sa.Connection, lease: Lease) -> None:
+def _release(connection: sa.Connection, lease: Lease) -> bool:
     if connection.execute(_untrained(lease).values(state="released")).rowcount == 1:
-        return
+        return True
     # Who adopted the trial has counted this attempt. Once there is a further one, nobody knows what was counted.
     heir = sa.and_(_LEASES.study_id == lease.study_id, _LEASES.trial_id == lease.trial_id)
     heir = sa.and_(heir, _LEASES.fold == lease.fold, _LEASES.attempt == lease.attempt + 1, _LEASES.fruitless > 0)
     connection.execute(sa.update(tables.leases).where(heir).values(fruitless=_LEASES.fruitless - 1))
+    return False
