@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.studies.data import Data
+from foldrace.studies.data import Data, Task
 from foldrace.trainer.data.examples import DataError, Examples, read_test, read_training
 
 TEXTS = [
@@ -116,6 +116,24 @@ def test_rows_in_memory_are_texts_or_pairs(tmp_path: Path) -> None:
     assert [(row.sentence, row.pair) for row in pairs.rows] == [("비가 온다", "맑다"), ("비가", "온다")]
     with pytest.raises(DataError, match=r"rows\[0\], column text: expected a pair of texts, or values by column"):
         read_test(["비가 온다"], labels, data, "pair")
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "columns", "pair"),
+    [
+        ("text", "비가 온다", {"text": "문의내용", "id": "번호", "label": "분류"}, None),
+        ("pair", ("비가 온다", "맑다"), {"text": "앞", "pair": "뒤"}, "맑다"),
+        ("relation", "[S]비[/S]가 [O]온다[/O]", {"text": "본문"}, None),
+    ],
+)
+def test_plain_texts_in_memory_need_no_columns_that_the_study_names(
+    tmp_path: Path, task: Task, row: str | tuple[str, str], columns: Mapping[str, str], pair: str | None
+) -> None:
+    data = Data.model_validate({"train": tmp_path, "columns": columns})
+
+    [found] = read_test([row], training(tmp_path, table(TEXTS)).labels, data, task).rows
+
+    assert (found.id, found.sentence, found.pair) == ("0", "비가 온다", pair)
 
 
 RELATION = {"sentence": "비가 온다", "subject_entity": "{}", "object_entity": "{}"}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from foldrace.errors import short_repr
-from foldrace.studies.data import Task
+from foldrace.studies.data import Data, Task
 from foldrace.trainer.data.formats import Place, Records
 
 Rows = Iterable[str | Sequence[str] | Mapping[Any, object]]
@@ -13,19 +13,26 @@ Rows = Iterable[str | Sequence[str] | Mapping[Any, object]]
 _MARKER = re.compile(r"\[/?[SO](?::[^\]\s]+)?\]")
 
 
-def records_of(rows: Rows, task: Task) -> Records:
+def records_of(rows: Rows, data: Data) -> Records:
     """Rows in memory, as `read_records` has those of a file. The id of a row is by default its index.
 
     Args:
+        data: of the study, which may name the columns of texts.
         rows: values by column; or texts, or pairs of texts. Of relations, the entities of a text are marked, as in
             `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The types are optional.
 
     Raises:
         DataError: a row is not what the task needs, as an entity that is not marked exactly once.
     """
+    names, task = data.columns, data.task or "relation"
+    called = {"text": names.text, "sentence": names.text, "pair": names.pair}
     for index, row in enumerate(rows):
         place = Place(None, index)
-        yield place, {"id": index} | dict(row if isinstance(row, Mapping) else _values(row, place, task))
+        if isinstance(row, Mapping):
+            yield place, {"id": index} | dict(row)
+        else:
+            values = _values(row, place, task)
+            yield place, {"id": index} | {called.get(part) or part: value for part, value in values.items()}
 
 
 def _values(row: object, place: Place, task: Task) -> Mapping[str, object]:

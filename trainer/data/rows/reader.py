@@ -78,7 +78,7 @@ def read_rows(files: Iterable[DataFile], columns: ColumnNames) -> list[Row]:
 
 def rows_in_memory(rows: Rows, columns: ColumnNames) -> list[Row]:
     """Every row of some in memory. Raises DataError as `read_rows` does."""
-    found = _rows(records_of(rows, columns.data.task or "relation"), columns)
+    found = _rows(records_of(rows, columns.data), columns)
     if not found:
         raise DataError("rows: no rows")
     return found
