@@ -4,16 +4,30 @@ Its folds are queued, claimed and resumed like trials. What they leave on disk i
 """
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import get_args
 
+import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from foldrace.errors import FoldraceError
-from foldrace.search.study_store import FinalFold, final_name, public_toml, queue_folds, stored_study, study_exists
+from foldrace.search.study_store import (
+    FinalFold,
+    FoldKey,
+    final_name,
+    find_study,
+    fold_key,
+    folds_of_trials,
+    public_toml,
+    queue_folds,
+    stored_study,
+    study_exists,
+)
 from foldrace.storage.database import Database
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.storage.files.digests import digest_of
+from foldrace.storage.optuna_rows import State
 from foldrace.storage.workspace import WORKSPACE, Workspace, is_run
 from foldrace.studies.data import Task
 from foldrace.studies.identity import Identity
@@ -167,6 +181,19 @@ def queue_final_job(study: Study, database: Database, workspace: Workspace) -> F
     job = find_final_job(study, database, workspace)
     queue_folds(database, job.study, job.folds, job.number, lost=job.missing)
     return job
+
+
+def queue_new_folds(job: FinalJob, database: Database) -> None:
+    """Queue the folds that a final job never had, as those of further seeds; one that failed stays as it is."""
+
+    def had(connection: sa.Connection) -> set[FoldKey]:
+        found = find_study(connection, job.name)
+        trials = {} if found is None else folds_of_trials(connection, found.study_id, *get_args(State))
+        return set(trials.values())
+
+    there = database.read(had)
+    if new := [fold for fold in job.folds if fold_key(asdict(fold)) not in there]:
+        queue_folds(database, job.study, new, job.number)
 
 
 def find_final_job(study: Study, database: Database, workspace: Workspace) -> FinalJob:

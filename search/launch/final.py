@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from foldrace.errors import FoldraceError
-from foldrace.search.ensemble.job import FinalJob, find_final_job, queue_final_job, write_first_study
+from foldrace.search.ensemble.job import (
+    FinalJob,
+    find_final_job,
+    queue_final_job,
+    queue_new_folds,
+    write_first_study,
+)
 from foldrace.search.ensemble.result import UNSCORED, FinalResult, FinalScore, make_ensemble
 from foldrace.search.launch import supervision
 from foldrace.search.monitor.status_reader import read_status
@@ -111,12 +117,12 @@ def begin_final(session: Session) -> FinalJob:
 def join_final(session: Session) -> tuple[Session, str]:
     """For one worker more: the session of the study's final job, and the job's name, as final-1.
 
-    The job begins where nobody has begun it. Raises as `check_final` and `begin_final`.
+    The job begins where nobody has begun it, and gets the folds of further seeds. Raises as `check_final` and
+    `find_final_job`.
     """
     check_final(session.study)
     job = find_final_job(session.study, session.database, session.workspace)
-    if not study_exists(session.database, job.name):
-        begin_final(session)
+    queue_new_folds(job, session.database)
     write_first_study(job.folder, job.study)
     return Session(job.study, session.workspace, session.database), f"final-{job.number}"
 
@@ -128,7 +134,7 @@ def refuse_untrained(job: FinalJob, database: Database) -> None:
         raise FoldraceError(f"{job.name}: stopped before its folds were done; the same command continues")
     if missing:
         failed = "; ".join(sorted({failure.reason for failure in status.failures})) or "their files are gone"
-        raise FoldraceError(f"{job.name}: folds failed ({failed}); the same command trains them again")
+        raise FoldraceError(f"{job.name}: folds failed ({failed}); foldrace final trains them again")
 
 
 def result_lines(job: FinalJob, data: TrainingData, result: FinalResult, has_chosen: bool) -> list[str]:

@@ -1,7 +1,10 @@
 """Which final job a study is: the same one again, or one of its own."""
 
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from multiprocessing.context import ForkContext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import sqlalchemy as sa
 from foldrace.search.api.cluster import worker
 from foldrace.search.ensemble.job import FinalJob, queue_final_job, read_summary, refuse_changed_study
 from foldrace.search.ensemble.result import make_ensemble
-from foldrace.search.launch.final import begin_final, hand_in, join_final, result_lines
+from foldrace.search.launch.final import hand_in, join_final, result_lines
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study, public_toml
 from foldrace.search.workers.command import work_on
@@ -158,7 +161,6 @@ def test_the_last_worker_hands_in_with_the_study_file_of_its_ensemble(tmp_path: 
 
         other = replace(session, study=fixed("final.folds=2", "final.seeds=[77, 78]"))
         again, _ = join_final(other)
-        begin_final(other)
         with work_on(again, "final-1"):
             refuse_changed_study(job.folder, read_summary(job.folder))
         assert hand_in(again) is None  # its folds are not trained
@@ -169,6 +171,27 @@ def test_the_last_worker_hands_in_with_the_study_file_of_its_ensemble(tmp_path: 
         assert hand_in(again) is None
         refuse_changed_study(job.folder, read_summary(job.folder))
         assert read_summary(job.folder).seeds == (77, 78)
+
+
+def join(root: Path, study: Study) -> None:
+    with open_session(study, root) as session:
+        join_final(session)
+
+
+def test_workers_with_more_seeds_queue_the_new_folds_once(tmp_path: Path, storage_url: str, forks: ForkContext) -> None:
+    """What failed, and what is trained with files that are elsewhere, is not trained again by one worker more."""
+    settings, trials = [f"search.storage={storage_url}", "final.folds=2"], tables.trials.c
+    join(tmp_path, fixed(*settings))
+    with closing(Database.open(storage_url)) as database:
+        for number, state in enumerate(("COMPLETE", "FAIL")):
+            of_trial = sa.update(tables.trials).where(trials.number == number)
+            database.transact(partial(sa.Connection.execute, statement=of_trial.values(state=state)))
+        with forks.Pool(4) as pool:
+            pool.starmap(join, [(tmp_path, fixed(*settings, "final.seeds=[77, 78]"))] * 4, chunksize=1)
+        queued = database.storage.get_all_trials(1)
+
+    found = [(trial.user_attrs["seed"], trial.user_attrs["fold"], trial.state.name) for trial in queued]
+    assert found == [(77, 0, "COMPLETE"), (77, 1, "FAIL"), (78, 0, "WAITING"), (78, 1, "WAITING")]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from foldrace.errors import FoldraceError
-from foldrace.search.api.cluster import worker
+from foldrace.search.api.cluster import submit, worker
 from foldrace.search.api.control import stop
 from foldrace.search.cluster import slurm
 from foldrace.search.cluster.database import refuse_shared_file
@@ -289,6 +289,27 @@ def test_a_stop_reaches_a_final_job_alone_and_lets_go_only_the_jobs_that_wait(
             stop(session.study, workspace=tmp_path)
         assert session.database.read(lambda c: read_control(c, find_study_id(c, job.name))) == "stopping"
     assert asked.read_text() == "--state=PENDING 48213\n"
+
+
+def test_a_final_job_that_is_submitted_with_more_seeds_gets_their_folds(
+    answer: Callable[[str], Path], tmp_path: Path
+) -> None:
+    answer("gpu")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\ncat > /dev/null\necho 48213\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    study = load("demo", ["final.folds=2"])
+    study = study.with_fixed(study.search.baseline[0])
+    with open_session(study, tmp_path) as session:
+        job = queue_final_job(study, session.database, session.workspace)
+        more = study.model_copy(update={"final": study.final.model_copy(update={"seeds": (77, 78)})})
+
+        submitted = submit(more, final=True, workspace=tmp_path)
+
+        assert (submitted.job, submitted.partition) == (48213, "gpu")
+        assert (
+            len(session.database.storage.get_all_trials(session.database.read(lambda c: find_study_id(c, job.name))))
+            == 4
+        )
 
 
 def test_tasks_that_wait_are_told_in_words(answer: Callable[[str], Path]) -> None:
