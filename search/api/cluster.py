@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from foldrace.search.api.naming import Named, as_study, find_workspace
 from foldrace.search.session import VIEW, open_session, refuse_other_database
-from foldrace.storage.address import IN_WORKSPACE
+from foldrace.storage.address import IN_WORKSPACE, without_secrets
 from foldrace.storage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,8 +86,37 @@ def submit(
         return submit(session, script, final=final)
 
 
-def batch_script(study: Named, *, final: bool = False, workspace: str | Path | None = None) -> str:
-    """The batch script that `submit` submits; nothing is written or started."""
-    from foldrace.search.cluster.jobs import worker_script
+def batch_script(
+    study: Named,
+    *,
+    final: bool = False,
+    workspace: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> str:
+    """The batch script of the workers that `submit` would submit, to submit by hand. Nothing is started.
 
-    return worker_script(as_study(study), find_workspace(study, workspace), final=final)
+    The study file that it names and the folder of its logs are made: they have to be there when it runs.
+
+    Args:
+        say: gets a line for the file, and for what has to be done before.
+
+    Raises:
+        FoldraceError: something that the user has to mend.
+    """
+    from foldrace.search.cluster.database import opening_command, refuse_shared_file
+    from foldrace.search.cluster.jobs import printed_script
+    from foldrace.search.launch.final import check_final
+    from foldrace.search.launch.search import check_search
+
+    asked, root = as_study(study), find_workspace(study, workspace)
+    (check_final if final else check_search)(asked)
+    storage = asked.search.storage
+    if storage != IN_WORKSPACE:
+        refuse_shared_file(asked, Workspace(root, asked.name))
+    script, file = printed_script(asked, root, final=final)
+    say(f"written   {file}, which the script reads")
+    if storage == IN_WORKSPACE:
+        say(f"database  before you submit it: {opening_command(root)}")
+    elif storage is not None and without_secrets(storage) != storage:
+        say("database  the file holds no password: submit the script with FOLDRACE_STORAGE set")
+    return script

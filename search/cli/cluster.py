@@ -1,6 +1,7 @@
 """The commands of a cluster: `worker`, under any scheduler, and `submit`, to Slurm."""
 
 import logging
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -100,7 +101,10 @@ def submit(
     final: Annotated[
         bool, typer.Option("--final", help="The final job of this file; whoever trains the last fold hands in.")
     ] = False,
-    only_print: Annotated[bool, typer.Option("--print", help="Only print the batch script.")] = False,
+    only_print: Annotated[
+        bool,
+        typer.Option("--print", help="Print the batch script, and write the study file that it reads; submit nothing."),
+    ] = False,
     set_: SetOption = [],
     trials: TrialsOption = None,
     name: NameOption = None,
@@ -114,7 +118,8 @@ def submit(
     workspace = find_workspace(study, workspace, name)
     asked = load_study(study, set_, trials, name, from_)
     if only_print:
-        typer.echo(cluster.batch_script(asked, final=final, workspace=workspace), nl=False)
+        say = partial(typer.echo, err=True)
+        typer.echo(cluster.batch_script(asked, final=final, workspace=workspace, say=say), nl=False)
         return
     typer.echo(cluster.submit(asked, final=final, workspace=workspace, wait=wait, say=typer.echo))
     say_next("status", asked.name, workspace)

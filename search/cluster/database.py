@@ -1,5 +1,6 @@
 """The database of workers on several machines: one that all of them reach."""
 
+import shlex
 from pathlib import Path
 
 from foldrace.search.session import storage_url
@@ -25,6 +26,15 @@ def refuse_shared_file(study: Study, workspace: Workspace, mounts: Path = MOUNTS
 
 def open_to_nodes(root: Path) -> ServerStatus:
     """Have the workspace's own server run where other machines can reach it. Raises StorageError."""
+    return start_server(root, ServerOptions() if _is_open(root) else ServerOptions(host=EVERYWHERE))
+
+
+def opening_command(root: Path) -> str:
+    """The command that does what `open_to_nodes` does. Raises StorageError."""
+    host = [] if _is_open(root) else ["--host", EVERYWHERE]
+    return shlex.join(["foldrace", "database", "start", *host, "--workspace", str(root.absolute())])
+
+
+def _is_open(root: Path) -> bool:
     before = ServerPlace(root).find()
-    is_open = before is not None and before.listens != LOOPBACK
-    return start_server(root, ServerOptions() if is_open else ServerOptions(host=EVERYWHERE))
+    return before is not None and before.listens != LOOPBACK

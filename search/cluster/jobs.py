@@ -1,5 +1,6 @@
 """Submits the workers of a run to Slurm."""
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,11 @@ class Submission:
         return f"submitted {self.job}_[0-{self.tasks - 1}] on {self.partition}"
 
 
-def worker_script(study: Study, root: Path, *, final: bool) -> str:
+def worker_script(study: Study, root: Path, *, final: bool, file: Path | None = None) -> str:
     """The batch script of a study's workers, or with `final` of those of its final job, the last of which hands in.
+
+    Args:
+        file: the study file that they read; by default the one that `submit` writes.
 
     Raises:
         StudyError: their time is too short.
@@ -38,9 +42,24 @@ def worker_script(study: Study, root: Path, *, final: bool) -> str:
     refuse_short_time(study)
     workspace = Workspace(root, study.name)
     kind = ["--final", "--hand-in"] if final else []
-    worker = [sys.executable, "-P", "-m", "foldrace", "worker", str(_study_file(workspace, final)), "--requeue"]
+    worker = [sys.executable, "-P", "-m", "foldrace", "worker", str(file or _study_file(workspace, final)), "--requeue"]
     worker += ["--workspace", str(workspace.root), "--wait", "600", *kind]
     return job_script(study, worker, workspace.folder / "logs")
+
+
+def printed_script(study: Study, root: Path, *, final: bool) -> tuple[str, Path]:
+    """`worker_script` for the user to submit, and the study file that it names; that and the folder of logs are made.
+
+    Raises as `worker_script` does; StorageError: the file cannot be written.
+    """
+    workspace, text = Workspace(root, study.name), public_toml(study)
+    workspace.refuse_links()
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]  # so that no later script changes what this one reads
+    file = workspace.folder / FOLDER / f"study-{digest}.toml"
+    script = worker_script(study, root, final=final, file=file)
+    atomic_write(file, text)
+    (workspace.folder / "logs").mkdir(exist_ok=True)
+    return script, file
 
 
 def submit(session: Session, script: str, *, final: bool) -> Submission:

@@ -53,7 +53,7 @@ def jobs_of(workspace: Workspace) -> Sequence[int]:
 def refuse_absent() -> None:
     """Raise SlurmError where Slurm is not on this machine."""
     if shutil.which("sbatch") is None:
-        raise SlurmError("no sbatch on this machine; submit where Slurm is, or --print the script and take it there")
+        raise SlurmError("no sbatch on this machine; submit where Slurm is, or --print the script and sbatch it there")
 
 
 def submit_script(script: str) -> int:

@@ -199,17 +199,21 @@ def queue_new_folds(job: FinalJob, database: Database) -> None:
 def find_final_job(study: Study, database: Database, workspace: Workspace) -> FinalJob:
     """The final job of a study: the one with the same settings, in the database or else on disk; or a new one.
 
-    Raises:
-        FinalError: a knob is still searched, or there is no test file.
+    Raises as `refuse_unfit`.
     """
+    refuse_unfit(study)
+    study = final_study(study)
+    return FinalJob(study, _number(study, database, workspace), workspace)
+
+
+def refuse_unfit(study: Study) -> None:
+    """Raise FinalError for a study that has no final job: a knob is still searched, or there is no test file."""
     if study.searched:
         knob = next(iter(study.searched))
         remedy = f"export a trial first: foldrace export {study.name}"
         raise FinalError(f"study {study.name}: training.{knob} is still searched; {remedy}")
     if study.data.test is None:
         raise FinalError(f"study {study.name}: data.test is missing; a final job predicts it: --set data.test=PATH")
-    study = final_study(study)
-    return FinalJob(study, _number(study, database, workspace), workspace)
 
 
 def final_study(study: Study) -> Study:

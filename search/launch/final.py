@@ -8,6 +8,7 @@ from foldrace.search.ensemble.job import (
     find_final_job,
     queue_final_job,
     queue_new_folds,
+    refuse_unfit,
     write_first_study,
 )
 from foldrace.search.ensemble.result import UNSCORED, FinalResult, FinalScore, make_ensemble
@@ -47,10 +48,12 @@ def check_final(study: Study) -> None:
     """Refuse a final job that cannot be run, before anything is queued.
 
     Raises:
+        FinalError: a knob is still searched, or there is no test file.
         StorageError: its lease is too short.
         DataError: the training file or the test file has a fault.
         SubmissionError: the submission has no place for a label's code, or its sample has other rows.
     """
+    refuse_unfit(study)
     refuse_short_lease(study)
     examples, test = read_data(study.data)
     if test is not None:

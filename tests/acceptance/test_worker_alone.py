@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import subprocess
 import time
 import uuid
 from contextlib import closing
@@ -50,6 +51,37 @@ def test_the_first_worker_makes_the_study_and_ends_when_nothing_is_left(foldrace
     assert told.returncode == 0, told.stderr
     state = json.loads(foldrace("status", "demo", "--json").stdout)
     assert state["trials"] == {"COMPLETE": 1}
+
+
+def test_a_script_that_is_printed_works_where_it_is_submitted(foldrace: Command, tmp_path: Path) -> None:
+    """Its study file is its own: neither a later script nor an edit of the user's file changes what it reads."""
+    settings = (*SMALL_RUN, "--set", "search.storage=sqlite:///own.db", "--set", 'slurm.setup=["cd /"]')
+
+    printed = foldrace("submit", "demo", "--slurm", "--print", *settings)
+    later = foldrace("submit", "demo", "--slurm", "--print", *settings, "--set", "search.seed=5")
+
+    assert printed.returncode == 0, printed.stderr
+    assert "written   " in printed.stderr
+    assert (tmp_path / "runs/demo/logs").is_dir()  # Slurm makes none
+    assert not (tmp_path / "own.db").exists()
+    assert later.stdout != printed.stdout
+    ran = subprocess.run(["bash"], input=printed.stdout, capture_output=True, text=True, check=False, timeout=200)
+    assert ran.returncode == 0, ran.stderr
+    state = json.loads(foldrace("status", "demo", "--json").stdout)
+    assert state["trials"] == {"COMPLETE": 1}
+
+
+def test_a_script_that_is_printed_says_what_its_database_needs(foldrace: Command, tmp_path: Path) -> None:
+    printed = foldrace("submit", "demo", "--slurm", "--print", "--set", "search.storage=workspace")
+
+    starts = f"foldrace database start --host '*' --workspace {tmp_path / 'runs'}"
+    assert f"database  before you submit it: {starts}" in printed.stderr.splitlines()
+    assert not (tmp_path / "runs/.database").exists()
+    secret = foldrace(
+        "submit", "demo", "--slurm", "--print", "--set", "search.storage=postgresql+psycopg://me:word@here/x"
+    )
+    assert "the file holds no password: submit the script with FOLDRACE_STORAGE set" in secret.stderr
+    assert "word@" not in secret.stdout + "".join(map(Path.read_text, tmp_path.glob("runs/demo/slurm/*.toml")))
 
 
 def test_a_worker_that_should_end_in_an_outage_does_not_wait_for_the_database(tmp_path: Path) -> None:
