@@ -198,7 +198,7 @@ def final_of(folder: Path, device: str, study: Study, sampled: dict[str, Value])
     rows = [len(task.validation) for task in tasks]
     answered = [answers(result) for result in results]
     return FinalCovered(
-        accuracy=(scored.score(data.no_relation).accuracy, *scored.accuracy_interval()),
+        accuracy=(scored.score(data.examples.labels.no_relation).accuracy, *scored.accuracy_interval()),
         unbiased=float(np.average(np.array(picked, dtype=float), weights=rows)),
         truth=float(np.mean([accuracy(data, plan, one, labels) for one in answered])),
         ensemble=accuracy(data, plan, vote(answered, "probabilities"), labels),

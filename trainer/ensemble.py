@@ -63,6 +63,12 @@ class OutOfFold:
         return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def interval_words(interval: tuple[float, float], metric: str) -> str:
+    """An `accuracy_interval` beside the score by a metric, in words."""
+    of = "" if metric == "accuracy" else " of the accuracy"
+    return "95 % interval{} {:.4f} to {:.4f}".format(of, *interval)
+
+
 def vote(folds: Sequence[Probabilities], how: Vote) -> FloatArray:
     """The vote of folds that answered the same rows: (rows, classes).
 

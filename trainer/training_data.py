@@ -34,7 +34,6 @@ from foldrace.trainer.modeling.classifier import ModelSource
 from foldrace.trainer.training.tasks import FoldTask
 
 _TOKENIZER, _DIGESTS = "tokenizer", "tokenizer-sha256.json"
-NO_RELATIONS = ("no_relation", "관계_없음")  # names of the class that micro-F1 leaves out
 
 
 @dataclass(frozen=True)
@@ -65,12 +64,6 @@ class TrainingData:
     def labels(self) -> IntArray:
         """(rows,), class indices."""
         return _labels(self.examples)
-
-    @property
-    def no_relation(self) -> int | None:
-        """The class that micro-F1 leaves out; None when there is none."""
-        names = self.examples.labels.names
-        return next((names.index(name) for name in NO_RELATIONS if name in names), None)
 
     @property
     def source(self) -> ModelSource:
@@ -144,7 +137,7 @@ class TrainingData:
             labels=self.labels,
             training=training,
             validation=plan.validation(fold),
-            no_relation=self.no_relation,
+            no_relation=self.examples.labels.no_relation,
             source=replace(self.source, markers=markers),
             knobs=knobs,
             metric=self.study.search.metric,

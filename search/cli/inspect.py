@@ -141,7 +141,7 @@ def predict(
     done = inspect.predict_rows(folder, file, device=device, overrides=set_, track=_show_models)
     path = write_predictions(folder, file, done.submission(), output, force=force)
     rows = "rows that it was trained on" if done.is_trained_on else "the rows with a known label"
-    known = "" if done.accuracy is None else f"; accuracy {done.accuracy:.4f} on {rows}"
+    known = "" if done.scores is None else f"; {done.scores.words(done.study.search.metric)} on {rows}"
     tokens = f"; {done.unknown:.1%} of the tokens unknown"
     typer.echo(f"{len(done.examples.rows)} rows predicted by {folder}, written to {path}{known}{tokens}")
     if done.unknown_labels:

@@ -7,6 +7,9 @@ from foldrace.errors import FoldraceError
 from foldrace.search.ensemble.job import STUDY_FILE, FinalJob, finished_jobs, read_summary
 from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load_stored
+from foldrace.studies.study import Metric
+from foldrace.trainer.ensemble import interval_words
+from foldrace.trainer.metrics import Scores
 
 _MAY_DIFFER = ("folds.count", "final.validation")
 
@@ -17,23 +20,24 @@ class ComparableJob:
 
     Attributes:
         name: as demo/final-1.
-        accuracy: out of fold.
-        luck: by how much it is too good; None: not known.
+        metric: of the study.
+        scores: out of fold.
+        luck: by how much the accuracy is too good; None: not known.
         interval: of 95 %, of the accuracy without that luck.
     """
 
     name: str
     folds: int
-    accuracy: float
+    metric: Metric
+    scores: Scores
     luck: float | None
     interval: tuple[float, float]
 
     def __str__(self) -> str:
-        low, high = self.interval
-        honest = (
-            "" if self.luck is None else f", {self.accuracy - self.luck:.4f} without the luck of picked evaluations"
-        )
-        score = f"out-of-fold accuracy {self.accuracy:.4f}{honest} (95 % interval {low:.4f} to {high:.4f})"
+        luck = "the luck of picked evaluations"
+        honest = "" if self.luck is None else f", {self.scores.accuracy - self.luck:.4f} without {luck}"
+        interval = interval_words(self.interval, self.metric)
+        score = f"out-of-fold {self.scores.words(self.metric)}{honest} ({interval})"
         return f"{self.name}, the same settings in {self.folds} folds: {score}"
 
 
@@ -50,7 +54,8 @@ def find_comparable(job: FinalJob, identity: Identity) -> ComparableJob | None:
             if accuracy is None or interval is None or _settings(Identity.of(study)) != _settings(identity):
                 continue
             name = f"{job.study.name}/{folder.name}"
-            return ComparableJob(name, study.final.folds, accuracy, summary.luck, interval)
+            scores = Scores(accuracy, summary.macro_f1, summary.micro_f1, summary.auprc)
+            return ComparableJob(name, study.final.folds, study.search.metric, scores, summary.luck, interval)
     return None
 
 

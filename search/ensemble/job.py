@@ -4,6 +4,7 @@ Its folds are queued, claimed and resumed like trials. What they leave on disk i
 """
 
 import hashlib
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -98,6 +99,7 @@ class EnsembleSummary:
         seeds: of the folds that voted.
         submission: its path in the workspace.
         accuracy, luck, interval: out of fold, as in `FinalScore`; None of models that were trained on all rows.
+        macro_f1, micro_f1, auprc: out of fold; not a number of models that were trained on all rows.
         task: of its rows.
         labels: the SHA-256 of its label file; empty where an older version wrote it.
         study: the SHA-256 of its study file; empty where an older version wrote it.
@@ -109,6 +111,9 @@ class EnsembleSummary:
     accuracy: float | None = None
     luck: float | None = None
     interval: tuple[float, float] | None = None
+    macro_f1: float = math.nan
+    micro_f1: float = math.nan
+    auprc: float = math.nan
     task: Task = "relation"  # the only one of version 0.1.0
     labels: str = ""
     study: str = ""

@@ -21,7 +21,7 @@ from foldrace.trainer.arrays import IntArray
 from foldrace.trainer.ensemble import OutOfFold, out_of_fold
 from foldrace.trainer.figures import confusions, curves, png, reliability
 from foldrace.trainer.hashing import is_same_task
-from foldrace.trainer.metrics import confusion
+from foldrace.trainer.metrics import Scores, confusion
 from foldrace.trainer.results import SavedResult, confusion_matrices, load_result
 from foldrace.trainer.training_data import TrainingData, open_training_data
 
@@ -55,6 +55,9 @@ class FinalOutcome:
         if len(lucks) < len(scores):
             return None
         return float(np.average(lucks, weights=[best.rows for best, _ in scores]))
+
+    def scores(self, answers: OutOfFold) -> Scores:
+        return answers.score(self.data.examples.labels.no_relation)
 
     def training_confusion(self) -> IntArray | None:
         """(classes, classes) counts of all models on their own training parts; None where those were not predicted."""

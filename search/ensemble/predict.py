@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from foldrace.trainer.data.labels import read_labels
 from foldrace.trainer.data.rows.in_memory import Rows
 from foldrace.trainer.data.tokenizer import load_tokenizer, pad_id
 from foldrace.trainer.ensemble import vote
+from foldrace.trainer.metrics import Scores, score
 from foldrace.trainer.modeling.devices import autocast_dtype
 from foldrace.trainer.results import MODEL_FOLDER
 from foldrace.trainer.submission import submission_text
@@ -63,12 +65,16 @@ class Prediction:
     unknown: float
     is_trained_on: bool
 
+    @cached_property
+    def scores(self) -> Scores | None:
+        """Over the rows whose true label is known and was not excluded; None where there are none."""
+        labels = {i: row.label for i, row in enumerate(self.examples.rows) if row.label is not None}
+        true = np.array(list(labels.values()), dtype=np.int64)
+        return score(self.votes[list(labels)], true, self.examples.labels.no_relation) if labels else None
+
     @property
     def accuracy(self) -> float | None:
-        """Over the rows whose true label is known and was not excluded; None where there are none."""
-        rows = zip(self.examples.rows, self.votes.argmax(axis=1), strict=True)
-        right = [row.label == best for row, best in rows if row.label is not None]
-        return sum(right) / len(right) if right else None
+        return None if self.scores is None else self.scores.accuracy
 
     @property
     def unknown_labels(self) -> str:

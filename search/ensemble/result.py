@@ -15,9 +15,11 @@ from foldrace.search.ensemble.outcome import FinalOutcome, read_outcome
 from foldrace.search.study_store import public_toml
 from foldrace.storage.files.atomic import PARTIAL, atomic_write
 from foldrace.storage.files.digests import digest_of
+from foldrace.studies.study import Metric
 from foldrace.trainer.arrays import FloatArray
 from foldrace.trainer.data.labels import read_labels
 from foldrace.trainer.ensemble import OutOfFold, per_class_report, vote
+from foldrace.trainer.metrics import Scores
 from foldrace.trainer.submission import (
     oof_csv,
     submission_name,
@@ -35,20 +37,32 @@ class FinalScore:
     """The out-of-fold score of a final job.
 
     Attributes:
-        folds: each model's best evaluation, by the study's metric.
-        accuracy: out of fold.
-        luck: by how much it is too good, as each model is the best of its evaluations on these rows; None: not known.
+        metric: of the study.
+        scores: out of fold.
+        folds: each model's best evaluation, by the metric.
+        luck: by how much the accuracy is too good, as each model is the best of its evaluations on these rows; None:
+            not known, as with every other metric.
         interval: of 95 %, of the accuracy without that luck.
         scored: the number of rows that it is of.
         unscored_labels: the classes without a scored row: too rare to be in every fold, they are only trained on.
     """
 
+    metric: Metric
+    scores: Scores
     folds: tuple[float, ...]
-    accuracy: float
     luck: float | None
     interval: tuple[float, float]
     scored: int
     unscored_labels: tuple[str, ...]
+
+    @property
+    def accuracy(self) -> float:
+        return self.scores.accuracy
+
+    @property
+    def words(self) -> str:
+        """The score by the study's metric, and beside another one the accuracy."""
+        return self.scores.words(self.metric)
 
     @property
     def mean(self) -> float:
@@ -99,8 +113,9 @@ def make_ensemble(job: FinalJob, data: TrainingData) -> FinalResult:
 def _score(outcome: FinalOutcome, answers: OutOfFold) -> FinalScore:
     held_out = set(answers.labels.tolist())
     return FinalScore(
+        metric=outcome.job.study.search.metric,
+        scores=outcome.scores(answers),
         folds=tuple(trained.best.best for trained in outcome.results.values()),
-        accuracy=answers.score(outcome.data.no_relation).accuracy,
         luck=outcome.luck,
         interval=answers.accuracy_interval(outcome.luck or 0.0),
         scored=len(np.unique(answers.scored)),
@@ -114,7 +129,8 @@ def _write_tables(outcome: FinalOutcome, votes: FloatArray) -> None:
     report = UNSCORED + "\n"
     if scored is not None:
         atomic_write(folder / "oof.csv", oof_csv(scored, ids, labels))
-        report = per_class_report(scored.probabilities, scored.labels, labels.names)
+        score = outcome.scores(scored).words(outcome.job.study.search.metric)
+        report = f"out of fold: {score}\n\n{per_class_report(scored.probabilities, scored.labels, labels.names)}"
     atomic_write(folder / "test_probabilities.csv", test_probabilities_csv(_test_ids(data), votes, labels))
     codes = dict(zip(labels.names, labels.codes, strict=True))
     atomic_write(folder / LABELS_FILE, json.dumps(codes, ensure_ascii=False, indent=2) + "\n")
@@ -142,8 +158,9 @@ def _write_submission(outcome: FinalOutcome, votes: FloatArray) -> Path:
 def _write_summary(outcome: FinalOutcome, result: FinalResult) -> None:
     job, score = outcome.job, result.score
     summary: dict[str, Any] = {"unscored": UNSCORED}
-    if outcome.scored is not None and score is not None:
-        summary = asdict(outcome.scored.score(outcome.data.no_relation)) | asdict(score)
+    if score is not None:
+        summary = asdict(score)
+        summary |= summary.pop("scores")
         summary |= {"mean": score.mean, "sd": score.deviation}
     summary |= {"vote": job.study.final.vote}
     submission = str(result.submission.relative_to(job.workspace.folder))

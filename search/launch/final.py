@@ -23,6 +23,7 @@ from foldrace.storage.database import Database
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
 from foldrace.trainer.data.extra import read_data
+from foldrace.trainer.ensemble import interval_words
 from foldrace.trainer.submission import check_form
 from foldrace.trainer.training_data import TrainingData, excluded_rows, invented_codes, open_training_data
 
@@ -170,12 +171,13 @@ def _scored_lines(job: FinalJob, data: TrainingData, score: FinalScore, has_chos
 
 
 def score_lines(result: FinalScore) -> list[str]:
-    """The out-of-fold accuracy of a final job, with its interval and without the luck of picked evaluations."""
-    oof = f"oof       out-of-fold accuracy {result.accuracy:.4f}"
-    interval = "(95 % interval {:.4f} to {:.4f})".format(*result.interval)
+    """The out-of-fold score of a final job, the interval of its accuracy, and that without luck."""
+    oof = f"oof       out-of-fold {result.words}"
+    interval = f"({interval_words(result.interval, result.metric)})"
     picked = "each model is the best of its evaluations on these very rows"
     if result.luck is None:
-        return [f"{oof} {interval}", f"          a little optimistic: {picked}"]
+        unknown = "" if result.metric == "accuracy" else f", by how much is not known of {result.metric}"
+        return [f"{oof} {interval}", f"          a little optimistic{unknown}: {picked}"]
     honest = f"honest    {result.accuracy - result.luck:.4f} without that luck {interval}, of single models;"
     return [f"{oof}, optimistic: {picked}", f"{honest} their vote is likely better"]
 

@@ -21,13 +21,15 @@ from foldrace.studies.settings import Choices, Range, condition_words, setting_w
 from foldrace.studies.study import Study
 from foldrace.trainer.data.contradictions import describe_contradictions
 from foldrace.trainer.data.examples import Examples
+from foldrace.trainer.data.extra import describe_extra
 from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence
+from foldrace.trainer.data.labels import NO_RELATIONS
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
-from foldrace.trainer.training_data import NO_RELATIONS, TrainingData, excluded_rows, invented_codes, plan_examples
+from foldrace.trainer.training_data import TrainingData, excluded_rows, invented_codes, plan_examples
 
 # Steps that are not timed, and that are. A CUDA device is fast from the second step of a length on.
 TIMING = {"cpu": (3, 8), "cuda": (24, 24)}
@@ -242,10 +244,10 @@ def describe_study(data: TrainingData) -> list[str]:
     if study.data.exclude_labels:
         lines.insert(1, f"          excluded {excluded_rows(data)} ({data.examples.outside})")
     if study.data.extra:
-        lines.insert(1, f"          extra: {_extra(data.examples)}")
+        lines.insert(1, f"          extra: {describe_extra(data.examples)}")
     if invented_codes(data):
         lines.insert(1, f"          labels: {invented_codes(data)}")
-    if study.search.metric == "micro_f1" and data.no_relation is None:
+    if study.search.metric == "micro_f1" and data.examples.labels.no_relation is None:
         lines.insert(1, f"          metric: micro_f1 is accuracy here, as no label is called {NO_RELATIONS[0]}")
     if plan.pinned_labels:
         lines.append(f"          too rare to score, kept in training: {', '.join(plan.pinned_labels)}")
@@ -254,11 +256,6 @@ def describe_study(data: TrainingData) -> list[str]:
     lines += [f"searched  {knob}: {setting_words(setting)}" for knob, setting in study.searched.items()]
     never = {k: s for k, s in study.training.items() if isinstance(s, Range | Choices) and k not in study.searched}
     return lines + [f"never     {knob}: is searched only when {condition_words(s.when)}" for knob, s in never.items()]
-
-
-def _extra(examples: Examples) -> str:
-    left_out = f"; {counted(examples.copies, 'more row')} left out as copies of training or test rows"
-    return f"{examples.extra} of these only train{left_out if examples.copies else ''}"
 
 
 def _folds(plan: FoldPlan) -> str:

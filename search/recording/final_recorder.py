@@ -18,6 +18,7 @@ from foldrace.search.recording.tracker_records import average, series
 from foldrace.search.recording.trial_note import escaped, image_links, markdown_table
 from foldrace.search.session import Session
 from foldrace.storage.trackers.protocol import Points, Record
+from foldrace.trainer.ensemble import interval_words
 from foldrace.trainer.training_data import TrainingData
 
 
@@ -44,7 +45,8 @@ def _record(outcome: FinalOutcome, result: FinalResult, pictures: Mapping[str, b
         bests = [fold.best.scores.accuracy for fold in folds]
         lists = series([fold.curve for fold in folds])
         lists |= {f"{len(folds)}-fold val best acc list": list(enumerate(bests))} | _training_accuracies(outcome)
-        values = average(bests, len(folds)) | {"out-of-fold accuracy": score.accuracy}
+        out_of_fold = {f"out-of-fold {name}": getattr(score.scores, name) for name in (score.metric, "accuracy")}
+        values = average(bests, len(folds)) | out_of_fold
     return Record(
         name=f"final-{outcome.job.number}",
         number=None,
@@ -79,9 +81,8 @@ def _score(result: FinalResult) -> str:
     if score is None:
         beside = "" if result.comparable is None else f"\n\nBeside it {escaped(result.comparable)}"
         return f"**{UNSCORED[:1].upper()}{UNSCORED[1:]}**{beside}"
-    low, high = score.interval
     honest = "" if score.luck is None else f", {score.accuracy - score.luck:.4f} without the luck of picked evaluations"
-    return f"**Out-of-fold accuracy {score.accuracy:.4f}**{honest} (95 % interval {low:.4f} to {high:.4f})"
+    return f"**Out-of-fold {score.words}**{honest} ({interval_words(score.interval, score.metric)})"
 
 
 def _note(outcome: FinalOutcome, result: FinalResult, addresses: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from foldrace.search.reports.page import Picture, Table, render_page
 from foldrace.search.reports.reproduction import Reproduction
 from foldrace.search.study_store import public_toml
 from foldrace.search.words import counted, duration
-from foldrace.trainer.ensemble import OutOfFold
+from foldrace.trainer.ensemble import OutOfFold, interval_words
 from foldrace.trainer.metrics import per_class
 
 MAX_HARDEST = 30  # rows
@@ -41,9 +41,10 @@ def final_report(outcome: FinalOutcome) -> str:
 
 def _scored(outcome: FinalOutcome, scored: OutOfFold) -> dict[str, Any]:
     """What the page shows of the rows that were held out."""
-    scores = vars(scored.score(outcome.data.no_relation))
+    scores, metric = vars(outcome.scores(scored)), outcome.job.study.search.metric
+    names = dict.fromkeys((metric, *scores))
     return {
-        "scores": Table(["score", "out of fold"], [[name, f"{value:.4f}"] for name, value in scores.items()]),
+        "scores": Table(["score", "out of fold"], [[name, f"{scores[name]:.4f}"] for name in names]),
         "folds": _folds(outcome),
         "spread": _spread(outcome),
         "classes": _classes(outcome, scored),
@@ -72,21 +73,24 @@ def _unscored_summary(outcome: FinalOutcome) -> dict[str, list[str]]:
 
 
 def _scored_summary(outcome: FinalOutcome, scored: OutOfFold) -> dict[str, list[str]]:
-    scores, luck = scored.score(outcome.data.no_relation), outcome.luck
-    low, high = scored.accuracy_interval(luck or 0.0)
+    scores, luck, metric = outcome.scores(scored), outcome.luck, outcome.job.study.search.metric
+    interval = interval_words(scored.accuracy_interval(luck or 0.0), metric)
+    unknown = "." if metric == "accuracy" else f"; by how much is not known of {metric}, which has no interval either."
     plan = outcome.data.final_plan(outcome.job.study.final.seeds[0])
     rows = counted(len(scored.labels), "row")
     sure = [
-        f"Over {rows}, each scored by models that were not trained on it: 95 % interval {low:.4f} to {high:.4f}.",
+        f"Over {rows}, each scored by models that were not trained on it: {interval}.",
         "Each model is the best of its evaluations on these very rows, which is optimistic"
-        + ("." if luck is None else f": {scores.accuracy - luck:.4f} without that luck. The vote is likely better."),
+        + (
+            unknown if luck is None else f": {scores.accuracy - luck:.4f} without that luck. The vote is likely better."
+        ),
         _spread(outcome),
     ]
     if plan.pinned_labels:
         sure.append(f"Trained on, but too rare to be scored: {', '.join(plan.pinned_labels)}.")
     if plan.leaky:
         sure.append("leaky_oversampling: copies cross the folds, so these scores are optimistic.")
-    return {"found": [f"Out-of-fold accuracy {scores.accuracy:.4f}."], "how sure": sure}
+    return {"found": [f"Out-of-fold {scores.words(metric)}."], "how sure": sure}
 
 
 def _models(outcome: FinalOutcome) -> Table:

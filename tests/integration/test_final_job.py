@@ -1,5 +1,6 @@
 """Which final job a study is: the same one again, or one of its own."""
 
+import re
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -8,13 +9,21 @@ from multiprocessing.context import ForkContext
 from pathlib import Path
 
 import numpy as np
+import optuna
+import pandas as pd
 import pytest
 import sqlalchemy as sa
+from optuna_dashboard import get_note
+from sklearn.metrics import f1_score
 
 from foldrace.search.api.cluster import worker
+from foldrace.search.cli.inspect import predict
 from foldrace.search.ensemble.job import FinalJob, queue_final_job, read_summary, refuse_changed_study
+from foldrace.search.ensemble.outcome import open_outcome
 from foldrace.search.ensemble.result import make_ensemble
 from foldrace.search.launch.final import hand_in, join_final, result_lines
+from foldrace.search.recording.final_recorder import record_final
+from foldrace.search.reports.final_report import final_report
 from foldrace.search.session import Session, open_session
 from foldrace.search.study_store import open_study, public_toml
 from foldrace.search.workers.command import work_on
@@ -141,6 +150,44 @@ def test_the_luck_of_picked_evaluations_is_taken_off_the_score(tmp_path: Path, w
     assert np.mean(result.score.interval) == pytest.approx(result.score.accuracy - result.score.luck, abs=0.01)
     assert f"honest    {result.score.accuracy - result.score.luck:.4f} without that luck" in "\n".join(
         result_lines(job, data, result, has_chosen=False)
+    )
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "micro_f1"])
+def test_the_metric_of_the_study_is_said_first_wherever_an_ensemble_is_scored(
+    tmp_path: Path, metric: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = fixed(f"search.metric={metric}", "final.folds=2")
+    with open_session(study, tmp_path) as session:
+        joined, _ = join_final(session)
+        job = queue_final_job(study, session.database, session.workspace)
+        finish_folds(session, job)
+        finished = hand_in(joined)
+        assert finished is not None
+        record_final(joined, job, finished.data, finished.result)
+        note = get_note(optuna.load_study(study_name=job.name, storage=session.database.storage))
+    found = pd.read_csv(job.folder / "oof.csv")
+    true, predicted = found["label"], found["predicted"]
+    scored = set(true) if metric == "macro_f1" else {*true, *predicted} - {"관계_없음"}
+    average = metric.removesuffix("_f1")
+    expected = f1_score(true, predicted, labels=sorted(scored), average=average, zero_division=0)
+    words = f"{metric} {expected:.4f}, accuracy {(true == predicted).mean():.4f}"
+
+    assert f"oof       out-of-fold {words} (95 % interval of the accuracy 0." in str(finished)
+    assert f"a little optimistic, by how much is not known of {metric}: each model" in str(finished)
+    assert "honest" not in str(finished)
+    assert (job.folder / "report.txt").read_text(encoding="utf-8").startswith(f"out of fold: {words}\n\nclass")
+    assert getattr(read_summary(job.folder), metric) == pytest.approx(expected)
+    page = final_report(open_outcome(job.folder))
+    assert f"Out-of-fold {words}." in page
+    assert f"by how much is not known of {metric}, which has no interval either." in page
+    assert f">{metric}</td>" in page.partition(">accuracy</td>")[0]
+    assert f"Out-of-fold {words}** (95 % interval of the accuracy 0." in note
+    rows = (SHIPPED / "demo/train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)[:40]
+    (tmp_path / "few.tsv").write_text("".join(rows), encoding="utf-8")
+    predict(str(job.folder), tmp_path / "few.tsv", device="cpu")
+    assert re.search(
+        rf"; {metric} 0\.\d{{4}}, accuracy 0\.\d{{4}} on the rows with a known label;", capsys.readouterr().out
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from optuna_dashboard import get_note
 
 import foldrace
-from foldrace.search.ensemble.comparison import find_comparable
+from foldrace.search.ensemble.comparison import ComparableJob, find_comparable
 from foldrace.search.ensemble.job import FinalJob, queue_final_job
 from foldrace.search.ensemble.outcome import open_outcome
 from foldrace.search.ensemble.result import UNSCORED, FinalResult, make_ensemble
@@ -26,6 +26,7 @@ from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 from foldrace.storage.files.atomic import atomic_write
 from foldrace.studies.loading import SHIPPED, load
 from foldrace.studies.study import Study
+from foldrace.trainer.metrics import Scores
 from foldrace.trainer.training_data import open_training_data
 from tests.support.final_jobs import leave_results
 
@@ -107,6 +108,15 @@ def test_models_of_all_rows_vote_and_claim_no_score_anywhere(session: Session) -
     assert notes.count("Trained on all rows, so without a score.") == 2
     described = "\n".join(describe_study(open_training_data(job.study, job.workspace)))
     assert "folds     none: each model is trained on all rows" in described
+
+
+def test_a_comparable_job_is_told_by_the_metric_of_the_study_without_an_interval_of_it() -> None:
+    scores = Scores(accuracy=0.91, macro_f1=0.83)
+    told = str(ComparableJob("demo/final-1", 3, "macro_f1", scores, None, (0.9, 0.92)))
+
+    assert told.endswith(
+        "out-of-fold macro_f1 0.8300, accuracy 0.9100 (95 % interval of the accuracy 0.9000 to 0.9200)"
+    )
 
 
 def test_a_job_of_other_knobs_is_not_comparable(session: Session, study: Study) -> None:

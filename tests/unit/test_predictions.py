@@ -52,6 +52,7 @@ def test_labels_that_the_ensemble_does_not_know_are_told(make_study: Callable[..
         rows = [{"text": "비가 온다", "label": label} for label in labels]
         examples = read_test(rows, Labels(("x", "y"), (0, 1)), make_study().data, "text")
         done = Prediction(make_study(), examples, np.eye(2)[[0] * len(rows)], 0.0, is_trained_on=False)
+        assert done.scores is None or done.scores.accuracy == done.accuracy
         return done.accuracy, done.unknown_labels
 
     assert told("x", "y", "blind") == (0.5, "")

@@ -27,6 +27,12 @@ def read_data(data: Data) -> tuple[Examples, Examples | None]:
     return (_with_extra(training, test, data) if data.extra else training), test
 
 
+def describe_extra(examples: Examples) -> str:
+    """How many rows of a study's data only train, and how many were left out, in words."""
+    left_out = f"; left out as copies of training or test rows: {examples.copies}" if examples.copies else ""
+    return f"{examples.extra} of these only train{left_out}"
+
+
 def _with_extra(training: Examples, test: Examples | None, data: Data) -> Examples:
     files = [DataFile.read(path) for path in data.extra]
     rows = read_rows(files, ColumnNames(data).beside(training.task))

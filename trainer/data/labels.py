@@ -20,6 +20,7 @@ from foldrace.studies.data import Data
 from foldrace.trainer.data.formats import DataError, decode, digest_of, read_bytes
 
 MAX_LABEL_FILE_BYTES = 2**20
+NO_RELATIONS = ("no_relation", "관계_없음")  # names of the class that micro-F1 leaves out
 _GLOBALS = ("GLOBAL", "STACK_GLOBAL", "INST")
 # As a key, nested ones are hashed through and through: a hundred bytes hang, a deep one ends the process.
 _HASHED_WHOLE = ("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "EMPTY_SET", "ADDITEMS")
@@ -41,6 +42,11 @@ class Labels:
     codes: tuple[int, ...]
     digest: str = field(default="", compare=False)
     excluded: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @property
+    def no_relation(self) -> int | None:
+        """The class that micro-F1 leaves out; None when there is none."""
+        return next((self.names.index(name) for name in NO_RELATIONS if name in self.names), None)
 
     def index(self, name: str) -> int | None:
         """The index of the class of that name; None when there is none."""
