@@ -14,6 +14,7 @@ import numpy as np
 from foldrace.search.ensemble.job import (
     LABELS_FILE,
     STUDY_FILE,
+    SUMMARY_FILE,
     EnsembleSummary,
     FinalError,
     final_folds,
@@ -135,10 +136,10 @@ def write_predictions(run: Path, file: Path, text: str, output: Path | None, *, 
         force: overwrite what is there.
 
     Raises:
-        StorageError: `output` is there and is not as foldrace wrote it; or the file cannot be written.
+        StorageError: `output` is there and is not what this ensemble said of this file; or it cannot be written.
     """
     path = output or next(path for path in _paths(run, file) if force or not _has_others(path, text))
-    write_own(path, text, run, force=force)
+    write_own(path, text, run, force=force, source=f"{digest_of(run / SUMMARY_FILE)} {file.resolve()}")
     return path
 
 
