@@ -236,7 +236,8 @@ def predict(
     """The answers of a finished ensemble to new rows: columns `label` and `probability`, a row for each.
 
     Args:
-        run: the folder of a final job, such as runs/demo/final-1, or the name of a run: then its newest final job.
+        run: the folder of a final job, such as runs/demo/final-1; or the name of a run, or its study file: then its
+            newest final job.
         rows: the path of a data file in any format that a study reads; a DataFrame or dictionaries with its columns
             (id and label may be missing); or texts, or pairs of texts; of relations, texts whose entities are marked,
             as in `[S:PER]이순신[/S]은 [O]조선[/O]의 장수다.` The answers have the index of a DataFrame; in their

@@ -111,10 +111,14 @@ def _name_in(file: Path) -> str | None:
 def final_folder(run: str | Path, workspace: str | Path | None) -> Path:
     """The folder of a final job: runs/demo/final-1, demo/final-1 in the workspace, or the newest finished of `demo`.
 
-    One that is not there is returned as it was given, or where its run would be.
+    The file of a study means its run; that of a final job, the job. One that is not there is returned as it was given,
+    or where its run would be.
     """
     from foldrace.search.ensemble.job import finished_jobs
 
+    if (file := Path(run)).is_file() and (name := _name_in(file)):
+        folder = find_workspace(file, workspace) / name
+        return file.parent if is_final_folder(file.parent) else next(iter(finished_jobs(folder)), folder)
     inside = find_workspace(run, workspace) / run if _run_folder(run) is None else Path(run)
     if is_final_folder(run) or is_final_folder(inside):
         return Path(run) if is_final_folder(run) else inside

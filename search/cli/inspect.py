@@ -119,7 +119,8 @@ def report(
 
 def predict(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="The name of a run, for its newest final job; or demo/final-1.")
+        str,
+        typer.Argument(metavar="RUN", help="A run or its study file, for its newest final job; or demo/final-1."),
     ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Rows to predict, in any format a study reads.")],
     output: Annotated[

@@ -156,6 +156,22 @@ def test_a_run_without_a_finished_ensemble_is_told_with_what_comes_next(project:
     assert told("runs/relations/final-1") == f"runs/relations/final-1: {final}"
 
 
+def test_a_study_file_means_the_newest_ensemble_of_its_run(project: Path) -> None:
+    run, file = project / "runs" / "relations", project / "relations.toml"
+    with pytest.raises(FinalError, match=r"^.*/runs/relations: no finished ensemble there; foldrace export relations"):
+        read_summary(final_folder(file, None))
+    for number in (1, 2):
+        (run / f"final-{number}").mkdir()
+        (run / f"final-{number}" / "ensemble.json").write_text("{}", encoding="utf-8")
+        (run / f"final-{number}" / "study.toml").write_text(FILE, encoding="utf-8")
+    (run / "final.toml").write_text(FILE, encoding="utf-8")
+
+    assert [final_folder(str(one), None) for one in (file, run / "final.toml")] == [run / "final-2"] * 2
+    assert final_folder(run / "final-1/study.toml", None) == run / "final-1"
+    begin(WORKSPACE / "relations")
+    assert final_folder("../project/relations.toml", WORKSPACE) == WORKSPACE / "relations"
+
+
 @pytest.mark.parametrize("job", ["relations/final-1", "runs/relations/final-1"])
 def test_the_report_of_a_final_job_that_is_not_there_is_told_with_what_comes_next(project: Path, job: str) -> None:
     begin(Path("runs/relations"))
