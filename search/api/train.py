@@ -181,6 +181,7 @@ def final(
 
     Args:
         study: one with every knob fixed, as `export` writes it.
+        say: gets a line before the workers start, where test rows are training rows too.
 
     The others are those of `run`, and so is what is raised.
     """
@@ -191,7 +192,8 @@ def final(
     root = find_workspace(study, workspace)
     refuse_run(study, root)
     asked = as_study(study)
-    check_final(asked)
+    for warning in check_final(asked):
+        say(warning)
     places = _engine(final_study(asked), root, engine, EngineOptions(workers, devices, per_device, address), say)
     with places as where, _open_started(asked, root, wait) as session:
         return finish(session, where)

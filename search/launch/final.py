@@ -22,7 +22,7 @@ from foldrace.search.workers.process import GIVEN_UP
 from foldrace.storage.database import Database
 from foldrace.storage.workers import set_control
 from foldrace.studies.study import Study
-from foldrace.trainer.data.extra import read_data
+from foldrace.trainer.data.extra import read_data, warn_of_test_copies
 from foldrace.trainer.ensemble import interval_words
 from foldrace.trainer.submission import check_form
 from foldrace.trainer.training_data import TrainingData, excluded_rows, invented_codes, open_training_data
@@ -45,8 +45,8 @@ class FinishedFinal:
         return "\n".join(result_lines(self.job, self.data, self.result, self.has_chosen))
 
 
-def check_final(study: Study) -> None:
-    """Refuse a final job that cannot be run, before anything is queued.
+def check_final(study: Study) -> list[str]:
+    """Refuse a final job that cannot be run, before anything is queued; returns what to know before, in lines.
 
     Raises:
         FinalError: a knob is still searched, or there is no test file.
@@ -60,6 +60,7 @@ def check_final(study: Study) -> None:
     if test is not None:
         ids = [row.id for row in test.rows]
         check_form(study.final.form(examples.task), ids, examples.labels, len(study.data.exclude_labels))
+    return warn_of_test_copies(examples, test)
 
 
 def finish(session: Session, engine: supervision.Engine) -> FinishedFinal:

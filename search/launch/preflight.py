@@ -21,7 +21,7 @@ from foldrace.studies.settings import Choices, Range, condition_words, setting_w
 from foldrace.studies.study import Study
 from foldrace.trainer.data.contradictions import describe_contradictions
 from foldrace.trainer.data.examples import Examples
-from foldrace.trainer.data.extra import describe_extra
+from foldrace.trainer.data.extra import describe_extra, warn_of_test_copies
 from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence
 from foldrace.trainer.data.labels import NO_RELATIONS
 from foldrace.trainer.evaluation import EvaluationRecord
@@ -239,6 +239,7 @@ def describe_study(data: TrainingData) -> list[str]:
         f"{data.describe_unknown()}; {counted(tokens.truncated, 'row')} cut at {study.model.max_length}",
         f"folds     {_folds(plan)}{' (rows of rare labels repeated in training)' * study.folds.oversample_minority}",
     ]
+    lines[3:3] = warn_of_test_copies(data.examples, data.test)
     if contradictions := describe_contradictions(data.examples):
         lines.insert(2, f"          {contradictions}")
     if study.data.exclude_labels:

@@ -17,6 +17,7 @@ from optuna_dashboard import get_note
 from sklearn.metrics import f1_score
 
 from foldrace.search.api.cluster import worker
+from foldrace.search.api.train import final
 from foldrace.search.cli.inspect import predict
 from foldrace.search.ensemble.job import FinalJob, queue_final_job, read_summary, refuse_changed_study
 from foldrace.search.ensemble.outcome import open_outcome
@@ -127,6 +128,17 @@ def test_a_final_job_says_which_rows_its_score_is_of(tmp_path: Path) -> None:
     assert any("too rare to score: 1 of" in line and line.endswith(f"({rare})") for line in told)
     assert f"excluded  {common}: {excluded[0] / len(kept):.1%} of the training rows; no test row is given it" in told
     assert f"          {excluded[1]} of 50 test rows have such a label, and cannot be right" in told
+
+
+def test_test_rows_that_are_training_rows_are_told_before_the_folds_are_trained(tmp_path: Path) -> None:
+    study, said = fixed("final.folds=2", f"data.test={SHIPPED / 'demo/train.tsv'}"), list[str]()
+    with open_session(study, tmp_path) as session:
+        finish_folds(session, queue_final_job(study, session.database, session.workspace))
+
+    finished = final(study, devices="cpu", workspace=tmp_path, say=said.append)
+
+    rows = len(finished.data.examples.rows)
+    assert said == [f"warning   {rows} of the {rows} test rows are training rows too: models are trained on them"]
 
 
 def test_the_luck_of_picked_evaluations_is_taken_off_the_score(tmp_path: Path, workspace: Workspace) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foldrace.search.launch.final import check_final
 from foldrace.search.launch.preflight import describe_study
 from foldrace.storage.workspace import Workspace
 from foldrace.studies.data import Data
@@ -13,9 +14,10 @@ from foldrace.studies.identity import Identity
 from foldrace.studies.loading import load
 from foldrace.studies.sections import Final
 from foldrace.studies.study import Study, StudyError
-from foldrace.trainer.data.examples import DataError, read_training
-from foldrace.trainer.data.extra import read_data
+from foldrace.trainer.data.examples import DataError, Entity, Example, Examples, read_training
+from foldrace.trainer.data.extra import read_data, warn_of_test_copies
 from foldrace.trainer.data.folds import PINNED
+from foldrace.trainer.data.labels import Labels
 from foldrace.trainer.training_data import open_training_data, plan_examples
 
 TRAIN = "id,text,label\n" + "".join(f"t{i},{i}번째 문장이다,{'ab'[i % 2]}\n" for i in range(12))
@@ -159,6 +161,39 @@ def test_a_run_with_extra_rows_has_a_data_folder_of_its_own_and_says_how_many(fi
     assert data.identity == Identity.of(data.study)
     assert "          extra: 2 of these only train" in describe_study(data)
     assert not any("only train" in line for line in describe_study(without))
+
+
+# Test rows that are training rows
+
+
+@pytest.mark.parametrize("labels", ["", ",b"])
+def test_test_rows_that_are_training_rows_are_counted_and_nothing_more(files: Path, labels: str) -> None:
+    header = f"id,text{',label' if labels else ''}\n"
+    rows = "".join(f"{i},{text}{labels}\n" for i, text in enumerate(["새 문장", "3번째  문장이다", "4번째 문장이다"]))
+    study, fixed = study_of(files), study_of(files, searched=False)
+    assert check_final(fixed) == []
+    (files / "test.csv").write_text(header + rows, encoding="utf-8")
+    told = "warning   2 of the 3 test rows are training rows too: models are trained on them"
+
+    lines = describe_study(open_training_data(study, Workspace(files / "runs", "s")))
+
+    assert lines[lines.index("          test: 3 rows") + 1] == told
+    assert not [line for line in lines if "accuracy" in line]
+    assert check_final(fixed) == [told]
+
+
+def test_a_test_row_with_the_first_text_of_a_training_pair_or_with_other_entities_is_none_of_them() -> None:
+    pair, other = (Example("1", "비가 온다", None, None, 0, pair) for pair in ("맑다", "젖는다"))
+    rain, comes = Entity("비", 0, 0, None), Entity("온다", 3, 4, None)
+    relation, turned = (Example("1", "비가 온다", *entities, 0) for entities in ((rain, comes), (comes, rain)))
+
+    def told(*rows: Example) -> list[str]:
+        training, test = (Examples((row,), Labels(("a",), (0,)), 0, ()) for row in rows)
+        return warn_of_test_copies(training, test)
+
+    assert (told(pair, other), told(relation, turned)) == ([], [])
+    assert told(pair, pair) == told(relation, relation)
+    assert "1 of the 1 test rows" in told(pair, pair)[0]
 
 
 # Several files

@@ -33,6 +33,20 @@ def describe_extra(examples: Examples) -> str:
     return f"{examples.extra} of these only train{left_out}"
 
 
+def warn_of_test_copies(training: Examples, test: Examples | None) -> list[str]:
+    """A line where test rows are training rows too: the same texts with the same entities. None where none is."""
+    rows = () if test is None else test.rows
+    known = {_content(example) for example in training.rows}
+    copies = sum(_content(example) in known for example in rows)
+    told = f"warning   {copies} of the {len(rows)} test rows are training rows too: models are trained on them"
+    return [told] if copies else []
+
+
+def _content(example: Example) -> Hashable:
+    pair = None if example.pair is None else normalise_sentence(example.pair)
+    return normalise_sentence(example.sentence), pair, example.entities
+
+
 def _with_extra(training: Examples, test: Examples | None, data: Data) -> Examples:
     files = [DataFile.read(path) for path in data.extra]
     rows = read_rows(files, ColumnNames(data).beside(training.task))
