@@ -8,9 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from foldrace.errors import FoldraceError
 from foldrace.search.study_store import study_exists
-from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_url
+from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_file, sqlite_url, without_password
 from foldrace.storage.database import Database
+from foldrace.storage.engine.sqlite import discard_unused
 from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.server.place import ServerPlace
@@ -41,6 +43,8 @@ def open_session(
 ) -> Iterator[Session]:
     """Open a study's workspace below `root`, and its database: its own, or a file in the workspace.
 
+    A database that is made for what is then refused does not stay.
+
     Args:
         wait_seconds: how long to wait for a database that does not answer yet.
         retries: how long to wait for one that ceases to.
@@ -49,12 +53,40 @@ def open_session(
         StorageError: the database cannot be opened, or is not there and `create` is False.
     """
     workspace = Workspace(root, study.name)
+    if create:
+        refuse_missing_folder(study, workspace)
     url = storage_url(study, workspace)
+    made = _missing_file(url) if create else None
     database = Database.open(url, wait_seconds, create=create, retries=retries)
     try:
         yield Session(study, workspace, database)
+    except FoldraceError:
+        database.close()
+        if made is not None:
+            discard_unused(made)
+        raise
     finally:
         database.close()
+
+
+def _missing_file(url: str) -> Path | None:
+    """The SQLite file of a URL where it is not there."""
+    parsed = parse(url)
+    return sqlite_file(parsed) if parsed.drivername == "sqlite" and not sqlite_file(parsed).exists() else None
+
+
+def refuse_missing_folder(study: Study, workspace: Workspace) -> None:
+    """Raise StorageError where the study's SQLite file would lie in a folder that is not there, unless it is the run's.
+
+    Also where the URL of its storage is none.
+    """
+    if study.search.storage in (None, IN_WORKSPACE):
+        return
+    url = parse(study.search.storage)
+    folder = sqlite_file(url).parent
+    if url.drivername == "sqlite" and folder != workspace.folder and not folder.is_dir():
+        wrong = f"search.storage = {without_password(url)}: no folder {folder}"
+        raise StorageError(f"{wrong}; make it, or give the path of a file in another one")
 
 
 def start_storage(study: Study, root: Path) -> None:

@@ -16,7 +16,13 @@ from pydantic import ValidationError
 from foldrace.errors import did_you_mean, has_url_with_password
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.messages import explain
-from foldrace.studies.overrides import absolute, apply_override, parse_override, set_key, with_absolute_files
+from foldrace.studies.overrides import (
+    absolute,
+    absolute_storage,
+    apply_override,
+    parse_override,
+    with_absolute_files,
+)
 from foldrace.studies.sections import is_sample
 from foldrace.studies.study import NAME, NAME_RULE, Study, StudyError
 
@@ -56,7 +62,7 @@ def load(
             raise StudyError(f"--as {name}: {NAME_RULE}")
         raw["name"] = name
     if storage := os.environ.get(STORAGE_VARIABLE):
-        set_key(raw, "search.storage", storage)
+        apply_override(raw, "search.storage", storage)
     given = list(overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides))
     for key, value in given:
         apply_override(raw, key, value)
@@ -245,4 +251,7 @@ def _with_absolute_paths(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]
     match raw:
         case {"search": {"prior": list(priors), **rest}}:
             found["search"] = {**rest, "prior": with_absolute_files(priors, folder)}
+    match found:
+        case {"search": {"storage": storage, **rest}}:
+            found["search"] = {**rest, "storage": absolute_storage(storage, folder)}
     return found

@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from foldrace.studies.data import PATH_KEYS
 from foldrace.studies.sections import is_sample
@@ -11,6 +12,7 @@ from foldrace.studies.settings import SHOWN
 from foldrace.studies.study import StudyError, is_file
 
 _PATHS = {f"data.{key}" for key in PATH_KEYS}
+_RELATIVE_SQLITE = re.compile(r"sqlite:///(?!:memory:)([^/?].*)", re.DOTALL)
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -36,6 +38,8 @@ def apply_override(raw: dict[str, Any], key: str, value: Any) -> None:
         value = with_absolute_files(value, Path())
     elif key == "final.submission" and isinstance(value, str) and is_sample(value):
         value = str(Path(value).absolute())
+    elif key == "search.storage":
+        value = absolute_storage(value, Path())
     set_key(raw, key, value)
     section, _, knob = key.partition(".")
     if section == "training" and not isinstance(value, dict):
@@ -53,6 +57,12 @@ def absolute(value: Any, folder: Path) -> Any:
 def with_absolute_files(priors: list[Any], folder: Path) -> list[Any]:
     """The entries of `search.prior`, with files that begin at a folder."""
     return [str((folder / one).absolute()) if isinstance(one, str) and is_file(one) else one for one in priors]
+
+
+def absolute_storage(storage: Any, folder: Path) -> Any:
+    """The URL of a database, where the path of an SQLite file begins at a folder; what is none stays."""
+    match = _RELATIVE_SQLITE.fullmatch(storage) if isinstance(storage, str) else None
+    return f"sqlite:///{quote(str(folder.absolute()))}/{match[1]}" if match else storage
 
 
 def set_key(raw: dict[str, Any], key: str, value: Any) -> None:

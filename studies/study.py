@@ -68,8 +68,8 @@ class Search(Section):
         gpu_hours, fold_epochs: of all workers together, from the study's beginning; when they are used, it ends.
         patience: so many trials end in a row without a better one, and the study ends.
         target: a value of the metric that ends the study.
-        storage: the URL of a database; a relative SQLite path begins in the current folder. `workspace`: the server
-            of the workspace itself. None: a file with the run.
+        storage: the URL of a database; a relative SQLite path begins at the folder of the study file. `workspace`: the
+            server of the workspace itself. None: a file with the run.
         checkpoint_minutes: between two checkpoints of a fold.
         lease_seconds: a worker that is silent for so long loses its trial.
         baseline: the values of the first trials, by knob: of one, or of several in their order.

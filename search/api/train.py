@@ -10,10 +10,16 @@ from weakref import finalize
 
 from foldrace.errors import short_repr
 from foldrace.search.api.naming import Named, as_study, find_workspace, load, open_run, refuse_run
-from foldrace.search.session import VIEW, Session, open_session, refuse_other_database, start_storage
+from foldrace.search.session import (
+    VIEW,
+    Session,
+    open_session,
+    refuse_missing_folder,
+    refuse_other_database,
+    start_storage,
+)
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import SlotError, slots
-from foldrace.storage.address import IN_WORKSPACE, parse
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import Workspace, is_run
 from foldrace.studies.study import Study
@@ -65,9 +71,8 @@ def check(study: Named, *, devices: str = "auto", workspace: str | Path | None =
         SlotError: the devices asked for cannot be used.
     """
     asked, places, root = as_study(study), slots(devices), find_workspace(study, workspace)
-    if asked.search.storage not in (None, IN_WORKSPACE):
-        parse(asked.search.storage)
     of_run = Workspace(root, asked.name)
+    refuse_missing_folder(asked, of_run)
     of_run.refuse_unwritable()
 
     from foldrace.search.launch.preflight import Preflight

@@ -114,6 +114,24 @@ class Sqlite:
                     raise
 
 
+def discard_unused(path: Path) -> None:
+    """Remove the file of a database in which no study is, unless somebody has it open."""
+    with suppress(sqlite3.Error, OSError), closing(sqlite3.connect(path, timeout=0)) as connection:
+        if _has_studies(connection):
+            return
+        # To leave the write-ahead log, SQLite has to be alone with the file; it then stays so until the end.
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("BEGIN EXCLUSIVE")
+        if not _has_studies(connection):
+            path.unlink()
+            Path(f"{path}.lock").unlink(missing_ok=True)
+
+
+def _has_studies(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM studies LIMIT 1").fetchone() is not None
+
+
 def _set_up(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # `_begin` begins; the driver would begin late, and not IMMEDIATE
     connection.execute("PRAGMA synchronous=FULL")

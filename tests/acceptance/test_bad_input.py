@@ -72,14 +72,14 @@ def test_a_model_that_is_not_there_is_refused_before_the_study_is_made(foldrace:
 
     assert "nobody/nothing" in line
     assert "--set model.name=FOLDER" in line
-    assert "no study demo" in refusal(foldrace("status", "demo"))
+    assert "no run demo there" in refusal(foldrace("status", "demo"))
 
 
 def test_a_prior_that_is_not_there_is_refused_before_the_study_is_made(foldrace: Command, tmp_path: Path) -> None:
     line = refusal(foldrace("run", "demo", "--from", "nowhere", "--from", "shipped"))
 
     assert line == f"foldrace: search.prior: nowhere: no run of that name in {tmp_path / 'runs'}; there: none"
-    assert "no study demo" in refusal(foldrace("status", "demo"))
+    assert "no run demo there" in refusal(foldrace("status", "demo"))
 
 
 def test_final_without_a_test_file_is_refused(finished: Finished, tmp_path: Path) -> None:
@@ -176,12 +176,21 @@ def test_seeds_that_are_no_numbers_are_refused(foldrace: Command) -> None:
 
 def test_a_device_that_does_not_work_is_refused_before_a_trial_is_taken(foldrace: Command) -> None:
     assert "expected auto, cpu or cuda" in refusal(foldrace("worker", "demo", "--device", "gpu"))
-    assert "no study demo" in refusal(foldrace("status", "demo"))
+    assert "no run demo there" in refusal(foldrace("status", "demo"))
 
 
 def test_a_worker_with_a_short_lease_leaves_no_study(foldrace: Command) -> None:
     assert "three heartbeats" in refusal(foldrace("worker", "demo", "--set", "search.lease_seconds=29"))
-    assert "no study demo" in refusal(foldrace("status", "demo"))
+    assert "no run demo there" in refusal(foldrace("status", "demo"))
+
+
+@pytest.mark.parametrize("command", ["check", "run", "worker"])
+def test_the_folder_of_a_sqlite_file_is_not_made(foldrace: Command, tmp_path: Path, command: str) -> None:
+    line = refusal(foldrace(command, "demo", "--set", "search.storage=sqlite:///none/x.db"))
+
+    wrong = f"search.storage = sqlite:///{tmp_path}/none/x.db: no folder {tmp_path}/none"
+    assert line == f"foldrace: {wrong}; make it, or give the path of a file in another one"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["run", "worker", "status"])

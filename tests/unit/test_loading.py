@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from foldrace.storage.address import parse as parse_url
+from foldrace.storage.address import sqlite_file
 from foldrace.studies.loading import SHIPPED, find, load, load_stored, parse
 from foldrace.studies.settings import Range
 from foldrace.studies.study import Search, Study, StudyError
@@ -275,6 +277,27 @@ def test_a_file_of_a_prior_begins_at_the_folder_of_its_study_file(file: Path) ->
     assert load(file, ['search.prior=["old.json"]']).search.prior == (str(Path.cwd() / "old.json"),)
 
 
+def test_a_relative_sqlite_file_begins_at_the_folder_of_its_study_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = file.parent.rename(tmp_path / "a b%41#?")
+    file = Path("../a b%41#?/small.toml")
+
+    of_file = parse_url(str(load(file).search.storage))
+    of_option = parse_url(str(load(file, ["search.storage=sqlite:///set.db"]).search.storage))
+    monkeypatch.setenv("FOLDRACE_STORAGE", "sqlite:///env.db?timeout=5")
+    of_environment = parse_url(str(load(file).search.storage))
+
+    assert sqlite_file(of_file).parent.samefile(folder)
+    assert sqlite_file(of_option) == Path.cwd() / "set.db"
+    assert (sqlite_file(of_environment), of_environment.query["timeout"]) == (Path.cwd() / "env.db", "5")
+
+
+@pytest.mark.parametrize("url", ["sqlite:////abs/x.db", "sqlite:///:memory:", "sqlite://", "workspace", "nonsense"])
+def test_a_storage_that_is_no_relative_file_stays_as_it_is(file: Path, url: str) -> None:
+    assert overridden(file, f"search.storage={url}").search.storage == url
+
+
 def test_an_override_may_search_a_knob_or_fix_one(file: Path) -> None:
     study = overridden(file, "training.lr={low = 1e-5, high = 1e-3, log = true}", "training.gamma=1.0")
 
@@ -308,7 +331,7 @@ def test_an_overridden_path_is_relative_to_the_current_folder(file: Path) -> Non
 
 def test_a_value_that_is_not_toml_is_text(file: Path) -> None:
     assert overridden(file, "model.name=../models/koelectra").model.name == "../models/koelectra"
-    assert overridden(file, "search.storage=sqlite:///a=b.db").search.storage == "sqlite:///a=b.db"
+    assert overridden(file, "search.storage=sqlite:////a=b.db").search.storage == "sqlite:////a=b.db"
 
 
 @pytest.mark.parametrize("override", ["training.lr", "=3", "training..lr=3", "training.LR=3", "lr = 3"])
@@ -360,18 +383,18 @@ def test_one_value_is_no_list(file: Path, override: str, message: str) -> None:
 def test_the_environment_goes_before_the_file_and_an_override_before_both(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert load(file).search.storage == "sqlite:///file.db"
+    assert load(file).search.storage == f"sqlite:///{file.parent}/file.db"
 
     monkeypatch.setenv("FOLDRACE_STORAGE", "postgresql+psycopg://db/env")
 
     assert load(file).search.storage == "postgresql+psycopg://db/env"
-    assert load(file, ["search.storage=sqlite:///set.db"]).search.storage == "sqlite:///set.db"
+    assert load(file, ["search.storage=sqlite:////set.db"]).search.storage == "sqlite:////set.db"
 
 
 def test_an_empty_environment_variable_is_none(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOLDRACE_STORAGE", "")
 
-    assert load(file).search.storage == "sqlite:///file.db"
+    assert load(file).search.storage == f"sqlite:///{file.parent}/file.db"
 
 
 @pytest.mark.parametrize(

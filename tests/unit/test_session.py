@@ -1,11 +1,13 @@
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from foldrace.search.session import open_session
+from foldrace.search.study_store import open_study, study_exists
 from foldrace.studies.durations import parse_duration
-from foldrace.studies.study import Study
+from foldrace.studies.study import Study, StudyError
 
 
 def test_the_database_is_a_file_in_the_workspace_whatever_its_folder_is_called(
@@ -15,6 +17,47 @@ def test_the_database_is_a_file_in_the_workspace_whatever_its_folder_is_called(
 
     with open_session(make_study(), root):
         assert (root / "small/study.db").is_file()
+
+
+def begin(study: Study, root: Path, *, made: bool = False, refused: bool = True) -> None:
+    """Begin a study, which is refused before or after it was made."""
+    with suppress(StudyError), open_session(study, root) as session:
+        if made:
+            open_study(session.database, study)
+        if refused:
+            raise StudyError("refused")
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_database_that_is_made_for_what_is_refused_does_not_stay(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    root, shared = tmp_path / "runs", make_study(storage=f"sqlite:///{tmp_path}/shared.db")
+    before = files_in(tmp_path)
+
+    begin(make_study(), root)
+    begin(shared, root)
+    assert files_in(tmp_path) == before
+
+    begin(make_study(), root, made=True)
+    begin(shared, root, refused=False)
+    begin(shared, root)  # it was there before
+    assert files_in(tmp_path) == sorted([*before, "shared.db", "shared.db.lock", "study.db", "study.db.lock"])
+
+
+def test_a_database_that_somebody_else_has_open_stays(make_study: Callable[..., Study], tmp_path: Path) -> None:
+    study = make_study(storage=f"sqlite:///{tmp_path}/shared.db")
+
+    with ExitStack() as other, suppress(StudyError), open_session(study, tmp_path):
+        session = other.enter_context(open_session(study, tmp_path))
+        other.callback(open_study, session.database, study)
+        raise StudyError("refused")
+
+    with open_session(study, tmp_path, create=False) as session:
+        assert study_exists(session.database, study.name)
 
 
 @pytest.mark.parametrize(
