@@ -1,4 +1,6 @@
-"""Durations as people write them."""
+"""Durations as people write them, and the time limits of commands."""
+
+import time
 
 
 def parse_duration(text: str) -> float:
@@ -19,3 +21,17 @@ def parse_duration(text: str) -> float:
     if number or not total:
         raise ValueError(text)
     return total
+
+
+class TimeLimit:
+    """A time limit that starts when it is made; without `seconds` there is none."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = float("inf") if seconds is None else time.monotonic() + seconds
+
+    def seconds_left(self) -> float:
+        """Until the limit; infinite without one, negative when it is over."""
+        return self._end - time.monotonic()
+
+    def is_over(self) -> bool:
+        return self.seconds_left() <= 0

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foldrace.search.cluster.requeue import Life, requeued
-from foldrace.search.launch.durations import TimeLimit
 from foldrace.search.session import Session, open_session, refuse_other_database
 from foldrace.search.workers.signals import handle_signals
 from foldrace.storage.outages import RetryPolicy
 from foldrace.storage.workers import new_owner
 from foldrace.storage.workspace import Workspace
+from foldrace.studies.durations import TimeLimit
 from foldrace.studies.study import Study
 
 

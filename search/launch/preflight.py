@@ -1,6 +1,5 @@
 """Describes a study before it runs: its data, folds and knobs, and an estimate of its time on this device."""
 
-import math
 import statistics
 import time
 from collections import Counter
@@ -9,10 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 
-from foldrace.search.monitor.columns import aligned
+from foldrace.search.launch.fold_counts import FoldComparison, compare_folds, expected_epochs, plan_of
 from foldrace.search.words import counted, duration, span
 from foldrace.search.workers.slots import Slot
 from foldrace.studies.data import Task
@@ -22,14 +20,14 @@ from foldrace.studies.study import Study
 from foldrace.trainer.data.contradictions import describe_contradictions
 from foldrace.trainer.data.examples import Examples
 from foldrace.trainer.data.extra import describe_extra, warn_of_test_copies
-from foldrace.trainer.data.folds import PINNED, FoldError, FoldPlan, normalise_sentence
+from foldrace.trainer.data.folds import FoldPlan, normalise_sentence
 from foldrace.trainer.data.labels import NO_RELATIONS
 from foldrace.trainer.evaluation import EvaluationRecord
 from foldrace.trainer.modeling.classifier import check_source
 from foldrace.trainer.modeling.devices import DeviceError, autocast_dtype, resolve_device
 from foldrace.trainer.training.loop import train_fold
 from foldrace.trainer.training.tasks import FoldTask, NoRoomError, Progress
-from foldrace.trainer.training_data import TrainingData, excluded_rows, invented_codes, plan_examples
+from foldrace.trainer.training_data import TrainingData, excluded_rows, invented_codes
 
 # Steps that are not timed, and that are. A CUDA device is fast from the second step of a length on.
 TIMING = {"cpu": (3, 8), "cuda": (24, 24)}
@@ -80,7 +78,7 @@ class Preflight:
     def __str__(self) -> str:
         return "\n".join([*self.description, *describe_estimate(self.data.study, self.estimate, self.slots)])
 
-    def compare_folds(self, counts: Sequence[int]) -> "FoldComparison":
+    def compare_folds(self, counts: Sequence[int]) -> FoldComparison:
         """What a trial would cost with other numbers of folds, and which rows would judge it."""
         return compare_folds(self.data, counts)
 
@@ -94,78 +92,6 @@ class Preflight:
         return lines
 
 
-@dataclass(frozen=True)
-class FoldChoice:
-    """What a number of folds would mean for a trial.
-
-    Attributes:
-        fold_epochs: passes over a training part, at the mean of the searched epochs.
-        rows: that go through the model in training; rare labels as often as they are repeated.
-        times: `rows` over those of the study's own number of folds.
-        unscored_labels, unscored_rows: that would only be trained on.
-        smallest: the label with the fewest rows in a validation part, and how many that are.
-        error: why the rows cannot be split so; empty where they can.
-    """
-
-    folds: int
-    fold_epochs: float = math.nan
-    rows: float = math.nan
-    times: float = math.nan
-    unscored_labels: tuple[str, ...] = ()
-    unscored_rows: int = 0
-    smallest: tuple[str, int] = ("", 0)
-    error: str = ""
-
-    @property
-    def cells(self) -> list[str]:
-        if self.error:
-            return [str(self.folds), "-", "-", "-", "-", self.error]
-        left_out = f"{counted(len(self.unscored_labels), 'label')}, {counted(self.unscored_rows, 'row')}"
-        cost = [f"{self.fold_epochs:.0f}", f"{self.rows:,.0f}", f"{self.times:.2f}"]
-        return [str(self.folds), *cost, left_out, f"{self.smallest[0]}, {counted(self.smallest[1], 'row')}"]
-
-
-@dataclass(frozen=True)
-class FoldComparison:
-    """What several numbers of folds would mean for a trial. As text, it is a table."""
-
-    choices: tuple[FoldChoice, ...]
-
-    def __str__(self) -> str:
-        header = ["folds", "fold-epochs", "rows trained", "times the time", "never scored", "fewest rows of a label"]
-        return "\n".join(aligned([header, *(choice.cells for choice in self.choices)]))
-
-
-def compare_folds(data: TrainingData, counts: Sequence[int]) -> FoldComparison:
-    """What these numbers of folds would mean for a trial of a study. Nothing is trained or saved."""
-    folds, epochs = data.study.folds, expected_epochs(data.study)
-
-    def trained(plan: FoldPlan) -> float:
-        return epochs * sum(len(plan.training(fold)) for fold in range(plan.count or 1))
-
-    own, found = trained(_plan(data)), list[FoldChoice]()
-    for count in counts:
-        try:
-            plan = plan_examples(data.examples, folds.model_copy(update={"count": count}))
-        except FoldError as error:
-            found.append(FoldChoice(count, error=str(error)))
-            continue
-        rows, unscored = trained(plan), int((plan.fold == PINNED).sum())
-        judged = plan.pinned_labels, unscored, _smallest(data, plan)
-        found.append(FoldChoice(count, epochs * count, rows, rows / own, *judged))
-    return FoldComparison(tuple(found))
-
-
-def _smallest(data: TrainingData, plan: FoldPlan) -> tuple[str, int]:
-    """The scored label with the fewest rows in a validation part, and how many."""
-    names = data.examples.labels.names
-    parts = [np.bincount(data.labels[plan.validation(k)], minlength=len(names)) for k in range(plan.count)]
-    fewest = np.min(parts, axis=0)
-    is_scored = np.sum(parts, axis=0) > 0
-    label = int(np.where(is_scored, fewest, fewest.max() + 1).argmin())
-    return names[label], int(fewest[label])
-
-
 def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:
     """Time a few steps in a worker's slot, and extrapolate to the search or the final job: training, no evaluations.
 
@@ -173,7 +99,7 @@ def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:
         DeviceError: the device does not work, or has no room for the model.
     """
     resolve_device("cpu" if slot.device == "cpu" else "cuda")
-    plan = _plan(data)
+    plan = plan_of(data)
     torch.set_num_threads(slot.threads)
     task = data.task(typical_knobs(data.study), plan, 0, slot.device)
     try:
@@ -203,19 +129,6 @@ def describe_estimate(study: Study, estimate: TimeEstimate, slots: Sequence[Slot
     return [*lines, f"speed     {speed}: {duration(seconds)} for one worker{together}"]
 
 
-def expected_epochs(study: Study) -> float:
-    """The mean epochs of trials whose knobs are drawn at random."""
-    searched, default = study.searched.get("epochs"), float(study.defaults.epochs)
-    if searched is None:
-        return default
-    ends = (searched.low, searched.high) if isinstance(searched, Range) else searched.choices
-    mean = statistics.mean(float(end) for end in ends)
-    if isinstance(searched, Range) and searched.log and searched.low < searched.high:
-        mean = (searched.high - searched.low) / math.log(searched.high / searched.low)
-    shares = (statistics.mean(one in when for one in study.values(knob)) for knob, when in searched.when.items())
-    return default + math.prod(shares) * (mean - default)
-
-
 def typical_knobs(study: Study) -> Hyperparameters:
     """The knobs of a trial to time: the baseline, and the low end of each knob that it leaves open."""
     low = {knob: s.low if isinstance(s, Range) else s.choices[0] for knob, s in study.searched.items()}
@@ -224,7 +137,7 @@ def typical_knobs(study: Study) -> Hyperparameters:
 
 def describe_study(data: TrainingData) -> list[str]:
     """The data, the folds and the knobs, a line each."""
-    study, rows, plan = data.study, data.examples.rows, _plan(data)
+    study, rows, plan = data.study, data.examples.rows, plan_of(data)
     names = data.examples.labels.names
     counts = Counter(names[row.label] for row in rows if row.label is not None)
     (most, many), (least, few) = counts.most_common()[0], counts.most_common()[-1]
@@ -273,12 +186,6 @@ def _spans(examples: Examples) -> str:
         return ""
     repaired = counted(examples.repaired, "span")
     return f"; {repaired} repaired, {len(examples.mismatched)} that do not match their entity"
-
-
-def _plan(data: TrainingData) -> FoldPlan:
-    """The folds of a search; those of the first seed of a final job, where nothing is searched."""
-    folds, final = data.study.folds, data.study.final
-    return data.plan(folds.count, folds.seed) if data.study.searched else data.final_plan(final.seeds[0])
 
 
 def _seconds_per_step(task: FoldTask) -> float | None:

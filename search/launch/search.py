@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from foldrace.search.launch.durations import TimeLimit
 from foldrace.search.launch.supervision import Engine, RunStopped, run_workers
 from foldrace.search.monitor.completion import what_is_missing
 from foldrace.search.monitor.status import StudyStatus
@@ -16,6 +15,7 @@ from foldrace.search.workers.process import GIVEN_UP
 from foldrace.storage.errors import StorageError
 from foldrace.storage.trackers.protocol import NOTICES
 from foldrace.storage.workers import set_control
+from foldrace.studies.durations import TimeLimit
 from foldrace.studies.study import Study
 from foldrace.trainer.data.extra import read_data
 

@@ -8,7 +8,8 @@ import pytest
 from foldrace.errors import FoldraceError
 from foldrace.search.api.train import check
 from foldrace.search.cli.options import parse_counts
-from foldrace.search.launch.preflight import TimeEstimate, describe_estimate, expected_epochs
+from foldrace.search.launch.fold_counts import expected_epochs
+from foldrace.search.launch.preflight import TimeEstimate, describe_estimate
 from foldrace.search.workers.slots import Slot
 from foldrace.storage.errors import StorageError
 from foldrace.studies.loading import load
