@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from foldrace.search.words import another_words
 from foldrace.storage import optuna_rows, tables, workers
 from foldrace.storage.address import without_password, without_secrets
 from foldrace.storage.database import Database
@@ -233,7 +234,7 @@ def _find_or_make(connection: sa.Connection, name: str, identity: Identity, text
     if made:
         _fill(connection, study_id, identity)
     else:
-        _refuse_changes(connection, _stored(connection, study_id, name), identity, "--as NEW_NAME makes another")
+        _refuse_changes(connection, _stored(connection, study_id, name), identity, another_words(name))
     _set_study_attr(connection, study_id, TOML, text)
     return study_id
 

@@ -31,3 +31,9 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def another_words(name: str) -> str:
+    """What to do where a search, or a job of one, is there with other settings."""
+    keeps = "" if "/" in name else f", --as NEW_NAME --from {name} one that keeps what is known"
+    return f"--as NEW_NAME makes another{keeps}"

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ from foldrace.search.session import (
 )
 from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import SlotError, slots
+from foldrace.storage.address import sqlite_url
+from foldrace.storage.database import Database
 from foldrace.storage.errors import StorageError
 from foldrace.storage.workspace import Workspace, is_run
 from foldrace.studies.study import Study
@@ -68,6 +70,7 @@ def check(study: Named, *, devices: str = "auto", workspace: str | Path | None =
     Raises:
         StudyError, DataError: the study or its data has a fault.
         StorageError: the workspace cannot be written, or the URL of the storage is wrong.
+        FoldraceError: the source of a prior cannot be read.
         SlotError: the devices asked for cannot be used.
     """
     asked, places, root = as_study(study), slots(devices), find_workspace(study, workspace)
@@ -78,8 +81,9 @@ def check(study: Named, *, devices: str = "auto", workspace: str | Path | None =
     from foldrace.search.launch.preflight import Preflight
     from foldrace.trainer.training_data import open_training_data
 
+    priors = _priors(asked, of_run)
     data = open_training_data(asked, of_run) if is_run(of_run.folder) else _open_aside(asked)
-    return Preflight(data, places, _changes_since_run(asked, root))
+    return Preflight(data, places, _changes_since_run(asked, root), priors)
 
 
 def _open_aside(study: Study) -> "TrainingData":
@@ -90,6 +94,22 @@ def _open_aside(study: Study) -> "TrainingData":
         data = open_training_data(study, Workspace(stack.enter_context(TemporaryDirectory()), study.name))
         finalize(data, stack.pop_all().close)
         return data
+
+
+def _priors(study: Study, workspace: Workspace) -> tuple[str, ...]:
+    """How the study would use each prior that it does not have yet, in lines; it need not have a database."""
+    if not study.search.prior:
+        return ()
+
+    from foldrace.search.launch.search import prior_lines
+
+    with ExitStack() as stack:
+        try:
+            session = stack.enter_context(open_session(study, workspace.root, create=False, retries=VIEW))
+        except StorageError:
+            file = Path(stack.enter_context(TemporaryDirectory()), "empty.db")
+            session = Session(study, workspace, stack.enter_context(closing(Database.open(sqlite_url(file)))))
+        return tuple(prior_lines(session))
 
 
 def _changes_since_run(study: Study, root: Path) -> str:

@@ -64,6 +64,7 @@ def check(
         int | None, typer.Option("--trials", min=1, help="Reckon with so many trials, not the file's.")
     ] = None,
     name: NameOption = None,
+    from_: FromOption = [],
     devices: Annotated[
         str, typer.Option("--devices", help="Where to time a few steps: auto, cpu, or CUDA indices such as 0,1,3.")
     ] = "auto",
@@ -77,7 +78,7 @@ def check(
 
     counts = [] if folds is None else parse_counts(folds)
     workspace = find_workspace(study, workspace, name)
-    found = train.check(load_study(study, set_, trials, name), devices=devices, workspace=workspace)
+    found = train.check(load_study(study, set_, trials, name, from_), devices=devices, workspace=workspace)
     print_lines(found.description)
     print_lines(describe_estimate(found.data.study, found.estimate, found.slots))
     if counts:

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 
 from foldrace.search.launch.fold_counts import FoldComparison, compare_folds, expected_epochs, plan_of
-from foldrace.search.words import counted, duration, span
+from foldrace.search.words import another_words, counted, duration, span
 from foldrace.search.workers.slots import Slot
 from foldrace.studies.data import Task
 from foldrace.studies.knobs import Hyperparameters
@@ -57,6 +57,7 @@ class Preflight:
 
     Attributes:
         changes: what it has otherwise than the run of its name, in words; empty where nothing differs.
+        priors: what each prior would give, a line each.
 
     Raises:
         DataError: at `estimate`, where more of the tokens is unknown than the study allows.
@@ -67,6 +68,7 @@ class Preflight:
     data: TrainingData
     slots: tuple[Slot, ...]
     changes: str = ""
+    priors: tuple[str, ...] = ()
 
     @cached_property
     def estimate(self) -> TimeEstimate:
@@ -88,8 +90,8 @@ class Preflight:
         lines = describe_study(self.data)
         if self.changes:
             there = f"a run of this name is there with other settings: {self.changes}"
-            lines.append(f"edited    {there}; `run` refuses this one, --as NEW_NAME makes another")
-        return lines
+            lines.append(f"edited    {there}; `run` refuses this one, {another_words(self.data.study.name)}")
+        return [*lines, *self.priors]
 
 
 def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:

@@ -121,7 +121,7 @@ def test_a_study_file_that_changed_under_its_run_is_refused_with_what_differs(fi
     line = refusal(foldrace_in(finished.folder, *changed))
 
     assert "training.lr is 0.002, was 0.001" in line
-    assert "--as NEW_NAME" in line
+    assert line.endswith("; --as NEW_NAME makes another, --as NEW_NAME --from demo one that keeps what is known")
 
 
 def test_what_reads_says_that_a_study_file_was_edited(finished: Finished, tmp_path: Path) -> None:
@@ -138,7 +138,8 @@ def test_what_reads_says_that_a_study_file_was_edited(finished: Finished, tmp_pa
     assert f"edited    the study file is no longer that of the run: {told}; shown is the run" in status.stdout
     assert report.returncode == 0
     assert told in page.read_text(encoding="utf-8")
-    assert f"a run of this name is there with other settings: {told}; `run` refuses this one" in check.stdout
+    assert f"a run of this name is there with other settings: {told}; `run` refuses this one, " in check.stdout
+    assert "--as NEW_NAME --from demo" in check.stdout
     assert "edited" not in foldrace_in(finished.folder, "status", "demo").stdout
 
 

@@ -10,10 +10,12 @@ from foldrace.search.api.train import check
 from foldrace.search.cli.options import parse_counts
 from foldrace.search.launch.fold_counts import expected_epochs
 from foldrace.search.launch.preflight import TimeEstimate, describe_estimate
+from foldrace.search.session import open_session
 from foldrace.search.workers.slots import Slot
 from foldrace.storage.errors import StorageError
 from foldrace.studies.loading import load
 from foldrace.studies.study import Study
+from tests.support.earlier_studies import search
 
 DROPOUT = {"low": 0.0, "high": 0.3}
 MOMENTUM = {"momentum": {"low": 0.5, "high": 0.9, "when": {"optimizer": "sgd"}}}
@@ -106,6 +108,24 @@ def test_a_check_leaves_nothing_where_there_is_no_run(tmp_path: Path) -> None:
 
     assert not folder.parents[1].exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_says_what_each_prior_would_give(tmp_path: Path) -> None:
+    with open_session(load("demo", name="old"), tmp_path) as session:
+        search(session, 3, lambda sampled: 0.7 + 0.1 * float(sampled["dropout"]))
+
+    def told(*overrides: str) -> list[str]:
+        found = check(load("demo", overrides), devices="cpu", workspace=tmp_path)
+        return [line for line in found.description if line.startswith("prior")]
+
+    assert told() == []
+    assert told('search.prior=["old"]') == ["prior     old: 3 trials taken over"]
+    assert told('search.prior=["old"]', "search.metric=macro_f1")[0].startswith(
+        "prior     old: not used: its metric is "
+    )
+    with pytest.raises(FoldraceError, match=r"^search\.prior: nobody: no run of that name in "):
+        told('search.prior=["nobody"]')
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_check_of_a_run_takes_its_tokenizer_and_its_folds(tmp_path: Path) -> None:
