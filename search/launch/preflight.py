@@ -122,13 +122,28 @@ def estimate_time(data: TrainingData, slot: Slot) -> TimeEstimate:
 def describe_estimate(study: Study, estimate: TimeEstimate, slots: Sequence[Slot]) -> list[str]:
     """The compute and the time of a study, a line each; `slots` are those of the workers that would run here."""
     budget = counted(study.search.trials, "trial") if study.searched else "a final job"
-    lines = [f"budget    {budget}, {estimate.fold_epochs:.0f} fold-epochs without pruning"]
-    if estimate.rows_per_second is None or estimate.hours is None:
+    ends, hours = _latest_end(study, estimate)
+    lines = [f"budget    {budget}, {estimate.fold_epochs:.0f} fold-epochs without pruning{ends}"]
+    if estimate.rows_per_second is None or hours is None:
         return [*lines, "speed     not measured: a fold has too few steps to time"]
-    seconds = estimate.hours * 3600
+    seconds = hours * 3600
     together = f", {duration(seconds / len(slots))} for the {len(slots)} that run here" if len(slots) > 1 else ""
     speed = f"{estimate.rows_per_second:.0f} rows/s ({slots[0].device}, {estimate.precision})"
     return [*lines, f"speed     {speed}: {duration(seconds)} for one worker{together}"]
+
+
+def _latest_end(study: Study, estimate: TimeEstimate) -> tuple[str, float | None]:
+    """Which budgets end a search before its trials do, in words, and the hours of one worker until then."""
+    search, hours, ends = study.search, estimate.hours, list[str]()
+    if not study.searched:
+        return "", hours
+    if search.fold_epochs is not None and search.fold_epochs < estimate.fold_epochs:
+        ends.append(f"{search.fold_epochs:g} fold-epochs")
+        hours = None if hours is None else hours * search.fold_epochs / estimate.fold_epochs
+    if search.gpu_hours is not None and (hours is None or search.gpu_hours < hours):
+        ends.append(f"{search.gpu_hours:g} GPU hours")
+        hours = None if hours is None else search.gpu_hours
+    return f"; it ends after {' or '.join(ends)} at the latest" if ends else "", hours
 
 
 def typical_knobs(study: Study) -> Hyperparameters:

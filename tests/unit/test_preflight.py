@@ -57,6 +57,31 @@ def test_an_estimate_is_said_in_a_fitting_unit_or_not_at_all(
     assert lines == ["budget    1 trial, 6 fold-epochs without pruning", said]
 
 
+@pytest.mark.parametrize(
+    ("budgets", "hours", "ends", "time"),
+    [
+        (["fold_epochs=40"], 6.0, "; it ends after 40 fold-epochs at the latest", "2.0 h for one worker, 60 min for"),
+        (["fold_epochs=130"], 6.0, "", "6.0 h for one worker, 3.0 h for"),
+        (["gpu_hours=1"], 6.0, "; it ends after 1 GPU hours at the latest", "60 min for one worker, 30 min for"),
+        (["gpu_hours=7"], 6.0, "", "6.0 h for one worker"),
+        (["fold_epochs=40", "gpu_hours=1"], 6.0, "; it ends after 40 fold-epochs or 1 GPU hours", "60 min for one"),
+        (["fold_epochs=40", "gpu_hours=3"], 6.0, "; it ends after 40 fold-epochs at the latest", "2.0 h for one"),
+        (["fold_epochs=40", "gpu_hours=3"], None, "; it ends after 40 fold-epochs or 3 GPU hours", "not measured"),
+    ],
+)
+def test_an_estimate_knows_the_budgets_that_end_the_search_first(
+    budgets: list[str], hours: float | None, ends: str, time: str
+) -> None:
+    study = load("demo", [f"search.{budget}" for budget in budgets])
+    estimate = TimeEstimate(None if hours is None else 400.0, "fp32", 120.0, hours)
+
+    budget, speed = describe_estimate(study, estimate, [Slot(0, "cpu", 1), Slot(1, "cpu", 1)])
+
+    assert budget.partition("without pruning")[2].startswith(ends)
+    assert bool(budget.partition("without pruning")[2]) == bool(ends)
+    assert time in speed
+
+
 @pytest.mark.parametrize("workspace", ["file", "file/runs", "/proc/runs"])
 def test_a_workspace_that_cannot_be_written_is_said_before_the_data_is_read(tmp_path: Path, workspace: str) -> None:
     (tmp_path / "file").touch()
