@@ -150,8 +150,10 @@ def against(status: StudyStatus) -> str:
 
 
 def compute(status: StudyStatus) -> str:
-    """What the search has spent, and what pruning has saved."""
+    """What the search has spent, and what pruning has saved; a job has neither budgets nor pruning."""
     spent, search, used = status.fold_epochs, status.study.search, status.usage
+    if status.is_final:
+        return f"{spent.spent:.0f} fold-epochs spent"
     whole = spent.spent + spent.saved
     saved = f", {spent.saved:.0f} ({spent.saved / whole:.0%}) saved by pruning" if spent.saved else ""
     of = "" if search.fold_epochs is None else f" of {search.fold_epochs:g}"

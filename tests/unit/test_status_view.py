@@ -96,6 +96,8 @@ def test_a_search_with_budgets_shows_what_is_used(status: StudyStatus) -> None:
     assert "30 of 40 fold-epochs spent, 90 (75%) saved by pruning, 1.50 of 2 GPU hours" in "\n".join(
         status_lines(status)
     )
+    of_job = replace(status, name="small/final-1", usage=None, fold_epochs=FoldEpochs(54.0, 0.0))
+    assert "compute   54 fold-epochs spent" in status_lines(of_job)
 
 
 @pytest.mark.parametrize(
