@@ -19,6 +19,7 @@ from foldrace.studies.durations import TimeLimit
 from foldrace.studies.study import Study
 from foldrace.trainer.data.extra import read_data
 
+_TIME_OVER = "the time of --hours is over; the same command continues it"
 UNDONE = 1  # the exit status of a run that has not done what was asked for
 
 
@@ -32,17 +33,20 @@ class FinishedSearch:
         status: None when no worker has made the study, or the database does not answer any more.
         error: what is missing of what was asked for, or why the database does not answer; else empty.
         tokens: what is said of the tokens of its data; empty where nothing is.
+        stopped: why it ended before its work was done, where the user wanted that; else empty.
     """
 
     exit_status: int
     status: StudyStatus | None
     error: str = ""
     tokens: str = ""
+    stopped: str = ""
 
     def __str__(self) -> str:
         tokens = f"tokens    {self.tokens}\n" if self.tokens else ""
         missing = f"\nnot done  {self.error}" if self.error else ""
-        return self.error if self.status is None else f"{tokens}{self.status}{missing}"
+        stopped = f"\nstopped   {self.stopped}" if self.stopped else ""
+        return self.error if self.status is None else f"{tokens}{self.status}{missing}{stopped}"
 
 
 def check_search(study: Study) -> None:
@@ -139,13 +143,14 @@ def close_search(session: Session, exit_status: int, *, was_to_stop: bool = Fals
         status = find_status(session.database, name)
         if status is None:
             gone = "not in its database: no worker has made it, or another program has deleted or renamed it"
-            told = "nothing was begun" if exit_status > GIVEN_UP else gone
+            told = _TIME_OVER if was_to_stop else "nothing was begun" if exit_status > GIVEN_UP else gone
             return FinishedSearch(exit_status or UNDONE, None, f"study     {name}: {told}")
         status = with_assessment(session.database, status)
         tokens, missing = read_tokens(session.database, name), ""
         if exit_status <= GIVEN_UP:  # not stopped by a signal
             missing = what_is_missing(status, was_to_stop=was_to_stop)
-        return FinishedSearch(exit_status or UNDONE * bool(missing), status, missing, tokens)
+        stopped = _TIME_OVER if was_to_stop and not exit_status and status.state != "done" else ""
+        return FinishedSearch(exit_status or UNDONE * bool(missing), status, missing, tokens, stopped)
     except StorageError as error:
         continues = f"study     {name}: {error}; the same command continues it"
         return FinishedSearch(exit_status or error.status, None, continues)

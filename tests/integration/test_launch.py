@@ -43,6 +43,7 @@ def test_a_study_that_is_not_there_is_left_to_the_first_worker(session: Session)
     assert continue_search(session) == 0
     assert not study_exists(session.database, "small")
     assert close_search(session, 0).status is None
+    assert str(close_search(session, 0, was_to_stop=True)).startswith("study     small: the time of --hours is over; ")
 
 
 def in_file(study: Study, storage: Path) -> Study:
@@ -134,6 +135,8 @@ def test_a_run_exits_0_only_when_what_was_asked_for_is_done(
     assert finished.exit_status == (1 if said else 0)
     assert said in finished.error
     assert ("not done" in str(finished)) == bool(said)
+    is_early = was_to_stop and len(ends) < 3
+    assert ("\nstopped   the time of --hours is over; the same command continues it" in str(finished)) == is_early
 
 
 def test_a_signal_ends_a_run_with_what_it_has_begun(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
