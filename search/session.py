@@ -13,10 +13,10 @@ from foldrace.search.study_store import study_exists
 from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_file, sqlite_url, without_password
 from foldrace.storage.database import Database
 from foldrace.storage.engine.sqlite import discard_unused
-from foldrace.storage.errors import StorageError
+from foldrace.storage.errors import OutageError, StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.server.place import ServerPlace
-from foldrace.storage.workspace import Workspace
+from foldrace.storage.workspace import WORKSPACE, Workspace
 from foldrace.studies.loading import load_stored
 from foldrace.studies.study import Study
 
@@ -57,7 +57,8 @@ def open_session(
         refuse_missing_folder(study, workspace)
     url = storage_url(study, workspace)
     made = _missing_file(url) if create else None
-    database = Database.open(url, wait_seconds, create=create, retries=retries)
+    with telling_start(study.search.storage, workspace.root):
+        database = Database.open(url, wait_seconds, create=create, retries=retries)
     try:
         yield Session(study, workspace, database)
     except FoldraceError:
@@ -67,6 +68,19 @@ def open_session(
         raise
     finally:
         database.close()
+
+
+@contextmanager
+def telling_start(storage: str | None, root: Path) -> Iterator[None]:
+    """Name the command that starts the workspace's own server, where that is the storage and does not answer."""
+    try:
+        yield
+    except OutageError as error:
+        if storage != IN_WORKSPACE:
+            raise
+        there = "" if root.absolute() == WORKSPACE.absolute() else f" --workspace {root}"
+        cure = f"`foldrace database start{there}` starts the workspace's database"
+        raise OutageError(f"{cure}, which does not answer: {error}") from error
 
 
 def _missing_file(url: str) -> Path | None:

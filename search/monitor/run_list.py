@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from foldrace.errors import FoldraceError, printable
 from foldrace.search.monitor.columns import aligned
 from foldrace.search.monitor.status_reader import read_status
-from foldrace.search.session import open_session
+from foldrace.search.session import open_session, telling_start
 from foldrace.search.study_store import name_of_run
 from foldrace.storage import tables
 from foldrace.storage.address import IN_WORKSPACE
@@ -76,9 +76,10 @@ def read_studies(url: str, workspace: Path) -> list[RunSummary]:
     Raises:
         StorageError: it does not answer, or is none of ours.
     """
-    if url == IN_WORKSPACE:
-        url = ServerPlace(workspace).url().render_as_string(hide_password=False)
-    with closing(Database.open(url, create=False, retries=_ONCE)) as database:
+    address = ServerPlace(workspace).url().render_as_string(hide_password=False) if url == IN_WORKSPACE else url
+    with telling_start(url, workspace):
+        opened = Database.open(address, create=False, retries=_ONCE)
+    with closing(opened) as database:
         query = sa.select(tables.studies.c.study_name)
         names = set(database.read(lambda connection: connection.execute(query).scalars().all()))
         return _newest_first([_read_or_say(database, name) for name in sorted({n.partition("/")[0] for n in names})])

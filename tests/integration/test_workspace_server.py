@@ -14,15 +14,18 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from foldrace.search.api import inspect
 from foldrace.search.cli.main import app
+from foldrace.search.monitor.run_list import read_runs, read_studies
 from foldrace.search.session import open_session
-from foldrace.storage.errors import DiskError, StorageError
+from foldrace.storage.errors import DiskError, OutageError, StorageError
 from foldrace.storage.server import lifecycle
 from foldrace.storage.server.account import server_account
 from foldrace.storage.server.data_folder import refuse_network
 from foldrace.storage.server.lifecycle import ServerOptions, server_status, start_server, stop_server
 from foldrace.storage.server.place import ServerPlace
 from foldrace.storage.server.programs import ProgramError, find_programs
+from foldrace.storage.workspace import Workspace
 from foldrace.studies.loading import load
 from tests.support.workspace_servers import open_workspace, postmaster
 
@@ -113,6 +116,22 @@ def test_a_server_that_was_killed_or_stopped_starts_again_at_its_port(root: Path
     assert start_server(root).address.port == port
     with pytest.raises(StorageError, match="runs with other settings; stop it first"):
         start_server(root, ServerOptions(host="*"))
+
+
+def test_a_server_that_is_stopped_is_told_with_what_starts_it(root: Path) -> None:
+    start_server(root)
+    stop_server(root)
+    study, told = load("demo", ["search.storage=workspace"]), []
+    Workspace(root, "demo").folder.mkdir()
+    Workspace(root, "demo").study_file.write_text(study.to_toml(), encoding="utf-8")
+    (run,) = read_runs(root)
+    for ask in (lambda: inspect.status(study, workspace=root), lambda: read_studies("workspace", root)):
+        with pytest.raises(OutageError) as caught:
+            ask()
+        told.append(str(caught.value))
+    cure = f"`foldrace database start --workspace {root}` starts the workspace's database, which does not answer: "
+    assert all(one.startswith(cure) for one in (*told, run.error))
+    start_server(root)
 
 
 def test_another_machine_starts_it_only_where_it_was_stopped(root: Path) -> None:
