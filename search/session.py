@@ -3,8 +3,9 @@
 Nothing here imports torch.
 """
 
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_file, sqlite_ur
 from foldrace.storage.database import Database
 from foldrace.storage.engine.sqlite import discard_unused
 from foldrace.storage.errors import OutageError, StorageError
+from foldrace.storage.files.at_work import is_at_work
 from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.server.place import ServerPlace
+from foldrace.storage.workers import begun_studies
 from foldrace.storage.workspace import WORKSPACE, Workspace
 from foldrace.studies.loading import load_stored
 from foldrace.studies.study import Study
@@ -87,6 +90,34 @@ def _missing_file(url: str) -> Path | None:
     """The SQLite file of a URL where it is not there."""
     parsed = parse(url)
     return sqlite_file(parsed) if parsed.drivername == "sqlite" and not sqlite_file(parsed).exists() else None
+
+
+@contextmanager
+def begin_session(study: Study, root: Path, wait_seconds: float = 0.0) -> Iterator[Session]:
+    """`open_session` for what may begin a run; where that is refused and nothing was begun, nothing of it stays."""
+    workspace, is_begun = Workspace(root, study.name), True
+    made = [folder for folder in (workspace.folder, *workspace.folder.parents) if not folder.exists()]
+    try:
+        with open_session(study, root, wait_seconds, retries=VIEW) as session:
+            try:
+                yield session
+            except FoldraceError:
+                with suppress(StorageError):
+                    is_begun = bool(begun_studies(session.database, study.name))
+                raise
+    finally:
+        if workspace.folder in made and not is_begun:
+            _discard(workspace, made)
+
+
+def _discard(workspace: Workspace, folders: list[Path]) -> None:
+    """Remove the folder of a run, unless others use it, and of `folders` what is empty then."""
+    if is_at_work(workspace.folder) or any(workspace.folder.glob("study.db*")):
+        return
+    shutil.rmtree(workspace.folder, ignore_errors=True)
+    with suppress(OSError):
+        for folder in folders[1:]:
+            folder.rmdir()
 
 
 def refuse_missing_folder(study: Study, workspace: Workspace) -> None:

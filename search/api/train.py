@@ -13,6 +13,7 @@ from foldrace.search.api.naming import Named, as_study, find_workspace, load, op
 from foldrace.search.session import (
     VIEW,
     Session,
+    begin_session,
     open_session,
     refuse_missing_folder,
     refuse_other_database,
@@ -186,7 +187,7 @@ def _engine(
 @contextmanager
 def _open_started(study: Study, root: Path, wait: float) -> Iterator[Session]:
     start_storage(study, root)
-    with open_session(study, root, wait, retries=VIEW) as session:
+    with begin_session(study, root, wait) as session:
         yield session
 
 

@@ -46,6 +46,11 @@ def at_work(folder: Path, note: str, settings: str, refuse: Callable[[str], None
         file.close()
 
 
+def is_at_work(folder: Path) -> bool:
+    """Whether a process is at work in a folder."""
+    return any(_note_of_living(note) is not None for note in (folder / _NOTES).glob(f"*{_NOTE}"))
+
+
 def _note_of_living(path: Path) -> str | None:
     """The note of a process that lives; None where it has ended, and its files are removed, and where it is no file."""
     if path.is_symlink() or not path.is_file():

@@ -185,6 +185,20 @@ def test_a_worker_with_a_short_lease_leaves_no_study(foldrace: Command) -> None:
     assert "no run demo there" in refusal(foldrace("status", "demo"))
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["final", "demo", "--as", "zz"], "is still searched"),
+        (["final", "demo", "--set", "search.storage=sqlite:///cs.db"], "is still searched"),
+        (["run", "demo", "--from", "nobody"], "no run of that name"),
+        (["run", "demo", "--workers", "1", "--set", "model.name=/nowhere"], "no folder /nowhere"),
+    ],
+)
+def test_a_refused_command_leaves_nothing(foldrace: Command, tmp_path: Path, command: list[str], expected: str) -> None:
+    assert expected in refusal(foldrace(*command))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("command", ["check", "run", "worker"])
 def test_the_folder_of_a_sqlite_file_is_not_made(foldrace: Command, tmp_path: Path, command: str) -> None:
     line = refusal(foldrace(command, "demo", "--set", "search.storage=sqlite:///none/x.db"))

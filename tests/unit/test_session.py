@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from foldrace.search.session import open_session
+from foldrace.search.session import begin_session, open_session
 from foldrace.search.study_store import open_study, study_exists
+from foldrace.search.workers.command import work_on
 from foldrace.studies.durations import parse_duration
 from foldrace.studies.study import Study, StudyError
 
@@ -46,6 +47,27 @@ def test_a_database_that_is_made_for_what_is_refused_does_not_stay(
     begin(shared, root, refused=False)
     begin(shared, root)  # it was there before
     assert files_in(tmp_path) == sorted([*before, "shared.db", "shared.db.lock", "study.db", "study.db.lock"])
+
+
+def test_the_folder_of_a_run_that_is_refused_stays_where_it_was_begun_or_others_use_it(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path}/shared.db"
+    begun, used, was_there, unused = (make_study(name, storage=storage) for name in ("begun", "used", "there", "un"))
+    opened = make_study("opened")
+    (tmp_path / "runs/there").mkdir(parents=True)
+    for study in (begun, used, was_there, unused, opened):
+        with suppress(StudyError), ExitStack() as other, begin_session(study, tmp_path / "runs") as session:
+            (session.workspace.folder / "logs").mkdir(parents=True)
+            if study is begun:
+                open_study(session.database, study)
+            if study is used:
+                other.enter_context(work_on(session, None))
+            if study is opened:
+                other.enter_context(open_session(study, tmp_path / "runs"))
+            raise StudyError("refused")
+
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["begun", "opened", "there", "used"]
 
 
 def test_a_database_that_somebody_else_has_open_stays(make_study: Callable[..., Study], tmp_path: Path) -> None:
