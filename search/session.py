@@ -11,7 +11,7 @@ from pathlib import Path
 
 from foldrace.errors import FoldraceError
 from foldrace.search.study_store import study_exists
-from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_file, sqlite_url, without_password
+from foldrace.storage.address import IN_WORKSPACE, parse, sqlite_file, sqlite_url, without_password, without_secrets
 from foldrace.storage.database import Database
 from foldrace.storage.engine.sqlite import discard_unused
 from foldrace.storage.errors import OutageError, StorageError
@@ -21,7 +21,7 @@ from foldrace.storage.server.place import ServerPlace
 from foldrace.storage.workers import begun_studies
 from foldrace.storage.workspace import WORKSPACE, Workspace
 from foldrace.studies.loading import load_stored
-from foldrace.studies.study import Study
+from foldrace.studies.study import Study, StudyError
 
 VIEW = RetryPolicy(patience_seconds=10.0)  # for commands that show a study; the workers wait longer
 PAGE = RetryPolicy(patience_seconds=2.0, lock_seconds=2.0)  # for who looks at a page
@@ -173,6 +173,32 @@ def refuse_other_database(session: Session) -> None:
     there = before.search.storage or sqlite_url(workspace.folder / "study.db")
     remedy = "give that one, or --as NEW_NAME, which makes another search"
     raise StorageError(f"{workspace.folder}: search.storage = {there} has its search; {remedy}")
+
+
+def refuse_other_storage(study: Study, workspace: Workspace) -> None:
+    """Refuse to look for a run where it is not, as its `study.toml` says: in another database than the study's.
+
+    Raises:
+        StorageError: the study's own database is not there, or has no such run.
+    """
+    try:
+        before = load_stored(workspace.study_file)
+    except StudyError:
+        return  # it is not there, or does not say where the run is
+    there, here = (one.search.storage or sqlite_url(workspace.folder / "study.db") for one in (before, study))
+    there, here = without_secrets(there), without_secrets(here)
+    if there == here:
+        return
+    try:
+        with open_session(study, workspace.root, create=False, retries=VIEW) as session:
+            if begun_studies(session.database, study.name):
+                return
+    except OutageError:
+        raise
+    except StorageError:
+        pass  # it is not there
+    remedy = f"give its name alone, {study.name}, or that storage"
+    raise StorageError(f"{workspace.folder}: this run has search.storage = {there}, not {here}; {remedy}")
 
 
 def _has_search(before: Study, session: Session) -> bool:

@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from foldrace.search.session import Session, open_session
+from foldrace.search.session import Session, open_session, refuse_other_storage
 from foldrace.storage.errors import StorageError
 from foldrace.storage.outages import PATIENT, RetryPolicy
-from foldrace.storage.workspace import WORKSPACE, is_run
+from foldrace.storage.workspace import WORKSPACE, Workspace, is_run
 from foldrace.studies import loading
 from foldrace.studies.loading import Overrides
 from foldrace.studies.study import Study, StudyError
@@ -96,6 +96,7 @@ def open_run(
     run = study if isinstance(study, Study) else load(study, workspace=root)
     if run.search.storage is None and not is_run(root / run.name):
         raise StorageError(loading.no_run(run.name, root))
+    refuse_other_storage(run, Workspace(root, run.name))
     with open_session(run, root, wait, create=False, retries=retries) as session:
         yield session
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from foldrace.errors import FoldraceError
 from foldrace.search.api.cluster import worker
+from foldrace.search.api.inspect import export, status
 from foldrace.search.api.train import run
 from foldrace.search.ensemble.job import FinalJob
 from foldrace.search.launch.final import refuse_untrained
@@ -18,7 +19,7 @@ from foldrace.search.launch.search import close_search, continue_search, search
 from foldrace.search.launch.supervision import RunStopped, local_engine
 from foldrace.search.monitor.poller import StatusPoller, StudyGoneError
 from foldrace.search.monitor.status_reader import find_status, read_status
-from foldrace.search.session import Session, open_session, refuse_other_database
+from foldrace.search.session import Session, begin_session, open_session, refuse_other_database
 from foldrace.search.study_store import open_study, queue_folds, study_exists
 from foldrace.search.trials.claims import Trials, TrialsSettings
 from foldrace.search.workers.command import work_on
@@ -66,6 +67,24 @@ def test_a_search_is_not_begun_anew_while_another_database_has_it(tmp_path: Path
                 begin(other, workspace=tmp_path)
         file.unlink()  # lost
         refuse_other_database(elsewhere)
+
+
+def test_a_run_with_another_storage_than_its_file_is_told_with_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "cs.toml"
+    file.write_text(load("demo", name="cs").to_toml(), encoding="utf-8")
+    begun = in_file(load(file), tmp_path / "other.db")
+    with begin_session(begun, tmp_path) as session, work_on(session, None):
+        open_study(session.database, begun)
+
+    here, there = f"sqlite:///{tmp_path}/cs/study.db", f"sqlite:///{tmp_path}/other.db"
+    told = f"{tmp_path}/cs: this run has search.storage = {there}, not {here}; give its name alone, cs, or that storage"
+    for ask in (status, export):
+        with pytest.raises(StorageError) as caught:
+            ask(file, workspace=tmp_path)
+        assert str(caught.value) == told
+    assert [status(asked, workspace=tmp_path).total for asked in ("cs", begun)] == [14, 14]
+    shutil.copy(tmp_path / "other.db", tmp_path / "cs/study.db")
+    assert status(file, workspace=tmp_path).total == 14
 
 
 def test_a_search_is_not_begun_anew_while_its_database_does_not_answer(
