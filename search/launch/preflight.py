@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 
 from foldrace.search.launch.fold_counts import FoldComparison, compare_folds, expected_epochs, plan_of
@@ -167,7 +168,7 @@ def describe_study(data: TrainingData) -> list[str]:
         f"          test: {'none' if data.test is None else counted(len(data.test.rows), 'row')}",
         f"model     {study.model.name}, {len(data.tokenizer)} pieces; {tokens.lengths.mean():.0f} tokens a row, "
         f"{data.describe_unknown()}; {counted(tokens.truncated, 'row')} cut at {study.model.max_length}",
-        f"folds     {_folds(plan)}{' (rows of rare labels repeated in training)' * study.folds.oversample_minority}",
+        f"folds     {_folds(plan)}{_repeated(plan)}",
     ]
     lines[3:3] = warn_of_test_copies(data.examples, data.test)
     if contradictions := describe_contradictions(data.examples):
@@ -196,6 +197,11 @@ def _folds(plan: FoldPlan) -> str:
     validation = [len(plan.validation(fold)) for fold in range(plan.count)]
     parts = f"training {span(min(training), max(training))} rows, validation {span(min(validation), max(validation))}"
     return f"{plan.count}: {parts}"
+
+
+def _repeated(plan: FoldPlan) -> str:
+    repeated = int((np.bincount(plan.rows, weights=plan.rounds) > 1).sum())
+    return f" ({counted(repeated, 'row')} of rare labels repeated in training)" if repeated else ""
 
 
 def _spans(examples: Examples) -> str:

@@ -14,6 +14,7 @@ from foldrace.search.session import open_session
 from foldrace.search.workers.slots import Slot
 from foldrace.storage.errors import StorageError
 from foldrace.studies.loading import load
+from foldrace.studies.settings import Range
 from foldrace.studies.study import Study
 from tests.support.earlier_studies import search
 
@@ -175,6 +176,29 @@ def test_labels_that_are_left_out_are_said_with_their_rows(tmp_path: Path) -> No
 
     assert first.startswith("data      16 texts, 2 labels: ")
     assert second == "          excluded c: 20.0% of the training rows (4)"
+
+
+@pytest.mark.parametrize(
+    ("folds", "said"),
+    [({"count": 2}, 3), ({"count": 2, "leaky_oversampling": True}, 3), ({"oversample_minority": False}, 0)],
+)
+def test_rows_of_rare_labels_are_counted_where_some_are_repeated(
+    tmp_path: Path, folds: dict[str, object], said: int
+) -> None:
+    rows = [f"{i},words {i},{label}" for i, label in enumerate(["a"] * 10 + ["b"] * 6 + ["c"] * 3)]
+    (tmp_path / "train.csv").write_text("\n".join(["id,text,label", *rows]) + "\n", encoding="utf-8")
+    study = Study.model_validate(
+        {"name": "s", "data": {"train": tmp_path / "train.csv"}, "folds": {"count": 2, **folds}}
+    )
+    searched = study.model_copy(update={"training": {"dropout": Range(low=0.0, high=0.3)}})
+
+    (line,) = [
+        line
+        for line in check(searched, devices="cpu", workspace=tmp_path / "runs").description
+        if line.startswith("folds ")
+    ]
+
+    assert line.endswith(f" ({said} rows of rare labels repeated in training)" if said else ", validation 9-10")
 
 
 @pytest.mark.parametrize("text", ["5,x", "1", "5,101", "", "5;8", "1e1"])
