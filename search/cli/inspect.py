@@ -10,6 +10,7 @@ import typer
 from foldrace.errors import FoldraceError
 from foldrace.search.api import inspect
 from foldrace.search.api.naming import final_folder, find_workspace, is_final_job, split_job
+from foldrace.search.assessment.edges import edge_words
 from foldrace.search.cli.next_step import say_next, say_next_of_report, say_next_of_run
 from foldrace.search.cli.options import (
     JsonOption,
@@ -88,6 +89,8 @@ def export(
     exported = inspect.export(run, trial=trial, output=output, force=force, workspace=workspace)
     best, better, metric = exported.trial, exported.better, run.search.metric
     typer.echo(f"best      trial {best.name}: mean fold {metric} {best.value:.4f} ({best.note(run.folds.count)})")
+    if edges := edge_words(run, best.sampled):
+        typer.echo(f"edges     {edges}")
     if better is not None:
         typer.echo(f"better    trial {better.name} was taken over; --trial {better.name} exports it")
     if exported.assessment is not None:

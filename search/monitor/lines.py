@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from foldrace.search.assessment.edges import edge_words
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status import BestTrial, OrphanedTrial, StudyStatus, WorkerStatus
 from foldrace.search.ranking import BY_HAND, lead_trial
@@ -26,6 +27,8 @@ def status_lines(status: StudyStatus) -> list[str]:
         by_hand = f" ({BY_HAND})" if status.best.by_hand else ""
         lines.append(f"best      trial {status.best.number}: {best}{by_hand}")
         lines += [f"knobs     {knobs_text(status.best.knobs)}"] if status.best.knobs else []
+        edges = edge_words(status.study, status.best.knobs)
+        lines += [f"edges     {edges}"] if edges else []
     if status.assessment is not None and not status.is_final:
         lines += _assessment_lines(status.assessment, status.best)
     lines += [f"rescore   {rescore}" for rescore in status.rescores]

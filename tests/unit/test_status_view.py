@@ -21,6 +21,7 @@ from foldrace.search.workers.slots import Slot
 from foldrace.search.workers.supervisor import Snapshot, WorkerView
 from foldrace.storage.optuna_rows import State
 from foldrace.storage.workers import Control
+from foldrace.studies.knobs import Value
 from foldrace.studies.study import Study
 
 QUIET = Snapshot((), "")
@@ -66,6 +67,18 @@ def test_status_tells_best_savings_outlook_workers_orphans_and_failures(status: 
     assert "cuda:0 on host, pid 7, last sign 3 s ago: trial 4, fold 2, epoch 3.1, accuracy 0.7100 so far" in told
     assert "trial 6, attempt 2: its worker died" in told
     assert "trial 5: out of memory" in told
+
+
+def test_knobs_of_the_best_at_edges_that_may_be_widened_are_named(status: StudyStatus) -> None:
+    def told(knobs: dict[str, Value]) -> list[str]:
+        lines = status_lines(replace(status, best=BestTrial(1, 0.7, knobs)))
+        return [line for line in lines if line.startswith("edges")]
+
+    wider = "of the range; a wider search: --as NEW_NAME --from small"
+    assert told({"gamma": 0.4, "epochs": 40}) == [
+        f"edges     epochs 40 at the highest and gamma 0.4 at the lowest {wider}"
+    ]
+    assert told({"gamma": 1.0, "epochs": 20}) == []  # a gamma of 1 is the highest that there is
 
 
 def test_a_baseline_that_is_the_best_is_named_so(status: StudyStatus) -> None:
