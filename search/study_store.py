@@ -287,12 +287,11 @@ def _count(study_id: int) -> "sa.Select[int]":
 
 def folds_of_trials(connection: sa.Connection, study_id: int, *states: optuna_rows.State) -> dict[int, FoldKey]:
     """Which fold of a job each trial in these states trains, by its id; another program's may lack what names one."""
-    query = sa.select(_ATTRS.trial_id, _ATTRS.key, _ATTRS.value_json)
-    query = query.join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
+    query = sa.select(tables.trial_attrs).join(tables.trials, _TRIALS.trial_id == _ATTRS.trial_id)
     query = query.where(_TRIALS.study_id == study_id, _TRIALS.state.in_(states), _ATTRS.key.in_(FOLD_ATTRS))
     attrs: dict[int, dict[str, int]] = {}
-    for trial_id, key, text in connection.execute(query):
-        attrs.setdefault(trial_id, {})[key] = json.loads(text)
+    for row in connection.execute(query):
+        attrs.setdefault(row.trial_id, {})[row.key] = json.loads(row.value_json)
     return {trial_id: fold_key(found) for trial_id, found in attrs.items()}
 
 

@@ -239,5 +239,5 @@ def test_a_final_job_without_the_files_of_a_fold_is_refused_with_the_reason(
     claim = must_claim(trials)
     claim.finish(0.5) if reason is None else claim.fail(reason)
 
-    with pytest.raises(FoldraceError, match=rf"small/final-1: folds failed \({said}\); the same command"):
+    with pytest.raises(FoldraceError, match=rf"small/final-1: folds failed \({said}\); foldrace final trains"):
         refuse_untrained(job, session.database)
