@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from foldrace.search.monitor.columns import aligned
+from foldrace.search.ranking import read_folds_aside
 from foldrace.search.stored_knobs import read_knobs
 from foldrace.search.study_store import read_study
 from foldrace.storage import optuna_rows, tables
@@ -27,7 +28,7 @@ class TrialRow:
         score: the mean of its folds; of a trial that is not complete, the estimate after its last evaluation.
         folds: how many have been evaluated.
         knobs: those that the study searches, none while the trial waits; in a final job, the fold and its seed.
-        reason: why it was pruned or failed; empty otherwise.
+        reason: why it was pruned or failed, or that it is put aside; empty otherwise.
     """
 
     number: int
@@ -90,16 +91,23 @@ def read_trial_table(database: Database, name: str) -> TrialTable:
         stored = read_study(connection, name)
         study = stored.parse()
         of_study = _TRIALS.study_id == stored.study_id
-        states = connection.execute(sa.select(_TRIALS.number, _TRIALS.state).where(of_study).order_by(_TRIALS.number))
-        reasons = _reasons(connection, of_study)
+        trials = sa.select(_TRIALS.trial_id, _TRIALS.number, _TRIALS.state).where(of_study).order_by(_TRIALS.number)
+        reasons, aside = _reasons(connection, of_study), read_folds_aside(connection, stored.study_id)
         knobs = read_knobs(connection, of_study) if name == study.name else _final_folds(connection, of_study)
         is_scored = name == study.name or study.final.validation
         scores = _scores(connection, of_study) if is_scored else {}
         folds = _folds(connection, of_study, study.defaults.evaluations)
         return TrialTable(
             tuple(
-                TrialRow(n, state, scores.get(n), folds.get(n, 0), knobs.get(n, {}), reasons.get(n, ""))
-                for n, state in states
+                TrialRow(
+                    n,
+                    state,
+                    scores.get(n),
+                    folds.get(n, 0),
+                    knobs.get(n, {}),
+                    "put aside" if trial_id in aside else reasons.get(n, ""),
+                )
+                for trial_id, n, state in connection.execute(trials)
             )
         )
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from foldrace.search.ending import read_end, read_usage
 from foldrace.search.ensemble.export import ExportError, exported_text, select_trial
 from foldrace.search.monitor.status_reader import read_status
+from foldrace.search.monitor.trial_table import read_trial_table
 from foldrace.search.sampler.history import History
 from foldrace.search.study_store import open_study, stored_study
 from foldrace.search.trials.claims import Claim, LeaseLost, Trials, TrialsSettings
@@ -393,3 +394,15 @@ def test_a_trial_that_is_not_there_or_not_done_is_told_with_those_that_can_be_ex
     ):
         with pytest.raises(ExportError, match=f"^{told}$"):
             select_trial(database, study, name)
+
+
+def test_the_table_of_trials_says_which_are_put_aside(database: Database, worker: Open) -> None:
+    view = worker(trials=2)
+    first = must_claim(view())
+    train(first, 0.5)
+    assert first.put_aside(FOLDS)
+    must_claim(view())
+
+    rows = read_trial_table(database, "small").rows
+
+    assert [(row.state, row.reason) for row in rows] == [("RUNNING", "put aside"), ("RUNNING", "")]
