@@ -20,10 +20,16 @@ from foldrace.storage.outages import PATIENT, RetryPolicy
 from foldrace.storage.server.place import ServerPlace
 from foldrace.storage.workers import begun_studies
 from foldrace.storage.workspace import WORKSPACE, Workspace
-from foldrace.studies.loading import load_stored
+from foldrace.studies.loading import STORAGE_VARIABLE, load_stored
 from foldrace.studies.study import Study, StudyError
 
 VIEW = RetryPolicy(patience_seconds=10.0)  # for commands that show a study; the workers wait longer
+_LEFT = {
+    "logs",
+    "study.toml",
+    ".at-work",
+    ".data.lock",
+}  # what a run leaves in its folder that is refused before it was begun
 PAGE = RetryPolicy(patience_seconds=2.0, lock_seconds=2.0)  # for who looks at a page
 
 
@@ -111,13 +117,14 @@ def begin_session(study: Study, root: Path, wait_seconds: float = 0.0) -> Iterat
 
 
 def _discard(workspace: Workspace, folders: list[Path]) -> None:
-    """Remove the folder of a run, unless others use it, and of `folders` what is empty then."""
-    if is_at_work(workspace.folder) or any(workspace.folder.glob("study.db*")):
+    """Remove the folder of a run in which is only what a refused run leaves, and of `folders` what is empty then."""
+    if is_at_work(workspace.folder):
         return
-    shutil.rmtree(workspace.folder, ignore_errors=True)
-    with suppress(OSError):
-        for folder in folders[1:]:
-            folder.rmdir()
+    with suppress(OSError, StorageError), workspace.lock("data", 0.0):  # else another worker reads the data there
+        if not {path.name for path in workspace.folder.glob("*")} - _LEFT:
+            shutil.rmtree(workspace.folder)
+            for folder in folders[1:]:
+                folder.rmdir()
 
 
 def refuse_missing_folder(study: Study, workspace: Workspace) -> None:
@@ -197,7 +204,7 @@ def refuse_other_storage(study: Study, workspace: Workspace) -> None:
         raise
     except StorageError:
         pass  # it is not there
-    remedy = f"give its name alone, {study.name}, or that storage"
+    remedy = f"it is found by its name alone, {study.name}, and without {STORAGE_VARIABLE}"
     raise StorageError(f"{workspace.folder}: this run has search.storage = {there}, not {here}; {remedy}")
 
 

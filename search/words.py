@@ -35,5 +35,5 @@ def duration(seconds: float) -> str:
 
 def another_words(name: str) -> str:
     """What to do where a search, or a job of one, is there with other settings."""
-    keeps = "" if "/" in name else f", --as NEW_NAME --from {name} one that keeps what is known"
+    keeps = "" if "/" in name else f"; with --from {name} beside it, that one begins from what is known"
     return f"--as NEW_NAME makes another{keeps}"

@@ -19,6 +19,7 @@ class RecordError(FoldraceError):
 
 
 UNSCORED = Scores()
+ROUNDING = 1e-9  # by so much the area under a curve was above 1 before it was capped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +38,6 @@ class EvaluationRecord:
         right: which validation rows are right, as hexadecimal bits in validation order.
         rows: the number of validation rows, where trials may be compared row by row (the metric is accuracy); else 0.
         best: the best of the study's metric in this fold up to here.
-
-    Raises:
-        RecordError: `best` is not from 0 to 1. Readers pass over such a record, so it is refused where it is made.
     """
 
     index: int = 0
@@ -53,9 +51,6 @@ class EvaluationRecord:
     right: str = ""
     rows: int = 0
     best: float
-
-    def __post_init__(self) -> None:
-        read_best({"best": self.best})
 
     def to_json(self) -> dict[str, Any]:
         """The record as plain data. Numbers that are not finite become None."""
@@ -79,6 +74,8 @@ class EvaluationRecord:
 def read_best(stored: object) -> float:
     """The `best` of an evaluation in plain data, or in its JSON text. Raises RecordError as `from_json` does."""
     best = _number(_mapping(stored).get("best"))
+    if best is not None and 1 < best < 1 + ROUNDING:
+        return 1.0
     if best is None or not 0 <= best <= 1:
         raise RecordError(
             f"not the record of an evaluation: expected a number from 0 to 1 as best, found {stored!r:.80}"

@@ -23,7 +23,7 @@ from foldrace.search.study_store import changes_since_run
 from foldrace.search.workers.slots import SlotError, slots
 from foldrace.storage.address import sqlite_url
 from foldrace.storage.database import Database
-from foldrace.storage.errors import StorageError
+from foldrace.storage.errors import OutageError, StorageError
 from foldrace.storage.workspace import Workspace, is_run
 from foldrace.studies.study import Study
 
@@ -107,6 +107,8 @@ def _priors(study: Study, workspace: Workspace) -> tuple[str, ...]:
     with ExitStack() as stack:
         try:
             session = stack.enter_context(open_session(study, workspace.root, create=False, retries=VIEW))
+        except OutageError:
+            raise
         except StorageError:
             file = Path(stack.enter_context(TemporaryDirectory()), "empty.db")
             session = Session(study, workspace, stack.enter_context(closing(Database.open(sqlite_url(file)))))

@@ -55,7 +55,7 @@ def live(study: Study, root: Path, order: WorkerOrder, say: Callable[[str], None
 def _work(
     session: Session, order: WorkerOrder, life: Life, should_stop: Callable[[], bool], say: Callable[[str], None]
 ) -> None:
-    with _nothing_is_garbage():
+    with _without_garbage_collection():
         from foldrace.search.launch.final import hand_in, join_final
         from foldrace.search.workers.entrypoint import WorkerOptions, run_worker
 
@@ -72,8 +72,8 @@ def _work(
 
 
 @contextmanager
-def _nothing_is_garbage() -> Iterator[None]:
-    """While torch and transformers are imported: to look for garbage among their objects takes a fifth of the time."""
+def _without_garbage_collection() -> Iterator[None]:
+    """Garbage collection is off: it takes a fifth of the time in which torch and transformers are imported."""
     gc.disable()
     try:
         yield

@@ -54,7 +54,7 @@ class FoldRun:
         """Bring the fold to its end; False when the trial was pruned, or released, before that.
 
         Raises:
-            LeaseLost: the fold is another worker's, or its trial has ended. Nothing is left that nobody goes on from.
+            LeaseLost: the fold is another worker's, or its trial has ended.
             NonFiniteLossError, OutOfMemoryError: the trial fails.
             NoRoomError: the device has no room for the model.
         """
@@ -63,8 +63,7 @@ class FoldRun:
             if best is None:
                 best = self._train()
         except LeaseLost:
-            if self._trial.claim.has_ended() or self._files.result() is not None:
-                self._files.drop_own()
+            self._drop_unneeded()
             raise
         if best is None:
             return False
@@ -76,6 +75,7 @@ class FoldRun:
         result = self._files.result()
         if result is not None:
             self._trial.report_missing(self._fold, result.curve)
+            self._drop_checkpoints()  # the attempt that saved it may have ended before it did
             return result.best.best
         # The end of a fold of a search may be reported while its files cannot be reached.
         last = self._trial.claim.evaluations.get((self._fold, self._task.knobs.evaluations - 1))
@@ -120,14 +120,11 @@ class FoldRun:
             self._write(lambda: self._files.save_checkpoint(progress.snapshot()))
             claim.note_checkpoint()
         if is_leaving:
-            if not claim.release():
-                raise LeaseLost(f"trial {claim.number}")
-            logger.info(
-                "trial %d is saved in fold %d, epoch %.1f, for the next worker",
-                claim.number,
-                self._fold,
-                progress.epoch,
-            )
+            if claim.release():
+                saved = "trial %d is saved in fold %d, epoch %.1f, for the next worker"
+                logger.info(saved, claim.number, self._fold, progress.epoch)
+            else:
+                self._drop_unneeded()
         return not is_leaving
 
     def _save(self, result: FoldResult) -> None:
@@ -135,8 +132,17 @@ class FoldRun:
             message = "%s: out of memory, so %d rows at a time went through the model"
             logger.warning(message, self._files.folder, result.cost.micro_batch)
         self._write(lambda: self._files.save_result(result, self._setup.data))
-        self._trial.claim.check()  # else the checkpoints are those of another worker
+        self._drop_checkpoints()
+
+    def _drop_checkpoints(self) -> None:
+        """Delete those of a fold that is done. Raises LeaseLost where they may be another worker's."""
+        self._trial.claim.check()
         drop_checkpoints(self._files.folder)
+
+    def _drop_unneeded(self) -> None:
+        """Once the fold is lost: delete the checkpoints of this attempt, unless another one may resume from them."""
+        if self._trial.claim.has_ended() or self._files.result() is not None:
+            self._files.drop_own()
 
     def _write(self, write: Callable[[], None]) -> None:
         """Write files of the fold. LeaseLost, where that fails as another worker ended the trial and deleted them."""

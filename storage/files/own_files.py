@@ -32,6 +32,7 @@ def write_own(path: Path, text: str, run: Path, *, force: bool = False, source: 
     if there not in (None, _digest(text.encode())) and not is_ours and not force:
         other = "holds what was made from another file, or by another ensemble"
         found = other if written and written.startswith(there) else "was edited, or foldrace did not write it"
+        found = "an earlier version of foldrace wrote it, and did not note from what" if written == there else found
         raise StorageError(f"{path}: {found}; --force overwrites it")
     forgiven = () if path.absolute().is_relative_to(run.absolute()) else (StorageError,)  # a run that is only read
     with suppress(*forgiven), as_storage_error(known):

@@ -121,7 +121,9 @@ def test_a_study_file_that_changed_under_its_run_is_refused_with_what_differs(fi
     line = refusal(foldrace_in(finished.folder, *changed))
 
     assert "training.lr is 0.002, was 0.001" in line
-    assert line.endswith("; --as NEW_NAME makes another, --as NEW_NAME --from demo one that keeps what is known")
+    assert line.endswith(
+        "; --as NEW_NAME makes another; with --from demo beside it, that one begins from what is known"
+    )
 
 
 def test_what_reads_says_that_a_study_file_was_edited(finished: Finished, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_what_reads_says_that_a_study_file_was_edited(finished: Finished, tmp_pa
     assert report.returncode == 0
     assert told in page.read_text(encoding="utf-8")
     assert f"a run of this name is there with other settings: {told}; `run` refuses this one, " in check.stdout
-    assert "--as NEW_NAME --from demo" in check.stdout
+    assert "--as NEW_NAME makes another; with --from demo beside it" in check.stdout
     assert "edited" not in foldrace_in(finished.folder, "status", "demo").stdout
 
 

@@ -77,7 +77,8 @@ def test_a_run_with_another_storage_than_its_file_is_told_with_its_name(tmp_path
         open_study(session.database, begun)
 
     here, there = f"sqlite:///{tmp_path}/cs/study.db", f"sqlite:///{tmp_path}/other.db"
-    told = f"{tmp_path}/cs: this run has search.storage = {there}, not {here}; give its name alone, cs, or that storage"
+    told = f"{tmp_path}/cs: this run has search.storage = {there}, not {here}; it is found by its name alone, cs, and "
+    told += "without FOLDRACE_STORAGE"
     for ask in (status, export):
         with pytest.raises(StorageError) as caught:
             ask(file, workspace=tmp_path)

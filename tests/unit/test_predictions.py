@@ -76,7 +76,7 @@ def test_an_output_of_an_earlier_version_that_did_not_note_its_file_is_refused(j
     output = tmp_path / "mine.csv"
     write_own(output, "a", job)
 
-    with pytest.raises(StorageError, match=r"mine\.csv: holds what was made from another file"):
+    with pytest.raises(StorageError, match=r"mine\.csv: an earlier version of foldrace wrote it"):
         write_predictions(job, Path("new.csv"), "b", output)
 
 

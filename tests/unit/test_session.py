@@ -70,6 +70,25 @@ def test_the_folder_of_a_run_that_is_refused_stays_where_it_was_begun_or_others_
     assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["begun", "opened", "there", "used"]
 
 
+def test_the_folder_of_a_refused_run_stays_where_others_came_meanwhile(
+    make_study: Callable[..., Study], tmp_path: Path
+) -> None:
+    """As a worker that reads its data, or `submit`; their database lies elsewhere."""
+    storage, reads = f"sqlite:///{tmp_path}/shared.db", {"reading": True, "submitted": False}
+    for name, is_reading in reads.items():
+        study = make_study(name, storage=storage)
+        with suppress(StudyError), ExitStack() as other, begin_session(study, tmp_path / "runs") as session:
+            if is_reading:
+                other.enter_context(session.workspace.lock("data"))
+                stays = other.pop_all()
+            else:
+                (session.workspace.folder / "slurm").mkdir(parents=True)
+            raise StudyError("refused")
+    stays.close()
+
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir()) == ["reading", "submitted"]
+
+
 def test_a_database_that_somebody_else_has_open_stays(make_study: Callable[..., Study], tmp_path: Path) -> None:
     study = make_study(storage=f"sqlite:///{tmp_path}/shared.db")
 

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from foldrace.search.assessment.assessment import Assessment
+from foldrace.search.assessment.edges import edge_words
 from foldrace.search.assessment.intervals import Interval
 from foldrace.search.compute import FoldEpochs
 from foldrace.search.ending import Outlook, SearchEnd, Usage
@@ -22,6 +23,7 @@ from foldrace.search.workers.supervisor import Snapshot, WorkerView
 from foldrace.storage.optuna_rows import State
 from foldrace.storage.workers import Control
 from foldrace.studies.knobs import Value
+from foldrace.studies.loading import load
 from foldrace.studies.study import Study
 
 QUIET = Snapshot((), "")
@@ -74,11 +76,18 @@ def test_knobs_of_the_best_at_edges_that_may_be_widened_are_named(status: StudyS
         lines = status_lines(replace(status, best=BestTrial(1, 0.7, knobs)))
         return [line for line in lines if line.startswith("edges")]
 
-    wider = "of the range; a wider search: --as NEW_NAME --from small"
+    wider = "of the range; widen the range, and begin with --as NEW_NAME --from small"
     assert told({"gamma": 0.4, "epochs": 40}) == [
-        f"edges     epochs 40 at the highest and gamma 0.4 at the lowest {wider}"
+        f"edges     epochs 40 at the upper end and gamma 0.4 at the lower end {wider}"
     ]
     assert told({"gamma": 1.0, "epochs": 20}) == []  # a gamma of 1 is the highest that there is
+
+
+def test_values_that_no_range_has_are_at_its_end_or_nowhere() -> None:
+    """As those of a trial that was added by hand."""
+    told = edge_words(load("demo"), {"min_lr": 0.0, "first_cycle_ratio": -1.0, "dropout": "much"})
+
+    assert told.startswith("min_lr 0, first_cycle_ratio -1 at the lower end of the range")
 
 
 def test_a_baseline_that_is_the_best_is_named_so(status: StudyStatus) -> None:

@@ -22,5 +22,8 @@ def test_a_duration_has_the_unit_that_fits(seconds: float, said: str) -> None:
 
 
 def test_a_search_with_other_settings_may_begin_from_the_old_one_and_a_job_may_not() -> None:
-    assert another_words("cs") == "--as NEW_NAME makes another, --as NEW_NAME --from cs one that keeps what is known"
+    assert (
+        another_words("cs")
+        == "--as NEW_NAME makes another; with --from cs beside it, that one begins from what is known"
+    )
     assert another_words("cs/final-1") == "--as NEW_NAME makes another"
