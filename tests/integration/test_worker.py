@@ -1,5 +1,6 @@
 """A worker's life over real training: it releases its trial when it is stopped, and the next one goes on from there."""
 
+import gc
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 import torch
 from safetensors.torch import save_file
 
+from foldrace.search.cluster import life
 from foldrace.search.ending import Outlook
 from foldrace.search.monitor.status_reader import read_status
 from foldrace.search.recording import recorder
@@ -299,6 +301,33 @@ def test_whoever_has_lost_a_fold_that_another_one_has_trained_leaves_nothing(ses
 
     assert is_trained()
     assert not list(session.workspace.folder.glob("trial-*/fold-*/attempt-*"))
+
+
+def test_checkpoints_beside_the_result_of_a_fold_are_deleted_by_whoever_goes_on(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a worker dies after it has saved the result."""
+    left = session.workspace.fold(0, 0) / "attempt-1"
+
+    def die(_: FoldRun) -> None:
+        left.mkdir(exist_ok=True)
+        raise ZeroDivisionError("the error that is to be seen")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FoldRun, "_drop_checkpoints", die)
+        with pytest.raises(ZeroDivisionError):
+            run_worker(session, CPU, never)
+    assert left.exists()
+
+    run_worker(session, CPU, never)
+
+    assert not left.exists()
+
+
+def test_garbage_is_collected_once_the_worker_is_imported() -> None:
+    with life._without_garbage_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_whoever_has_lost_a_fold_as_it_ends_leaves_the_checkpoints_of_its_heir(
